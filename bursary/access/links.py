@@ -19,6 +19,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 LONGEST_TOKEN = 250  # characters: twice what is ever issued
+SIGNATURE_LENGTH = 43  # characters at a token's end
 DIGEST_LENGTH = 16  # hexadecimal digits are enough: the signature protects the token
 
 
@@ -60,12 +61,20 @@ class LinkRefused(Exception):
         return str(self.sentence)
 
 
+class LinkCut(LinkRefused):
+    """Its end is missing."""
+
+    reason = "link_cut"
+    sentence = _("This link is not complete: its end is missing.")
+    next_step = _("Open the mail again and press the button there, or copy the whole address.")
+
+
 class LinkTampered(LinkRefused):
-    """It was not signed here, or is not complete."""
+    """It has everything that a link has, and was not signed here."""
 
     reason = "link_tampered"
-    sentence = _("This link is not complete.")
-    next_step = _("Open the mail again and press the button there.")
+    sentence = _("This link is not as it was sent: something in it was changed.")
+    next_step = _("Open the mail again and press the button there. If you did, ask your organisation.")
 
 
 class LinkForSomethingElse(LinkRefused):
@@ -107,7 +116,7 @@ def token(link: Link) -> str:
 def read(text: str, *, purpose: Purpose, now: datetime) -> Link:
     """Return a token's link if it is genuine, for `purpose`, and young enough at `now`.
 
-    Raises LinkTampered, LinkForSomethingElse, LinkExpired.
+    Raises LinkCut, LinkTampered, LinkForSomethingElse, LinkExpired.
     """
     link = _genuine(text)
     if link.purpose is not purpose:
@@ -125,6 +134,8 @@ def digest_of(*parts: str) -> str:
 def _genuine(text: str) -> Link:
     if len(text) > LONGEST_TOKEN:
         raise LinkTampered
+    if len(text.rpartition(".")[2]) < SIGNATURE_LENGTH:
+        raise LinkCut
     try:
         # Links in older mails have no `until`.
         purpose, subject, cycle, issued_at, digest, *until = _signer().unsign(text).split(".")

@@ -4,14 +4,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from html import unescape
 from typing import Any
 
 from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy
 
-from bursary.assignments import derived
+from bursary.assignments import derived, statuses
 from bursary.assignments.choices import State
 from bursary.assignments.models import FAR_FUTURE, DeadlineNotice, LearnerContentAssignment
 from bursary.replica import joining, read_modes, reads
@@ -20,6 +20,7 @@ from bursary.replica.types import CatalogKey, UpstreamContent
 
 LONGEST_DESCRIPTION = 600  # characters that are shown
 _READ = 20_000  # characters of a description
+_MICROSECOND = timedelta(microseconds=1)  # the least by which stored dates differ
 
 _PACES: Mapping[str, Any] = {
     "self_paced": gettext_lazy("at your own pace"),
@@ -123,13 +124,16 @@ def _dates(assignment: LearnerContentAssignment, *, now: datetime) -> tuple[date
 def _joined_at(assignment: LearnerContentAssignment, *, now: datetime) -> datetime | None:
     """Return when a run is, or was, chosen of a course of which the advertised one has started by then.
 
-    None where the dates are those of the displayed content.
+    None where the dates are those of the displayed content. Never later than before the deadline,
+    at which enrolment may close.
     """
-    chosen_at: dict[str, datetime | None] = {State.ALLOCATED: now, State.ACCEPTED: assignment.accepted_at}
-    at = chosen_at.get(assignment.state)
+    # A refunded one was last read as it was accepted.
+    ended_at = assignment.accepted_at or statuses.ended_at(assignment)
+    at = now if assignment.state == State.ALLOCATED else ended_at
     shown, starts_at = assignment.shown_content, start(assignment)
     if at is None or shown is None or shown.content_type != ContentType.COURSE:
         return None
+    at = min(at, assignment.expires_at - _MICROSECOND)
     return at if (starts_at or at) <= at else None
 
 

@@ -95,7 +95,8 @@ class ListPage:
     causes: Sequence[tuple[str, str, int]]
     """Of failed work: the code, a sentence, and the number of assignments; empty on later pages."""
     remarks: Sequence[str]
-    """What of the address was not understood and changes no row: its order, or its page."""
+    """What of the address was not understood and changes no row: its order, or its page; and an order
+    that the rows do not show."""
     within: Sequence[tuple[int, Any]] = WITHIN_DAYS
 
     @property
@@ -134,7 +135,10 @@ def load(user: User, query: QueryDict, *, now: datetime) -> ListPage:
         filtered=filtered or bool(query.get("budget")),
         causes=() if cursor else chosen.causes(everything),
         more_filters=any(query.get(name) for name in _FOLDED),
-        remarks=_remarks(query, chosen, page_found=found.understood),
+        remarks=[
+            *_remarks(query, chosen, page_found=found.understood),
+            *_of_starts(rows, starts, sort=column),
+        ],
     )
 
 
@@ -155,6 +159,20 @@ def _remarks(query: QueryDict, chosen: Selection, *, page_found: bool) -> list[s
     if not page_found:
         found.append(_("The page that the address names does not exist: this is the first one."))
     return found
+
+
+def _of_starts(
+    rows: Sequence[LearnerContentAssignment], starts: Mapping[int, datetime | None], *, sort: str
+) -> list[str]:
+    """Return that rows sorted by start show another one than they are sorted by, where some do."""
+    if sort != "content_start" or all(starts[one.pk] == content_display.start(one) for one in rows):
+        return []
+    return [
+        _(
+            "Sorted by the start that the catalog gives for each course. Where that has passed, the list "
+            "shows when the next run starts that the learner can join, or no date."
+        )
+    ]
 
 
 def changed(query: QueryDict, **parameters: str) -> str:

@@ -11,7 +11,7 @@ from django.http import Http404
 
 from bursary.access.models import Role, User
 from bursary.access.permissions import PERMISSIONS, Permission, granted, roles_of
-from bursary.assignments import derived, failures, listing
+from bursary.assignments import content_display, derived, failures, listing
 from bursary.assignments.choices import ActionType, State
 from bursary.assignments.models import (
     AllocationBatch,
@@ -48,6 +48,8 @@ class AdministratorPart:
     of_course: bool
     """It is a whole course, with runs that each have dates of their own."""
     in_catalog: bool
+    starts_at: datetime | None
+    """The start as its learner reads it."""
     message: str | None
     """To the learners of the batch by which its learner was last asked; None without a batch."""
     links_ended_by_correction: bool
@@ -77,7 +79,7 @@ def load(
     """Return the assignment as `reader` may see it; None if it does not exist or they may not see it.
 
     `number` is the page of its timeline. An administrator that is its learner, too, sees the one or, with
-    `as_learner`, the other. Nine queries at most.
+    `as_learner`, the other. Ten queries at most.
     """
     own = Exists(own_assignments(reader).filter(pk=OuterRef("pk")))
     batches = AllocationBatch.objects.filter(uuid=OuterRef("allocation_batch_uuid"))
@@ -140,6 +142,7 @@ def _of_administrator(
         content_differs=any(row.changed for row in rows),
         of_course=content_since.is_course(assignment),
         in_catalog=assignment.content is None or getattr(assignment, "is_held", True),
+        starts_at=content_display.starts_of([assignment], now=now)[assignment.pk],
         message=message,
         links_ended_by_correction=assignment.links_revoked_at in corrected_at,
         under_way=bool(due),

@@ -146,20 +146,27 @@ def failures_in_words(rows: QuerySet[LearnerContentAssignment]) -> list[str]:
 
 
 def old_failures(rows: QuerySet[LearnerContentAssignment], now: datetime) -> str:
-    """Return that some of what is retried failed so long ago that a mail may surprise its reader.
+    """Return for which learners something is retried that failed so long ago that a mail may surprise them.
 
-    Empty if none did.
+    Empty if there are none. Two queries at most.
     """
     failed = failures.to_repair().filter(assignment__in=rows.order_by().values("pk"))
     by_others = failed.filter(~failures.too_late(now), ~Q(action_type=ActionType.REDEEMED))
-    old = by_others.filter(completed_at__lte=now - OLD).aggregate(count=Count("assignment", distinct=True))
-    if not (count := old["count"]):
+    old = rows.filter(pk__in=by_others.filter(completed_at__lte=now - OLD).values("assignment")).order_by()
+    if not (count := old.count()):
         return ""
+    addresses = old.order_by("pk").values_list("learner_email", flat=True)[:MOST_LEARNERS]
+    names = [_isolated(anonymisation.shown_address(one)) for one in addresses]
+    more = [_("%(count)s more") % {"count": count - len(names)}] if count > len(names) else []
     return ngettext(
-        "One of them failed more than %(days)s days ago: its learner may not expect it any more.",
-        "%(count)s of them failed more than %(days)s days ago: their learners may not expect it any more.",
+        "One of those that are retried failed more than %(days)s days ago, and its learner may not "
+        "expect a mail about it any more: %(names)s. To leave it out, select only the others in the list, "
+        "or skip it.",
+        "%(count)s of those that are retried failed more than %(days)s days ago, and their learners may not "
+        "expect a mail about it any more: %(names)s. To leave them out, select only the others in the list, "
+        "or skip these.",
         count,
-    ) % {"count": count, "days": OLD.days}
+    ) % {"count": count, "days": OLD.days, "names": ", ".join([*names, *more])}
 
 
 def what_comes_free(rows: QuerySet[LearnerContentAssignment], _now: datetime) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from pytest_django import Settings
 from bursary.access import links
 from bursary.access.links import (
     Link,
+    LinkCut,
     LinkExpired,
     LinkForSomethingElse,
     LinkRefused,
@@ -57,12 +59,24 @@ def test_a_token_that_differs_in_any_character_is_refused() -> None:
             read(token[:position] + other + token[position + 1 :])
 
 
-@pytest.mark.parametrize(
-    "token", ["", ".", "answer", "a.b.c.d.e.f", "é.\0", "x" * 100_000, links.token(LINK)[:-1]]
-)
+def test_a_token_that_is_cut_anywhere_is_not_complete() -> None:
+    until = replace(LINK, until=NOW + 9 * DAY)
+    for token in (links.token(LINK), links.token(until)):
+        for length in range(len(token)):
+            with pytest.raises(LinkCut):
+                read(token[:length])
+
+
+@pytest.mark.parametrize("token", [".", "answer", "a.b.c.d.e.f", "é.\0", "x" * 100_000])
 def test_what_is_no_token_is_refused(token: str) -> None:
-    with pytest.raises(LinkTampered):
+    with pytest.raises((LinkCut, LinkTampered)):
         read(token)
+
+
+@pytest.mark.parametrize("more", ["x", ">", "x" * 100_000])
+def test_a_token_with_something_behind_it_is_changed(more: str) -> None:
+    with pytest.raises(LinkTampered):
+        read(links.token(LINK) + more)
 
 
 def test_a_token_under_another_key_or_for_another_use_of_the_key_is_refused(settings: Settings) -> None:
@@ -88,8 +102,9 @@ def test_a_link_serves_its_purpose_alone() -> None:
 
 def test_every_refusal_says_why_and_what_next() -> None:
     kinds = LinkRefused.__subclasses__()
-    assert set(kinds) == {LinkTampered, LinkForSomethingElse, LinkExpired, LinkWithdrawn}
-    assert len({kind.reason for kind in kinds}) == 4
+    assert set(kinds) == {LinkCut, LinkTampered, LinkForSomethingElse, LinkExpired, LinkWithdrawn}
+    for name in ("reason", "sentence"):
+        assert len({str(getattr(kind, name)) for kind in kinds}) == 5
     assert all(kind.sentence and kind.next_step for kind in kinds)
 
 

@@ -124,17 +124,25 @@ def test_a_course_with_one_run_to_join_has_its_dates_though_it_has_started() -> 
     assert (shown.starts_at, shown.ends_at) == (STARTED, course.end_date)
 
 
-def test_what_is_accepted_keeps_the_dates_that_were_shown() -> None:
+ENDED = {"accepted": "accepted_at", "cancelled": "cancelled_at", "expired": "expired_at"}
+
+
+def end(state: str, *, at: datetime = NOW) -> None:
+    LearnerContentAssignment.objects.update(**{"state": state, ENDED[state]: at})
+
+
+@pytest.mark.parametrize("state", ENDED)
+def test_what_is_accepted_or_ended_keeps_the_dates_that_were_shown(state: str) -> None:
     course = given_started()
     given_run(course, f"course-v1:{course.content_key}+R2", start_date=SOON)
     assignment = given_assignment(content=course)
     before = read_of(assignment)
-    LearnerContentAssignment.objects.update(state="accepted", accepted_at=NOW)
+    end(state)
 
     assert read_of(assignment, now=SOON + timedelta(days=9)).starts_at == before.starts_at == SOON
 
 
-@pytest.mark.parametrize("state", ["allocated", "accepted", "cancelled", "expired"])
+@pytest.mark.parametrize("state", ["allocated", *ENDED])
 def test_many_have_the_starts_that_each_has_alone_in_one_query(
     state: str, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
@@ -143,21 +151,47 @@ def test_many_have_the_starts_that_each_has_alone_in_one_query(
     given_run(ahead, f"course-v1:{ahead.content_key}+R2", start_date=LATER)
     for course in (two, started, ahead):
         given_assignment(content=course)
-    LearnerContentAssignment.objects.update(state=state, accepted_at=NOW if state == "accepted" else None)
+    if state in ENDED:
+        end(state)
     rows = list(LearnerContentAssignment.objects.select_related("budget", "content").order_by("pk"))
     attach_content(rows, now=NOW)
 
-    with django_assert_num_queries(1 if state in ("allocated", "accepted") else 0):
+    with django_assert_num_queries(1):
         found = starts_of(rows, now=NOW)
 
-    first = LATER if state in ("allocated", "accepted") else STARTED
-    assert list(found.values()) == [first, STARTED, SOON]
+    assert list(found.values()) == [LATER, STARTED, SOON]
     assert found == {one.pk: about(one, now=NOW).starts_at for one in rows}
 
 
-def test_what_has_ended_has_the_dates_of_the_course() -> None:
-    course = given_started()
-    given_run(course, f"course-v1:{course.content_key}+R2", start_date=SOON)
+def test_courses_that_start_later_need_no_query(django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    given_assignment(content=given_content(start_date=SOON))
+    end("cancelled")
+    rows = list(LearnerContentAssignment.objects.select_related("budget", "content"))
+    attach_content(rows, now=NOW)
+    with django_assert_num_queries(0):
+        assert list(starts_of(rows, now=NOW).values()) == [SOON]
+
+
+def test_what_has_expired_keeps_the_dates_of_a_run_that_closed_at_its_deadline() -> None:
+    course = given_started(enroll_by=NOW - timedelta(days=1))
+    deadline = NOW + timedelta(days=9)
+    given_run(course, f"course-v1:{course.content_key}+R2", start_date=SOON, enroll_by=deadline)
     assignment = given_assignment(content=course)
-    LearnerContentAssignment.objects.update(state="cancelled")
-    assert read_of(assignment).starts_at == STARTED
+    LearnerContentAssignment.objects.update(expires_at=deadline)
+    assert read_of(assignment).starts_at == SOON
+
+    late = deadline + timedelta(hours=1)
+    assert read_of(assignment, now=late).starts_at == SOON
+    end("expired", at=late)
+    assert read_of(assignment, now=SOON + timedelta(days=9)).starts_at == SOON
+
+
+def test_what_was_refunded_keeps_the_dates_of_when_it_was_accepted() -> None:
+    course = given_started()
+    for name, starts in (("R2", SOON), ("R3", LATER)):
+        given_run(course, f"course-v1:{course.content_key}+{name}", start_date=starts)
+    assignment = given_assignment(content=course)
+    LearnerContentAssignment.objects.update(
+        state="reversed", accepted_at=NOW, reversed_at=SOON + timedelta(days=9)
+    )
+    assert read_of(assignment, now=SOON + timedelta(days=10)).starts_at == SOON

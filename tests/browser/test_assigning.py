@@ -20,6 +20,7 @@ pytestmark = [
 PEOPLE = [f"learner-{number}@larkspur.example" for number in range(1, 24)]
 MISTYPED = [*PEOPLE[:11], "kim.larkspur.example", *PEOPLE[11:], "lee@gmial.com"]
 CORRECTED = [*PEOPLE[:11], "kim@larkspur.example", *PEOPLE[11:], "lee@gmail.com"]
+LONG_NAME = "carmen.baptiste@larkspur.example"
 MOST_TABS = 60
 
 
@@ -109,14 +110,30 @@ def test_25_learners_with_two_mistakes_by_keyboard_alone(visitor: Visitor, budge
     everyone_is_notified(page)
 
 
+def test_enter_and_the_button_search_without_leaving_the_page(
+    visitor: Visitor, budget: Budget, ada: User
+) -> None:
+    visitor.sign_in(ada)
+    page = visitor.open(f"/budgets/{budget.uuid}/assign/")
+    page.evaluate("window.isTheSame = true")
+    page.get_by_label("Part of the title").press_sequentially("tidal")
+    for _impatient in range(3):
+        page.keyboard.press("Enter")
+    expect(page.get_by_role("group", name="Bookkeeping")).to_have_count(0)
+    page.get_by_label("Part of the title").fill("book")
+    page.get_by_role("button", name="Search").click()
+    expect(page.get_by_role("group", name="Tidal Engines")).to_have_count(0)
+    expect(page.get_by_role("group", name="Bookkeeping")).to_be_visible()
+    assert page.evaluate("window.isTheSame")
+
+
 def test_the_page_of_a_request_with_all_that_can_be_on_it(
     visitor: Visitor, budget: Budget, ada: User
 ) -> None:
     content, now = ContentMetadata.objects.get(title="Bookkeeping"), timezone.now()
     world.allocate(budget, content, world.ALICE, now=now)
-    made = world.allocate(
-        budget, content, "gone@learners.invalid", world.ALICE, world.ALICE, *PEOPLE, message="Hello", now=now
-    )
+    learners = ("gone@learners.invalid", LONG_NAME, world.ALICE, world.ALICE, *PEOPLE)
+    made = world.allocate(budget, content, *learners, message="Hello", now=now)
     world.deliver(now=now, most=12)
     visitor.sign_in(ada)
     page = visitor.open(f"/batches/{made.batch.uuid}/")

@@ -25,6 +25,24 @@ VIOLATIONS = """async rules => (await axe.run({
     resultTypes: ['violations'], preload: false, ...(rules ? {runOnly: rules} : {})
 })).violations.map(one => `${one.id}: ${one.nodes.map(node => node.target.join(' ')).join(', ')}`)"""
 """What is right is not described, which takes axe as long as finding what is wrong."""
+BROKEN = """least => {
+    const texts = document.createTreeWalker(document.querySelector('main'), NodeFilter.SHOW_TEXT);
+    const range = document.createRange(), found = [];
+    while (texts.nextNode()) {
+        const text = texts.currentNode;
+        if (!text.parentElement.closest('tbody th')) continue;
+        for (const word of text.data.matchAll(/[a-z0-9.+]+/gi)) {
+            range.setStart(text, word.index);
+            range.setEnd(text, word.index + word[0].length);
+            const parts = [...range.getClientRects()].filter(part => part.width > 0);
+            const width = parts.reduce((sum, part) => sum + part.width, 0);
+            const lines = new Set(parts.map(part => Math.round(part.top)));
+            if (lines.size > 1 && width < least) found.push(word[0]);
+        }
+    }
+    return found;
+}"""
+"""The words at the head of a table's rows that are broken, though they are narrower than so many pixels."""
 OF_COLOURS = ["color-contrast", "link-in-text-block"]
 """The rules of axe that another colour scheme can break."""
 Scheme = tuple[Literal["light", "dark"], Sequence[str] | None]
@@ -94,7 +112,7 @@ class Visitor:
             raise AssertionError(f"{self.page.url}\n{self.page.inner_text('main')}") from late
 
     def looks_over(self) -> None:
-        """Look at the page at each width: axe finds nothing, and nothing is cut off.
+        """Look at the page at each width: axe finds nothing, and nothing is cut off, nor a word broken.
 
         What a width in between shows, the narrowest or the widest shows as well, and pages are made of the
         same parts. So axe, which takes longer than all else, is asked about a page once, by all its rules:
@@ -108,6 +126,8 @@ class Visitor:
             wide: int = self.page.evaluate("document.documentElement.scrollWidth")
             if wide > width:
                 found.append(f"the page is {wide} wide, and not {width}")
+            broken: list[str] = self.page.evaluate(BROKEN, width // 2)
+            found += [f"{width}: “{word}” is broken" for word in broken]
             for scheme, rules in SCHEMES if IN_FULL else [one for at, one in [asked] if at == width]:
                 self.page.emulate_media(color_scheme=scheme)
                 found += [f"{width} {scheme}: {problem}" for problem in self._violations(rules)]

@@ -311,12 +311,18 @@ def test_what_was_reversed_says_so(client: Client, link: str) -> None:
 # -- Links that open nothing --------------------------------------------------------------------------------
 
 
-def test_a_link_that_is_not_whole_is_not_found(client: Client, link: str) -> None:
-    for broken in (link[:-2] + "/", "/a/x/", "/a/%00/", f"/a/{'x' * 5000}/"):
+CUT = "This link is not complete: its end is missing."
+CHANGED = "This link is not as it was sent: something in it was changed."
+
+
+def test_a_link_that_is_cut_or_changed_is_not_found(client: Client, link: str) -> None:
+    half, forged = link[: len(link) // 2] + "/", link[:-2] + ("A" if link[-2] != "A" else "B") + "/"
+    cut = dict.fromkeys((link[:-2] + "/", half, "/a/x/", "/a/%00/"), CUT)
+    for broken, why in {**cut, forged: CHANGED, f"/a/{'x' * 5000}/": CHANGED}.items():
         for answer in (client.get(broken), accept(client, broken)):
             assert answer.status_code == 404
-            assert "This link is not complete." in words(answer)
-            assert "Open the mail again and press the button there." in words(answer)
+            assert why in words(answer)
+            assert "Open the mail again and press the button there" in words(answer)
             assert "Larkspur" not in words(answer)
 
 

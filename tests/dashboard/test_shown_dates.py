@@ -10,6 +10,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from bursary.access.models import Role
+from bursary.assignments import declining
 from tests import world
 
 pytestmark = pytest.mark.django_db
@@ -69,3 +70,61 @@ def test_the_exported_file_has_the_start_that_the_list_shows(
 
     (row,) = csv.DictReader(exported.splitlines())
     assert [row[name][:10] for name in row if name.startswith("Start (")] == [f"{starts:%Y-%m-%d}"]
+
+
+def test_after_declining_the_list_the_file_and_the_pages_keep_the_start_that_was_read(
+    client: Client, monkeypatch: pytest.MonkeyPatch, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    monkeypatch.setattr(timezone, "now", lambda: world.NOW + timedelta(hours=1))
+    budget = world.given_budget()
+    course = world.given_content(start_date=world.NOW - timedelta(days=30))
+    world.given_run(course, f"course-v1:{course.content_key}+R2", start_date=world.NOW + timedelta(days=40))
+    assignment = world.given_assignment(budget, course, address=world.ALICE)
+    alice = world.given_user(Role.LEARNER, customer=budget.customer, email=world.ALICE)
+    ada = world.given_user(Role.ADMINISTRATOR, customer=budget.customer)
+
+    def read() -> list[str]:
+        client.force_login(alice)
+        own = client.get(f"/assignments/{assignment.uuid}/").content.decode()
+        client.force_login(ada)
+        with django_assert_max_num_queries(12):
+            listed = client.get("/assignments/").content.decode()
+        with django_assert_max_num_queries(12):
+            one = client.get(f"/assignments/{assignment.uuid}/").content.decode()
+        exported = b"".join(client.get("/assignments/export/")).decode("utf-8-sig")
+        (row,) = csv.DictReader(exported.splitlines())
+        return [
+            *re.findall(r"<dt>Starts</dt><dd>(.*?)</dd>", own),
+            *re.findall(r"<dt>Start</dt><dd>(.*?)</dd>", one),
+            *re.findall(r'data-label="Start" class="time">(.*?)</td>', listed),
+            *(row[name] for name in row if name.startswith("Start (")),
+        ]
+
+    before = read()
+    assert len(before) == 4
+    declining.decline(assignment, reason="No time", now=world.NOW + timedelta(hours=1))
+    monkeypatch.setattr(timezone, "now", lambda: world.NOW + timedelta(days=50))
+    assert read()[-3:] == before[-3:]
+    monkeypatch.setattr(timezone, "now", lambda: world.NOW + timedelta(days=30))
+    assert read() == before
+
+
+def test_a_list_sorted_by_start_says_that_it_shows_other_starts_only_where_it_does(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timezone, "now", lambda: world.NOW + timedelta(hours=1))
+    budget = world.given_budget()
+    client.force_login(world.given_user(Role.ADMINISTRATOR, customer=budget.customer))
+    world.given_assignment(budget, world.given_content(start_date=world.NOW + timedelta(days=9)))
+    remark = "Sorted by the start that the catalog gives for each course."
+    for sort in ("content_start", "-content_start"):
+        assert remark not in client.get(f"/assignments/?sort={sort}").content.decode()
+
+    course = world.given_content(start_date=world.NOW - timedelta(days=30))
+    starts = world.NOW + timedelta(days=40)
+    world.given_run(course, f"course-v1:{course.content_key}+R2", start_date=starts)
+    world.given_assignment(budget, course)
+
+    for sort in ("content_start", "-content_start"):
+        assert remark in client.get(f"/assignments/?sort={sort}").content.decode()
+    assert remark not in client.get("/assignments/?sort=expires_at").content.decode()

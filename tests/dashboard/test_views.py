@@ -80,7 +80,7 @@ def test_where_the_demonstrations_passwords_are_is_said_and_they_are_not(
     (settings.VAR_DIR / "demo.json").write_text('{"password": "secret"}')
 
     html = page(client)
-    assert "<code>var/demo.json</code>" in html
+    assert "in the terminal that this was started in, and in the file <code>var/demo.json</code>" in html
     assert "secret" not in html
     assert str(tmp_path) not in html
 

@@ -59,16 +59,30 @@ def test_every_budget_that_gets_its_money_back_is_named_and_all_of_it_added_up(
     assert "$398.00 (2 more budgets)" in text(post(client, verb="cancel", everything="yes", query=""))
 
 
-def test_failures_of_long_ago_are_asked_about_before_they_are_retried(client: Client, budget: Budget) -> None:
-    world.given_assignment(budget, world.given_content(), address="leo@nowhere.invalid")
+def test_of_failures_of_long_ago_the_learners_are_named_before_they_are_retried(
+    client: Client, budget: Budget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("leo", "mia", "noa"):
+        world.given_assignment(budget, world.given_content(), address=f"{name}@nowhere.invalid")
     world.deliver()
     form = {"verb": "retry", "everything": "yes", "query": ""}
     assert "30 days ago" not in text(post(client, **form))
 
     failed = LearnerContentAssignmentAction.objects.filter(status="failed")
-    failed.update(completed_at=world.NOW - timedelta(days=30))
+    of_leo = failed.filter(assignment__learner_email__startswith="leo")
+    of_leo.update(completed_at=world.NOW - timedelta(days=30))
+    question = text(post(client, **form))
+    assert "One of those that are retried failed more than 30 days ago" in question
+    assert "any more: \u2068leo@nowhere.invalid\u2069. To leave it out, select only the others" in question
+    assert ">Retry (3)</button>" in question
 
-    assert "One of them failed more than 30 days ago" in text(post(client, **form))
+    failed.update(completed_at=world.NOW - timedelta(days=30))
+    monkeypatch.setattr(bulk_questions, "MOST_LEARNERS", 2)
+    question = text(post(client, **form))
+    assert "3 of those that are retried failed more than 30 days ago" in question
+    assert (
+        "\u2068leo@nowhere.invalid\u2069, \u2068mia@nowhere.invalid\u2069, 1 more. To leave them" in question
+    )
 
 
 def test_a_get_of_what_is_only_sent_leads_to_a_page(client: Client, budget: Budget) -> None:

@@ -1,4 +1,5 @@
-// The page to assign: a file dropped beside the list, the length of the message, and one request for two clicks.
+// The page to assign: a search that leaves the page in place, a file dropped beside the list, the length of the message,
+// and one request for two clicks.
 // Without this script a file is chosen by its button, and the rest works alike.
 for (const zone of document.querySelectorAll("[data-drop]")) {
   zone.querySelector("[data-with-script]").hidden = false;
@@ -34,6 +35,10 @@ for (const form of document.querySelectorAll("form[data-once]")) {
   form.addEventListener("input", () => renewToken(form), true);
   form.addEventListener("change", () => renewToken(form), true);
   form.addEventListener("submit", (event) => {
+    if (event.submitter?.name === "search" && window.htmx) {
+      event.preventDefault();
+      return form.elements.q.dispatchEvent(new Event("find"));
+    }
     if (renewToken(form)) return;
     event.preventDefault();
     tryAgain();
