@@ -143,6 +143,14 @@ def cut_short(
     return rows.filter(is_sooner, expires_at__lt=until)
 
 
+def extendable(rows: QuerySet[LearnerContentAssignment]) -> QuerySet[LearnerContentAssignment]:
+    """Return those of which neither enrolment nor the budget ends at the deadline."""
+    deadline = F("expires_at")
+    return rows.filter(state=State.ALLOCATED, content_enroll_by__gt=deadline).exclude(
+        budget__ends_at__lte=deadline
+    )
+
+
 def _extend_batch(
     budget: Budget,
     uuids: Sequence[UUID],

@@ -49,6 +49,7 @@ LONGEST_REASON = 1000  # characters, of skipping
 ROWS_PER_STATEMENT = 1000
 
 _ON_REQUEST = Skipped("skipped_on_request", "")
+SKIPPED_ON_REQUEST = _ON_REQUEST.error_code
 _NONE = Q(pk__in=())
 _ENDING = (ActionType.REMINDED, ActionType.NUDGED)
 """Mails that make no sense after some date."""

@@ -169,8 +169,8 @@ def _of_starts(
         return []
     return [
         _(
-            "The order is that of the first start that the catalog gives for each course. Where that has "
-            "passed, the list shows when the next run starts that the learner can join, or no date."
+            "Sorted by the start that the catalog gives for each course. Where that has passed, the list "
+            "shows when the next run starts that the learner can join, or no date."
         )
     ]
 

@@ -160,9 +160,11 @@ def old_failures(rows: QuerySet[LearnerContentAssignment], now: datetime) -> str
     more = [_("%(count)s more") % {"count": count - len(names)}] if count > len(names) else []
     return ngettext(
         "One of those that are retried failed more than %(days)s days ago, and its learner may not "
-        "expect a mail about it any more: %(names)s. To leave it out, go back and select the others alone.",
+        "expect a mail about it any more: %(names)s. To leave it out, select only the others in the list, "
+        "or skip it.",
         "%(count)s of those that are retried failed more than %(days)s days ago, and their learners may not "
-        "expect a mail about it any more: %(names)s. To leave them out, go back and select the others alone.",
+        "expect a mail about it any more: %(names)s. To leave them out, select only the others in the list, "
+        "or skip these.",
         count,
     ) % {"count": count, "days": OLD.days, "names": ", ".join([*names, *more])}
 

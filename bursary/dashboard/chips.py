@@ -6,8 +6,8 @@ from datetime import datetime
 
 from django.utils.translation import gettext as _
 
-from bursary.assignments import causes, statuses
-from bursary.assignments.choices import ActionType, State, Status
+from bursary.assignments import causes, failures, statuses
+from bursary.assignments.choices import ActionType, LearnerState, State, Status
 from bursary.assignments.models import LearnerContentAssignment
 
 KINDS: Mapping[str, str] = {
@@ -18,6 +18,7 @@ KINDS: Mapping[str, str] = {
     State.EXPIRED: "warning",
 }
 """The kind of chip of a status; of any other, muted."""
+_INVITING = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,20 @@ def _cause(assignment: LearnerContentAssignment) -> str:
     failed = assignment.last_failure()
     if failed:
         why = causes.in_words(failed.error_code)
-        if failed.action_type in (ActionType.NOTIFIED, ActionType.LEARNER_LINKED):
+        if failed.action_type in _INVITING:
             return str(why.sentence)
         work = causes.WORK_IN_WORDS.get(failed.action_type, failed.action_type)
         return _("%(work)s failed: %(cause)s") % {"work": work, "cause": why.clause}
+    if skipped := _why_skipped(assignment):
+        return _("Skipped: %(reason)s") % {"reason": skipped}
     retried = any(one.status == Status.PENDING and one.attempts for one in assignment.actions.all())
     return _("A mail could not be sent yet; it is tried again.") if retried else ""
+
+
+def _why_skipped(assignment: LearnerContentAssignment) -> str:
+    """Return the reason for which its failed invitation was skipped; empty if it was not."""
+    if assignment.learner_state != LearnerState.FAILED:
+        return ""
+    skipped = (one for one in assignment.actions.all() if one.error_code == failures.SKIPPED_ON_REQUEST)
+    of_invitation = (one for one in skipped if one.action_type in _INVITING and one.cycle == assignment.cycle)
+    return next((one.detail for one in of_invitation), "")

@@ -132,11 +132,8 @@ def test_the_page_of_a_request_with_all_that_can_be_on_it(
 ) -> None:
     content, now = ContentMetadata.objects.get(title="Bookkeeping"), timezone.now()
     world.allocate(budget, content, world.ALICE, now=now)
-    made = world.allocate(
-        *(budget, content, "gone@learners.invalid", LONG_NAME, world.ALICE, world.ALICE, *PEOPLE),
-        message="Hello",
-        now=now,
-    )
+    learners = ("gone@learners.invalid", LONG_NAME, world.ALICE, world.ALICE, *PEOPLE)
+    made = world.allocate(budget, content, *learners, message="Hello", now=now)
     world.deliver(now=now, most=12)
     visitor.sign_in(ada)
     page = visitor.open(f"/batches/{made.batch.uuid}/")

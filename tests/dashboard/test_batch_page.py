@@ -127,7 +127,7 @@ def test_each_open_assignment_has_its_deadline(
 
     for address, deadline in ((ALICE, "31 May 2026"), (BOB, "")):
         (row,) = [one for one in rows if address in one]
-        assert f'<td class="time">{deadline}</td>' in row
+        assert f'<td class="time" data-label="Deadline">{deadline}</td>' in row
 
 
 def test_when_all_are_notified_it_says_so_and_asks_no_more(

@@ -81,9 +81,13 @@ def test_what_was_spent_is_given_by_course_and_by_learner(client: Client, budget
     spent = LearnerContentAssignment.objects.exclude(learner_email="not-yet@people.example")
     spent.update(state=State.ACCEPTED)
 
-    text = page(client, budget, "spent/")
+    text, labels = page(client, budget, "spent/"), ("Accepted", "Spent")
 
-    row = '<bdi>{}</bdi></a></th><td class="number">{}</td><td class="number">{}</td>'
+    cells = (
+        "<bdi>{}</bdi></a></th>",
+        *(f'<td class="number" data-label="{one}">{{}}</td>' for one in labels),
+    )
+    row = "".join(cells)
     for name, count, cents in (
         ("Tidal Engines", 2, "$398.00"),
         ("<b>Art</b>", 1, "$199.00"),
@@ -115,7 +119,7 @@ def test_beyond_ten_rows_the_rest_is_added_up_and_each_name_leads_to_its_list(
 
     text = page(client, budget, "spent/")
 
-    assert text.count('All others</th><td></td><td class="number">$398.00</td>') == 1
+    assert text.count('All others</th><td></td><td class="number" data-label="Spent">$398.00</td>') == 1
     links = [html.unescape(link) for link in re.findall(r'<a href="(/assignments/[^"]*)"><bdi>', text)]
     assert len(links) == 12
     for link, count in ((links[0], 12), (links[1], 1), (links[2], 1)):

@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from bursary.access.models import Role
-from bursary.assignments import cancellation
+from bursary.assignments import cancellation, failures
 from bursary.assignments.choices import ActionType, State
 from bursary.assignments.models import LearnerContentAssignment
 from tests import world
@@ -199,3 +199,19 @@ def test_a_deadline_is_extended_by_a_button_with_its_day(
     assert f"{assignment.expires_at.astimezone(assignment.budget.customer.zone):%Y-%m-%d %H:%M}" == (
         "2026-06-14 23:59"
     )
+
+
+def test_a_skipped_invitation_is_shown_with_the_reason_for_which_it_was(
+    failed: LearnerContentAssignment, client: Client
+) -> None:
+    def causes() -> list[str]:
+        texts = [client.get("/assignments/").content.decode(), page(client, failed).partition("<h2")[0]]
+        return [cause for text in texts for cause in re.findall(r'<span class="cause"[^>]*>(.*?)</', text)]
+
+    before = causes()
+    assert before == ["The address does not exist."] * 2
+    failures.skip(failed.budget, uuids=[failed.uuid], reason="Alice knows", now=NOW + timedelta(hours=1))
+    assert causes() == ["Skipped: Alice knows"] * 2
+
+    cancellation.cancel(failed.budget, uuids=[failed.uuid], now=NOW + timedelta(hours=2))
+    assert causes() == []

@@ -73,7 +73,7 @@ def test_of_failures_of_long_ago_the_learners_are_named_before_they_are_retried(
     of_leo.update(completed_at=world.NOW - timedelta(days=30))
     question = text(post(client, **form))
     assert "One of those that are retried failed more than 30 days ago" in question
-    assert "any more: \u2068leo@nowhere.invalid\u2069. To leave it out, go back" in question
+    assert "any more: \u2068leo@nowhere.invalid\u2069. To leave it out, select only the others" in question
     assert ">Retry (3)</button>" in question
 
     failed.update(completed_at=world.NOW - timedelta(days=30))
