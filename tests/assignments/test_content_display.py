@@ -189,9 +189,9 @@ def test_what_has_expired_keeps_the_dates_of_a_run_that_closed_at_its_deadline()
 def test_what_was_refunded_keeps_the_dates_of_when_it_was_accepted() -> None:
     course = given_started()
     for name, starts in (("R2", SOON), ("R3", LATER)):
-        given_run(course, f"course-v1:{course.content_key}+{name}", start_date=starts)
+        given_run(course, f"course-v1:{course.content_key}+{name}", start_date=starts, enroll_by=LATER)
     assignment = given_assignment(content=course)
     LearnerContentAssignment.objects.update(
-        state="reversed", accepted_at=NOW, reversed_at=SOON + timedelta(days=9)
+        state="reversed", accepted_at=NOW, reversed_at=SOON + timedelta(days=9), expires_at=LATER
     )
     assert read_of(assignment, now=SOON + timedelta(days=10)).starts_at == SOON
