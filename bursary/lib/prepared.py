@@ -59,6 +59,12 @@ class PreparedSelect:
         """Return the first row; None without one."""
         return next(iter(self.read(**given)), None)
 
+    def get(self, **given: Any) -> Any:
+        """Return the one row. Raises the model's DoesNotExist without one."""
+        for row in self.read(**given):
+            return row
+        raise self._rows().model.DoesNotExist
+
 
 class _Select:
     """The SQL of a query set for one kind of database. It keeps no connection: each thread has its own."""

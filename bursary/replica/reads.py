@@ -16,6 +16,7 @@ from django.db.models import FilteredRelation, Q, QuerySet
 
 from bursary.catalog.payload import with_links
 from bursary.catalog.values import is_key
+from bursary.lib.prepared import PreparedSelect, Slot
 from bursary.replica import cold_reads, refresh, renamed_keys, schedule
 from bursary.replica.joining import is_summary
 from bursary.replica.models import (
@@ -71,7 +72,7 @@ def content_for(content_key: str, *, catalog_uuid: UUID, now: datetime) -> Conte
     return content
 
 
-def held_by(catalog_uuid: UUID) -> QuerySet[ContentMetadata]:
+def held_by(catalog_uuid: UUID | Slot) -> QuerySet[ContentMetadata]:
     """Return the content of a catalog, the runs in it included."""
     return ContentMetadata.objects.filter(in_catalog(catalog_uuid))
 
@@ -176,7 +177,18 @@ def title_of(content_key: str, *, catalog_uuid: UUID) -> str:
 
 
 def _stored(content_key: str, *, catalog_uuid: UUID) -> ContentMetadata | None:
-    return held_by(catalog_uuid).defer("payload").filter(content_key=content_key).first()
+    found: ContentMetadata | None = _STORED.first(key=content_key, catalog=catalog_uuid)
+    return found
+
+
+def _row() -> QuerySet[ContentMetadata]:
+    """Return the row that the catalog of a slot holds with the key of another."""
+    catalog = Slot("catalog", CatalogMembership._meta.get_field("catalog_uuid"))
+    key = Slot("key", ContentMetadata._meta.get_field("content_key"))
+    return held_by(catalog).defer("payload").filter(content_key=key)[:1]
+
+
+_STORED = PreparedSelect(_row)
 
 
 def _has_left_every_catalog(content_key: str) -> bool:
