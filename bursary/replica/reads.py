@@ -153,16 +153,25 @@ def texts_of(courses: Collection[tuple[UUID, str]]) -> dict[tuple[UUID, str], Co
 
     They are empty where the catalog holds none.
     """
-    rows = CatalogMembership.objects.filter(
-        catalog_uuid__in={catalog for catalog, _key in courses},
-        content__content_key__in={key for _catalog, key in courses},
-    )
-    columns = ("catalog_uuid", "content__content_key", "content__payload", "links")
+    catalogs, keys = {catalog for catalog, _key in courses}, {key for _catalog, key in courses}
     found = {
         (catalog, key): CourseText(_description(payload), _url(links.get("marketing_url")))
-        for catalog, key, payload, links in rows.order_by("-pk").values_list(*columns)
+        for catalog, key, payload, links in _TEXTS.read(catalogs=catalogs, keys=keys)
     }
     return {course: found.get(course, CourseText("", "")) for course in courses}
+
+
+def _texts() -> QuerySet[CatalogMembership, Any]:
+    """Return what `texts_of` reads: of the keys of a slot, what the catalogs of another hold."""
+    rows = CatalogMembership.objects.filter(
+        catalog_uuid__in=Slot("catalogs", CatalogMembership._meta.get_field("catalog_uuid")),
+        content__content_key__in=Slot("keys", ContentMetadata._meta.get_field("content_key")),
+    )
+    columns = ("catalog_uuid", "content__content_key", "content__payload", "links")
+    return rows.order_by("-pk").values_list(*columns)
+
+
+_TEXTS = PreparedSelect(_texts)
 
 
 def _description(payload: Mapping[str, object]) -> str:
