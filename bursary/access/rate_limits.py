@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from django.db.models import Case, F, Q, Value, When
 
 from bursary.access.models import RequestTally
+from bursary.lib.prepared import PreparedUpdate, Slot
 from bursary.lib.retries import in_transaction
 
 MINUTE = 60  # seconds
@@ -27,15 +28,9 @@ def count_post(caller: str, *, limit: int, now: datetime) -> int:
     seconds = int(now.timestamp())
     minute = seconds // MINUTE
     rows = RequestTally.objects.filter(caller=caller)
-    # A minute ahead may be the next one by another machine's clock; what is later was written by a wrong one.
-    another = Q(minute__lt=minute) | Q(minute__gt=minute + 1)
 
     def count() -> int:
-        # MariaDB assigns from left to right: the minute, with which the count compares, goes last.
-        return rows.filter(another | Q(count__lt=limit)).update(
-            count=Case(When(another, then=Value(1)), default=F("count") + 1),
-            minute=Case(When(another, then=Value(minute)), default=F("minute")),
-        )
+        return _COUNT.run(caller=caller, minute=minute, next=minute + 1, limit=limit)
 
     if in_transaction(count):
         return 0
@@ -47,6 +42,22 @@ def count_post(caller: str, *, limit: int, now: datetime) -> int:
         return 0
     counted = rows.values_list("minute", flat=True).first() or minute  # this minute, or the next one
     return max((counted + 1) * MINUTE - seconds, 1)
+
+
+_MINUTE, _NEXT = (Slot(name, RequestTally._meta.get_field("minute")) for name in ("minute", "next"))
+_FEWER = Q(count__lt=Slot("limit", RequestTally._meta.get_field("count")))
+# A minute ahead may be the next one by another machine's clock; what is later was written by a wrong one.
+_ANOTHER = Q(minute__lt=_MINUTE) | Q(minute__gt=_NEXT)
+_COUNT = PreparedUpdate(
+    lambda: RequestTally.objects.filter(
+        _ANOTHER | _FEWER, caller=Slot("caller", RequestTally._meta.get_field("caller"))
+    ),
+    # MariaDB assigns from left to right: the minute, with which the count compares, goes last.
+    lambda: {
+        "count": Case(When(_ANOTHER, then=Value(1)), default=F("count") + 1),
+        "minute": Case(When(_ANOTHER, then=_MINUTE), default=F("minute")),
+    },
+)
 
 
 def forget(*, now: datetime) -> int:
