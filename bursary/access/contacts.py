@@ -3,13 +3,15 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from django.db.models import Exists, OuterRef, Q, Subquery, Value
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 
 from bursary.access.models import NoticeAddress, Role, RoleGrant, SeenAdministrator, User
 from bursary.budgets.models import Customer
 from bursary.lib import batches
+from bursary.lib.prepared import PreparedSelect, Slot
 
 SEEN_WITHIN = timedelta(days=90)
 """How long an administrator by token stays a contact after the last token that named them one."""
@@ -35,11 +37,20 @@ def contacts_of(customers: Collection[Customer]) -> dict[int, str]:
     """Return the `contact` of each customer, by the customers' pks. At most one query."""
     found = {one.pk: one.contact_email for one in customers}
     if unnamed := [pk for pk, email in found.items() if not email]:
-        grants = RoleGrant.objects.filter(role=Role.ADMINISTRATOR, user__is_active=True)
-        grants = grants.filter(customer=OuterRef("pk")).exclude(user__email="").order_by("user")
-        first = Coalesce(Subquery(grants.values("user__email")[:1]), Value(""))
-        found |= Customer.objects.filter(pk__in=unnamed).order_by().values_list("pk", first)
+        found |= _FIRST_ADMINISTRATORS.read(customers=unnamed)
     return found
+
+
+def _first_administrators() -> QuerySet[Customer, Any]:
+    """Return the customers of a slot, each with its first administrator's address, or an empty one."""
+    grants = RoleGrant.objects.filter(role=Role.ADMINISTRATOR, user__is_active=True)
+    grants = grants.filter(customer=OuterRef("pk")).exclude(user__email="").order_by("user")
+    first = Coalesce(Subquery(grants.values("user__email")[:1]), Value(""))
+    customers = Customer.objects.filter(pk__in=Slot("customers", Customer._meta.pk))
+    return customers.order_by().values_list("pk", first)
+
+
+_FIRST_ADMINISTRATORS = PreparedSelect(_first_administrators)
 
 
 def for_notices(

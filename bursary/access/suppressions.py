@@ -6,12 +6,15 @@ An address is kept as a hash with the secret key of its time, and found by the p
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from itertools import chain
+from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.utils.crypto import salted_hmac
 
 from bursary.access.models import Suppression, SuppressionReason, learner_key
 from bursary.lib import batches
+from bursary.lib.prepared import PreparedSelect, Slot
 
 KEPT_FOR = timedelta(days=2 * 365)
 """Then the address is tried again: mailboxes change hands."""
@@ -45,8 +48,7 @@ def reasons_of(
 ) -> Mapping[tuple[int, str], frozenset[SuppressionReason]]:
     """Return the reasons that there are, by customer (pk) and address. One query for all of them."""
     hashes = {address: _hashes(address) for _customer, address in addresses}
-    rows = Suppression.objects.filter(address_hash__in=[*chain(*hashes.values())]).order_by()
-    kept = {*rows.values_list("customer", "address_hash", "reason")}
+    kept = set(_KEPT.read(hashes=[*chain(*hashes.values())]))
     return {
         (customer, address): frozenset(
             reason
@@ -55,6 +57,16 @@ def reasons_of(
         )
         for customer, address in addresses
     }
+
+
+def _kept() -> QuerySet[Suppression, Any]:
+    """Return what there is of the hashes of a slot."""
+    hashes = Slot("hashes", Suppression._meta.get_field("address_hash"))
+    rows = Suppression.objects.filter(address_hash__in=hashes).order_by()
+    return rows.values_list("customer", "address_hash", "reason")
+
+
+_KEPT = PreparedSelect(_kept)
 
 
 def is_reported_since(customer_pk: int, address: str, *, since: datetime) -> bool:

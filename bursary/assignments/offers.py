@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
@@ -17,6 +18,7 @@ from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.lib import moments
 from bursary.lib.locks import for_update
+from bursary.lib.prepared import PreparedSelect, Slot
 from bursary.replica import joining, read_modes, reads
 from bursary.replica.joining import JoiningRefusal, JoiningTerms, NotJoinable, RunTerms, lacks_runs
 from bursary.replica.models import CatalogMembership, Completeness, ContentMetadata, ContentType
@@ -234,25 +236,38 @@ def _derived_alike(ours: Offer, theirs: Offer, *, now: datetime, before: datetim
 
 def _stored(pk: int, *, catalog_uuid: uuid.UUID, lock: bool) -> Offer:
     """Read the replica's row and its runs, locked in the order of keys if `lock`: the runs decide as well."""
-    contents = ContentMetadata.objects.defer("payload")
-    if lock:
-        runs = contents.filter(
-            content_type=ContentType.COURSERUN,
-            parent_key=Subquery(contents.filter(pk=pk).values("content_key")),
-        )
-        rows = for_update((contents.filter(pk=pk) | runs).order_by(*ContentMetadata.LOCK_ORDER))
-        content = next(one for one in rows if one.pk == pk)
-    else:
-        content = contents.get(pk=pk)
+    content = next(one for one in _ROWS[lock].read(pk=pk) if one.pk == pk)
     # Asked for after the locks: a change that they waited for may have brought a run, or taken one away.
-    members = CatalogMembership.objects.filter(
-        Q(content=pk)
-        | Q(content__content_type=ContentType.COURSERUN, content__parent_key=content.content_key),
-        catalog_uuid=catalog_uuid,
-    )
-    held = [one.content for one in members.select_related("content").defer("content__payload")]
+    members = _MEMBERS.read(pk=pk, key=content.content_key, catalog=catalog_uuid)
+    held = [one.content for one in members]
     of_course = [RunTerms.of(one) for one in held if one.pk != pk]
     return of_row(content, runs=of_course, in_catalog=content in held and content.gone_at is None)
+
+
+def _rows(*, lock: bool) -> QuerySet[ContentMetadata]:
+    """Return the row of a slot; with `lock`, with its runs, locked."""
+    contents = ContentMetadata.objects.defer("payload")
+    itself = contents.filter(pk=_PK)
+    if not lock:
+        return itself
+    of_it = contents.filter(
+        content_type=ContentType.COURSERUN, parent_key=Subquery(itself.values("content_key"))
+    )
+    return for_update((itself | of_it).order_by(*ContentMetadata.LOCK_ORDER))
+
+
+def _members() -> QuerySet[CatalogMembership]:
+    """Return what the catalog of a slot holds of the row of another, and of its runs."""
+    key = Slot("key", ContentMetadata._meta.get_field("parent_key"))
+    runs = Q(content__content_type=ContentType.COURSERUN, content__parent_key=key)
+    catalog = Slot("catalog", CatalogMembership._meta.get_field("catalog_uuid"))
+    members = CatalogMembership.objects.filter(Q(content=_PK) | runs, catalog_uuid=catalog)
+    return members.select_related("content").defer("content__payload")
+
+
+_PK = Slot("pk", ContentMetadata._meta.pk)
+_ROWS = {lock: PreparedSelect(partial(_rows, lock=lock)) for lock in (False, True)}
+_MEMBERS = PreparedSelect(_members)
 
 
 def _of_upstream(content: UpstreamContent) -> Offer:

@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import chain, zip_longest
 from typing import Any
 
-from django.db.models import Exists, OuterRef, Q, Value
+from django.db.models import Exists, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Lower, StrIndex, Substr
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -19,12 +19,13 @@ from django.utils.translation import gettext_lazy as _
 from bursary.access import suppressions
 from bursary.access.models import Role, SuppressionReason, User, of_mailboxes
 from bursary.assignments.choices import ActionType, State
-from bursary.assignments.matching import Match
+from bursary.assignments.matching import Match, of_course
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.lib.batches import chunks
 from bursary.lib.mailbox import RESERVED
+from bursary.lib.prepared import PreparedSelect, Slot
 
 LEARNERS_PER_QUERY = 10_000  # three parameters for each; SQLite takes 32,766
 
@@ -307,21 +308,32 @@ def _other_assignments(budget: Budget, seats: Sequence[Match], *, course_key: st
     known = dict.fromkeys(chain.from_iterable(one.known_by for one in seats))
     keys = chunks((one for one in known if isinstance(one, str)), LEARNERS_PER_QUERY)
     ids = chunks((one for one in known if isinstance(one, int)), LEARNERS_PER_QUERY)
+    same = {"course": course_key, "customer": budget.customer_id}
+    for some_keys, some_ids in zip_longest(keys, ids, fillvalue=()):
+        yield from _SAME_COURSE.read(keys=some_keys, ids=some_ids, **same)
+
+
+def _same_course() -> QuerySet[LearnerContentAssignment]:
+    """Return the assignments that `_other_assignments` asks for, by slots."""
+    field = LearnerContentAssignment._meta.get_field
+    course = Slot("course", field("content_key"))
+    customer = Slot("customer", Budget._meta.get_field("customer"))
+    mine = of_mailboxes(Slot("keys", field("learner_key")))
+    mine |= Q(lms_user_id__in=Slot("ids", field("lms_user_id")))
     declined = LearnerContentAssignmentAction.objects.filter(
         assignment=OuterRef("pk"), action_type=ActionType.DECLINED
     )
-    rows = (
+    return (
         LearnerContentAssignment.objects.filter(
-            Q(content_key=course_key) | Q(parent_content_key=course_key),
-            budget__customer=budget.customer_id,
-            forgotten_at=None,
+            of_course(course), budget__customer=customer, forgotten_at=None
         )
         .annotate(declined=Exists(declined))
         .filter(Q(state__in=(State.ALLOCATED, State.ACCEPTED)) | Q(declined=True))
         .select_related("budget")
     )
-    for some_keys, some_ids in zip_longest(keys, ids, fillvalue=()):
-        yield from rows.filter(of_mailboxes(some_keys) | Q(lms_user_id__in=some_ids))
+
+
+_SAME_COURSE = PreparedSelect(_same_course)
 
 
 def _beyond_available(

@@ -7,9 +7,11 @@ when the assignment is allocated again, its address is corrected or erased, or i
 
 import logging
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import translation
 from django.utils.translation import gettext
 
@@ -23,6 +25,7 @@ from bursary.budgets import ledger
 from bursary.budgets.models import Customer
 from bursary.lib import moments
 from bursary.lib.locks import for_update
+from bursary.lib.prepared import PreparedSelect, Slot
 from bursary.lib.retries import repeated_after_deadlocks
 
 logger = logging.getLogger(__name__)
@@ -133,12 +136,7 @@ def _working(token: str, *, now: datetime) -> Link:
 
 
 def _opened(link: Link, *, lock: bool = False) -> LearnerContentAssignment:
-    rows = LearnerContentAssignment.objects.filter(uuid=link.subject, cycle=link.cycle)
-    if lock:
-        rows = for_update(rows)  # without joins, which would lock what they join
-    else:
-        rows = rows.select_related("budget__customer", "content").defer("content__payload")
-    assignment = rows.first()
+    assignment: LearnerContentAssignment | None = _NAMED[lock].first(uuid=link.subject, cycle=link.cycle)
     if assignment is None:
         raise LinkWithdrawn
     # Mails of an earlier release bear the older key, which a row keeps when it is re-keyed.
@@ -147,6 +145,19 @@ def _opened(link: Link, *, lock: bool = False) -> LearnerContentAssignment:
     ]:
         raise LinkWithdrawn
     return assignment
+
+
+def _named(*, lock: bool) -> QuerySet[LearnerContentAssignment]:
+    """Return the assignment that a link names by slots, with its content; with `lock`, it alone."""
+    field = LearnerContentAssignment._meta.get_field
+    uuid, cycle = (Slot(name, field(name)) for name in ("uuid", "cycle"))
+    rows = LearnerContentAssignment.objects.filter(uuid=uuid, cycle=cycle)
+    if lock:
+        return for_update(rows)  # without joins, which would lock what they join
+    return rows.select_related("budget__customer", "content").defer("content__payload")
+
+
+_NAMED = {lock: PreparedSelect(partial(_named, lock=lock)) for lock in (False, True)}
 
 
 def _awaits_answer(assignment: LearnerContentAssignment, *, now: datetime) -> bool:

@@ -8,14 +8,17 @@ Locks are taken in one order everywhere: account, then budget, ascending keys.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from typing import Any
 
-from django.db import transaction
+from django.db import models, transaction
 from django.db.models import F, Q, QuerySet
 from django.utils.translation import gettext
 
 from bursary.budgets.models import Account, Budget, LedgerEntry, LedgerEntryState
 from bursary.lib.locks import for_update
 from bursary.lib.money import dollars
+from bursary.lib.prepared import PreparedSelect, PreparedUpdate, Slot
 
 
 class LedgerError(Exception):
@@ -42,12 +45,16 @@ class InsufficientFunds(Exception):
 
 def lock(budget_pk: int) -> Budget:
     """Lock the budget and its account until the transaction ends; return the budget, with its account."""
-    # By subquery, not by join: a join would lock the budget first.
-    of_the_budget = Budget.objects.filter(pk=budget_pk).values("account")
-    account = for_update(Account.objects.all()).get(pk__in=of_the_budget)
-    budget = for_update(Budget.objects.all()).get(pk=budget_pk)
+    account = _ACCOUNT.get(budget=budget_pk)
+    budget: Budget = _BUDGET.get(budget=budget_pk)
     budget.account = account
     return budget
+
+
+_THE_BUDGET = Budget.objects.filter(pk=Slot("budget", Budget._meta.pk))
+# By subquery, not by join: a join would lock the budget first.
+_ACCOUNT = PreparedSelect(lambda: for_update(Account.objects.filter(pk__in=_THE_BUDGET.values("account"))))
+_BUDGET = PreparedSelect(lambda: for_update(_THE_BUDGET.all()))
 
 
 def lock_all(budget_pks: Iterable[int]) -> None:
@@ -92,10 +99,9 @@ def reserve(budget: Budget, *, cents: int) -> None:
         raise short
     if cents == 0:
         return
-    fits = Q(limit_cents=None) | Q(limit_cents__gte=F("held_cents") + F("spent_cents") + cents)
-    for rows in _rows(budget):
+    for prepared, pk in zip(_RESERVE, (budget.account_id, budget.pk), strict=True):
         # The lock makes this certain; the condition keeps it true for a caller without the lock.
-        if not rows.filter(fits).update(held_cents=F("held_cents") + cents):
+        if not prepared.run(pk=pk, cents=cents):
             raise LedgerError(f"{cents} cents do not fit: the budget was not locked.")
     budget.account.held_cents += cents
     budget.held_cents += cents
@@ -142,13 +148,32 @@ def _rows(budget: Budget) -> tuple[QuerySet[Account], QuerySet[Budget]]:
 
 
 def _move_held(budget: Budget, *, cents: int, spend: bool = False) -> None:
-    moved = {"held_cents": F("held_cents") - cents}
-    if spend:
-        moved["spent_cents"] = F("spent_cents") + cents
     with transaction.atomic(savepoint=False):
-        for rows in _rows(budget):
-            if not rows.filter(held_cents__gte=cents).update(**moved):
+        for prepared, pk in zip(_SPEND if spend else _RELEASE, (budget.account_id, budget.pk), strict=True):
+            if not prepared.run(pk=pk, cents=cents):
                 raise LedgerError(f"Fewer than {cents} cents are reserved.")
+
+
+_PK, _CENTS = Slot("pk", models.BigAutoField()), Slot("cents", models.BigIntegerField())
+_HELD, _SPENT = F("held_cents"), F("spent_cents")
+
+
+def _movements(condition: Q, **moved: Any) -> tuple[PreparedUpdate, PreparedUpdate]:
+    """Return the updates of one account and one budget that move money where the condition holds."""
+
+    def rows(model: type[Account | Budget]) -> QuerySet[Any]:
+        return model._default_manager.filter(condition, pk=_PK)
+
+    account, budget = (PreparedUpdate(partial(rows, model), lambda: moved) for model in (Account, Budget))
+    return account, budget
+
+
+_ARE_HELD = Q(held_cents__gte=_CENTS)
+_RESERVE = _movements(
+    Q(limit_cents=None) | Q(limit_cents__gte=_HELD + _SPENT + _CENTS), held_cents=_HELD + _CENTS
+)
+_RELEASE = _movements(_ARE_HELD, held_cents=_HELD - _CENTS)
+_SPEND = _movements(_ARE_HELD, held_cents=_HELD - _CENTS, spent_cents=_SPENT + _CENTS)
 
 
 def _room(limited: Account | Budget) -> int | None:

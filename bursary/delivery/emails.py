@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.template.loader import render_to_string
 from django.utils import translation
 from django.utils.translation import gettext_lazy as _
@@ -35,6 +35,7 @@ from bursary.delivery.provider_answers import ACTION_KEY, LONGEST_REF
 from bursary.delivery.smtp_backend import cut_off_after
 from bursary.lib import mailbox, moments
 from bursary.lib.logs import without_tokens
+from bursary.lib.prepared import PreparedSelect, Slot
 
 BECAUSE: Mapping[ExpiryReason, Any] = {
     ExpiryReason.ALLOCATION_AGE: _("after that the assignment expires"),
@@ -129,11 +130,10 @@ def read_ahead(actions: Sequence[LearnerContentAssignmentAction]) -> None:
     assignments = [one.assignment for one in actions]
     if not assignments:
         return
-    rows = LearnerContentAssignment.objects.filter(pk__in=[one.pk for one in assignments]).order_by()
-    found = {pk: more for pk, *more in rows.values_list("pk", learner_accounts.ended(), derived.held())}
+    found = {pk: more for pk, *more in _ENDED_OR_HELD.read(pks=[one.pk for one in assignments])}
     contact_of = contacts.contacts_of({one.budget.customer for one in assignments})
-    batches = AllocationBatch.objects.filter(uuid__in={one.allocation_batch_uuid for one in assignments})
-    message_of: dict[UUID | None, str] = dict(batches.order_by().values_list("uuid", "message"))
+    batches = {one.allocation_batch_uuid for one in assignments}
+    message_of: dict[UUID | None, str] = dict(_MESSAGES.read(batches=batches))
     content_display.attach_texts(assignments)
     recipients = {one.pk: (one.assignment.budget.customer_id, one.recipient) for one in actions}
     suppressed_by = suppressions.reasons_of([*recipients.values()])
@@ -145,6 +145,22 @@ def read_ahead(actions: Sequence[LearnerContentAssignmentAction]) -> None:
             suppressed_by[recipients[action.pk]],
         )
         vars(one).update(zip(("ended", "is_held"), found[one.pk], strict=True), _ahead=ahead)
+
+
+def _ended_or_held() -> QuerySet[LearnerContentAssignment, Any]:
+    """Return of the assignments of a slot whether the account has ended, and the content is held."""
+    pks = Slot("pks", LearnerContentAssignment._meta.pk)
+    rows = LearnerContentAssignment.objects.filter(pk__in=pks).order_by()
+    return rows.values_list("pk", learner_accounts.ended(), derived.held())
+
+
+def _messages() -> QuerySet[AllocationBatch, Any]:
+    """Return the messages of the batches of a slot."""
+    batches = Slot("batches", AllocationBatch._meta.get_field("uuid"))
+    return AllocationBatch.objects.filter(uuid__in=batches).order_by().values_list("uuid", "message")
+
+
+_ENDED_OR_HELD, _MESSAGES = PreparedSelect(_ended_or_held), PreparedSelect(_messages)
 
 
 def _in_use_again(action: LearnerContentAssignmentAction, unused: NotInUse) -> datetime:

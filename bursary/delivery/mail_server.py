@@ -19,6 +19,7 @@ from bursary.delivery.errors import FAULTS, LONGEST_OUTAGE, DeliveryError, Serve
 from bursary.delivery.models import MailServer
 from bursary.delivery.smtp_answers import mail_errors_translated
 from bursary.lib import leases, logs
+from bursary.lib.prepared import PreparedSelect
 from bursary.lib.retries import repeated_after_deadlocks
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,11 @@ ABOUT_THE_MESSAGE = ("message_refused", "message_invalid")
 
 def in_trouble() -> MailServer | None:
     """Return the mail server while it is in trouble. One query."""
-    return MailServer.objects.filter(trouble_since__isnull=False).first()
+    server: MailServer | None = _IN_TROUBLE.first()
+    return server
+
+
+_IN_TROUBLE = PreparedSelect(lambda: MailServer.objects.filter(trouble_since__isnull=False)[:1])
 
 
 @contextmanager

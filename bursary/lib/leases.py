@@ -24,7 +24,7 @@ from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.db.models.expressions import Combinable
 
 from bursary.lib.locks import for_update
-from bursary.lib.prepared import PreparedUpdate, Slot
+from bursary.lib.prepared import PreparedSelect, PreparedUpdate, Slot
 from bursary.lib.retries import in_transaction
 
 NOT_BEFORE = 0
@@ -81,14 +81,20 @@ Due = datetime | Mapping[int, datetime] | None
 
 
 def claim(
-    rows: QuerySet[Row], *, now: datetime, lease: timedelta, limit: int, **columns: object
+    rows: QuerySet[Row],
+    *,
+    now: datetime,
+    lease: timedelta,
+    limit: int,
+    read: PreparedSelect | None = None,
+    **columns: object,
 ) -> list[Row]:
     """Claim at most `limit` of `rows` that are due at `now`, for `lease`; return them as claimed, in order.
 
     First due, first claimed. Rows that another worker locks at this moment are skipped, so that no two claims
     return the same row. `columns` are written with the claim, such as a counter of attempts. `rows` may be
     filtered by what the claim does not write, and without joins, which would be locked as well; its
-    `select_related` applies to what is returned.
+    `select_related` applies to what is returned. `read` returns them instead, by `pks`.
     """
 
     def take() -> list[Row]:
@@ -99,7 +105,7 @@ def claim(
         rows.model._default_manager.filter(pk__in=due).update(
             due_at=until, early=NOT_BEFORE, lease_until=until, fence=F("fence") + 1, **columns
         )
-        claimed = {row.pk: row for row in rows.filter(pk__in=due)}
+        claimed = {row.pk: row for row in (read.read(pks=[*due]) if read else rows.filter(pk__in=due))}
         for pk, before in due.items():
             claimed[pk].before_claim = before
         return [claimed[pk] for pk in due]

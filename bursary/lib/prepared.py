@@ -59,6 +59,12 @@ class PreparedSelect:
         """Return the first row; None without one."""
         return next(iter(self.read(**given)), None)
 
+    def get(self, **given: Any) -> Any:
+        """Return the one row. Raises the model's DoesNotExist without one."""
+        for row in self.read(**given):
+            return row
+        raise self._rows().model.DoesNotExist
+
 
 class _Select:
     """The SQL of a query set for one kind of database. It keeps no connection: each thread has its own."""
@@ -69,7 +75,12 @@ class _Select:
         sql, parameters = compiler.as_sql()
         self._sql, self._parameters = sql, list(parameters)
         read = [one for one, _sql, _alias in compiler.select[: compiler.col_count]]
-        self._converters = [(one, one.get_db_converters(compiler.connection)) for one in read]
+        self._converters = [
+            (at, one, of_field)
+            for at, one in enumerate(read)
+            if (of_field := one.get_db_converters(compiler.connection))
+            or compiler.connection.ops.get_db_converters(one)
+        ]
         vars(compiler)["connection"] = None
         if compiler.klass_info:
             compiler.klass_info = _without_constructors(compiler.klass_info)
@@ -92,10 +103,7 @@ class _Select:
     def _converters_of(self, database: Any) -> dict[int, tuple[list[Any], Any]]:
         """Return by the number of a column what converts its values: for this database, then its field."""
         of_database = database.ops.get_db_converters
-        found = {
-            at: ([*of_database(one), *of_field], one) for at, (one, of_field) in enumerate(self._converters)
-        }
-        return {at: converters for at, converters in found.items() if converters[0]}
+        return {at: ([*of_database(one), *of_field], one) for at, one, of_field in self._converters}
 
 
 def _filled(

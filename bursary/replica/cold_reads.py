@@ -4,6 +4,7 @@ A key is asked for once at a time, and upstream's answer is remembered for a whi
 """
 
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -29,7 +30,7 @@ def acquire(content_key: str, *, catalog_uuid: UUID, now: datetime) -> ColdRead 
     known = rows.filter(due_at__gt=now, due_at__lte=now + leases.MAX_DELAY).first()
     if known is not None:
         return ColdReadStatus(known.answer)
-    asking = {"answer": ColdReadStatus.ASKING, "asked_at": now}
+    asking: dict[str, Any] = {"answer": ColdReadStatus.ASKING, "asked_at": now}
     row = ColdRead(
         catalog_uuid=catalog_uuid, content_key=content_key, due_at=now, early=leases.NOT_BEFORE, **asking
     )

@@ -216,16 +216,25 @@ def runs_of(
     courses: Collection[str], *, catalogs: Collection[UUID]
 ) -> dict[tuple[UUID, str], list[RunTerms]]:
     """Return the runs of these courses that the catalogs hold, by catalog and course. One query."""
-    held = CatalogMembership.objects.filter(
-        catalog_uuid__in=list(catalogs),
-        content__parent_key__in=list(courses),
-        content__content_type=ContentType.COURSERUN,
-    )
     found: dict[tuple[UUID, str], list[RunTerms]] = defaultdict(list)
-    columns = ("catalog_uuid", "content__parent_key", "content__content_key")
-    for catalog, course, *terms in held.order_by().values_list(*columns, *(f"content__{n}" for n in TERMS)):
+    for catalog, course, *terms in _RUNS.read(courses=list(courses), catalogs=list(catalogs)):
         found[catalog, course].append(RunTerms(*terms))
     return dict(found)
+
+
+_OF_CATALOGS = Slot("catalogs", CatalogMembership._meta.get_field("catalog_uuid"))
+
+
+def _runs() -> QuerySet[CatalogMembership, Any]:
+    """Return the runs that the catalogs of a slot hold of the courses of another."""
+    courses = Slot("courses", ContentMetadata._meta.get_field("parent_key"))
+    runs = Q(content__parent_key__in=courses, content__content_type=ContentType.COURSERUN)
+    held = CatalogMembership.objects.filter(runs, catalog_uuid__in=_OF_CATALOGS).order_by()
+    columns = ("catalog_uuid", "content__parent_key", "content__content_key")
+    return held.values_list(*columns, *(f"content__{name}" for name in TERMS))
+
+
+_RUNS = PreparedSelect(_runs)
 
 
 def _held(*, with_runs: bool) -> QuerySet[CatalogMembership, Any]:
@@ -234,8 +243,7 @@ def _held(*, with_runs: bool) -> QuerySet[CatalogMembership, Any]:
     wanted = Q(content__content_key__in=keys)
     if with_runs:
         wanted |= Q(content__content_type=ContentType.COURSERUN, content__parent_key__in=keys)
-    catalogs = Slot("catalogs", CatalogMembership._meta.get_field("catalog_uuid"))
-    members = CatalogMembership.objects.filter(wanted, catalog_uuid__in=catalogs)
+    members = CatalogMembership.objects.filter(wanted, catalog_uuid__in=_OF_CATALOGS)
     columns = ("catalog_uuid", "content", "content__parent_key", "content__content_key")
     return members.order_by("pk").values_list(*columns, *(f"content__{name}" for name in TERMS))
 

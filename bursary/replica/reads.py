@@ -16,6 +16,7 @@ from django.db.models import FilteredRelation, Q, QuerySet
 
 from bursary.catalog.payload import with_links
 from bursary.catalog.values import is_key
+from bursary.lib.prepared import PreparedSelect, Slot
 from bursary.replica import cold_reads, refresh, renamed_keys, schedule
 from bursary.replica.joining import is_summary
 from bursary.replica.models import (
@@ -71,7 +72,7 @@ def content_for(content_key: str, *, catalog_uuid: UUID, now: datetime) -> Conte
     return content
 
 
-def held_by(catalog_uuid: UUID) -> QuerySet[ContentMetadata]:
+def held_by(catalog_uuid: UUID | Slot) -> QuerySet[ContentMetadata]:
     """Return the content of a catalog, the runs in it included."""
     return ContentMetadata.objects.filter(in_catalog(catalog_uuid))
 
@@ -155,16 +156,25 @@ def texts_of(courses: Collection[tuple[UUID, str]]) -> dict[tuple[UUID, str], Co
 
     They are empty where the catalog holds none.
     """
-    rows = CatalogMembership.objects.filter(
-        catalog_uuid__in={catalog for catalog, _key in courses},
-        content__content_key__in={key for _catalog, key in courses},
-    )
-    columns = ("catalog_uuid", "content__content_key", "content__payload", "links")
+    catalogs, keys = {catalog for catalog, _key in courses}, {key for _catalog, key in courses}
     found = {
         (catalog, key): CourseText(_description(payload), _url(links.get("marketing_url")))
-        for catalog, key, payload, links in rows.order_by("-pk").values_list(*columns)
+        for catalog, key, payload, links in _TEXTS.read(catalogs=catalogs, keys=keys)
     }
     return {course: found.get(course, CourseText("", "")) for course in courses}
+
+
+def _texts() -> QuerySet[CatalogMembership, Any]:
+    """Return what `texts_of` reads: of the keys of a slot, what the catalogs of another hold."""
+    rows = CatalogMembership.objects.filter(
+        catalog_uuid__in=Slot("catalogs", CatalogMembership._meta.get_field("catalog_uuid")),
+        content__content_key__in=Slot("keys", ContentMetadata._meta.get_field("content_key")),
+    )
+    columns = ("catalog_uuid", "content__content_key", "content__payload", "links")
+    return rows.order_by("-pk").values_list(*columns)
+
+
+_TEXTS = PreparedSelect(_texts)
 
 
 def _description(payload: Mapping[str, object]) -> str:
@@ -179,7 +189,18 @@ def title_of(content_key: str, *, catalog_uuid: UUID) -> str:
 
 
 def _stored(content_key: str, *, catalog_uuid: UUID) -> ContentMetadata | None:
-    return held_by(catalog_uuid).defer("payload").filter(content_key=content_key).first()
+    found: ContentMetadata | None = _STORED.first(key=content_key, catalog=catalog_uuid)
+    return found
+
+
+def _row() -> QuerySet[ContentMetadata]:
+    """Return the row that the catalog of a slot holds with the key of another."""
+    catalog = Slot("catalog", CatalogMembership._meta.get_field("catalog_uuid"))
+    key = Slot("key", ContentMetadata._meta.get_field("content_key"))
+    return held_by(catalog).defer("payload").filter(content_key=key)[:1]
+
+
+_STORED = PreparedSelect(_row)
 
 
 def _has_left_every_catalog(content_key: str) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from bursary.events.models import EventKind, EventOutcome, EventSource, InboxEvent
 from bursary.lib import leases
@@ -31,7 +32,7 @@ def given_finished(name: str) -> InboxEvent:
     )
 
 
-def claim(at: datetime = NOW, *, limit: int = 10, **columns: object) -> list[InboxEvent]:
+def claim(at: datetime = NOW, *, limit: int = 10, **columns: Any) -> list[InboxEvent]:
     return leases.claim(ROWS(), now=at, lease=LEASE, limit=limit, **columns)
 
 

@@ -50,6 +50,27 @@ def test_rows_are_stored_as_they_are_and_know_their_keys(
     assert list(keys) == [f"key-{number}" for number in range(5)]
 
 
+@pytest.mark.only_on("sqlite", because="it bounds the values of a statement")
+def test_a_statement_has_as_many_rows_as_it_may_have_values(
+    monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    monkeypatch.setattr(connection.features, "max_query_params", 10)
+    rows = links(given_customer(), 5)  # the customer, and of each row four values
+    with django_assert_num_queries(3):
+        inserts.insert_all(rows, size=5)
+    stored = LearnerLink.objects.values_list("pk", "learner_key")
+    assert set(stored) == {(row.pk, row.learner_key) for row in rows}
+
+
+def test_a_row_alone_is_stored_and_knows_its_key() -> None:
+    [row] = links(given_customer(), 1)
+    inserts.insert_all([row], size=10, unique=("customer", "learner_key"), update=["mailbox_key"])
+    if connection.features.can_return_rows_from_bulk_insert:
+        assert LearnerLink.objects.get(pk=row.pk).mailbox_key == "key-0"
+    inserts.insert_all(links(row.customer, 1), size=10, unique=("customer", "learner_key"))
+    assert LearnerLink.objects.get().learner_email == "learner-0@learners.example"
+
+
 def test_documents_and_texts_that_are_too_long_are_neither_lost_nor_cut(subtests: pytest.Subtests) -> None:
     assignment = given_assignment(given_budget(), given_content())
 

@@ -47,6 +47,14 @@ def slot(name: str, model: Any, field: str) -> Slot:
     return Slot(name, model._meta.get_field(field))
 
 
+def test_the_one_row_is_got_or_there_is_none_of_its_model() -> None:
+    [link] = links(1)
+    prepared = PreparedSelect(lambda: LearnerLink.objects.filter(pk=slot("pk", LearnerLink, "id")))
+    assert prepared.get(pk=link.pk) == link
+    with pytest.raises(LearnerLink.DoesNotExist):
+        prepared.get(pk=0)
+
+
 def test_rows_are_those_of_the_query_set_with_any_values(subtests: pytest.Subtests) -> None:
     links(4)
 
