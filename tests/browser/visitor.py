@@ -27,6 +27,11 @@ VIOLATIONS = """async rules => (await axe.run({
 """What is right is not described, which takes axe as long as finding what is wrong."""
 OF_COLOURS = ["color-contrast", "link-in-text-block"]
 """The rules of axe that another colour scheme can break."""
+HURRY = """for (const name of ["setTimeout", "setInterval"]) {
+    const wait = window[name];
+    window[name] = (work, time = 0, ...more) => wait(work, time / 4, ...more);
+}"""
+"""A script before those of a page: what it does after a while, or once in a while, comes four times as soon."""
 Scheme = tuple[Literal["light", "dark"], Sequence[str] | None]
 SCHEMES: Sequence[Scheme] = [
     ("light", None),
@@ -73,6 +78,10 @@ class Visitor:
         if status != 200:
             self.trouble = [one for one in self.trouble if f"status of {status}" not in one]
         return self.page
+
+    def hurry(self) -> None:
+        """Have the pages that are opened from now on wait a quarter of the time between what they do alone."""
+        self.page.add_init_script(HURRY)
 
     def press(self, button: Locator, *, until: str) -> None:
         """Press a button that leads to an address, given as a pattern.
