@@ -31,7 +31,7 @@ HURRY = """for (const name of ["setTimeout", "setInterval"]) {
     const wait = window[name];
     window[name] = (work, time = 0, ...more) => wait(work, time / 4, ...more);
 }"""
-"""A script before those of a page: what it does after a while, or once in a while, comes four times as soon."""
+"""A script before those of a page: what it does later, or again and again, comes four times as soon."""
 Scheme = tuple[Literal["light", "dark"], Sequence[str] | None]
 SCHEMES: Sequence[Scheme] = [
     ("light", None),
@@ -80,7 +80,7 @@ class Visitor:
         return self.page
 
     def hurry(self) -> None:
-        """Have the pages that are opened from now on wait a quarter of the time between what they do alone."""
+        """Have each page that is opened from now on wait a quarter as long before what it does by itself."""
         self.page.add_init_script(HURRY)
 
     def press(self, button: Locator, *, until: str) -> None:
