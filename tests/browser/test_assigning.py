@@ -60,6 +60,7 @@ def everyone_is_notified(page: Page) -> None:
 
 
 def test_25_learners_with_two_mistakes(visitor: Visitor, budget: Budget, ada: User) -> None:
+    visitor.hurry()
     visitor.sign_in(ada)
     page = visitor.open(f"/budgets/{budget.uuid}/assign/")
     visitor.looks_over()
@@ -91,6 +92,7 @@ def test_25_learners_with_two_mistakes(visitor: Visitor, budget: Budget, ada: Us
 
 
 def test_25_learners_with_two_mistakes_by_keyboard_alone(visitor: Visitor, budget: Budget, ada: User) -> None:
+    visitor.hurry()
     visitor.sign_in(ada)
     page = visitor.open(f"/budgets/{budget.uuid}/assign/")
     reach(page, page.get_by_label("Part of the title"))

@@ -45,6 +45,11 @@ BROKEN = """least => {
 """The words at the head of a table's rows that are broken, though they are narrower than so many pixels."""
 OF_COLOURS = ["color-contrast", "link-in-text-block"]
 """The rules of axe that another colour scheme can break."""
+HURRY = """for (const name of ["setTimeout", "setInterval"]) {
+    const wait = window[name];
+    window[name] = (work, time = 0, ...more) => wait(work, time / 4, ...more);
+}"""
+"""A script before those of a page: what it does later, or again and again, comes four times as soon."""
 Scheme = tuple[Literal["light", "dark"], Sequence[str] | None]
 SCHEMES: Sequence[Scheme] = [
     ("light", None),
@@ -91,6 +96,10 @@ class Visitor:
         if status != 200:
             self.trouble = [one for one in self.trouble if f"status of {status}" not in one]
         return self.page
+
+    def hurry(self) -> None:
+        """Have each page that is opened from now on wait a quarter as long before what it does by itself."""
+        self.page.add_init_script(HURRY)
 
     def press(self, button: Locator, *, until: str) -> None:
         """Press a button that leads to an address, given as a pattern.
