@@ -145,6 +145,10 @@ ON_SQLITE_ONLY = [
     *("ops/test_unattended.py", "ops/test_demo.py", "ops/test_demo_year.py", "ops/test_serving.py"),
     *("ops/test_serving_fairly.py", "ops/test_fuzzing.py", "ops/test_http_worker.py"),
     *("deploy/test_deploy_files.py", "ops/test_distribution.py"),  # read files, and install in a folder
+    # Its migrations go there and back on both, in upgrades/test_content_variants.py and test_upgrade.py. What
+    # follows is asked on both, in replica/test_variants.py and assignments/test_derived_audit.py,
+    # test_deadline_notices.py, test_expiry.py.
+    "upgrades/test_two_customers.py",
     "api/test_idempotency.py",  # claims are tested on both, in access/test_idempotency.py
     # Which address, scope or repeated request means what. Unique addresses, keys and claims are tested on
     # both, in access/test_models.py, test_api_key_races.py, test_learner_links.py, test_idempotency.py.
