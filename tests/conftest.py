@@ -63,10 +63,8 @@ ON_SQLITE_ONLY = [
     "api/test_routes.py",  # permissions
     # What these do is tested on both, in assignments/test_failures.py and assignments/test_extension.py.
     *("api/test_repairs.py", "api/test_allocation_batches.py", "api/test_export.py"),
-    *(
-        "assignments/test_previews_come_true.py",
-        "assignments/test_offers.py",
-    ),  # both decide by what is tested
+    # Both decide by what is tested.
+    *("assignments/test_previews_come_true.py", "assignments/test_offers.py"),
     *("assignments/test_pasted_lists.py", "lib/test_mailbox.py", "api/test_lists_from_the_field.py"),
     *("access/test_permissions.py", "api/test_authentication.py", "lib/test_moments.py"),
     # Claims decide what signs in. Races are in access/test_token_accounts.py and access/test_signing_keys.py.
@@ -99,12 +97,8 @@ ON_SQLITE_ONLY = [
     # The API's answers. What they store and refuse is tested on both, in assignments/test_allocation.py,
     # test_matching.py, test_cancellation.py, test_declining.py, test_reminders.py, test_redemption.py,
     # test_redeeming_again.py, test_same_course.py; lists in api/test_filters.py and api/test_orderings.py.
-    *(
-        "api/test_allocation.py",
-        "api/test_allocation_as_understood.py",
-        "api/test_allocation_summary.py",
-        "api/test_assignments.py",
-    ),
+    *("api/test_allocation.py", "api/test_allocation_as_understood.py"),
+    *("api/test_allocation_summary.py", "api/test_assignments.py"),
     *("api/test_cancelling.py", "api/test_declining.py", "api/test_reminding.py", "api/test_redemption.py"),
     *("api/test_redeemed_runs.py", "api/test_same_course.py", "api/test_credits_of_unjoinable_content.py"),
     # Refusals, corrections and files. What is stored is tested on both, in assignments/test_allocation.py,
@@ -145,6 +139,10 @@ ON_SQLITE_ONLY = [
     *("ops/test_unattended.py", "ops/test_demo.py", "ops/test_demo_year.py", "ops/test_serving.py"),
     *("ops/test_serving_fairly.py", "ops/test_fuzzing.py", "ops/test_http_worker.py"),
     *("deploy/test_deploy_files.py", "ops/test_distribution.py"),  # read files, and install in a folder
+    # Its migrations go there and back on both, in upgrades/test_content_variants.py and test_upgrade.py. What
+    # follows is asked on both, in replica/test_variants.py and assignments/test_derived_audit.py,
+    # test_deadline_notices.py, test_expiry.py.
+    "upgrades/test_two_customers.py",
     "api/test_idempotency.py",  # claims are tested on both, in access/test_idempotency.py
     # Which address, scope or repeated request means what. Unique addresses, keys and claims are tested on
     # both, in access/test_models.py, test_api_key_races.py, test_learner_links.py, test_idempotency.py.
@@ -213,7 +211,13 @@ COUNTS_QUERIES = re.compile(
     "as_many_queries|the_same_queries|the_queries_do_not_grow"
     "|takes_(three|five|eight|ten|eleven|fourteen)_queries"
 )
-collect_ignore = ON_SQLITE_ONLY if os.environ.get("BURSARY_TEST_DB", "sqlite") != "sqlite" else []
+_ON_A_SERVER = os.environ.get("BURSARY_TEST_DB", "sqlite") != "sqlite"
+_NOT_COLLECTED = {Path(__file__).parent / path for path in ON_SQLITE_ONLY} if _ON_A_SERVER else set()
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Pass over what servers do not run. From `collect_ignore` pytest makes all paths anew for each file."""
+    return True if collection_path in _NOT_COLLECTED else None
 
 
 @pytest.fixture(scope="session")
@@ -291,7 +295,7 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
 
     Collecting beforehand what has become garbage would take each process 0.3 s, for few objects.
     """
-    every_test = session.config.args_source is pytest.Config.ArgsSource.TESTPATHS and not collect_ignore
+    every_test = session.config.args_source is pytest.Config.ArgsSource.TESTPATHS and not _ON_A_SERVER
     if every_test and "PYTEST_XDIST_WORKER" in os.environ:
         import_own_share()
     try:

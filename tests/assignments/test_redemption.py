@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
+from threading import Barrier
 
 import pytest
 from django.conf import settings
@@ -330,13 +331,18 @@ def test_a_rival_racing_redemption_never_spends_on_what_is_not_accepted(rival: s
     allocate(budget, content, *addresses(PAIRS))
     at = NOW + timedelta(days=90) if rival == "expire" else NOW
     moment = at - timedelta(microseconds=1)
-    for assignment in LearnerContentAssignment.objects.all():
-        calls: list[Callable[[], object]] = [partial(_redeem_at, assignment, moment)]
-        if rival == "cancel":
-            calls.append(partial(cancel, budget, uuids=[assignment.uuid], now=at))
-        else:
-            calls.append(partial(expiry.expire_due, now=at))
-        together(calls)
+    pairs, start = list(LearnerContentAssignment.objects.all()), Barrier(2, timeout=120)
+
+    def race(verb: Callable[[LearnerContentAssignment], object]) -> None:
+        for assignment in pairs:
+            start.wait()
+            verb(assignment)
+
+    def end(one: LearnerContentAssignment) -> object:
+        return cancel(budget, uuids=[one.uuid], now=at) if rival == "cancel" else expiry.expire_due(now=at)
+
+    redeem = partial(_redeem_at, now=moment)
+    assert together([partial(race, verb) for verb in (redeem, end)]) == [None, None]
 
     assignments = LearnerContentAssignment.objects.all()
     accepted = assignments.filter(state=State.ACCEPTED)

@@ -163,7 +163,7 @@ def test_a_second_row_of_the_same_mailbox_is_found_before_it_has_a_key() -> None
     assert traces("lice@learners", "\uff21lice") == set()
 
 
-@pytest.mark.parametrize("forgotten", [OLD, NEWEST])
+@pytest.mark.parametrize("forgotten", [OLD, pytest.param(NEWEST, marks=pytest.mark.sqlite_only)])
 def test_a_corrected_address_is_forgotten_by_either(folder: Path, forgotten: str) -> None:
     assignment = given_assignment(address=OLD)
     addresses.correct(assignment, address=NEWEST, now=NOW)

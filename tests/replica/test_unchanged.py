@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 
 from bursary.catalog import parser
 from bursary.catalog.records import Content
@@ -172,6 +172,9 @@ RECOGNISED = {
     "a worker has it",
     "a worker's lease has ended",
 }
+# What is recognised is decided in Python, by rows that each engine reads alike. What is not is merged, as on
+# each in test_merge.py and test_refresh.py. So servers are asked about what is recognised alone.
+ASKED = SEQUENCES if connection.vendor == "sqlite" else {name: SEQUENCES[name] for name in sorted(RECOGNISED)}
 
 
 def stored() -> list[list[dict[str, Any]]]:
@@ -215,13 +218,13 @@ def test_it_leaves_what_a_merge_leaves(subtests: pytest.Subtests, monkeypatch: p
 
     monkeypatch.setattr(parser, "parse", counted)
     recognised: dict[str, list[object]] = {}
-    for name, steps in SEQUENCES.items():
+    for name, steps in ASKED.items():
         with subtests.test(name):
             recognised[name] = outcome([*steps[:-1], parsed.clear, steps[-1]])
             assert (name in RECOGNISED) == (not parsed)
 
     monkeypatch.setattr(unchanged, "_confirm", lambda served, *, context: {})
-    for name, steps in SEQUENCES.items():
+    for name, steps in ASKED.items():
         with subtests.test(name):
             assert recognised[name] == outcome([*steps[:-1], parsed.clear, steps[-1]])
 

@@ -307,6 +307,7 @@ def test_the_backfill_joins_to_the_row_of_the_budgets_catalog(catalogs: Catalogs
         assert LearnerContentAssignment.objects.get(pk=pk).content == row_of(catalog, PRIV)
 
 
+@pytest.mark.on_every_engine
 def test_the_audit_names_what_a_catalog_has_and_we_lack_and_the_reverse(catalogs: Catalogs) -> None:
     def found(**options: Any) -> set[tuple[UUID, str, str]]:
         done = audit.audit(source=catalogs.source, clock=lambda: NOW + HOUR, **options)

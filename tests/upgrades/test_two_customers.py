@@ -44,7 +44,7 @@ Recording = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return where a copy of the upgraded database is kept: on SQLite, where two tests begin with it."""
+    """Return where a copy of the upgraded database is kept: two tests begin with it."""
     return tmp_path_factory.mktemp("upgraded") / "bursary.sqlite3"
 
 
@@ -60,8 +60,7 @@ def recording(no_tables: None, upgraded: Path) -> Recording:
     executor = migrate(then)
     load(recorded, apps=executor.loader.project_state(then).apps)
     upgrade()
-    if connection.vendor == "sqlite":
-        vacuum_into(upgraded)
+    vacuum_into(upgraded)
     return recorded
 
 
@@ -145,7 +144,6 @@ def test_an_upgrade_expires_nothing_and_its_first_refresh_gives_each_customer_it
     assert set(expired.values_list("content_key", flat=True)) == MOVED_INTO_THE_PAST
 
 
-@pytest.mark.sqlite_only  # test_content_variants.py takes the same migrations back on every engine
 def test_backwards_each_assignment_keeps_its_content_and_forwards_again_nothing_is_lost(
     recording: Recording, source: FolderCatalog
 ) -> None:
