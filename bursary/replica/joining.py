@@ -222,14 +222,12 @@ def runs_of(
     return dict(found)
 
 
-_OF_CATALOGS = Slot("catalogs", CatalogMembership._meta.get_field("catalog_uuid"))
-
-
 def _runs() -> QuerySet[CatalogMembership, Any]:
     """Return the runs that the catalogs of a slot hold of the courses of another."""
     courses = Slot("courses", ContentMetadata._meta.get_field("parent_key"))
     runs = Q(content__parent_key__in=courses, content__content_type=ContentType.COURSERUN)
-    held = CatalogMembership.objects.filter(runs, catalog_uuid__in=_OF_CATALOGS).order_by()
+    catalogs = Slot("catalogs", CatalogMembership._meta.get_field("catalog_uuid"))
+    held = CatalogMembership.objects.filter(runs, catalog_uuid__in=catalogs).order_by()
     columns = ("catalog_uuid", "content__parent_key", "content__content_key")
     return held.values_list(*columns, *(f"content__{name}" for name in TERMS))
 
@@ -243,7 +241,8 @@ def _held(*, with_runs: bool) -> QuerySet[CatalogMembership, Any]:
     wanted = Q(content__content_key__in=keys)
     if with_runs:
         wanted |= Q(content__content_type=ContentType.COURSERUN, content__parent_key__in=keys)
-    members = CatalogMembership.objects.filter(wanted, catalog_uuid__in=_OF_CATALOGS)
+    catalogs = Slot("catalogs", CatalogMembership._meta.get_field("catalog_uuid"))
+    members = CatalogMembership.objects.filter(wanted, catalog_uuid__in=catalogs)
     columns = ("catalog_uuid", "content", "content__parent_key", "content__content_key")
     return members.order_by("pk").values_list(*columns, *(f"content__{name}" for name in TERMS))
 

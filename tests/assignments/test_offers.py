@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db.models import QuerySet
 from pytest_django import DjangoAssertNumQueries
 
 from bursary.assignments import offers
@@ -14,7 +13,6 @@ from bursary.assignments.matching import Verdict
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.offers import KnownOffer
 from bursary.budgets.models import Budget
-from bursary.lib.locks import for_update
 from bursary.replica.joining import JoiningTerms, RunTerms
 from bursary.replica.models import CatalogMembership, Completeness, ContentMetadata, ContentType
 from bursary.replica.types import CatalogKey, UpstreamContent
@@ -130,21 +128,14 @@ def test_of_the_replica_the_row_and_its_own_runs_in_the_catalog_are_read_and_loc
     run, elsewhere = course.advertised_run, given_run(course, "course-v1:TidesX+1+R2")
     elsewhere.memberships.update(catalog_uuid=ELSEWHERE)
     read = partial(offers.read, KnownOffer(course.pk, None), budget=budget, now=NOW, before=BEFORE)
-    locked: list[str] = []
-    lock = for_update
-
-    def noted(rows: QuerySet[ContentMetadata]) -> QuerySet[ContentMetadata]:
-        locked.extend(rows.values_list("content_key", flat=True))
-        return lock(rows)
-
-    monkeypatch.setattr(offers, "for_update", noted)
-
-    assert [one.key for one in read(lock=False).runs] == [run]
-    assert locked == []
-    offer = read(lock=True)
-    assert ([one.key for one in offer.runs], offer.in_catalog) == ([run], True)
-    assert set(locked) == {course.content_key, run, elsewhere.content_key}
-    assert len(locked) == 3
+    for lock in (False, True):
+        offer = read(lock=lock)
+        assert ([one.key for one in offer.runs], offer.in_catalog) == ([run], True)
+    keys = {lock: [one.content_key for one in rows.read(pk=course.pk)] for lock, rows in offers._ROWS.items()}
+    assert keys[False] == [course.content_key]
+    assert sorted(keys[True]) == sorted([course.content_key, run, elsewhere.content_key])
+    locks = {lock: offers._rows(lock=lock).query.select_for_update for lock in (False, True)}
+    assert locks == {False: False, True: True}
 
     ContentMetadata.objects.filter(pk=course.pk).update(gone_at=NOW)
     assert not read(lock=True).in_catalog

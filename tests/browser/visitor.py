@@ -98,7 +98,7 @@ class Visitor:
         return self.page
 
     def hurry(self) -> None:
-        """Have each page that is opened from now on wait a quarter as long before what it does by itself."""
+        """Have each page that is opened from now on wait a quarter as long before what it does later."""
         self.page.add_init_script(HURRY)
 
     def press(self, button: Locator, *, until: str) -> None:

@@ -56,7 +56,7 @@ def plans(client: Client, address: str) -> list[str]:
 
 
 def answer_and_plans(client: Client, address: str) -> tuple[str, list[str]]:
-    """Return a page as well, whose links lead on."""
+    """Return a page as well, for the links on it."""
     with CaptureQueriesContext(connection) as queries:
         answer = client.get(address)
     assert answer.status_code == 200, address
