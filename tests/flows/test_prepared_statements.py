@@ -10,15 +10,17 @@ from uuid import UUID, uuid4
 import pytest
 from django.db.models import Model, QuerySet
 
-from bursary.access import known_learners
-from bursary.access.models import AccountAddress, Role, RoleGrant, User
+from bursary.access import contacts, known_learners
+from bursary.access.models import AccountAddress, Role, RoleGrant, User, learner_key
 from bursary.access.permissions import Permission, granted_to_account
 from bursary.api import permitted, redemption
-from bursary.assignments import shown_assignments
-from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments import actions as timeline
+from bursary.assignments import listing, offers, preview_warnings, shown_assignments, signed_links
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget, Customer
-from bursary.lib.prepared import PreparedSelect
-from bursary.replica import joining
+from bursary.delivery import emails
+from bursary.lib.prepared import PreparedSelect, Slot
+from bursary.replica import joining, reads
 from bursary.replica.models import CatalogMembership, ContentMetadata
 from tests.world import NOW, allocate, given_budget, given_content, given_customer, given_user
 
@@ -81,42 +83,89 @@ def check_permissions(user: User, budget: Budget) -> None:
         assert compared(statement.read(user=user.pk, uuid=budget.uuid)) == compared(list(rows))
 
 
-def test_each_gives_what_its_query_set_gives(monkeypatch: pytest.MonkeyPatch) -> None:
-    chance = random.Random(7)
-    world = made(chance)
+class Comparison:
+    """Random rows, and prepared statements that are compared with their query sets."""
 
-    def some(of: Sequence[Any]) -> list[Any]:
-        return chance.sample(list(of), chance.randint(1, 3))
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.chance = random.Random(7)
+        self.world = made(self.chance)
+        self._monkeypatch = monkeypatch
 
-    def check(module: ModuleType, prepared: PreparedSelect, **given: Any) -> None:
-        """Build the query set anew, with the values in the places of the slots."""
-        found = compared(prepared.read(**given))  # first: it is built with its slots
-        with monkeypatch.context() as then:
-            then.setattr(module, "Slot", lambda name, _field: given[name])
-            rows: Callable[[], QuerySet[Any, Any]] = prepared._rows
-            assert found == compared(list(rows()))
+    def some(self, of: Sequence[Any]) -> list[Any]:
+        return self.chance.sample(list(of), self.chance.randint(1, 3))
 
+    def pks(self, of: Sequence[Model]) -> list[int]:
+        return [one.pk for one in self.some(of)]
+
+    def check(self, module: ModuleType, *statements: PreparedSelect, **given: Any) -> None:
+        """Build each query set anew, with the values in the places of the slots."""
+        for prepared in statements:
+            found = compared(prepared.read(**given))  # first: it is built with its slots
+            with self._monkeypatch.context() as then:
+                then.setattr(module, "Slot", lambda name, _field: given[name])
+                for name, slot in [*vars(module).items()]:
+                    if isinstance(slot, Slot) and slot.name in given:
+                        then.setattr(module, name, given[slot.name])
+                rows: Callable[[], QuerySet[Any, Any]] = prepared._rows
+                assert found == compared(list(rows()))
+
+
+@pytest.fixture
+def comparison(monkeypatch: pytest.MonkeyPatch) -> Comparison:
+    return Comparison(monkeypatch)
+
+
+def test_those_about_content_give_what_their_query_sets_give(comparison: Comparison) -> None:
+    check, some, world = comparison.check, comparison.some, comparison.world
     for _ in range(ROUNDS):
-        keys = some(ADDRESSES)
-        check(known_learners, known_learners._ACCOUNTS, keys=keys)
-        held = {"keys": [one.content_key for one in some(world.contents)], "catalogs": some(world.catalogs)}
-        for prepared in joining._HELD.values():
-            check(joining, prepared, **held)
-        pks = [one.pk for one in some(world.assignments)]
+        keys, catalogs = [one.content_key for one in some(world.contents)], some(world.catalogs)
+        check(joining, *joining._HELD.values(), keys=keys, catalogs=catalogs)
+        check(joining, joining._RUNS, courses=keys, catalogs=catalogs)
+        check(reads, reads._TEXTS, keys=keys, catalogs=catalogs)
+        check(reads, reads._STORED, key=keys[0], catalog=catalogs[0])
+        content = comparison.chance.choice(world.contents)
+        check(offers, *offers._ROWS.values(), pk=content.pk)
+        check(offers, offers._MEMBERS, pk=content.pk, key=content.content_key, catalog=catalogs[0])
+
+
+def test_those_about_assignments_give_what_their_query_sets_give(comparison: Comparison) -> None:
+    check, some, world = comparison.check, comparison.some, comparison.world
+    actions = list(LearnerContentAssignmentAction.objects.all())
+    for _ in range(ROUNDS):
+        pks = comparison.pks(world.assignments)
         check(shown_assignments, shown_assignments._ACTIONS, assignments=pks)
-        check(shown_assignments, shown_assignments._BUDGETS, pks=[one.pk for one in some(world.budgets)])
+        check(shown_assignments, shown_assignments._BUDGETS, pks=comparison.pks(world.budgets))
         named = LearnerContentAssignment.objects.filter(pk__in=pks)
         for ended, prepared in shown_assignments._NAMED.items():
             expected = shown_assignments.annotated(named, with_account_ended=ended)
             assert compared(prepared.read(pks=pks)) == compared(list(expected))
-        learner = {
-            "keys": keys,
-            "lms_user_id": chance.randint(1, 5),
-            "customer": chance.choice(world.customers).pk,
-        }
-        for others in (True, False):
-            now = NOW + timedelta(days=chance.randint(-5, 400))
-            check(redemption, redemption._part(1, others=others), **learner, now=now)
+        check(listing, listing._SHOWN, pks=pks)
+        check(emails, emails._ENDED_OR_HELD, pks=pks)
+        batches = [one.allocation_batch_uuid for one in some(world.assignments)]
+        check(emails, emails._MESSAGES, batches=batches)
+        check(timeline, timeline._CLAIMED, pks=comparison.pks(actions))
+        one = comparison.chance.choice(world.assignments)
+        check(signed_links, *signed_links._NAMED.values(), uuid=one.uuid, cycle=one.cycle)
+
+
+def test_those_about_people_give_what_their_query_sets_give(comparison: Comparison) -> None:
+    check, some, chance, world = comparison.check, comparison.some, comparison.chance, comparison.world
+    for _ in range(ROUNDS):
+        keys, customers = some(ADDRESSES), comparison.pks(world.customers)
+        check(known_learners, known_learners._ACCOUNTS, keys=keys)
+        check(contacts, contacts._FIRST_ADMINISTRATORS, customers=customers)
+        one, ids = chance.choice(world.assignments), some(range(1, 6))
+        of_course = {"course": one.content_key, "customer": customers[0]}
+        check(
+            preview_warnings,
+            preview_warnings._SAME_COURSE,
+            keys=[learner_key(address) for address in keys],
+            ids=ids,
+            **of_course,
+        )
+        now = NOW + timedelta(days=chance.randint(-5, 400))
+        statements = [redemption._part(1, others=others) for others in (True, False)]
+        check(redemption, *statements, keys=keys, lms_user_id=ids[0], customer=customers[0], now=now)
         user, budget = chance.choice(world.users), chance.choice(world.budgets)
         check_permissions(user, budget)
         RoleGrant.objects.filter(user=user).delete()  # between two requests
