@@ -143,7 +143,10 @@ class LearnerContentAssignment(AddressedRow):
             # The list's counts, from the index alone.
             models.Index(fields=["budget", "state", "learner_state"], name="assignment_counts"),
             # The sweeps, by budget. What has ended is checked for mails at FAR_FUTURE: no state is needed.
-            models.Index(fields=["budget", "state", "expires_at", "id"], name="assignment_to_expire"),
+            # The first has the price, too: what comes free when is added up from the index alone.
+            models.Index(
+                fields=["budget", "state", "expires_at", "id", "price_cents"], name="assignment_to_expire"
+            ),
             models.Index(fields=["budget", "remind_at", "id"], name="assignment_to_remind"),
             models.Index(fields=["budget", "nudge_at", "id"], name="assignment_to_nudge"),
             models.Index(

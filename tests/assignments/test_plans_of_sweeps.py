@@ -12,10 +12,12 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from bursary.access.models import Role
 from bursary.assignments import expiry, reminders
 from bursary.assignments.choices import State
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Account, Budget
+from bursary.dashboard import budget_pages
 from tests import many, world
 from tests.world import NOW
 
@@ -74,3 +76,16 @@ def test_a_sweep_reads_what_is_due_from_an_index_in_its_order(subtests: pytest.S
                 assert index in plan, plan
                 assert not re.search(rf"Seq Scan on {TABLE}\b", plan), plan
                 assert not re.search(r"Sort Key: .*_at", plan), plan  # what is due comes sorted
+
+
+@pytest.mark.usefixtures("history")
+def test_what_comes_free_is_added_up_from_the_index_of_what_expires() -> None:
+    budget = Budget.objects.get(name="Many")
+    ada = world.given_user(Role.ADMINISTRATOR, customer=budget.customer)
+    with CaptureQueriesContext(connection) as queries:
+        budget_pages.load(ada, budget.uuid, now=NOW)
+    [summing] = [query["sql"] for query in queries if "SUM(" in query["sql"]]
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN {summing}")
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert "Index Only Scan using assignment_to_expire" in plan, plan
