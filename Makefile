@@ -19,7 +19,7 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME DJANGO_SETTINGS_MODULE
 # Compiling what a process imports takes it longer than to import it, and `make test` starts about a hundred.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test test-mariadb package soak fuzz faults bench modes growth load smoke performance memory catalogs pages mails routes node client mutants \
+.PHONY: help run test test-mariadb package soak fuzz faults bench against modes growth load smoke performance memory catalogs pages mails routes node client mutants \
 	messages screenshots check clean
 
 help:
@@ -86,6 +86,10 @@ bench: .venv/.dev  ## Measure against SQL by hand; fails above 1.5 times a targe
 modes: .venv/.dev  ## Measure the replica against fetch and cache, with an upstream that takes 0 and 100 ms
 	@mkdir -p $(MEASURED); rm -f $(MEASURED)/modes.jsonl; $(BIN)/python -m bench.modes --out $(MEASURED)/modes.jsonl
 
+THEN ?= 6c00f413
+against: .venv/.dev  ## Measure requests by this code and by the commit that the goals in milliseconds were set against (THEN=…)
+	@mkdir -p $(MEASURED); rm -f $(MEASURED)/against.jsonl; $(BIN)/python -m bench.against --then $(THEN) --out $(MEASURED)/against.jsonl
+
 MOST ?= 1000000
 growth: .venv/.dev  ## Measure how cost grows with what there is, and draw it in docs/images by `make performance` (MOST=…)
 	@mkdir -p $(MEASURED); rm -f $(MEASURED)/growth.jsonl; $(BIN)/python -m bench.growth --most $(MOST) --out $(MEASURED)/growth.jsonl
@@ -97,8 +101,8 @@ load: .venv/.dev  ## Send the served API a mix of requests by 1 to 64 connection
 smoke: .venv/.dev  ## Run modes, growth and load once at a tiny size
 	BURSARY_TEST_BENCH=1 $(BIN)/python -m pytest -n0 $(ARGS) tests/bench/test_scripts.py
 
-performance: .venv/.dev  ## Write docs/performance.md and its pictures anew, from the last figures of bench, modes, growth and load
-	@$(BIN)/python -m bench.report $(wildcard $(MEASURED)/bench-small-*.jsonl $(MEASURED)/bench-1*.jsonl $(MEASURED)/modes.jsonl $(MEASURED)/growth.jsonl $(MEASURED)/load.jsonl)
+performance: .venv/.dev  ## Write docs/performance.md and its pictures anew, from the last figures of bench, against, modes, growth and load
+	@$(BIN)/python -m bench.report $(wildcard $(MEASURED)/bench-small-*.jsonl $(MEASURED)/bench-1*.jsonl $(MEASURED)/against.jsonl $(MEASURED)/modes.jsonl $(MEASURED)/growth.jsonl $(MEASURED)/load.jsonl)
 
 COURSES ?= 100000
 memory: .venv/.dev  ## Measure the memory that a refresh needs, ten times the content against once (COURSES=…)

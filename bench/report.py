@@ -36,6 +36,7 @@ rather than this page.
 ```console
 $ make bench                          # SQLite and PostgreSQL, small; a few minutes
 $ make bench SCALE=1m DB=postgres     # a budget of a million assignments; also DB=mariadb, DB=sqlite
+$ make against                        # requests by this code and by an older commit's; two minutes
 $ make modes                          # the replica against fetch and cache; some minutes
 $ make growth                         # how cost grows, to a million; MOST=10000 for a few minutes
 $ make load                           # the served API under load; a few minutes
@@ -81,6 +82,8 @@ def page(rows: Iterable[Mapping[str, Any]]) -> tuple[str, dict[str, str]]:
     parts, pictures = [HEAD.rstrip()], dict[str, str]()
     if found := by_kind.get("bench"):
         parts += against_the_floor(found)
+    if found := by_kind.get("against"):
+        parts.append(sections.against(found))
     if found := by_kind.get("modes"):
         parts.append(sections.modes(found))
     for kind, section in (("growth", sections.grown), ("load", sections.loaded)):

@@ -30,6 +30,36 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: int
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
 
 
+# -- An older commit -----------------------------------------------------------------------------------------
+
+AGAINST = """The targets in milliseconds were set as a share of what the code of that time took on one
+machine. `make against` asks the same of that code and of this on the machine at hand, in turn. The **share**
+is what is left of the time, and the **target** is the share that the targets are."""
+
+
+def against(rows: Sequence[Row]) -> str:
+    """Return what requests take of the time that an older commit took."""
+    head = ["request", "then: ms", "now: ms", "share", "target"]
+    lines = [
+        [
+            row["case"],
+            f"{row['then_ms']:,.1f}",
+            f"{row['now_ms']:,.1f}",
+            f"{row['now_ms'] / row['then_ms']:.2f}",
+            f"{row['target']:.2f}",
+        ]
+        for row in rows
+    ]
+    return "\n\n".join(
+        [
+            "## See what is left of what requests took",
+            AGAINST,
+            f"{rows[0]['date']}; commit {rows[0]['commit']}, on PostgreSQL. No mail is sent yet.",
+            markdown(head, lines, numbers=4),
+        ]
+    )
+
+
 # -- Read modes ----------------------------------------------------------------------------------------------
 
 MODES = """\

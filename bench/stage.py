@@ -85,6 +85,16 @@ class Figure:
 
 @contextmanager
 def database(engine: str) -> Iterator[None]:
+    """Make a database in a temporary folder, migrate it, and set Django up as in the processes that serve."""
+    with migrated(engine):
+        from bursary.ops import serving  # noqa: PLC0415  # needs the settings
+
+        serving.load()
+        yield
+
+
+@contextmanager
+def migrated(engine: str) -> Iterator[None]:
     """Make a database in a temporary folder, migrate it, and set Django up in this process.
 
     SIGTERM ends the process as an error does, so that no server is left.
@@ -107,10 +117,6 @@ def database(engine: str) -> Iterator[None]:
 
             django.setup()
             call_command("migrate", verbosity=0)
-
-            from bursary.ops import serving  # noqa: PLC0415  # needs the settings
-
-            serving.load()  # as in the processes that serve
             yield
         finally:
             from django.db import connections  # noqa: PLC0415  # after the environment

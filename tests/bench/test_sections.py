@@ -140,3 +140,13 @@ def test_the_page_has_what_was_measured_and_no_more(kinds: list[str]) -> None:
     assert {kind for kind, title in titles.items() if f"{title}\n" in written} == set(kinds)
     assert ("| list, first page | 10 |  | 6.0 (5.0) |" in written) == ("bench" in kinds)
     assert "otherwise idle (load average 0.20 at the start)" in written
+
+
+def test_requests_are_compared_with_what_an_older_commit_took() -> None:
+    rows = [
+        {"kind": "against", "case": "credits, 1", "then_ms": 20.0, "now_ms": 9.0, "target": 0.6}
+        | {"commit": "0123abcd", "date": "2026-11-28"}
+    ]
+    text, _pictures = report.page(rows)
+    assert "| credits, 1 | 20.0 | 9.0 | 0.45 | 0.60 |" in text
+    assert "2026-11-28; commit 0123abcd, on PostgreSQL." in text
