@@ -21,7 +21,7 @@ from bursary.catalog import parser
 from bursary.catalog.demo.shift import courses
 from bursary.catalog.records import CatalogUnavailable, Unfetched
 from bursary.catalog.source import Access, CatalogSource, breaker_state, open_source
-from bursary.lib import leases
+from bursary.lib import leases, postgres
 from bursary.lib.batches import chunks
 from bursary.lib.clock import Clock
 from bursary.lib.logs import log_failure
@@ -31,9 +31,11 @@ from bursary.replica.ingest import RefreshReport as RefreshReport
 from bursary.replica.ingest import RejectedRecord, ingest
 from bursary.replica.ingest import content_changed as content_changed
 from bursary.replica.merge import FetchContext
-from bursary.replica.models import CatalogListing, ContentMetadata, RefreshSource
+from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata, RefreshSource
 
 logger = logging.getLogger(__name__)
+FIRST_ANALYZED = 1000
+"""New courses and runs after which a listing has statistics taken; then whenever they have doubled."""
 
 
 class ContentUnavailable(Exception):
@@ -275,12 +277,18 @@ class _Listing:
         catalog_uuid = self._context.catalog_uuid
         known = self._known if self._begun_at < self._context.now else None
         pages = iter(self._source.pages(catalog_uuid, size=BATCH, known=known))
+        created, analyze_at = 0, FIRST_ANALYZED
         context = self._now()  # before the page is requested: what is scheduled meanwhile is newer
         for number, page in enumerate(pages):
             if number == 0 and not dry_run:
                 schedule.add_listings([catalog_uuid], now=context.now)
                 self._row.update(begun_at=self._begun_at)
-            yield _ingest_all(page, context=context, dry_run=dry_run) + RefreshReport(pages=1)
+            report = _ingest_all(page, context=context, dry_run=dry_run)
+            yield report + RefreshReport(pages=1)
+            created += 0 if dry_run else report.created
+            if created >= analyze_at:
+                analyze_at = 2 * created
+                postgres.analyze(ContentMetadata, CatalogMembership)
             context = self._now()
         yield RefreshReport(listed=self._passed_over, passed_over=self._passed_over)
 
