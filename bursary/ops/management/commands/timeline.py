@@ -36,7 +36,7 @@ class Command(OperatorCommand):
             return self._list(found)
         report = timeline_report.load(uuids[0])
         # --traceback is Django's own option.
-        text = self.rendered(timeline_report.render(report, traces=traceback))
+        text = self.rendered(timeline_report.render(report, traces=traceback, asked=id))
         return self.answer(timeline_report.summary(report, traces=traceback), text)
 
     def _list(self, found: QuerySet[LearnerContentAssignment]) -> None:
