@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Case, F, Q, QuerySet, Value, When
+from django.db.models import Case, CharField, Count, F, Q, QuerySet, Value, When
 from django.utils import translation
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -143,12 +143,18 @@ def cut_short(
     return rows.filter(is_sooner, expires_at__lt=until)
 
 
-def extendable(rows: QuerySet[LearnerContentAssignment]) -> QuerySet[LearnerContentAssignment]:
-    """Return those of which neither enrolment nor the budget ends at the deadline."""
+def expected_refusals(rows: QuerySet[LearnerContentAssignment]) -> dict[str, int]:
+    """Return how many of these no day extends, by the state or the ExtensionRefusal. One query."""
     deadline = F("expires_at")
-    return rows.filter(state=State.ALLOCATED, content_enroll_by__gt=deadline).exclude(
-        budget__ends_at__lte=deadline
+    why = Case(
+        When(~Q(state=State.ALLOCATED), then=F("state")),
+        When(budget__ends_at__lte=deadline, then=Value(ExtensionRefusal.BOUND_BY_BUDGET.value)),
+        When(content_enroll_by__lte=deadline, then=Value(ExtensionRefusal.BOUND_BY_ENROLMENT.value)),
+        default=Value(""),
+        output_field=CharField(),
     )
+    counted = rows.order_by().values_list(why).annotate(count=Count("pk")).order_by("-count")
+    return {reason: count for reason, count in counted if reason}
 
 
 def _extend_batch(

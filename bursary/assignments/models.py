@@ -199,7 +199,7 @@ class LearnerContentAssignment(AddressedRow):
         return bool(self.parent_content_key)
 
     def last_failure(self) -> "LearnerContentAssignmentAction | None":
-        """Return the newest failure of this cycle without a retry; uses prefetched actions."""
+        """Return the newest failure that nothing has answered; uses prefetched actions."""
         return newest_failure(list(self.actions.all()), cycle=self.cycle)
 
 

@@ -76,7 +76,7 @@ class ShownAssignment:
     offer: Offer | None
 
     def last_failure(self) -> ShownAction | None:
-        """Return the newest failure of this cycle without a retry."""
+        """Return the newest failure that nothing has answered."""
         return newest_failure(self.actions, cycle=self.row.cycle)
 
 

@@ -1,5 +1,6 @@
 """System checks: combinations of settings that would do harm are refused before anything starts."""
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -12,6 +13,7 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 
+from bursary.config.environment import misspelt
 from bursary.config.secret_key import SHORTEST_SECRET
 from bursary.events import webhook
 from bursary.ops.console import SETTINGS
@@ -45,6 +47,19 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **_more: object) -> 
         *_callers(),
         *_events(),
         *_retention(),
+    ]
+
+
+@checks.register(SETTINGS)
+def check_names(app_configs: Sequence[AppConfig] | None, **_more: object) -> list[checks.CheckMessage]:
+    """Return a warning for each variable that is no setting, and named nearly as one is."""
+    return [
+        checks.Warning(
+            f"{name} is no setting, and nothing reads it.",
+            hint=f"Did you mean {meant}?",
+            id="bursary.W052",
+        )
+        for name, meant in misspelt(os.environ).items()
     ]
 
 

@@ -1,12 +1,27 @@
 """Reads settings from the environment, and says in a sentence which one cannot be used."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-env = environ.Env()
+
+class _Env(environ.Env):  # type: ignore[misc]  # it has no types
+    """The environment, which remembers the name of each setting that is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: set[str] = set()
+
+    def get_value(self, var: str, *args: Any, **kwargs: Any) -> Any:
+        self.read.add(var)
+        return super().get_value(var, *args, **kwargs)
+
+
+env = _Env()
 
 DATABASE_SCHEMES = (
     "sqlite://",
@@ -19,6 +34,11 @@ DATABASE_SCHEMES = (
 )
 
 
+PREFIX = "BURSARY_"
+PROVIDERS_PREFIX = f"{PREFIX}ANYMAIL_"
+"""How each setting begins that django-anymail documents, of any provider: those are read by the prefix."""
+ALIKE = 0.8
+"""How much of two names must be the same, of 1, for one to be a slip of the other."""
 MOST_CHARACTERS = 40
 """Of a value that a sentence quotes."""
 LARGEST_PORT = 65_535
@@ -26,6 +46,20 @@ LARGEST_NUMBER = 999_999_999  # of days, too, a span of time can have no more
 BY_PATH = ("file", "filemail", "unix", "redis+socket")
 """The schemes of URLs that name a file or a folder in place of a host."""
 _FALSE = ("false", "off", "n", "no", "0", "")
+
+
+def misspelt(names: Iterable[str]) -> dict[str, str]:
+    """Return those of these variables' names that nothing reads, each with the setting that it is most like.
+
+    What is like no setting may belong to another program.
+    """
+    known = {name.removeprefix(PREFIX) for name in env.read}
+    found = {}
+    for name in sorted(set(names) - env.read):
+        if name.startswith(PREFIX) and not name.startswith(PROVIDERS_PREFIX):
+            for nearest in get_close_matches(name.removeprefix(PREFIX), known, n=1, cutoff=ALIKE):
+                found[name] = f"{PREFIX}{nearest}"
+    return found
 
 
 def whole_number(name: str, *, default: int) -> int:

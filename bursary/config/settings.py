@@ -14,6 +14,7 @@ from django.contrib.messages import constants as messages
 from django.core.exceptions import ImproperlyConfigured
 
 from bursary.config.environment import (
+    PROVIDERS_PREFIX,
     database_config,
     email_config,
     env,
@@ -54,7 +55,8 @@ if CLIENT_ORIGINS:
 BEHIND_PROXY = flag("BURSARY_BEHIND_PROXY", default=False)
 if BEHIND_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-PROXIES = whole_number("BURSARY_PROXIES", default=1) if BEHIND_PROXY else 0
+_PROXIES = whole_number("BURSARY_PROXIES", default=1)
+PROXIES = _PROXIES if BEHIND_PROXY else 0
 SECURE_HSTS_SECONDS = whole_number("BURSARY_HSTS_SECONDS", default=0)
 SILENCED_SYSTEM_CHECKS = [
     "security.W005",  # HSTS of subdomains, and
@@ -265,15 +267,14 @@ if EMAIL_CONFIG["EMAIL_BACKEND"] == "django.core.mail.backends.filebased.EmailBa
 EMAIL_TIMEOUT = whole_number("BURSARY_EMAIL_TIMEOUT_SECONDS", default=5)  # for each answer of the mail server
 DEFAULT_FROM_EMAIL = env.str("BURSARY_FROM_EMAIL", default="Bursary <bursary@localhost>")
 
-_PROVIDER = "BURSARY_ANYMAIL_"  # how each setting begins that django-anymail documents, of any provider
 ANYMAIL: dict[str, Any] = {
     # A provider without tags or headers of one's own still sends the mail.
     "IGNORE_UNSUPPORTED_FEATURES": True,
     "REQUESTS_TIMEOUT": (EMAIL_TIMEOUT, SEND_DEADLINE.total_seconds()),  # to connect, to answer
     **{
-        name.removeprefix(_PROVIDER): value
+        name.removeprefix(PROVIDERS_PREFIX): value
         for name, value in os.environ.items()
-        if name.startswith(_PROVIDER) and value
+        if name.startswith(PROVIDERS_PREFIX) and value
     },
 }
 

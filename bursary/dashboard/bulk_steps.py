@@ -17,7 +17,6 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from bursary.access.models import User
-from bursary.assignments import extension
 from bursary.assignments.extension import Span
 from bursary.assignments.failures import LONGEST_REASON
 from bursary.budgets.models import LONGEST_AGE_DAYS
@@ -77,11 +76,6 @@ class BulkSteps:
         until = bulk_work.extended_to(self.given, zone=first.budget.customer.zone)
         sentence = bulk_questions.cut_short(self.rows, until=until, now=self.now)
         return "" if self._agreed == sentence else sentence
-
-    @cached_property
-    def none_extendable(self) -> bool:
-        """Whether some would be extended by less than is asked for, and none at all. One query."""
-        return bool(self.cut_short) and not extension.extendable(self.rows).order_by().exists()
 
     def do_batch(self) -> BatchResult:
         """Do the next batch, and return its result."""

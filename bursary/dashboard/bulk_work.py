@@ -268,6 +268,7 @@ VERBS: Mapping[str, Verb] = {
             Q(state=State.ALLOCATED),
             _extend,
             asks="until",
+            refusals=lambda rows, _now: extension.expected_refusals(rows),
         ),
         Verb(
             "skip",

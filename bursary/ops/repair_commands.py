@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from django.core.management.base import CommandError, CommandParser
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, F, Q, QuerySet
 from django.utils import timezone
 
 from bursary.assignments import failures
@@ -26,7 +26,7 @@ from bursary.ops.status_screen import REMEDIES
 
 UUIDS_PER_PAGE = 1000
 MOST_IDS = 100  # that a command is given
-MOST_NAMED = 1000  # refusals in an answer; the counts cover all
+MOST_NAMED = 1000  # failures, or refusals, in an answer; the counts cover all
 
 
 def add_confirm(parser: CommandParser) -> None:
@@ -124,7 +124,7 @@ class RepairCommand(OperatorCommand):
             text = self._found_in_words(count, by_cause, refusals) or _nothing_in_words(
                 _by_cause(of_any_cause)
             )
-            counted = {"count": count, "causes": by_cause, "refused": refusals}
+            counted = {"count": count, "causes": by_cause, "refused": refusals, "failed": _first_of(found)}
             return self.answer({"dry_run": True, **counted}, text)
         require_confirmed(confirm, count=count, refused=refusals)
         total = RepairResult()
@@ -168,6 +168,13 @@ def _named(ids: Sequence[str]) -> Q:
         raise CommandError(f"These are {len(ids)} ids; give {MOST_IDS} at most. Nothing was changed.")
     meant = (timeline_ids.require(one, now=timezone.now()).order_by().values("pk") for one in ids)
     return reduce(or_, (Q(assignment__in=pks) for pks in meant), Q())
+
+
+def _first_of(failed: QuerySet[LearnerContentAssignmentAction]) -> list[dict[str, Any]]:
+    """Return what failed, the latest first, with its assignment and its learner's present address."""
+    named = {"assignment_uuid": F("assignment__uuid"), "learner_email": F("assignment__learner_email")}
+    columns = failed.values("action_type", "completed_at", **named, cause=F("error_code"))
+    return [dict(one) for one in columns.order_by("-completed_at", "-pk")[:MOST_NAMED]]
 
 
 def _by_cause(failed: QuerySet[LearnerContentAssignmentAction]) -> dict[str, int]:

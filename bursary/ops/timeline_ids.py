@@ -9,6 +9,8 @@ from uuid import UUID
 from django.core.management.base import CommandError
 from django.db.models import QuerySet
 
+from bursary.access import known_learners
+from bursary.access.models import learner_key, of_mailboxes
 from bursary.assignments.choices import Status
 from bursary.assignments.mail_reports import PROVIDERS_NAMES
 from bursary.assignments.models import (
@@ -32,8 +34,8 @@ def find(text: str, *, now: datetime) -> QuerySet[LearnerContentAssignment]:
     One: by its own uuid or number, an action's, or that of the money's transaction; by a `Message-ID` or its
     file's name, which have the action's uuid; by another name that a provider gave to work which was done in
     the last `PROVIDERS_NAMES`; by an event about its money or its mail. All that an allocation batch
-    allocated, by the batch's uuid; those of a deadline notice's budget and content; those of a budget, the
-    latest action first.
+    allocated, by the batch's uuid; those of a deadline notice's budget and content; those of a budget, or of
+    a learner by any address of theirs, the latest action first.
     """
     return next((found for found in _meanings(text.strip(), now=now) if found.exists()), _all().none())
 
@@ -48,8 +50,8 @@ def require(text: str, *, now: datetime) -> QuerySet[LearnerContentAssignment]:
     raise CommandError(
         f"There is no assignment {text}, and nothing else has this id. Give the uuid of an assignment, "
         "an action, an allocation batch, a notice, a transaction or a budget; the id of an event; a "
-        "Message-ID; or the name that a mail provider gave to a mail in the last thirty days. Users "
-        "and accounts are in the admin, by number."
+        "Message-ID; the name that a mail provider gave to a mail in the last thirty days; or a "
+        "learner's address. Users and accounts are in the admin, by number."
     )
 
 
@@ -93,6 +95,9 @@ def _meanings(text: str, *, now: datetime) -> Iterator[QuerySet[LearnerContentAs
         yield _of_mail(text, now=now)
         for event in _events(text):
             yield from _of_event(event.payload, now=now)
+    if "@" in text:
+        person = of_mailboxes(known_learners.all_keys(learner_key(text)))
+        yield _all().filter(person).order_by("-recent_action_at", "-pk")
 
 
 def _of_event(payload: Mapping[str, Any], *, now: datetime) -> Iterator[QuerySet[LearnerContentAssignment]]:

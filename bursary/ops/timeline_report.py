@@ -37,6 +37,12 @@ class TimelineReport:
             (action.action_type, action.cycle) for action in self.actions
         }
 
+    def action_of(self, text: str) -> LearnerContentAssignmentAction | None:
+        """Return the action of which the text has the id, or is the name that the mail's provider gave."""
+        named = text.strip().lower()
+        of_mail = (one for one in self.actions if one.provider_ref and one.provider_ref.lower() == named)
+        return next((one for one in self.actions if str(one.uuid) in named), next(of_mail, None))
+
 
 def load(uuid: UUID) -> TimelineReport:
     """Return an assignment's report, with two queries. Raises LearnerContentAssignment.DoesNotExist."""
@@ -67,10 +73,16 @@ def summary(report: TimelineReport, *, traces: bool) -> dict[str, object]:
     }
 
 
-def render(report: TimelineReport, *, traces: bool) -> RenderableType:
-    """Return the report as a heading and the actions; with `traces`, stack traces follow."""
+def render(report: TimelineReport, *, traces: bool, asked: str = "") -> RenderableType:
+    """Return the report as a heading and the actions; with `traces`, stack traces follow.
+
+    Where what was asked for is the id of an action, the heading says of which.
+    """
     zone = report.assignment.budget.customer.zone
-    parts: list[RenderableType] = [_heading(report), _Actions(report.actions, zone)]
+    parts: list[RenderableType] = [_heading(report)]
+    if meant := report.action_of(asked):
+        parts.append(Text(f"The id is of the action {_kind(meant)}, created {_time(meant.created, zone)}.\n"))
+    parts.append(_Actions(report.actions, zone))
     for action in report.actions:
         if traces and (trace := action.last_error["traceback"].rstrip()):
             parts += [

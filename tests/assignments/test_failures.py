@@ -9,7 +9,15 @@ from django.db.models import Q
 from pytest_django import DjangoAssertNumQueries
 
 from bursary.access.models import Role
-from bursary.assignments import actions, addresses, cancellation, derived_audit, failures, reminders
+from bursary.assignments import (
+    actions,
+    addresses,
+    cancellation,
+    derived_audit,
+    failures,
+    reminders,
+    shown_assignments,
+)
 from bursary.assignments.actions import Failed, Failure
 from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, Status
 from bursary.assignments.failures import RepairRefusal
@@ -233,6 +241,28 @@ def test_a_reminder_past_the_deadline_is_not_retried_but_skipped() -> None:
 
     assert failures.retry(budget, uuids=named, now=late).refused == {reminded.uuid: RepairRefusal.TOO_LATE}
     assert failures.skip(budget, uuids=named, reason="Too late.", now=late).repaired == named
+
+
+@pytest.mark.parametrize("answer", ["skipped", "sent"])
+def test_an_earlier_failure_of_the_same_work_is_not_shown_any_more_either(answer: str) -> None:
+    reminded = given_assignment()
+    deliver()
+    budget, named = reminded.budget, [reminded.uuid]
+    for day in (1, 2):
+        reminders.remind(budget, uuids=named, now=NOW + day * DAY)
+        fail(reminded, ActionType.REMINDED, now=NOW + day * DAY)
+    failed = stored(reminded).last_failure()
+    assert failed is not None
+    assert failed.created == NOW + 2 * DAY
+
+    if answer == "skipped":
+        failures.skip(budget, uuids=named, reason="Was called.", now=NOW + 3 * DAY)
+    else:
+        reminders.remind(budget, uuids=named, now=NOW + 3 * DAY)
+
+    assert stored(reminded).last_failure() is None
+    assert shown_assignments.load_all([reminded.pk], now=NOW + 3 * DAY)[0].last_failure() is None
+    assert failures.causes([budget]) == {}
 
 
 def test_retrying_many_takes_as_many_queries_as_retrying_one(

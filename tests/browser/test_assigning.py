@@ -85,7 +85,10 @@ def test_25_learners_with_two_mistakes(visitor: Visitor, budget: Budget, ada: Us
     expect(page.get_by_text("13 / 1000")).to_be_visible()
     page.get_by_label("E-mail addresses").fill("\n".join(CORRECTED))
     expect(refused).to_have_count(0)
-    page.get_by_role("button", name="Assign to 25 learners for $4,975.00").dblclick()
+    button = page.get_by_role("button", name="Assign to 25 learners for $4,975.00")
+    expect(button).to_be_visible()
+    visitor.fits()
+    button.dblclick()
 
     everyone_is_notified(page)
     assert AllocationBatch.objects.count() == 1

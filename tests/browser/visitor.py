@@ -43,6 +43,9 @@ BROKEN = """least => {
     return found;
 }"""
 """The words at the head of a table's rows that are broken, though they are narrower than so many pixels."""
+CUT = """() => [...document.querySelectorAll('.btn')].filter(one => one.scrollWidth > one.clientWidth)
+    .map(one => one.innerText)"""
+"""The buttons that are narrower than what is written on them."""
 OF_COLOURS = ["color-contrast", "link-in-text-block"]
 """The rules of axe that another colour scheme can break."""
 HURRY = """for (const name of ["setTimeout", "setInterval"]) {
@@ -131,16 +134,27 @@ class Visitor:
         asked = IN_TURN[self._looks % len(IN_TURN)]
         self._looks += 1
         for width in WIDTHS:
-            self.page.set_viewport_size({"width": width, "height": HEIGHT})
-            wide: int = self.page.evaluate("document.documentElement.scrollWidth")
-            if wide > width:
-                found.append(f"the page is {wide} wide, and not {width}")
-            broken: list[str] = self.page.evaluate(BROKEN, width // 2)
-            found += [f"{width}: “{word}” is broken" for word in broken]
+            found += self._misfits(width)
             for scheme, rules in SCHEMES if IN_FULL else [one for at, one in [asked] if at == width]:
                 self.page.emulate_media(color_scheme=scheme)
                 found += [f"{width} {scheme}: {problem}" for problem in self._violations(rules)]
         assert not found, "\n".join([self.page.url, *found])
+
+    def fits(self) -> None:
+        """Look at another state of the same page at each width: as `looks_over` does, without axe."""
+        found = [problem for width in WIDTHS for problem in self._misfits(width)]
+        assert not found, "\n".join([self.page.url, *found])
+
+    def _misfits(self, width: int) -> list[str]:
+        self.page.set_viewport_size({"width": width, "height": HEIGHT})
+        wide: int = self.page.evaluate("document.documentElement.scrollWidth")
+        broken: list[str] = self.page.evaluate(BROKEN, width // 2)
+        cut: list[str] = self.page.evaluate(CUT)
+        return [
+            *([f"the page is {wide} wide, and not {width}"] if wide > width else []),
+            *(f"{width}: “{word}” is broken" for word in broken),
+            *(f"{width}: “{label}” is cut off" for label in cut),
+        ]
 
     def _violations(self, rules: Sequence[str] | None) -> list[str]:
         if not self.page.evaluate("typeof axe === 'object'"):

@@ -3,9 +3,12 @@
 from collections.abc import Callable
 
 import pytest
+from django.core.checks import WARNING, run_checks
 from django.core.exceptions import ImproperlyConfigured
 
 from bursary.config import environment
+from bursary.ops.console import SETTINGS
+from tests.docs.test_settings import READ
 
 NAME = "BURSARY_TEST"
 NO_URL = ["https://[::1", "https://user:secret-word@host:many", "https://user:secret-word@[host]"]
@@ -115,3 +118,44 @@ def test_urls_stay_as_they_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         monkeypatch.setenv(NAME, text)
         assert environment.url(NAME) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("BURSARY_EMIAL_URL", "BURSARY_EMAIL_URL"),
+        ("BURSARY_MAIL_URL", "BURSARY_EMAIL_URL"),
+        ("BURSARY_DATABSE_URL", "BURSARY_DATABASE_URL"),
+        ("BURSARY_WEBHOOK_SECRET", "BURSARY_WEBHOOK_SECRETS"),
+        ("BURSARY_LINKS_DAYS", "BURSARY_LINK_DAYS"),
+    ],
+)
+def test_a_setting_that_is_misspelt_is_named_with_the_one_that_is_meant(name: str, meant: str) -> None:
+    assert environment.misspelt(["HOME", name, meant]) == {name: meant}
+
+
+def test_what_is_like_no_setting_or_a_mail_providers_is_not_called_misspelt() -> None:
+    others = [
+        "BURSARY_IMAGE",
+        "BURSARY_TEST_DB",
+        "BURSARY_ANYMAIL_POSTMARK_SERVER_TOKEN",
+        "EMIAL_URL",
+        "BURSARY_",
+    ]
+    assert environment.misspelt(others) == {}
+
+
+def test_every_setting_is_known_by_its_name() -> None:
+    assert {
+        name for name in READ if not name.startswith(environment.PROVIDERS_PREFIX)
+    } <= environment.env.read
+
+
+def test_a_misspelt_setting_is_a_warning_of_every_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BURSARY_EMIAL_URL", "smtp://mail.larkspur.test:25")
+
+    (found,) = run_checks(tags=[SETTINGS])
+
+    assert (found.id, found.level) == ("bursary.W052", WARNING)
+    assert found.msg == "BURSARY_EMIAL_URL is no setting, and nothing reads it."
+    assert found.hint == "Did you mean BURSARY_EMAIL_URL?"

@@ -24,6 +24,7 @@ from tests.world import ALICE, BOB, PRICE
 pytestmark = pytest.mark.django_db
 
 HTMX = {"HX-Request": "true"}
+NOT_AS_IT_IS = ' · <a href="#preview" class="error">cannot be assigned as it is</a>'
 
 
 def chosen(text: str) -> list[str]:
@@ -176,9 +177,12 @@ def test_while_typing_the_preview_has_mistakes_first_and_the_ordinary_folded(
         ("", "1 learner without remarks"),
     ]
     assert "<strong>2 learners, $398.00</strong> · $199.00 remains" in text
+    assert f"$199.00 remains{NOT_AS_IT_IS}" in text
     assert 'id="assign" class="btn btn-primary">Assign</button>' in text  # not while there are mistakes
     assert nothing_was_done(budget)
-    assert "Assign to 2 learners for $398.00" in live(desk, content, f"{ALICE}\n{BOB}")
+    corrected = live(desk, content, f"{ALICE}\n{BOB}")
+    assert "Assign to 2 learners for $398.00" in corrected
+    assert NOT_AS_IT_IS not in corrected
 
 
 def test_what_the_budget_cannot_pay_for_is_said_beside_the_button(desk: Desk) -> None:

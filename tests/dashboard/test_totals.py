@@ -9,6 +9,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from bursary.access.models import Role
+from bursary.assignments import cancellation, redemption
+from bursary.assignments.matching import Verdict
 from tests import world
 
 pytestmark = pytest.mark.django_db
@@ -39,3 +41,23 @@ def test_the_page_of_totals_comes_before_its_sums_and_leads_to_them(client: Clie
     assert ("1 assignment · $199.00" in part, "<html" in part) == (True, False)
     mistaken = page(client, totals_path, price_from="x")
     assert ("Price from: Enter a number." in mistaken, "hx-get" in mistaken) == (True, False)
+
+
+def test_prices_are_added_up_whatever_became_of_it_and_those_of_accepted_ones_are_what_was_spent(
+    client: Client,
+) -> None:
+    budget = world.given_budget()
+    done = world.allocate(budget, world.given_content(), world.ALICE, world.BOB)
+    accepted, cancelled = done.assignments(Verdict.NEW)
+    redemption.begin(accepted, now=world.NOW)
+    world.deliver()
+    cancellation.cancel(budget, uuids=[cancelled.uuid], now=world.NOW)
+    client.force_login(world.given_user(Role.ADMINISTRATOR, customer=budget.customer))
+
+    assert "whatever became of it: of “Accepted” alone, it is what was spent." in page(
+        client, "/assignments/totals/"
+    )
+    assert "2 assignments · $398.00" in page(client, "/assignments/totals/sums/")
+    assert "1 assignment · $199.00" in page(client, "/assignments/totals/sums/", status="accepted")
+    budget.account.refresh_from_db()
+    assert budget.account.spent_cents == 199_00

@@ -60,7 +60,15 @@ def retries() -> dict[str, str]:
 
 def test_without_a_confirmed_number_they_are_counted_and_nothing_is_changed(budget: Budget) -> None:
     expected = {"dry_run": True, "count": 2, "causes": {"mail_server_unreachable": 2}, "refused": {}}
-    assert as_json("retry_failed", "--cause", "mail_server_unreachable") == expected
+    counted = as_json("retry_failed", "--cause", "mail_server_unreachable")
+    failed = counted.pop("failed")
+    assert counted == expected
+    by_cause = [address for address, cause in CAUSES.items() if cause == "mail_server_unreachable"]
+    assert sorted(one["learner_email"] for one in failed) == sorted(by_cause)
+    uuids = LearnerContentAssignment.objects.filter(learner_email__in=by_cause).values_list("uuid", flat=True)
+    assert {one["assignment_uuid"] for one in failed} == {str(uuid) for uuid in uuids}
+    work = [(one["action_type"], one["cause"]) for one in failed]
+    assert work == [("notified", "mail_server_unreachable")] * 2
     said = run("retry_failed")
     assert said == (
         "It is about 3 assignments: 1 address_rejected, 2 mail_server_unreachable. address_rejected: a retry "

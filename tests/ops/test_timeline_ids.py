@@ -14,6 +14,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from bursary.access.models import AccountAddress, learner_key
 from bursary.assignments import expiry, redemption
 from bursary.assignments.choices import ActionType
 from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
@@ -35,6 +36,7 @@ from tests.world import (
     given_assignment,
     given_budget,
     given_content,
+    given_user,
 )
 
 pytestmark = pytest.mark.django_db
@@ -55,7 +57,7 @@ def test_a_providers_name_is_known_for_thirty_days() -> None:
 
 
 @pytest.mark.sqlite_only
-@pytest.mark.parametrize("text", [str(UUID(int=0)), "a provider's name", "17"])
+@pytest.mark.parametrize("text", [str(UUID(int=0)), "a provider's name", "17", "no@one.example"])
 def test_no_id_is_looked_for_in_all_that_there_is(text: str) -> None:
     with CaptureQueriesContext(connection) as queries:
         assert not timeline_ids.find(text, now=NOW)
@@ -130,6 +132,26 @@ def test_a_batch_and_a_notice_list_their_assignments() -> None:
         heading, *lines = answer.getvalue().splitlines()
         assert heading == "2 assignments, assigned or reminded (Madrid time):"
         assert [line[:20] for line in lines] == ["2026-03-02 10:00:00 "] * 2
+
+
+@pytest.mark.on_every_engine
+def test_an_address_lists_what_its_learner_was_assigned_by_any_address_the_latest_action_first() -> None:
+    learner = given_user(email=ALICE)
+    AccountAddress.objects.create(
+        user=learner, address="alice@home.example", learner_key=learner_key("alice@home.example")
+    )
+    older = given_assignment()
+    newer = given_assignment(address="alice@home.example", content=given_content("other+1"))
+    LearnerContentAssignment.objects.filter(pk=newer.pk).update(recent_action_at=NOW + timedelta(days=1))
+    given_assignment(address=BOB)
+
+    for address in (ALICE, ALICE.upper(), "alice@home.example"):
+        assert [row["uuid"] for row in shown(address)["assignments"]] == [str(newer.uuid), str(older.uuid)]
+
+
+def test_an_address_with_one_assignment_has_its_timeline() -> None:
+    assignment = given_assignment(address=BOB)
+    assert shown(BOB)["assignment"]["uuid"] == str(assignment.uuid)
 
 
 @pytest.mark.on_every_engine

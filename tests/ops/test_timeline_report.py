@@ -13,7 +13,9 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from bursary.assignments import address_corrections, declining
+from bursary.assignments.choices import ActionType
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.ops import timeline_report
 from tests import world
 from tests.world import NOW
 
@@ -47,6 +49,22 @@ def test_every_action_is_a_line_and_a_failure_says_why() -> None:
     assert "address_rejected" in notified
     assert "Addresses that end in .invalid cannot receive mail." in notified
     assert "Traceback" not in output
+
+
+def test_the_id_of_an_action_is_said_to_be_of_that_action() -> None:
+    assignment = given_failed()
+    (failed,) = assignment.actions.filter(action_type=ActionType.NOTIFIED)
+    linked = assignment.actions.get(action_type=ActionType.LEARNER_LINKED)
+
+    def heading(asked: object) -> str:
+        output = StringIO()
+        call_command("timeline", str(asked), stdout=output)
+        return output.getvalue().partition("┏")[0]
+
+    for asked in (failed.uuid, f"action={failed.uuid}", f"<{str(failed.uuid).upper()}@127.0.0.1>"):
+        assert "The id is of the action notified, created 2026-03-02 10:00:00." in heading(asked)
+    assert timeline_report.load(assignment.uuid).action_of(linked.provider_ref) == linked
+    assert "The id is" not in heading(assignment.uuid)
 
 
 def test_on_a_narrow_terminal_nothing_is_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:

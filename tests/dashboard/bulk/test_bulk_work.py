@@ -218,6 +218,7 @@ def test_an_extension_that_another_date_cuts_short_is_asked_about_and_says_so(
     assert "Extended to 10 Jun 2026 only: its budget ends then." in done
 
 
+@pytest.mark.on_every_engine
 def test_where_no_deadline_can_be_extended_there_is_no_button(client: Client, budget: Budget) -> None:
     LearnerContentAssignment.objects.update(extended_until=None)
     first, second, *_others = rows()
@@ -225,15 +226,18 @@ def test_where_no_deadline_can_be_extended_there_is_no_button(client: Client, bu
     terms.change(budget, now=world.NOW, terms={"ends_at": ends_at})
     named = {"verb": "extend", "uuid": [str(first.uuid), str(second.uuid)], "confirmed": 2}
 
-    asked = text(post(client, **named, until="two_weeks"))
-    assert "None of them can be extended: enrolment in the course closes at the deadline, or" in asked
-    assert "Extend as far as that" not in asked
-    assert "No, back to the list" in asked
+    for given in ({"confirmed": ""}, {"until": "two_weeks"}):
+        asked = text(post(client, **named | given)).partition("<main")[2]
+        assert "All of them are left as they are:" in asked
+        assert "<li>Its budget ends at its deadline. (2)</li>" in asked
+        assert ("<button" in asked, 'name="until"' in asked) == (False, False)
+        assert "No, back to the list" in asked
 
     LearnerContentAssignment.objects.filter(pk=first.pk).update(expires_at=ends_at - timedelta(days=1))
     asked = text(post(client, **named, until="month"))
     assert "2 of them are extended by less than that, or not at all" in asked
-    assert "Extend as far as that (2)" in asked
+    assert "Extend as far as that (1 of 2)" in asked
+    assert "One of them is left as it is:" in asked
 
 
 def test_without_a_selection_it_says_to_select(client: Client, budget: Budget) -> None:

@@ -4,4 +4,7 @@ from bursary.ops.repair_commands import RetryCommand
 
 
 class Command(RetryCommand):
-    help = "Retry failed mails and links, of some causes or all; without --confirm, count them."
+    help = (
+        "Retry failed mails and links, of some causes or all; without --confirm, count them. "
+        "--json names what is counted."
+    )

@@ -18,12 +18,15 @@ TIME = "%Y-%m-%d %H:%M:%S"
 class Command(OperatorCommand):
     help = (
         "Print what was done about an assignment, and what failed and why; --traceback adds stack traces. "
-        "Of an id that means several assignments, list them."
+        "Of an id, or a learner's address, that means several assignments, list them."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        ids = "Its uuid, or that of an action, a batch, a notice, a transaction or a budget; a Message-ID."
+        ids = (
+            "Its uuid, or that of an action, a batch, a notice, a transaction or a budget; a Message-ID; or "
+            "a learner's address."
+        )
         parser.add_argument("id", metavar="ID", help=ids)
 
     def run(self, *, id: str, traceback: bool, **_options: Any) -> None:
@@ -33,7 +36,7 @@ class Command(OperatorCommand):
             return self._list(found)
         report = timeline_report.load(uuids[0])
         # --traceback is Django's own option.
-        text = self.rendered(timeline_report.render(report, traces=traceback))
+        text = self.rendered(timeline_report.render(report, traces=traceback, asked=id))
         return self.answer(timeline_report.summary(report, traces=traceback), text)
 
     def _list(self, found: QuerySet[LearnerContentAssignment]) -> None:
