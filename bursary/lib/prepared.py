@@ -4,10 +4,10 @@ What they ask or write must not depend on anything else that changes: what does 
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from copy import copy
 from datetime import timedelta
-from functools import partial
+from functools import lru_cache, partial
 from types import NoneType, SimpleNamespace
 from typing import Any, cast
 
@@ -64,6 +64,12 @@ class PreparedSelect:
         for row in self.read(**given):
             return row
         raise self._rows().model.DoesNotExist
+
+
+@lru_cache(maxsize=512)
+def built_once(rows: Callable[..., QuerySet[Any, Any]], *arguments: Hashable) -> PreparedSelect:
+    """Return the statement that reads `rows(*arguments)`, the same one for the same arguments."""
+    return PreparedSelect(partial(rows, *arguments))
 
 
 class _Select:
