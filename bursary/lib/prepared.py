@@ -24,7 +24,7 @@ class Slot(Expression):
     """The place of a value, or with `__in` of a list of values, that is given each time.
 
     A column that an update writes may be given primary keys by value: other rows keep theirs. What is added
-    to a slot is added to the instant that is given for it.
+    to a slot, or subtracted from it, is so with the instant that is given for it.
 
     NULL equals nothing: neither in the place of a value, nor in that of an empty list, is a row found by it.
     A condition that is negated must not have one.
@@ -36,6 +36,9 @@ class Slot(Expression):
 
     def __add__(self, other: timedelta) -> "Slot":  # type: ignore[override]  # of an expression it is one, too
         return Slot(self.name, self.output_field, later=self.later + other)
+
+    def __sub__(self, other: timedelta) -> "Slot":  # type: ignore[override]  # likewise
+        return self + -other
 
     def as_sql(self, compiler: SQLCompiler, connection: Any) -> tuple[str, Any]:
         """Return a placeholder, and the slot itself in the place of a value."""
