@@ -18,6 +18,7 @@ from bursary.api import permitted, redemption
 from bursary.assignments import actions as timeline
 from bursary.assignments import (
     erasure,
+    expected_values,
     expiry,
     listing,
     offers,
@@ -30,6 +31,7 @@ from bursary.assignments import (
 from bursary.assignments.choices import Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget, Customer
+from bursary.dashboard import shell
 from bursary.delivery import emails
 from bursary.lib import leases
 from bursary.lib.prepared import PreparedSelect, Slot, built_once
@@ -153,6 +155,8 @@ def test_those_about_assignments_give_what_their_query_sets_give(comparison: Com
             expected = shown_assignments.annotated(named, with_account_ended=ended)
             assert compared(prepared.read(pks=pks)) == compared(list(expected))
         check(listing, listing._SHOWN, pks=pks)
+        check(expected_values, expected_values._ROWS, pks=pks)
+        check(expected_values, expected_values._ACTIONS, assignments=pks)
         check(emails, emails._ENDED_OR_HELD, pks=pks)
         batches = [one.allocation_batch_uuid for one in some(world.assignments)]
         check(emails, emails._MESSAGES, batches=batches)
@@ -201,6 +205,7 @@ def test_those_about_people_give_what_their_query_sets_give(comparison: Comparis
         statements = [redemption._part(1, others=others) for others in (True, False)]
         check(redemption, *statements, keys=keys, lms_user_id=ids[0], customer=customers[0], now=now)
         user, budget = chance.choice(world.users), chance.choice(world.budgets)
+        check(shell, shell._GRANTS, user=user.pk)
         check_permissions(user, budget)
         RoleGrant.objects.filter(user=user).delete()  # between two requests
         RoleGrant.objects.create(user=user, role=Role.LEARNER, customer=chance.choice(world.customers))
