@@ -6,13 +6,13 @@ What they ask or write must not depend on anything else that changes: what does 
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from copy import copy
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from types import NoneType, SimpleNamespace
 from typing import Any, cast
 
 from django.db import connection, connections, transaction
-from django.db.models import CharField, Expression, JSONField, Model, QuerySet
+from django.db.models import CharField, Expression, JSONField, Model, QuerySet, Value
 from django.db.models.base import ModelState
 from django.db.models.sql import UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
@@ -43,6 +43,11 @@ class Slot(Expression):
     def as_sql(self, compiler: SQLCompiler, connection: Any) -> tuple[str, Any]:
         """Return a placeholder, and the slot itself in the place of a value."""
         return "%s", [self]
+
+
+def instant(given: datetime | Slot) -> Expression:
+    """Return an instant, or the slot for one, as SQL: what functions of a database take as their argument."""
+    return given if isinstance(given, Slot) else Value(given)
 
 
 class PreparedSelect:

@@ -154,7 +154,8 @@ def test_those_about_assignments_give_what_their_query_sets_give(comparison: Com
         for ended, prepared in shown_assignments._NAMED.items():
             expected = shown_assignments.annotated(named, with_account_ended=ended)
             assert compared(prepared.read(pks=pks)) == compared(list(expected))
-        check(listing, listing._SHOWN, pks=pks)
+        now = NOW + timedelta(days=comparison.chance.randint(-5, 100))
+        check(listing, *listing._SHOWN.values(), pks=pks, now=now)
         check(expected_values, expected_values._ROWS, pks=pks)
         check(expected_values, expected_values._ACTIONS, assignments=pks)
         check(emails, emails._ENDED_OR_HELD, pks=pks)
