@@ -62,8 +62,9 @@ def begin(
     if known.status is not None:
         return known
     # Asked first, as a claim would wait for what the running request writes on SQLite.
-    if leases.any_due(rows, now=now):
-        for claimed in leases.claim(rows, now=now, lease=LEASE, limit=1):
+    every, mine = IdempotentRequest.objects.all, [known.pk]
+    if leases.any_due(every, now=now, pks=mine):
+        for claimed in leases.claim(every, now=now, lease=LEASE, limit=1, pks=mine):
             return claimed
     raise RequestRunning
 

@@ -154,23 +154,17 @@ def claim(
     Actions that no longer fit their assignment's cycle or state are superseded instead. Those that are not
     `begun` keep their status, and `begin` counts their attempts, each when its turn comes.
     """
-    rows = LearnerContentAssignmentAction.objects.all()
-    of_these, columns = rows if pks is None else rows.filter(pk__in=pks), _begun(now) if begun else {}
-    claimed = leases.claim(of_these, now=now, lease=lease, limit=limit, read=_CLAIMED, **columns)
+    columns = _begun(now) if begun else {}
+    claimed = leases.claim(_with_assignments, now=now, lease=lease, limit=limit, pks=pks, **columns)
     obsolete = [action for action in claimed if not still_applies(action)]
     ended: dict[str, Any] = {"finished_wins": True, "status": Status.SUPERSEDED}
     leases.settle(obsolete, due_at=None, now=now, error_code="no_longer_wanted", **ended)
     return [action for action in claimed if action not in obsolete]
 
 
-_CLAIMED = PreparedSelect(
-    lambda: (
-        LearnerContentAssignmentAction.objects.select_related("assignment__budget__customer")
-        .select_related("assignment__content")
-        .defer("assignment__content__payload")
-        .filter(pk__in=Slot("pks", LearnerContentAssignmentAction._meta.pk))
-    )
-)
+def _with_assignments() -> QuerySet[LearnerContentAssignmentAction]:
+    rows = LearnerContentAssignmentAction.objects.select_related("assignment__budget__customer")
+    return rows.select_related("assignment__content").defer("assignment__content__payload")
 
 
 def begin(action: LearnerContentAssignmentAction, *, now: datetime, lease: timedelta) -> bool:

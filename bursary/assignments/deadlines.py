@@ -17,6 +17,7 @@ from django.db.models.lookups import Exact, GreaterThan, LessThan
 from bursary.assignments.choices import ExpiryReason
 from bursary.assignments.models import FAR_FUTURE
 from bursary.budgets.models import Budget
+from bursary.lib.prepared import Slot, instant
 
 GRACE = timedelta(hours=24)
 """How long nothing expires after a change brought its deadline forward: the change may be a mistake."""
@@ -60,7 +61,7 @@ def own_end(ref: Callable[[str], Combinable] = OuterRef) -> Combinable:
 
 
 def columns(
-    *, age_ends_at: Combinable, enroll_by: Combinable, budget_end: Combinable, now: datetime
+    *, age_ends_at: Combinable, enroll_by: Combinable, budget_end: Combinable, now: datetime | Slot
 ) -> dict[str, Combinable]:
     """Return `deadline` as SQL: the values of an assignment's `grace_until`, `expires_at`, `expires_reason`.
 
@@ -75,12 +76,12 @@ def columns(
         (_unless_extended(age_ends_at), ExpiryReason.ALLOCATION_AGE),
     ]
     least = Least(*(date for date, _reason in dates))
-    soon = Q(LessThan(least, Value(now + GRACE)))
+    soon = Q(LessThan(least, instant(now + GRACE)))
     brought_forward = Q(GreaterThan(F("expires_at"), least), expires_at__gt=now)
     return {
         # First, because MySQL assigns from left to right: it compares with the deadline before.
         "grace_until": Case(
-            When(soon & brought_forward, then=Value(now + GRACE)),
+            When(soon & brought_forward, then=instant(now + GRACE)),
             When(soon, then=F("grace_until")),
             default=Value(None, output_field=DateTimeField()),
         ),

@@ -39,7 +39,7 @@ from bursary.assignments.offers import Offer
 from bursary.budgets.models import Budget
 from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update
-from bursary.lib.prepared import PreparedUpdate, Slot
+from bursary.lib.prepared import PreparedUpdate, Slot, instant
 from bursary.replica import joining
 from bursary.replica.models import CatalogMembership, ContentMetadata, ContentType
 
@@ -168,9 +168,8 @@ def follow_extension(pks: Sequence[int], *, now: datetime) -> None:
 
     Call it inside a transaction, with their content, their budget and them locked.
     """
-    assignments = LearnerContentAssignment.objects.filter(pk__in=pks)
-    assignments.filter(held()).update(content_enroll_by=last_closing(now=now))
-    _write_deadlines(assignments, now=now)
+    _JOIN_BY.run(pks=pks, now=now)
+    _DEADLINES.run(pks=pks, now=now)
 
 
 def rebuild(pks: Sequence[int], *, now: datetime) -> None:
@@ -244,10 +243,13 @@ def _follow(
 
 def _write_deadlines(assignments: QuerySet[LearnerContentAssignment], *, now: datetime) -> None:
     """Write the deadlines of open assignments, from their other columns and their budgets' end."""
-    columns = deadlines.columns(
-        age_ends_at=F("age_ends_at"), enroll_by=F("content_enroll_by"), budget_end=_budget_end(), now=now
-    )
-    assignments.filter(_OPEN).update(**columns, remind_at=CHECK_NOW)
+    assignments.filter(_OPEN).update(**_deadlines(now=now))
+
+
+def _deadlines(*, now: datetime | Slot) -> dict[str, object]:
+    age, join_by = F("age_ends_at"), F("content_enroll_by")
+    columns = deadlines.columns(age_ends_at=age, enroll_by=join_by, budget_end=_budget_end(), now=now)
+    return {**columns, "remind_at": CHECK_NOW}
 
 
 def _locked_budgets(pks: Collection[int] | QuerySet[Any, Any]) -> list[Budget]:
@@ -273,13 +275,13 @@ def as_of(one: LearnerContentAssignment, *, now: datetime) -> datetime:
     return max(one.allocated_at, min(now, one.content_enroll_by - _MICROSECOND))
 
 
-def last_closing(*, now: datetime) -> Coalesce:
+def last_closing(*, now: datetime | Slot) -> Coalesce:
     """Return `joining.last_closing` as SQL, for an assignment: by its content's runs in its budget's catalog.
 
     An assignment without content keeps the date that was known when it was made.
     """
     passed = ExpressionWrapper(OuterRef("content_enroll_by") - Value(_MICROSECOND), DateTimeField())
-    since = Greatest(OuterRef("allocated_at"), Least(Value(now), passed))  # `as_of`
+    since = Greatest(OuterRef("allocated_at"), Least(instant(now), passed))  # `as_of`
     budget = Budget.objects.filter(pk=OuterRef(OuterRef("budget_id")))
     course = ContentMetadata.objects.filter(pk=OuterRef(OuterRef("content_id")))
     before = Least(deadlines.own_end(), Coalesce(Subquery(budget.values("ends_at")[:1]), FAR_FUTURE))
@@ -323,6 +325,15 @@ def _progress() -> dict[str, Combinable]:
     return {"learner_state": _learner_state(), "recent_action_at": _recent_action_at(), **waited}
 
 
+_NOW = Slot("now", DateTimeField())
+_THESE = Q(pk__in=Slot("pks", LearnerContentAssignment._meta.pk))
+_JOIN_BY = PreparedUpdate(
+    lambda: LearnerContentAssignment.objects.filter(_THESE, held()),
+    lambda: {"content_enroll_by": last_closing(now=_NOW)},
+)
+_DEADLINES = PreparedUpdate(
+    lambda: LearnerContentAssignment.objects.filter(_THESE, _OPEN), lambda: _deadlines(now=_NOW)
+)
 _FOLLOW_ONE = PreparedUpdate(
     lambda: LearnerContentAssignment.objects.filter(pk=Slot("pk", LearnerContentAssignment._meta.pk)),
     _progress,

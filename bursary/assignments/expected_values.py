@@ -12,6 +12,7 @@ from bursary.assignments import deadlines, derived, reminder_dates
 from bursary.assignments.choices import OPEN, ActionType, LearnerState, State, Status
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.reminder_dates import ReminderDate
+from bursary.lib.prepared import PreparedSelect, Slot
 from bursary.replica import joining
 from bursary.replica.joining import RunTerms
 from bursary.replica.models import ContentMetadata, ContentType
@@ -36,21 +37,33 @@ class DerivedDifference:
     expected: object
 
 
-def compare(pks: Sequence[int], *, now: datetime) -> list[DerivedDifference]:
-    """Return the derived columns of these assignments that are wrong at `now`. Three queries."""
-    rows = list(
-        LearnerContentAssignment.objects.filter(pk__in=pks)
+_PK = LearnerContentAssignment._meta.pk
+_ROWS = PreparedSelect(
+    lambda: (
+        LearnerContentAssignment.objects.filter(pk__in=Slot("pks", _PK))
         .select_related("budget", "content")
         .annotate(is_held=derived.held())
         .defer("content__payload", "content__partners")
         .order_by("pk")
     )
+)
+_ACTIONS = PreparedSelect(
+    lambda: (
+        LearnerContentAssignmentAction.objects.filter(
+            assignment__in=Slot("assignments", _PK), action_type__in=_COMPARED
+        )
+        .only(*_READ)
+        .order_by("created", "pk")
+    )
+)
+
+
+def compare(pks: Sequence[int], *, now: datetime) -> list[DerivedDifference]:
+    """Return the derived columns of these assignments that are wrong at `now`. Three queries."""
+    rows = _ROWS.read(pks=pks)
     cycles = {row.pk: row.cycle for row in rows}
     actions: dict[int, list[LearnerContentAssignmentAction]] = {row.pk: [] for row in rows}
-    found = LearnerContentAssignmentAction.objects.filter(
-        assignment__in=list(cycles), action_type__in=_COMPARED
-    )
-    for action in found.only(*_READ).order_by("created", "pk"):
+    for action in _ACTIONS.read(assignments=list(cycles)):
         if action.cycle == cycles[action.assignment_id]:
             actions[action.assignment_id].append(action)
     courses = {row.content.content_key for row in rows if row.content}

@@ -12,9 +12,10 @@ from bursary.assignments.deadline_notices import LONGEST_WAIT_FOR_NOTICE
 from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.assignments.sweeps import SweepResult
 from bursary.budgets import ledger
+from bursary.lib.prepared import Slot
 
 
-def due(now: datetime) -> QuerySet[LearnerContentAssignment]:
+def due(now: datetime | Slot) -> QuerySet[LearnerContentAssignment]:
     """Return what expires at `now`: open, past its deadline and its grace, and not being redeemed.
 
     After a deadline was brought forward, nothing expires until an administrator was notified of it, for at

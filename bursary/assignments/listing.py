@@ -8,12 +8,12 @@ lost or repeated between pages.
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import django_filters
-from django.db.models import Case, Count, F, OrderBy, Prefetch, Q, QuerySet, Value, When
-from django.db.models.expressions import Combinable
+from django.db.models import Case, Count, DateTimeField, F, OrderBy, Prefetch, Q, QuerySet, Value, When
 from django.db.models.functions import NullIf
 from django.db.models.query import prefetch_related_objects
 from django.utils.translation import gettext as _
@@ -359,10 +359,7 @@ def with_timelines(
 
     `join_by` looks at the runs of each: leave it out where it is not shown, and they are thousands.
     """
-    if with_join_by:
-        found = _shown(join_by=_join_by(now=now)).in_bulk(pks)
-    else:
-        found = {one.pk: one for one in _SHOWN.read(pks=pks)} if pks else {}
+    found = {one.pk: one for one in _SHOWN[with_join_by].read(pks=pks, now=now)} if pks else {}
     rows = [found[pk] for pk in pks if pk in found]
     timeline = LearnerContentAssignmentAction.objects.timeline().defer("attempt_log", "payload", "traceback")
     prefetch_related_objects(rows, Prefetch("actions", queryset=timeline))
@@ -370,15 +367,18 @@ def with_timelines(
     return rows
 
 
-def _join_by(*, now: datetime) -> NullIf:
+def _join_by() -> NullIf:
     """Return the date of the column `content_enroll_by`, read from the content itself; NULL for none."""
-    join_by = Case(When(derived.held(), then=derived.last_closing(now=now)), default=F(JOIN_BY))
+    last = derived.last_closing(now=Slot("now", DateTimeField()))
+    join_by = Case(When(derived.held(), then=last), default=F(JOIN_BY))
     return NullIf(join_by, Value(FAR_FUTURE))
 
 
-def _shown(**more: Combinable) -> QuerySet[LearnerContentAssignment]:
+def _shown(*, with_join_by: bool) -> QuerySet[LearnerContentAssignment]:
+    more = {"join_by": _join_by()} if with_join_by else {}
     return (
-        LearnerContentAssignment.objects.select_related("content", "budget__customer", "budget__account")
+        LearnerContentAssignment.objects.filter(pk__in=Slot("pks", LearnerContentAssignment._meta.pk))
+        .select_related("content", "budget__customer", "budget__account")
         .annotate(
             learns_here=known_learners.learns_at("budget__customer"),
             account_ended=learner_accounts.ended(),
@@ -386,9 +386,8 @@ def _shown(**more: Combinable) -> QuerySet[LearnerContentAssignment]:
             **more,
         )
         .defer("content__payload")
+        .order_by()
     )
 
 
-_SHOWN = PreparedSelect(
-    lambda: _shown().filter(pk__in=Slot("pks", LearnerContentAssignment._meta.pk)).order_by()
-)
+_SHOWN = {shown: PreparedSelect(partial(_shown, with_join_by=shown)) for shown in (False, True)}

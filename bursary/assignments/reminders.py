@@ -23,6 +23,7 @@ from bursary.assignments.sweeps import Due, SweepResult
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.lib.locks import for_update
+from bursary.lib.prepared import Slot
 from bursary.lib.retries import repeated_after_deadlocks
 
 REQUEST_INTERVAL = timedelta(minutes=10)  # at least, between two mails on request to one learner
@@ -33,14 +34,14 @@ _STARTING = (State.ALLOCATED, State.ACCEPTED)
 _INVITATIONS = (ActionType.NOTIFIED, ActionType.REMINDED)
 
 
-def to_remind(now: datetime) -> QuerySet[LearnerContentAssignment]:
+def to_remind(now: datetime | Slot) -> QuerySet[LearnerContentAssignment]:
     """Return the open assignments to check for a reminder at `now`; not each of them gets a mail."""
     return LearnerContentAssignment.objects.filter(
         state=State.ALLOCATED, remind_at__lte=now, redeeming_since=None
     )
 
 
-def to_nudge(now: datetime) -> QuerySet[LearnerContentAssignment]:
+def to_nudge(now: datetime | Slot) -> QuerySet[LearnerContentAssignment]:
     """Return the open and accepted assignments to check for a nudge at `now`; likewise."""
     return LearnerContentAssignment.objects.filter(
         state__in=_STARTING, nudge_at__lte=now, redeeming_since=None, forgotten_at=None

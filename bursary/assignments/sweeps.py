@@ -5,13 +5,14 @@ for each other, and one that fails does not stop the others.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import Error
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import DateTimeField, OuterRef, QuerySet, Subquery
 
 from bursary.assignments import lifecycle
 from bursary.assignments.models import LearnerContentAssignment
@@ -20,6 +21,7 @@ from bursary.budgets.models import Budget
 from bursary.lib import logs
 from bursary.lib.batches import keyset_pages
 from bursary.lib.locks import for_update
+from bursary.lib.prepared import Slot, built_once
 from bursary.lib.retries import repeated_after_deadlocks
 
 logger = logging.getLogger(__name__)
@@ -29,7 +31,7 @@ MOST_BATCHES = 100_000  # a sweep, so that a batch which leaves its rows due doe
 RECOVERABLE = (Error, LedgerError, lifecycle.MoveRefused, OSError)
 """Failures of one budget's batch that do not stop the others."""
 
-Due = Callable[[datetime], QuerySet[LearnerContentAssignment]]
+Due = Callable[[datetime | Slot], QuerySet[LearnerContentAssignment]]
 
 
 @dataclass
@@ -56,7 +58,7 @@ def sweep(
     """
     swept = SweepResult()
     batches = 0
-    waiting = _first_due(due, Budget.objects.all(), now=now, order=order)
+    waiting = _first_due(due, now=now, order=order)
     while waiting and batches < MOST_BATCHES:
         for budget_pk, budget_uuid in waiting.items():
             batches += 1
@@ -67,17 +69,21 @@ def sweep(
             if progress:
                 progress(swept.done)
         going_on = [pk for pk, uuid in waiting.items() if str(uuid) not in swept.failed]
-        rest = Budget.objects.filter(pk__in=going_on)
-        waiting = _first_due(due, rest, now=now, order=order)
+        waiting = _first_due(due, now=now, order=order, pks=going_on) if going_on else {}
     return swept
 
 
-def _first_due(due: Due, budgets: QuerySet[Budget], *, now: datetime, order: str) -> dict[int, UUID]:
-    """Return pk and uuid of the budgets that have something due, first the one with the oldest."""
+def _first_due(due: Due, *, now: datetime, order: str, pks: Sequence[int] | None = None) -> dict[int, UUID]:
+    """Return pk and uuid of the budgets (of `pks`, if given) that have something due, first the oldest."""
+    return dict(built_once(_budgets, due, order, pks is not None).read(now=now, pks=pks))
+
+
+def _budgets(due: Due, order: str, chosen: bool) -> QuerySet[Budget, Any]:
+    rows = Budget.objects.filter(pk__in=Slot("pks", Budget._meta.pk)) if chosen else Budget.objects.all()
     # In order, though any row would do: so each budget is read from an index that begins with the budget.
-    theirs = due(now).filter(budget=OuterRef("pk")).order_by(order, "id")
-    found = budgets.alias(oldest=Subquery(theirs.values(order)[:1])).filter(oldest__isnull=False)
-    return dict(found.order_by("oldest", "pk").values_list("pk", "uuid"))
+    theirs = due(Slot("now", DateTimeField())).filter(budget=OuterRef("pk")).order_by(order, "id")
+    found = rows.alias(oldest=Subquery(theirs.values(order)[:1])).filter(oldest__isnull=False)
+    return found.order_by("oldest", "pk").values_list("pk", "uuid")
 
 
 def log_failure(failure: Exception, budget: UUID) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext as _
@@ -12,6 +13,7 @@ from django.utils.translation import gettext_lazy
 
 from bursary.access.models import Role, RoleGrant, User
 from bursary.budgets.models import Customer
+from bursary.lib.prepared import PreparedSelect, Slot
 
 _REMEDIES = (
     *("remind-learner", "extend-deadline", "cancel-assignment", "correct-address"),
@@ -84,13 +86,21 @@ def context(request: HttpRequest) -> dict[str, Any]:
     return {"shell": SimpleLazyObject(lambda: load(request))}
 
 
+def _first_grants() -> QuerySet[RoleGrant]:
+    roles, user = (Role.OPERATOR, Role.ADMINISTRATOR), Slot("user", User._meta.pk)
+    grants = RoleGrant.objects.filter(user=user, role__in=roles).select_related("customer")
+    return grants.order_by("-role", "pk")[:2]  # operators before the others
+
+
+_GRANTS = PreparedSelect(_first_grants)
+
+
 def load(request: HttpRequest) -> Shell:
     """Return the shell of the request's user and page. One query; without a signed-in user, none."""
     user = getattr(request, "user", None)
     if not isinstance(user, User):
         return Shell((), "", None, administers=False)
-    grants = RoleGrant.objects.filter(user=user, role__in=(Role.OPERATOR, Role.ADMINISTRATOR))
-    first = list(grants.select_related("customer").order_by("-role", "pk")[:2])  # operators before the others
+    first = _GRANTS.read(user=user.pk)
     customer = first[0].customer if len(first) == 1 else None
     operates = any(grant.role == Role.OPERATOR for grant in first)
     if customer:

@@ -18,7 +18,7 @@ from django.db.models import QuerySet
 from bursary.delivery.errors import FAULTS, LONGEST_OUTAGE, DeliveryError, ServerPaused
 from bursary.delivery.models import MailServer
 from bursary.delivery.smtp_answers import mail_errors_translated
-from bursary.lib import leases, logs
+from bursary.lib import leases, logs, retries
 from bursary.lib.prepared import PreparedSelect
 from bursary.lib.retries import repeated_after_deadlocks
 
@@ -75,7 +75,7 @@ def reached(*, now: datetime, met_before: bool = False) -> Iterator[None]:
 
 def _probe(server: MailServer, *, now: datetime) -> MailServer:
     """Claim the server, if it is due, to try it for all. Raises ServerPaused."""
-    claimed = leases.claim(MailServer.objects.filter(pk=server.pk), now=now, lease=settings.LEASE, limit=1)
+    claimed = leases.claim(MailServer.objects.all, now=now, lease=settings.LEASE, limit=1, pks=[server.pk])
     if claimed:
         return claimed[0]
     due_at = server.due_at or now
@@ -103,7 +103,7 @@ def _fails(error: DeliveryError, probe: MailServer | None, *, now: datetime) -> 
             "The mail server fails by another cause: %s. At fault: %s. %s", error.error_code, fault, detail
         )
     if error.others_wait or server.failures + 1 >= FAILURES:
-        wait = leases.back_off(server.failures + 1, first=FIRST_WAIT, longest=LONGEST_WAIT)
+        wait = retries.back_off(server.failures + 1, first=FIRST_WAIT, longest=LONGEST_WAIT)
         wait = max(wait, error.wait)
         error.wait = wait + SPACING  # behind the first that waits: this mail itself may be the reason
         if probe:

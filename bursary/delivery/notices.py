@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import translation
 
 from bursary.access import contacts
@@ -36,17 +36,20 @@ def send_due(*, clock: Clock, most: int = MOST_NOTICES) -> int:
     One that was resolved before it was sent stays, and is sent if its content cannot be joined soon again.
     Learners' mails that wait for the rate hold none up; a notice's own mails hold up the next notice.
     """
-    rows = DeadlineNotice.objects.filter(resolved_at=None)
-    rows = rows.select_related("budget__customer", "content").defer("content__payload")
     with mail_connection.kept():
         for tried in range(most):
-            if not leases.any_due(rows, now=clock()) or sending_rate.is_overdrawn(now=clock()):
+            if not leases.any_due(_unresolved, now=clock()) or sending_rate.is_overdrawn(now=clock()):
                 return tried
             for notice in leases.claim(
-                rows, now=clock(), lease=settings.LEASE, limit=1, attempts=F("attempts") + 1
+                _unresolved, now=clock(), lease=settings.LEASE, limit=1, attempts=F("attempts") + 1
             ):
                 _notify(notice, clock=clock)
     return most
+
+
+def _unresolved() -> QuerySet[DeadlineNotice]:
+    rows = DeadlineNotice.objects.filter(resolved_at=None)
+    return rows.select_related("budget__customer", "content").defer("content__payload")
 
 
 def _notify(notice: DeadlineNotice, *, clock: Clock) -> None:

@@ -23,9 +23,8 @@ from bursary.assignments.choices import ActionType, ErrorReason
 from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.delivery import emails, handlers, mail_connection, mail_server, sending_rate
 from bursary.delivery.errors import LONGEST_OUTAGE, DeliveryError, ServerPaused
-from bursary.lib import leases
+from bursary.lib import leases, retries
 from bursary.lib.clock import Clock
-from bursary.lib.retries import jittered
 
 logger = logging.getLogger(__name__)
 
@@ -49,13 +48,13 @@ def drain(*, clock: Clock, most: int, pks: Sequence[int] | None = None, seconds:
 
     At most `most`, and none that would begin after so many `seconds`.
     """
-    rows = LearnerContentAssignmentAction.objects.all()
-    due = rows if pks is None else rows.filter(pk__in=pks)
+    rows = LearnerContentAssignmentAction.objects.all
+    due = rows() if pks is None else rows().filter(pk__in=pks)
     ends_at, tried, full, size = time.monotonic() + seconds, 0, False, FIRST_BATCH
     with mail_connection.kept():
         while tried < most and time.monotonic() < ends_at:
             # Asked before the claim: an idle runner neither waits for a write lock nor takes one.
-            if not full and not leases.any_due(due, now=clock()):
+            if not full and not leases.any_due(rows, now=clock(), pks=pks):
                 break
             mails = sending_rate.available(now=clock())
             wanted = pks if mails != 0 else _without_mails(due, now=clock())
@@ -83,7 +82,7 @@ def _without_mails(due: QuerySet[LearnerContentAssignmentAction], *, now: dateti
 def _wait_for_rate(ends_at: float, *, now: datetime) -> None:
     """Wait until a mail may be sent, but no longer than the round. Nothing is claimed meanwhile."""
     wait = sending_rate.wait(now=now).total_seconds()
-    time.sleep(max(0.0, min(jittered(wait), ends_at - time.monotonic(), MOST_WAIT_SECONDS)))
+    time.sleep(max(0.0, min(retries.jittered(wait), ends_at - time.monotonic(), MOST_WAIT_SECONDS)))
 
 
 def _within_rate(
@@ -186,4 +185,4 @@ def _given_up(action: LearnerContentAssignmentAction, failure: Failure) -> Faile
 
 def wait_after(attempts: int) -> timedelta:
     """Return how long to wait after so many attempts: a random time, at most the double for each attempt."""
-    return leases.back_off(attempts, first=FIRST_WAIT, longest=LONGEST_WAIT)
+    return retries.back_off(attempts, first=FIRST_WAIT, longest=LONGEST_WAIT)

@@ -16,7 +16,7 @@ from django.db.models import F
 from bursary.events import handlers
 from bursary.events.handlers import NotApplicableYet
 from bursary.events.models import EventKind, EventOutcome, EventSource, InboxEvent
-from bursary.lib import batches, leases, logs
+from bursary.lib import batches, leases, logs, retries
 from bursary.lib.clock import Clock
 from bursary.lib.retries import repeated_after_deadlocks
 
@@ -76,7 +76,7 @@ def apply_due(*, clock: Clock, most: int = MOST_A_RUN) -> dict[str, int]:
     ended: Counter[str] = Counter()
     while ended.total() < most:
         claimed = leases.claim(
-            InboxEvent.objects.all(), now=clock(), lease=LEASE, limit=1, attempts=F("attempts") + 1
+            InboxEvent.objects.all, now=clock(), lease=LEASE, limit=1, attempts=F("attempts") + 1
         )
         if not claimed:
             break
@@ -129,7 +129,7 @@ def _apply(event: InboxEvent, *, clock: Clock) -> str:
         outcome, word = EventOutcome.FAILED, "broken"
     now = clock()
     if word and now - event.received_at < TRIED_FOR:
-        wait = leases.longest_back_off(event.attempts, first=FIRST_WAIT, longest=LONGEST_WAIT)
+        wait = retries.longest_back_off(event.attempts, first=FIRST_WAIT, longest=LONGEST_WAIT)
         leases.settle([event], due_at=now + wait, now=now, last_error=_storable(error))
         return word
     if word:

@@ -12,19 +12,19 @@ superseded (decision 0001). Claims on three engines were measured with 300,000 r
 postponed: 0.4 ms and less by the index `(early, due_at)`, 36 ms and more by any other.
 """
 
-import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
+from itertools import chain
 from typing import Any, ClassVar, TypeVar
 
-from django.db import connection, models
+from django.db import models
 from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.db.models.expressions import Combinable
 
-from bursary.lib.locks import for_update
-from bursary.lib.prepared import PreparedSelect, PreparedUpdate, Slot
+from bursary.lib.locks import for_update, update_in_order
+from bursary.lib.prepared import PreparedUpdate, Slot, built_once
 from bursary.lib.retries import in_transaction
 
 NOT_BEFORE = 0
@@ -39,8 +39,9 @@ MAX_DELAY = timedelta(days=31)
 """No row waits longer, and no lease lasts longer. A later instant was written by a clock that was ahead, and
 counts as past."""
 
-
+_RANGES = range(3)
 _INSTANT, _EARLY = models.DateTimeField(), models.PositiveSmallIntegerField()
+_NOW, _PKS = Slot("now", _INSTANT), Slot("pks", models.BigAutoField())
 _UNTIL, _AGAIN_EARLY = Slot("until", _INSTANT), Slot("early", _EARLY)
 
 
@@ -74,6 +75,10 @@ class LeasedRow(models.Model):
 
 
 Row = TypeVar("Row", bound=LeasedRow)
+Rows = QuerySet[Row] | Callable[[], QuerySet[Row]]
+"""Rows that may be due. A function that returns the same query set each time has its SQL built once."""
+Pks = Sequence[int] | None
+Names = tuple[str, ...]
 Columns = Callable[[], dict[str, object]]
 Values = Mapping[str, object]
 Due = datetime | Mapping[int, datetime] | None
@@ -81,31 +86,29 @@ Due = datetime | Mapping[int, datetime] | None
 
 
 def claim(
-    rows: QuerySet[Row],
+    rows: "Rows[Row]",
     *,
     now: datetime,
     lease: timedelta,
     limit: int,
-    read: PreparedSelect | None = None,
+    pks: Pks = None,
     **columns: object,
 ) -> list[Row]:
-    """Claim at most `limit` of `rows` that are due at `now`, for `lease`; return them as claimed, in order.
+    """Claim at most `limit` of `rows` (of `pks`, if given) that are due at `now`, for `lease`; return them.
 
-    First due, first claimed. Rows that another worker locks at this moment are skipped, so that no two claims
-    return the same row. `columns` are written with the claim, such as a counter of attempts. `rows` may be
-    filtered by what the claim does not write, and without joins, which would be locked as well; its
-    `select_related` applies to what is returned. `read` returns them instead, by `pks`.
+    First due, first claimed, and returned in this order, as claimed. Rows that another worker locks at this
+    moment are skipped, so that no two claims return the same row. `columns` are written with the claim, such
+    as a counter of attempts. `rows` may be filtered by what the claim does not write, and without joins,
+    which would be locked as well; its `select_related` applies to what is returned.
     """
 
     def take() -> list[Row]:
-        due = _first_due_times(for_update(rows, skip_locked=True), now=now, limit=limit)
+        due = _first_due_times(rows, now=now, limit=limit, pks=pks, lock=True)
         if not due:
             return []
-        until = now + min(lease, MAX_DELAY)
-        rows.model._default_manager.filter(pk__in=due).update(
-            due_at=until, early=NOT_BEFORE, lease_until=until, fence=F("fence") + 1, **columns
-        )
-        claimed = {row.pk: row for row in (read.read(pks=[*due]) if read else rows.filter(pk__in=due))}
+        until, found = now + min(lease, MAX_DELAY), [*due]
+        _run(_query(rows).model, _claimed, None, columns, pks=found, until=until)
+        claimed = {row.pk: row for row in _read(rows, _of_pks, pks=found)}
         for pk, before in due.items():
             claimed[pk].before_claim = before
         return [claimed[pk] for pk in due]
@@ -122,24 +125,22 @@ def turn(place: int, *, now: datetime) -> dict[str, Any]:
     return {"due_at": now + place * APART, "early": MAY_BE_EARLY if place else NOT_BEFORE}
 
 
-def first_due(rows: QuerySet[Any], *, now: datetime, limit: int) -> list[int]:
+def first_due(rows: "Rows[Any]", *, now: datetime, limit: int, pks: Pks = None) -> list[int]:
     """Return the primary keys of the first `limit` rows that may be claimed at `now`, in their order."""
-    return list(_first_due_times(rows, now=now, limit=limit))
+    return list(_first_due_times(rows, now=now, limit=limit, pks=pks, lock=False))
 
 
-def _first_due_times(rows: QuerySet[Any], *, now: datetime, limit: int) -> dict[int, tuple[datetime, int]]:
+def _first_due_times(
+    rows: "Rows[Any]", *, now: datetime, limit: int, pks: Pks, lock: bool
+) -> dict[int, tuple[datetime, int]]:
     """Return `due_at` and `early` of the first `limit` rows that may be claimed at `now`, in their order."""
-    found: list[tuple[datetime, int, int]] = []
-    for due in _due(now):
-        # One index range each: with all in one condition the engines sort instead.
-        found += rows.filter(due).order_by("due_at").values_list("due_at", "pk", "early")[:limit]
-    return {pk: (due_at, early) for due_at, pk, early in sorted(found)[:limit]}
+    found = sorted(chain.from_iterable(_first_rows(rows, now=now, limit=limit, pks=pks, lock=lock)))
+    return {pk: (due_at, early) for due_at, pk, early in found[:limit]}
 
 
-def any_due(rows: QuerySet[Any], *, now: datetime) -> bool:
+def any_due(rows: "Rows[Any]", *, now: datetime, pks: Pks = None) -> bool:
     """Return whether a claim would find a row. It takes no lock, so that idle workers disturb no writer."""
-    # In order, though any row would do: PostgreSQL would look for one among all that are finished.
-    return any(rows.filter(due).order_by("due_at").values("pk")[:1] for due in _due(now))
+    return any(_first_rows(rows, now=now, limit=1, pks=pks, lock=False))
 
 
 def count_due(rows: QuerySet[Any], *, now: datetime, most: int | None = None) -> int:
@@ -179,7 +180,7 @@ def give_back(rows: Iterable[LeasedRow]) -> int:
     scheduled = _scheduled_meanwhile()
     early = [When(pk=pk, then=Value(early)) for pk, (_due_at, early) in before.items()]
     due_at = [When(pk=pk, then=Value(due_at)) for pk, (due_at, _early) in before.items()]
-    return _locked_update(
+    return update_in_order(
         _own(*rows),
         early=Case(When(scheduled, then=Value(NOT_BEFORE)), *early),
         due_at=Case(When(scheduled, then=F("due_at")), *due_at),
@@ -195,7 +196,7 @@ def schedule(rows: QuerySet[Row], *, at: datetime, now: datetime, **columns: obj
     """
     at = min(at, now + MAX_DELAY)
     earlier = When(due_at__lte=at, then=F("due_at"))
-    return _locked_update(
+    return update_in_order(
         rows,
         early=NOT_BEFORE,
         due_at=Case(earlier, default=Value(at)),
@@ -214,11 +215,11 @@ def postpone(
     """
     free = rows.filter(_free(now))
     if isinstance(until, datetime):
-        return _locked_update(free, early=NOT_BEFORE, due_at=min(until, now + MAX_DELAY), lease_until=None)
+        return update_in_order(free, early=NOT_BEFORE, due_at=min(until, now + MAX_DELAY), lease_until=None)
     if not until:
         return 0
     cases = [When(pk__in=pks, then=Value(min(at, now + MAX_DELAY))) for at, pks in until.items()]
-    return _locked_update(
+    return update_in_order(
         free.filter(pk__in=[pk for pks in until.values() for pk in pks]),
         early=NOT_BEFORE,
         due_at=Case(*cases),
@@ -269,7 +270,7 @@ def settle(
         again = Value(due_at and min(due_at, longest))
     early = Value(None if due_at is None else NOT_BEFORE)
     written = _finished() if due_at is None and finished_wins else _freed(again, early)
-    return _locked_update(_own(*rows).filter(**condition or {}), **columns, **written)
+    return update_in_order(_own(*rows).filter(**condition or {}), **columns, **written)
 
 
 def discard(row: LeasedRow) -> bool:
@@ -278,36 +279,39 @@ def discard(row: LeasedRow) -> bool:
     return bool(deleted)
 
 
-def back_off(failures: int, *, first: timedelta, longest: timedelta) -> timedelta:
-    """Return how long to wait after so many failures in a row: full jitter, a random part of the longest."""
-    return longest_back_off(failures, first=first, longest=longest) * random.random()  # noqa: S311  # no secret
+def _first_rows(rows: "Rows[Any]", *, now: datetime, limit: int, pks: Pks, lock: bool) -> Iterator[Any]:
+    """Yield the first `limit` rows of each index range in which rows may be claimed at `now`."""
+    for number in _RANGES:
+        yield _read(rows, _first_of, number, limit, lock, pks is not None, now=now, pks=pks)
 
 
-def longest_back_off(failures: int, *, first: timedelta, longest: timedelta) -> timedelta:
-    """Return what `back_off` waits at most: `first`, doubled by each further failure up to `longest`."""
-    return min(longest, first * (1 << min(max(failures, 1) - 1, 16)))
+def _read(rows: "Rows[Row]", statement: Callable[..., QuerySet[Any, Any]], *more: Any, **given: Any) -> Any:
+    """Read `statement(rows, *more)`, with values in its slots."""
+    if isinstance(rows, QuerySet):
+        return statement(rows, *more, **given)
+    return built_once(statement, rows, *more).read(**given)
 
 
-def renewing(row: LeasedRow, *, clock: Callable[[], datetime], lease: timedelta) -> Callable[[], datetime]:
-    """Return a clock that renews the lease of a claimed row whenever a third of it has passed.
-
-    A long run reads the time now and then, and so shows that its worker lives.
-    """
-    renewed = clock()
-
-    def tick() -> datetime:
-        nonlocal renewed
-        now = clock()
-        if now - renewed >= lease / 3:
-            renewed = now
-            renew(row, now=now, lease=lease)
-        return now
-
-    return tick
+def _first_of(
+    rows: "Rows[Any]", number: int, limit: int, lock: bool, chosen: bool, *, now: Any = _NOW, pks: Any = _PKS
+) -> QuerySet[Any, Any]:
+    """Return the first rows of one index range: with all in one condition the engines sort instead."""
+    due = (_of_pks(rows, pks=pks) if chosen else _query(rows)).filter(_due(now)[number])
+    # In order, though any row would do for `any_due`: PostgreSQL would look for one among all finished ones.
+    first = due.order_by("due_at").values_list("due_at", "pk", "early")[:limit]
+    return for_update(first, skip_locked=True) if lock else first
 
 
-def _due(now: datetime) -> list[Q]:
-    """Return the index ranges in which rows may be claimed at `now`."""
+def _of_pks(rows: "Rows[Row]", *, pks: Any = _PKS) -> QuerySet[Row]:
+    return _query(rows).filter(pk__in=pks)
+
+
+def _query(rows: "Rows[Row]") -> QuerySet[Row]:
+    return rows if isinstance(rows, QuerySet) else rows()
+
+
+def _due(now: datetime | Slot) -> list[Q]:
+    """Return the index ranges in which rows may be claimed at `now`: one for each of `_RANGES`."""
     free = _free(now)
     return [
         Q(early=NOT_BEFORE, due_at__lte=now) & free,
@@ -340,6 +344,10 @@ def _own(*rows: LeasedRow) -> QuerySet[Any]:
     return type(rows[0])._default_manager.filter(claims, lease_until__isnull=False)
 
 
+def _claimed() -> dict[str, object]:
+    return {"due_at": _UNTIL, "early": NOT_BEFORE, "lease_until": _UNTIL, "fence": F("fence") + 1}
+
+
 def _renewed() -> dict[str, object]:
     kept = When(_scheduled_meanwhile(), then=F("due_at"))
     return {"due_at": Case(kept, default=_UNTIL), "lease_until": _UNTIL}
@@ -360,39 +368,33 @@ def _finished() -> dict[str, object]:
 
 
 def _update_one(row: LeasedRow, lease: Columns, condition: Values, columns: Values, **given: object) -> int:
-    """Update a row and its lease, as long as this claim of it holds, by SQL that is built once.
-
-    It is kept for the names of the columns, and for what is an expression.
-    """
-    expressions = tuple((name, one) for name, one in columns.items() if isinstance(one, Combinable))
-    prepared = _prepared(type(row), lease, tuple(condition), tuple(columns), expressions)
+    """Update a row and its lease, as long as this claim of it holds."""
     had = {f"{name} before": value for name, value in condition.items()}
-    return prepared.run(pk=row.pk, fence=row.fence, **had, **columns, **given)
+    return _run(type(row), lease, tuple(condition), columns, pk=row.pk, fence=row.fence, **had, **given)
+
+
+def _run(
+    model: type[LeasedRow], lease: Columns, condition: Names | None, columns: Values, **given: object
+) -> int:
+    """Update rows and leases by SQL that is kept for the names of the columns, and for expressions."""
+    expressions = tuple((name, one) for name, one in columns.items() if isinstance(one, Combinable))
+    return _prepared(model, lease, condition, tuple(columns), expressions).run(**columns, **given)
 
 
 @lru_cache(maxsize=256)
 def _prepared(
     model: type[LeasedRow],
     lease: Columns,
-    condition: tuple[str, ...],
-    columns: tuple[str, ...],
+    condition: Names | None,
+    columns: Names,
     expressions: tuple[tuple[str, Combinable], ...],
 ) -> PreparedUpdate:
+    """Return the update of a claimed row that meets the condition; without one, of these `pks`."""
     field = model._meta.get_field
-    mine = {name: Slot(f"{name} before", field(name)) for name in condition}
-    mine |= {"pk": Slot("pk", model._meta.pk), "fence": Slot("fence", field("fence"))}
+    mine: dict[str, object] = {"pk__in": _PKS}
+    if condition is not None:
+        mine = {name: Slot(f"{name} before", field(name)) for name in condition}
+        mine |= {"pk": Slot("pk", model._meta.pk), "fence": Slot("fence", field("fence"))}
+        mine["lease_until__isnull"] = False
     written = {name: Slot(name, field(name)) for name in columns} | dict(expressions)
-    return PreparedUpdate(
-        lambda: model._default_manager.filter(lease_until__isnull=False, **mine),
-        lambda: written | lease(),
-    )
-
-
-def _locked_update(rows: QuerySet[Any], **columns: object) -> int:
-    """Update rows, locked in their model's order, in the caller's transaction or in one of its own."""
-
-    def write() -> int:
-        pks = list(for_update(rows.order_by(*rows.model.LOCK_ORDER)).values_list("pk", flat=True))
-        return rows.model._default_manager.filter(pk__in=pks).update(**columns) if pks else 0
-
-    return write() if connection.in_atomic_block else in_transaction(write)
+    return PreparedUpdate(lambda: model._default_manager.filter(**mine), lambda: written | lease())

@@ -4,15 +4,15 @@ What they ask or write must not depend on anything else that changes: what does 
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from copy import copy
-from datetime import timedelta
-from functools import partial
+from datetime import datetime, timedelta
+from functools import lru_cache, partial
 from types import NoneType, SimpleNamespace
 from typing import Any, cast
 
 from django.db import connection, connections, transaction
-from django.db.models import CharField, Expression, JSONField, Model, QuerySet
+from django.db.models import CharField, Expression, JSONField, Model, QuerySet, Value
 from django.db.models.base import ModelState
 from django.db.models.sql import UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
@@ -24,7 +24,7 @@ class Slot(Expression):
     """The place of a value, or with `__in` of a list of values, that is given each time.
 
     A column that an update writes may be given primary keys by value: other rows keep theirs. What is added
-    to a slot is added to the instant that is given for it.
+    to a slot, or subtracted from it, is so with the instant that is given for it.
 
     NULL equals nothing: neither in the place of a value, nor in that of an empty list, is a row found by it.
     A condition that is negated must not have one.
@@ -37,9 +37,17 @@ class Slot(Expression):
     def __add__(self, other: timedelta) -> "Slot":  # type: ignore[override]  # of an expression it is one, too
         return Slot(self.name, self.output_field, later=self.later + other)
 
+    def __sub__(self, other: timedelta) -> "Slot":  # type: ignore[override]  # likewise
+        return self + -other
+
     def as_sql(self, compiler: SQLCompiler, connection: Any) -> tuple[str, Any]:
         """Return a placeholder, and the slot itself in the place of a value."""
         return "%s", [self]
+
+
+def instant(given: datetime | Slot) -> Expression:
+    """Return an instant, or the slot for one, as SQL: what functions of a database take as their argument."""
+    return given if isinstance(given, Slot) else Value(given)
 
 
 class PreparedSelect:
@@ -64,6 +72,12 @@ class PreparedSelect:
         for row in self.read(**given):
             return row
         raise self._rows().model.DoesNotExist
+
+
+@lru_cache(maxsize=512)
+def built_once(rows: Callable[..., QuerySet[Any, Any]], *arguments: Hashable) -> PreparedSelect:
+    """Return the statement that reads `rows(*arguments)`, the same one for the same arguments."""
+    return PreparedSelect(partial(rows, *arguments))
 
 
 class _Select:

@@ -1,7 +1,8 @@
-"""Trying again: transactions and statements after a deadlock, and the jitter of a pause."""
+"""Trying again: transactions and statements after a deadlock, how long to wait, and the jitter of a pause."""
 
 import random
 from collections.abc import Callable
+from datetime import timedelta
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -90,6 +91,16 @@ def _repeat(work: Callable[[], T]) -> T:
 def jittered(seconds: float) -> float:
     """Return between half and one and a half times as many seconds: processes then return one by one."""
     return seconds * random.uniform(0.5, 1.5)  # noqa: S311  # spreads load; hides nothing
+
+
+def back_off(failures: int, *, first: timedelta, longest: timedelta) -> timedelta:
+    """Return how long to wait after so many failures in a row: full jitter, a random part of the longest."""
+    return longest_back_off(failures, first=first, longest=longest) * random.random()  # noqa: S311  # no secret
+
+
+def longest_back_off(failures: int, *, first: timedelta, longest: timedelta) -> timedelta:
+    """Return what `back_off` waits at most: `first`, doubled by each further failure up to `longest`."""
+    return min(longest, first * (1 << min(max(failures, 1) - 1, 16)))
 
 
 def is_deadlock(error: Exception) -> bool:

@@ -13,7 +13,7 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.lib import leases
 from bursary.lib.batches import keyset_pages
-from bursary.lib.clock import Clock
+from bursary.lib.clock import Clock, renewing
 from bursary.ops.console import Advance
 from bursary.replica import cold_reads, refresh, removal, schedule
 from bursary.replica.models import CatalogMembership, ContentMetadata, FormerContentKey, RefreshSource
@@ -80,9 +80,9 @@ def read_listing(*, clock: Clock) -> CatalogRefresh | None:
     listing = schedule.claim_listing(budgets_catalogs(), now=clock())
     if listing is None:
         return None
-    renewing = leases.renewing(listing, clock=clock, lease=settings.CONTENT_LEASE)
+    renewed = renewing(listing, clock=clock, lease=settings.CONTENT_LEASE)
     try:
-        done = _refresh(listing.catalog_uuid, clock=renewing)
+        done = _refresh(listing.catalog_uuid, clock=renewed)
     except Exception as error:
         # Raised again: the scheduler logs it. But this catalog must not come first for ever.
         schedule.settle_listing(listing, error=f"unexpected_error: {type(error).__name__}", now=clock())

@@ -18,8 +18,8 @@ from bursary.access import sign_in_limits
 from bursary.assignments import account_linking, mailbox_keys
 from bursary.delivery import executors
 from bursary.events import inbox
-from bursary.lib import leases, logs
-from bursary.lib.clock import Clock
+from bursary.lib import leases, logs, retries
+from bursary.lib.clock import Clock, renewing
 from bursary.lib.retries import repeated_after_deadlocks
 from bursary.lib.threads import PollingThread
 from bursary.ops import derived_report, erasure_runs, rebuild_runs, refresh_runs, retention, sweep_commands
@@ -155,22 +155,24 @@ def run_due(*, clock: Clock, tasks: Sequence[TaskDefinition] = TASKS) -> list[st
     rows = prepare(tasks, now=clock())
     # Asked before the claims, each of which is a transaction: at most times, few are due.
     due = leases.first_due(rows, now=clock(), limit=len(tasks))
-    names = set(rows.filter(pk__in=due).values_list("name", flat=True)) if due else ()
-    return [task.name for task in tasks if task.name in names and _run_if_due(task, clock=clock)]
+    pks = dict(rows.filter(pk__in=due).values_list("name", "pk")) if due else {}
+    return [
+        task.name for task in tasks if task.name in pks and _run_if_due(task, pk=pks[task.name], clock=clock)
+    ]
 
 
-def _run_if_due(task: TaskDefinition, *, clock: Clock) -> bool:
+def _run_if_due(task: TaskDefinition, *, pk: int, clock: Clock) -> bool:
     """Run a task if it is due; write how it went and when it is next due. Return whether it ran."""
     now = clock()
-    mine = ScheduledTask.objects.filter(name=task.name)
-    claimed = leases.claim(mine, now=now, lease=task.lease, limit=1, started_at=now)
+    rows = ScheduledTask.objects.all
+    claimed = leases.claim(rows, now=now, lease=task.lease, limit=1, pks=[pk], started_at=now)
     if not claimed:
         return False
     [row] = claimed
     summary: Mapping[str, object] = row.summary  # a task continues where its last good run ended
     error = ""
     try:
-        summary = task.run(leases.renewing(row, clock=clock, lease=task.lease))
+        summary = task.run(renewing(row, clock=clock, lease=task.lease))
     except TaskFailed as failed:
         logger.warning("Task %s failed: %s", task.name, failed)
         error = logs.storable(str(failed))
@@ -178,7 +180,7 @@ def _run_if_due(task: TaskDefinition, *, clock: Clock) -> bool:
         error = logs.log_failure(f"Task {task.name} failed", raised, log=logger)
     now = clock()
     failures = row.failures + 1 if error else 0
-    wait = leases.longest_back_off(failures, first=FIRST_WAIT, longest=task.every) if error else task.every
+    wait = retries.longest_back_off(failures, first=FIRST_WAIT, longest=task.every) if error else task.every
     leases.settle(
         [row],
         due_at=now + wait,

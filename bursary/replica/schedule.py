@@ -15,7 +15,7 @@ from django.db.models import F, Q, QuerySet
 
 from bursary.catalog.records import Completeness, Content, ContentType
 from bursary.catalog.values import is_key
-from bursary.lib import leases
+from bursary.lib import leases, retries
 from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update
 from bursary.lib.prepared import PreparedUpdate, Slot
@@ -69,12 +69,12 @@ def freshness_kind(
 
 def retry_delay(failures: int) -> timedelta:
     """Return how long to wait after so many failures in a row, at random up to `longest_retry_delay`."""
-    return leases.back_off(failures, first=FIRST_RETRY, longest=LONGEST_RETRY)
+    return retries.back_off(failures, first=FIRST_RETRY, longest=LONGEST_RETRY)
 
 
 def longest_retry_delay(failures: int) -> timedelta:
     """Return how long to wait at most after so many failures in a row."""
-    return leases.longest_back_off(failures, first=FIRST_RETRY, longest=LONGEST_RETRY)
+    return retries.longest_back_off(failures, first=FIRST_RETRY, longest=LONGEST_RETRY)
 
 
 def request_refresh(keys: Collection[str], *, now: datetime, until_changed: bool = False) -> int:
@@ -167,8 +167,12 @@ def claim(*, started: datetime, now: datetime, limit: int) -> list[ContentMetada
 
     A run that began at `started` so claims each row once at most, however long it takes.
     """
-    rows = ContentMetadata.objects.defer("payload")
-    return leases.claim(rows, now=started, lease=now - started + settings.CONTENT_LEASE, limit=limit)
+    lease = now - started + settings.CONTENT_LEASE
+    return leases.claim(_without_payloads, now=started, lease=lease, limit=limit)
+
+
+def _without_payloads() -> QuerySet[ContentMetadata]:
+    return ContentMetadata.objects.defer("payload")
 
 
 def catalogs_to_ask(rows: Iterable[ContentMetadata]) -> dict[int, CatalogKey]:
@@ -263,10 +267,13 @@ def add_listings(catalogs: Collection[UUID], *, now: datetime) -> None:
 
 def claim_listing(catalogs: Collection[UUID], *, now: datetime) -> CatalogListing | None:
     """Claim the listing of that one of these catalogs which has been due longest; None if none is due."""
-    rows = CatalogListing.objects.filter(catalog_uuid__in=list(catalogs))
-    known = set(rows.order_by().values_list("catalog_uuid", flat=True))
-    add_listings([uuid for uuid in catalogs if uuid not in known], now=now)
-    claimed = leases.claim(rows, now=now, lease=settings.CONTENT_LEASE, limit=1)
+    rows = CatalogListing.objects.filter(catalog_uuid__in=list(catalogs)).order_by()
+    known = dict(rows.values_list("catalog_uuid", "pk"))
+    if missing := [uuid for uuid in catalogs if uuid not in known]:
+        add_listings(missing, now=now)
+        known = dict(rows.values_list("catalog_uuid", "pk"))
+    pks, lease = [*known.values()], settings.CONTENT_LEASE
+    claimed = leases.claim(CatalogListing.objects.all, now=now, lease=lease, limit=1, pks=pks)
     return claimed[0] if claimed else None
 
 

@@ -1,6 +1,7 @@
 """Each statement that is prepared gives what its query set gives with the same values, of random rows."""
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from types import ModuleType
@@ -15,11 +16,25 @@ from bursary.access.models import AccountAddress, Role, RoleGrant, User, learner
 from bursary.access.permissions import Permission, granted_to_account
 from bursary.api import permitted, redemption
 from bursary.assignments import actions as timeline
-from bursary.assignments import listing, offers, preview_warnings, shown_assignments, signed_links
+from bursary.assignments import (
+    erasure,
+    expected_values,
+    expiry,
+    listing,
+    offers,
+    preview_warnings,
+    reminders,
+    shown_assignments,
+    signed_links,
+    sweeps,
+)
+from bursary.assignments.choices import Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget, Customer
+from bursary.dashboard import shell
 from bursary.delivery import emails
-from bursary.lib.prepared import PreparedSelect, Slot
+from bursary.lib import leases
+from bursary.lib.prepared import PreparedSelect, Slot, built_once
 from bursary.replica import joining, reads
 from bursary.replica.models import CatalogMembership, ContentMetadata
 from tests.world import NOW, allocate, given_budget, given_content, given_customer, given_user
@@ -59,7 +74,7 @@ def made(chance: random.Random) -> World:
     for budget in budgets:
         allocate(budget, chance.choice(contents), *chance.sample(ADDRESSES, 4))
         budget.catalog_uuid = chance.choice(catalogs)
-        budget.save()
+        budget.save(update_fields=["catalog_uuid"])
     return World(customers, catalogs, contents, users, budgets, list(LearnerContentAssignment.objects.all()))
 
 
@@ -139,13 +154,37 @@ def test_those_about_assignments_give_what_their_query_sets_give(comparison: Com
         for ended, prepared in shown_assignments._NAMED.items():
             expected = shown_assignments.annotated(named, with_account_ended=ended)
             assert compared(prepared.read(pks=pks)) == compared(list(expected))
-        check(listing, listing._SHOWN, pks=pks)
+        now = NOW + timedelta(days=comparison.chance.randint(-5, 100))
+        check(listing, *listing._SHOWN.values(), pks=pks, now=now)
+        check(expected_values, expected_values._ROWS, pks=pks)
+        check(expected_values, expected_values._ACTIONS, assignments=pks)
         check(emails, emails._ENDED_OR_HELD, pks=pks)
         batches = [one.allocation_batch_uuid for one in some(world.assignments)]
         check(emails, emails._MESSAGES, batches=batches)
-        check(timeline, timeline._CLAIMED, pks=comparison.pks(actions))
+        pks, rows = comparison.pks(actions), timeline._with_assignments
+        claimed = built_once(leases._of_pks, rows).read(pks=pks)
+        assert compared(claimed) == compared(list(rows().filter(pk__in=pks)))
         one = comparison.chance.choice(world.assignments)
         check(signed_links, *signed_links._NAMED.values(), uuid=one.uuid, cycle=one.cycle)
+
+
+def test_those_about_what_sweeps_find_give_what_their_query_sets_give(comparison: Comparison) -> None:
+    kinds = {expiry.due: "expires_at", erasure.due: "expired_at"}
+    kinds |= {reminders.to_remind: "remind_at", reminders.to_nudge: "nudge_at"}
+    found, a_day = Counter[str](), timedelta(days=1)
+    LearnerContentAssignment.objects.update(nudge_at=NOW)
+    for days in (95, 150):
+        for due, order in kinds.items():
+            for chosen in (False, True):
+                for after in (-a_day, days * a_day):
+                    given = {"now": NOW + after, "pks": comparison.pks(comparison.world.budgets)}
+                    statement = built_once(sweeps._budgets, due, order, chosen)
+                    comparison.check(sweeps, statement, **given)
+                    found[order] += len(statement.read(**given))
+        expiry.expire_due(now=NOW + 100 * a_day)
+        open_work = LearnerContentAssignmentAction.objects.filter(status=Status.PENDING)
+        timeline.supersede_rows(open_work, now=NOW, error_code="no_longer_wanted")
+    assert all(found[order] for order in kinds.values()), found
 
 
 def test_those_about_people_give_what_their_query_sets_give(comparison: Comparison) -> None:
@@ -167,6 +206,7 @@ def test_those_about_people_give_what_their_query_sets_give(comparison: Comparis
         statements = [redemption._part(1, others=others) for others in (True, False)]
         check(redemption, *statements, keys=keys, lms_user_id=ids[0], customer=customers[0], now=now)
         user, budget = chance.choice(world.users), chance.choice(world.budgets)
+        check(shell, shell._GRANTS, user=user.pk)
         check_permissions(user, budget)
         RoleGrant.objects.filter(user=user).delete()  # between two requests
         RoleGrant.objects.create(user=user, role=Role.LEARNER, customer=chance.choice(world.customers))

@@ -33,7 +33,7 @@ def given_finished(name: str) -> InboxEvent:
 
 
 def claim(at: datetime = NOW, *, limit: int = 10, **columns: Any) -> list[InboxEvent]:
-    return leases.claim(ROWS(), now=at, lease=LEASE, limit=limit, **columns)
+    return leases.claim(ROWS, now=at, lease=LEASE, limit=limit, **columns)
 
 
 def finish(*rows: InboxEvent, at: datetime = NOW, finished_wins: bool = True) -> int:

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 from collections.abc import Callable
 from functools import partial
 from statistics import median
@@ -11,12 +12,13 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django.test.utils import CaptureQueriesContext
 
 from bursary.events.models import EventKind, EventSource, InboxEvent
 from bursary.lib import leases
 from bursary.lib.batches import chunks
+from bursary.lib.leases import MAY_BE_EARLY
 from bursary.lib.locks import for_update
 from tests.lib.leased import HOUR, MINUTE, ROWS, SECOND, claim, given, names
 from tests.together import together
@@ -67,6 +69,30 @@ def test_a_claim_passes_over_rows_that_are_locked_instead_of_waiting() -> None:
         [claimed] = together([claim])
     assert isinstance(claimed, list)
     assert names(claimed) == ["free"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("of_one", [False, True], ids=["all", "one"])
+def test_rows_of_a_function_are_asked_for_claimed_and_locked_as_those_of_its_query_set(of_one: bool) -> None:
+    given("other", due=-MINUTE)
+    pks = [given("one", early=MAY_BE_EARLY).pk] if of_one else None
+
+    def asked(rows: Any) -> tuple[list[str], list[Any]]:
+        with CaptureQueriesContext(connection) as queries:
+            found: list[Any] = [leases.any_due(rows, now=at, pks=pks) for at in (NOW - HOUR, NOW)]
+            found.append(leases.first_due(rows, now=NOW, limit=2, pks=pks))
+            claimed = leases.claim(rows, now=NOW, lease=HOUR, limit=1, pks=pks, attempts=F("attempts") + 1)
+            found += [(row.pk, row.attempts, row.before_claim) for row in claimed]
+        assert leases.give_back(claimed) == 1
+        ROWS().update(attempts=0, fence=0)
+        # A slot's value is in parentheses of its own.
+        return [re.sub(r"\(('[^']*'\S*?)\)", r"\1", query["sql"]) for query in queries], found
+
+    expected = asked(ROWS())
+    assert asked(ROWS) == asked(ROWS) == expected
+    assert len(expected[1]) == 4
+    [_before, due, first, (claimed, *_more)] = expected[1]
+    assert (due, first[0], claimed) == (True, *([pks[0]] * 2 if pks else first[:1] * 2))
 
 
 @pytest.fixture

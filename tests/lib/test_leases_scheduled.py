@@ -8,7 +8,8 @@ from django.db import connection, transaction
 from django.db.models import F, Q
 from django.test.utils import CaptureQueriesContext
 
-from bursary.lib import leases
+from bursary.lib import leases, retries
+from bursary.lib.clock import renewing
 from bursary.lib.leases import MAX_DELAY, MAY_BE_EARLY, NOT_BEFORE
 from tests.lib.leased import (
     HOUR,
@@ -128,7 +129,7 @@ def test_a_lease_is_renewed_with_further_columns_while_a_condition_of_the_models
 def test_a_clock_that_is_read_now_and_then_renews_the_lease() -> None:
     row, at = given("one"), [NOW]
     [claimed] = claim()
-    clock = leases.renewing(claimed, clock=lambda: at[0], lease=LEASE)
+    clock = renewing(claimed, clock=lambda: at[0], lease=LEASE)
     at[0] = NOW + LEASE / 3 - SECOND
     assert clock() == at[0]
     assert stored(row).lease_until == NOW + LEASE
@@ -284,7 +285,7 @@ def test_a_lease_that_a_wrong_clock_wrote_counts_as_past() -> None:
 @pytest.mark.sqlite_only
 def test_waits_double_up_to_the_longest_with_full_jitter(failures: int, most: int) -> None:
     bounds = {"first": timedelta(seconds=30), "longest": HOUR}
-    assert leases.longest_back_off(failures, **bounds) == timedelta(seconds=most)
-    waits = [leases.back_off(failures, **bounds) for _ in range(50)]
+    assert retries.longest_back_off(failures, **bounds) == timedelta(seconds=most)
+    waits = [retries.back_off(failures, **bounds) for _ in range(50)]
     assert all(timedelta(0) <= wait <= timedelta(seconds=most) for wait in waits)
     assert max(waits) > timedelta(seconds=most) / 2 > min(waits)  # fails once in 2**49 runs
