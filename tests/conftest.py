@@ -3,7 +3,7 @@
 import gc
 import os
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -309,20 +309,38 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
         gc.enable()
 
 
-def _is_answered_by_sqlite_alone(item: pytest.Item) -> bool:
-    if item.get_closest_marker("sqlite_only") or COUNTS_QUERIES.search(item.name):
+def _is_answered_by_sqlite_alone(path: Path, name: str, marks: Iterable[pytest.Mark]) -> bool:
+    marked = {mark.name for mark in marks}
+    if "sqlite_only" in marked or COUNTS_QUERIES.search(name):
         return True
-    if any(item.get_closest_marker(name) for name in ("on_every_engine", "needs_row_locks", "only_on")):
+    if marked & {"on_every_engine", "needs_row_locks", "only_on"}:
         return False
-    return item.path.relative_to(Path(__file__).parent).as_posix() in MOSTLY_ON_SQLITE
+    return path.relative_to(Path(__file__).parent).as_posix() in MOSTLY_ON_SQLITE
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(
+    collector: pytest.Module, name: str, obj: object
+) -> list[pytest.Item | pytest.Collector] | None:
+    """Make no items of a function whose tests a server does not run: more than half, in each process.
+
+    Of what is asked for by name they are made and deselected, by which pytest says why none runs.
+    """
+    if not (_ON_A_SERVER and _is_whole(collector.session) and name.startswith("test")):
+        return None
+    marks = [*getattr(obj, "pytestmark", ()), *collector.iter_markers()]
+    return [] if _is_answered_by_sqlite_alone(collector.path, name, marks) else None
+
+
+def _is_run(item: pytest.Item) -> bool:
+    return not (_ON_A_SERVER and _is_answered_by_sqlite_alone(item.path, item.name, item.iter_markers()))
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run the long tests first, so that no worker is busy with one when the others have finished."""
-    if connection.vendor != "sqlite":
-        config.hook.pytest_deselected(items=[item for item in items if _is_answered_by_sqlite_alone(item)])
-        items[:] = [item for item in items if not _is_answered_by_sqlite_alone(item)]
+    config.hook.pytest_deselected(items=[item for item in items if not _is_run(item)])
+    items[:] = [item for item in items if _is_run(item)]
     for item in items:
         if "empty_database" in getattr(item, "fixturenames", ()) and not item.get_closest_marker("django_db"):
             item.add_marker(pytest.mark.django_db)  # for which alone pytest-django makes tables
