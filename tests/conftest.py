@@ -322,7 +322,7 @@ def _is_answered_by_sqlite_alone(path: Path, name: str, marks: Iterable[pytest.M
 def pytest_pycollect_makeitem(
     collector: pytest.Module, name: str, obj: object
 ) -> list[pytest.Item | pytest.Collector] | None:
-    """Make no items of a function whose tests a server does not run: more than half, in each process.
+    """Make no items of what a server does not run: more than half, in each process.
 
     Of what is asked for by name they are made and deselected, by which pytest says why none runs.
     """
