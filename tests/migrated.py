@@ -1,4 +1,4 @@
-"""One migrated database for every process of a test run. Migrating takes each of them 2 s of processor time.
+"""One migrated database for every process of a test run. Migrating takes a second of processor time or two.
 
 On SQLite it is a file, which pytest's cache keeps until the code changes.
 """
@@ -9,7 +9,7 @@ import hashlib
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import pytest
 from django.conf import settings
 from django.db import connection
+from django.db.migrations.state import ProjectState
 from django.db.models import Field
 
 from tests.emptying import STAY
@@ -28,13 +29,18 @@ AnyField: TypeAlias = "Field[Any, Any]"
 
 
 @contextmanager
-def cheap_models() -> Iterator[None]:
-    """Let migrations copy the fields of the models that they make: thousands, which is most of their work.
+def cheap_models(*, forwards: bool = True) -> Iterator[None]:
+    """Let migrations make fewer models, and copy the fields of these: that is most of their work.
 
-    Django computes the arguments that a field was made with, and makes another. The tables are the same.
+    For a field Django computes the arguments that it was made with, and makes another. For each index and
+    each constraint it makes the model anew, and all that refer to it. Forwards it is enough to note them in
+    the model that is there; on the way back what it was before would then be lost. The tables are the same.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Field, "clone", _copy)
+        if forwards:
+            patch.setattr(ProjectState, "_append_option", _append)
+            patch.setattr(ProjectState, "_remove_option", _remove)
         yield
 
 
@@ -43,6 +49,24 @@ def _copy(field: AnyField) -> AnyField:
     copied.creation_counter = Field.creation_counter  # by which columns are in order
     Field.creation_counter += 1
     return copied
+
+
+def _append(state: ProjectState, app_label: str, model_name: str, option: str, added: Any) -> None:
+    options = state.models[app_label, model_name].options
+    options[option] = [*options[option], added]
+    _note(state, app_label, model_name, option)
+
+
+def _remove(state: ProjectState, app_label: str, model_name: str, option: str, name: str) -> None:
+    options = state.models[app_label, model_name].options
+    options[option] = [each for each in options[option] if each.name != name]
+    _note(state, app_label, model_name, option)
+
+
+def _note(state: ProjectState, app_label: str, model_name: str, option: str) -> None:
+    if "apps" in state.__dict__:  # models are made when they are asked for first
+        model = state.apps.get_model(app_label, model_name)
+        setattr(model._meta, option, list(state.models[app_label, model_name].options[option]))
 
 
 _FIRST_ROW, _ROWS_OF_A_TABLE = 70_000_000, 1_000_000
@@ -87,24 +111,68 @@ def _digest() -> str:
     return digest.hexdigest()[:16]
 
 
-def copy_for_sqlite(config: pytest.Config, migrate: Callable[[], object]) -> None:
-    """Copy the file of an earlier process; without one, call `migrate` and keep a copy of what it made."""
-    if MIGRATED:
-        file = Path(MIGRATED)
-    else:
-        cache = getattr(config, "cache", None)  # there is none with `-p no:cacheprovider`
-        folder = cache.mkdir("migrated") if cache else Path(os.environ["BURSARY_TEST_DIR"])
-        file = folder / f"{_digest()}.sqlite3"
-        with _one_process_at_a_time(folder):
-            if not file.exists():
-                for older in folder.glob("*.sqlite3"):
-                    older.unlink()
-                migrate()
-                vacuum_into(file)
-                return
+def migrate() -> None:
+    """Make the test database of this process."""
+    with cheap_models():
+        connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
+    number_rows_apart()
+
+
+def name_own_file() -> Path:
+    """Keep the test database of SQLite in a file: in memory, threads could not share it.
+
+    Its name holds the process's id, because `make mutants` forks processes that share a folder.
+    """
+    file = Path(settings.VAR_DIR, f"tests-{os.getpid()}.sqlite3")
+    settings.DATABASES["default"]["TEST"]["NAME"] = str(file)
+    return file
+
+
+def make(config: pytest.Config) -> str:
+    """Make what the processes of this run copy, unless one has, or an earlier run; return its name."""
+    return str(_file_of_sqlite(config)) if connection.vendor == "sqlite" else _template_on_the_server()
+
+
+def copy_made(config: pytest.Config) -> None:
+    """Let this process use a copy."""
+    made = make(config)
     connection.close()
-    target = settings.DATABASES["default"]["TEST"]["NAME"]
-    connection.settings_dict["NAME"] = settings.DATABASES["default"]["NAME"] = shutil.copy(file, target)
+    if connection.vendor == "sqlite":
+        own = shutil.copy(made, settings.DATABASES["default"]["TEST"]["NAME"])
+    else:
+        connection.settings_dict["NAME"] = made
+        worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+        own = connection.creation.get_test_db_clone_settings(worker)["NAME"]
+        with _one_process_at_a_time(Path(os.environ["BURSARY_TEST_DIR"])):
+            connection.creation.clone_test_db(worker, verbosity=0)
+    connection.settings_dict["NAME"] = settings.DATABASES["default"]["NAME"] = own
+
+
+def _file_of_sqlite(config: pytest.Config) -> Path:
+    if MIGRATED:
+        return Path(MIGRATED)
+    cache = getattr(config, "cache", None)  # there is none with `-p no:cacheprovider`
+    folder = cache.mkdir("migrated") if cache else Path(os.environ["BURSARY_TEST_DIR"])
+    file = folder / f"{_digest()}.sqlite3"
+    with _one_process_at_a_time(folder):
+        if not file.exists():
+            for older in folder.glob("*.sqlite3"):
+                older.unlink()
+            migrate()
+            vacuum_into(file)
+    return file
+
+
+def _template_on_the_server() -> str:
+    """Return the name of a database to which no process is connected: only such a one PostgreSQL copies."""
+    folder = Path(os.environ["BURSARY_TEST_DIR"])
+    note = folder / "name-of-the-migrated-database"
+    with _one_process_at_a_time(folder):
+        if not note.exists():
+            migrate()
+            connection.close()
+            note.write_text(connection.settings_dict["NAME"])
+        return note.read_text()
 
 
 def vacuum_into(file: Path) -> None:
@@ -117,21 +185,3 @@ def vacuum_into(file: Path) -> None:
         made.close()
     draft.chmod(0o600)
     draft.rename(file)
-
-
-def copy_on_the_server(worker: str, migrate: Callable[[], object]) -> None:
-    """Let PostgreSQL copy the database of the run's first worker; the first one calls `migrate`."""
-    folder = Path(os.environ["BURSARY_TEST_DIR"])
-    name = folder / "name-of-the-migrated-database"
-    with _one_process_at_a_time(folder):
-        if not name.exists():
-            migrate()
-            template = connection.creation.get_test_db_clone_settings("template")["NAME"]
-            connection.creation.clone_test_db("template", verbosity=0)
-            name.write_text(template)
-            return
-        # The copy is made of the database of this name, to which no process is connected.
-        connection.settings_dict["NAME"] = name.read_text()
-        copy = connection.creation.get_test_db_clone_settings(worker)["NAME"]
-        connection.creation.clone_test_db(worker, verbosity=0)
-        connection.settings_dict["NAME"] = settings.DATABASES["default"]["NAME"] = copy

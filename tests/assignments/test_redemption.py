@@ -36,7 +36,7 @@ from tests.world import (
     timeline,
 )
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.takes_long]
 
 LATER = NOW + timedelta(hours=1)
 MORE_THAN_ATTEMPTED = runner.MOST_ATTEMPTS + 5

@@ -29,7 +29,7 @@ from tests.world import (
     given_content,
 )
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.takes_long]
 
 DAY = timedelta(days=1)
 

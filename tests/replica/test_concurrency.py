@@ -23,7 +23,7 @@ from tests.replica.listing import (
     recorded,
 )
 
-pytestmark = [pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.takes_long]
 
 REFRESHERS = 4
 

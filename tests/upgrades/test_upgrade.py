@@ -26,9 +26,12 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.takes_long]
 
 
 def migrate(targets: list[tuple[str, str]]) -> MigrationExecutor:
-    with pytest.MonkeyPatch.context() as patch, cheap_models():
+    executor = MigrationExecutor(connection)
+    plan = executor.migration_plan(targets)
+    forwards = not any(backwards for _migration, backwards in plan)
+    with pytest.MonkeyPatch.context() as patch, cheap_models(forwards=forwards):
         patch.setattr(Migration, "mutate_state", _mutate_unrendered)
-        MigrationExecutor(connection).migrate(targets)
+        executor.migrate(targets, plan)
     return MigrationExecutor(connection)
 
 
