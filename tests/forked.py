@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -18,13 +19,25 @@ _CONTEXT.set_forkserver_preload(["tests.libraries"])
 
 
 class Forked:
-    """A process that was started, with what the tests use of `subprocess.Popen`."""
+    """A process that was started, with what the tests use of `subprocess.Popen`.
 
-    def __init__(self, *arguments: str, env: Mapping[str, str], folder: Path, out: Path, err: Path) -> None:
-        for file in (out, err):
-            file.write_bytes(b"")
+    What it says goes to files, or its output to a pipe. It reads nothing, unless there is a pipe for that.
+    """
+
+    def __init__(
+        self,
+        *arguments: str,
+        env: Mapping[str, str],
+        folder: Path,
+        out: Path | Connection,
+        err: Path,
+        read: Connection | None = None,
+    ) -> None:
+        for stream in (out, err):
+            if isinstance(stream, Path):
+                stream.write_bytes(b"")
         self._process = _CONTEXT.Process(
-            target=_run, args=(arguments, dict(env), str(folder), (str(out), str(err))), daemon=True
+            target=_run, args=(arguments, dict(env), folder, (read, out, err)), daemon=True
         )
         self._process.start()
         assert self._process.pid
@@ -56,11 +69,18 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def _run(arguments: tuple[str, ...], env: dict[str, str], folder: str, outputs: tuple[str, str]) -> None:
+def _run(
+    arguments: tuple[str, ...],
+    env: dict[str, str],
+    folder: Path,
+    streams: tuple[Connection | None, Path | Connection, Path],
+) -> None:
     """Be what `python ARGUMENTS` is, in this process: `-m MODULE …` or `-c CODE …`."""
-    for descriptor, name in enumerate(outputs, start=1):
-        with Path(name).open("ab") as file:
-            os.dup2(file.fileno(), descriptor)
+    for descriptor, stream in enumerate(streams):
+        if stream:
+            with stream.open("ab") if isinstance(stream, Path) else stream as opened:
+                os.dup2(opened.fileno(), descriptor)
+    sys.stdin = os.fdopen(0, closefd=False)  # multiprocessing gives each process another
     os.environ.clear()
     os.environ.update(env)
     os.chdir(folder)
