@@ -19,6 +19,7 @@ import signal
 import sys
 import tempfile
 from collections import Counter, defaultdict
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -156,8 +157,8 @@ class Runner:
         """Run each mutant, and write its result where mutmut keeps it."""
         terminal, began = session.config.get_terminal_writer(), perf_counter()
         self.tests = {test.nodeid: test for test in session.items}
-        with multiprocessing.get_context("fork").Pool(WORKERS) as workers:
-            passing = list(itertools.chain(*workers.map(tests_without_a_change, range(WORKERS), chunksize=1)))
+        with at_once() as workers:
+            passing = list(itertools.chain(*workers.map(tests_without_a_change, range(WORKERS))))
         self.passing = {each.test: each for each in passing}
         for nodeid, test in self.tests.items():
             if nodeid not in self.passing:
@@ -168,14 +169,19 @@ class Runner:
         needed = list(dict.fromkeys(test for mutant in self.mutants for test in self.tests_of(mutant)))
         if needed and self.judge(ALL_RAISE, needed)[0] != KILLED:
             pytest.exit("No test fails where every changed function raises an error.", returncode=1)
-        with multiprocessing.get_context("fork").Pool(WORKERS) as workers:
-            found = zip(self.mutants.items(), workers.imap(with_a_change, self.mutants), strict=True)
+        with at_once() as workers:
+            found = zip(self.mutants.items(), workers.map(with_a_change, self.mutants), strict=True)
             for number, ((mutant, meta), (result, killer)) in enumerate(found, 1):
                 self.results[meta]["exit_code_by_key"][mutant] = result
                 meta.write_text(json.dumps(self.results[meta], indent=4))
                 progress = f"{number}/{len(self.mutants)} {perf_counter() - began:.0f} s"
                 terminal.line(f"{progress} {status_by_exit_code[result]} {mutant} {killer}")
         return True
+
+
+def at_once() -> ProcessPoolExecutor:
+    """Return forks of this process, which may have children of their own, as tests do."""
+    return ProcessPoolExecutor(WORKERS, mp_context=multiprocessing.get_context("fork"))
 
 
 # Forked workers inherit the runner and the tests; both are too much to be sent to them.

@@ -6,7 +6,6 @@ tests' own database.
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.config import celery_app as celery_app  # the app that `celery.current_app` returns
 from bursary.delivery import broker
 from tests.event_bus.server import RedisServer, redis_server
+from tests.forked import Forked
 from tests.ops.processes import environment, start
 from tests.smtp import MailServer, mail_server
 
@@ -37,7 +37,7 @@ class CeleryStack:
     def __init__(self, folder: Path, redis: RedisServer, mail: MailServer) -> None:
         self.folder, self.redis, self.mail = folder, redis, mail
         self.broker_url = f"redis+socket://{redis.folder}/redis.sock"
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._running: dict[str, Forked] = {}
 
     def env(self, name: str) -> dict[str, str]:
         """Return a process's environment, with a folder of its own."""
@@ -54,11 +54,11 @@ class CeleryStack:
             BURSARY_LOG_LEVEL="INFO",  # a line for each message that comes, and for each that is worked on
         )
 
-    def worker(self) -> subprocess.Popen[bytes]:
+    def worker(self) -> Forked:
         """Return the running worker; start it if there is none."""
         return self._process("worker", "--concurrency", "2")
 
-    def beat(self) -> subprocess.Popen[bytes]:
+    def beat(self) -> Forked:
         """Return the running beat; start it if there is none."""
         beat = self._process("beat")
         beat.send_signal(signal.SIGCONT)
@@ -80,7 +80,7 @@ class CeleryStack:
         log = self.errors("worker")
         return log.count("] received") - log.count("] succeeded")
 
-    def _process(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def _process(self, *arguments: str) -> Forked:
         name = arguments[0]
         if name not in self._running or self._running[name].poll() is not None:
             self._running[name] = start(*arguments, env=self.env(name))
@@ -106,7 +106,7 @@ def children(pid: int) -> list[int]:
 
 
 @contextmanager
-def paused(process: subprocess.Popen[bytes]) -> Iterator[None]:
+def paused(process: Forked) -> Iterator[None]:
     """Stop a process and its children for the duration, as a machine that is out of memory does."""
     pids = [process.pid, *children(process.pid)]
     for pid in pids:

@@ -139,6 +139,7 @@ ON_SQLITE_ONLY = [
     # Start processes of their own, which use SQLite whatever the tests run on.
     *("ops/test_unattended.py", "ops/test_demo.py", "ops/test_demo_year.py", "ops/test_serving.py"),
     *("ops/test_serving_fairly.py", "ops/test_fuzzing.py", "ops/test_http_worker.py"),
+    "ops/test_forked.py",
     *("deploy/test_deploy_files.py", "ops/test_distribution.py"),  # read files, and install in a folder
     # Its migrations go there and back on both, in upgrades/test_content_variants.py and test_upgrade.py. What
     # follows is asked on both, in replica/test_variants.py and assignments/test_derived_audit.py,

@@ -16,7 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from bursary.config import cli
 from bursary.config.commands import GROUPS
 from bursary.config.environment import database_config
-from tests.ops.processes import PATIENCE, environment
+from tests.ops.processes import environment, new_python, python
 
 pytestmark = pytest.mark.takes_long
 
@@ -47,17 +47,14 @@ def bursary(
     program: tuple[str, str] = ("-m", "bursary.config.cli"),
 ) -> subprocess.CompletedProcess[str]:
     """Run the command in `folder`; the data folder is `var` in it, unless the settings name another."""
+    return python(*program, *arguments, env=nothing_set(folder) | dict(settings or {}), folder=folder)
+
+
+def nothing_set(folder: Path) -> dict[str, str]:
+    """Return the environment of a machine on which nothing is set."""
     env = environment(folder)
     del env["BURSARY_VAR_DIR"]
-    return subprocess.run(
-        [sys.executable, *program, *arguments],
-        cwd=folder,
-        env=env | dict(settings or {}),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    return env
 
 
 @pytest.fixture
@@ -95,7 +92,8 @@ def here(
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which `bursary migrate` has made `var`."""
     folder = tmp_path_factory.mktemp("installed")
-    made = bursary("migrate", "contenttypes", folder=folder)
+    command = ("-m", "bursary.config.cli", "migrate", "contenttypes")
+    made = new_python(*command, env=nothing_set(folder), folder=folder)
     assert made.returncode == 0, made.stderr
     assert made.stderr == f"bursary: setting up the data folder {folder / 'var'}\n"
     return folder

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.ops.processes import environment, python
+from tests.ops.processes import environment, new_python
 
 WITHOUT = """
 import importlib, pkgutil, sys
@@ -25,5 +25,5 @@ call_command("check", fail_level="WARNING")
 
 def test_the_core_runs_without_them(tmp_path: Path) -> None:
     env = environment(tmp_path, DJANGO_SETTINGS_MODULE="bursary.config.settings")
-    ran = python("-c", WITHOUT, env=env)
+    ran = new_python("-c", WITHOUT, env=env, folder=tmp_path)
     assert ran.returncode == 0, ran.stderr

@@ -6,13 +6,12 @@ import itertools
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
@@ -21,9 +20,8 @@ from django.db import connection
 from pytest_django import Settings
 
 from tests.event_bus.server import redis_server
+from tests.forked import Forked
 from tests.ops.processes import PATIENCE, database_url, environment
-
-FORKING = Path(__file__).with_name("forking.py")
 
 
 class Executor(enum.Enum):
@@ -99,14 +97,13 @@ class Crew:
                 **more,
             },
         )
-        self._forking = subprocess.Popen(
-            [sys.executable, str(FORKING)],
-            cwd=folder,
-            env=env,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        read, orders = Pipe(duplex=False)
+        answers, out = Pipe(duplex=False)
+        with read, orders, answers, out:
+            program, err = ("-m", "tests.faults.forking"), folder / "forking.log"
+            self._forking = Forked(*program, env=env, folder=folder, read=read, out=out, err=err)
+            self._orders = os.fdopen(os.dup(orders.fileno()), "w")
+            self._answers = os.fdopen(os.dup(answers.fileno()))
         self._numbers = itertools.count(1)
 
     def start(self, *, dies: str = "") -> Worker:
@@ -117,18 +114,14 @@ class Crew:
         """Run `bursary …`, and have it killed in the end."""
         lock = self._folder / f"worker-{next(self._numbers)}.lock"
         order = {"command": command, "point": dies, "lock": str(lock)}
-        orders, answers = self._forking.stdin, self._forking.stdout
-        assert orders
-        assert answers
-        orders.write(f"{json.dumps(order)}\n")
-        orders.flush()
-        return Worker(int(answers.readline()), lock)
+        self._orders.write(f"{json.dumps(order)}\n")
+        self._orders.flush()
+        return Worker(int(self._answers.readline()), lock)
 
     def end(self) -> None:
         """Kill every worker."""
-        with self._forking:
-            assert self._forking.stdin
-            self._forking.stdin.close()
+        with self._answers:
+            self._orders.close()
             self._forking.wait(PATIENCE)
 
 

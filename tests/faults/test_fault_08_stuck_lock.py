@@ -1,7 +1,6 @@
 """Fault 8 of the peer: a process killed in allocation left its lock, and all others got 429 for minutes."""
 
-import subprocess
-import sys
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,8 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from tests.celery_stack import database_url
 from tests.elapsed import AT_ONCE, taking_at_most
+from tests.faults.crew import wait_until
+from tests.forked import Forked
 from tests.ops.processes import environment
 from tests.world import ALICE, PRICE, addresses, allocate, given_budget, given_content
 
@@ -40,13 +41,15 @@ def test_fault_08_a_process_that_is_killed_in_allocation_leaves_no_lock(tmp_path
         BURSARY_DATABASE_URL=database_url(),
         BURSARY_SECRET_KEY="a-key-of-tests-that-signs-nothing-else",
     )
-    dying = subprocess.Popen(
-        [sys.executable, "-c", HANGS_WITH_ITS_LOCKS, content.content_key], env=env, stdout=subprocess.PIPE
-    )
-    with dying:
-        assert dying.stdout is not None
-        assert dying.stdout.readline() == b"reserved\n"
+    said = tmp_path / "said"
+    program = ("-c", HANGS_WITH_ITS_LOCKS, content.content_key)
+    dying = Forked(*program, env=env, folder=tmp_path, out=said, err=said)
+    try:
+        wait_until(lambda: bool(said.read_bytes()))
+        assert said.read_text() == "reserved\n"
+    finally:
         dying.kill()
+    assert dying.wait() == -signal.SIGKILL
 
     with taking_at_most(AT_ONCE):
         allocate(budget, content, ALICE, *addresses(9), now=timezone.now())

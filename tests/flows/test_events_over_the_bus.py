@@ -2,8 +2,6 @@
 
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -32,14 +30,13 @@ from tests.enterprise_catalog.server import (
 )
 from tests.event_bus.entries import CONTENT, LEDGER
 from tests.event_bus.server import Producer, RedisServer, producer, redis_server
-from tests.ops.processes import PATIENCE, Environment, database_url, environment, start
+from tests.ops.processes import PATIENCE, Environment, database_url, environment, python, start
 from tests.replica.listing import recorded
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.takes_long]
 
 MINUTE = timedelta(minutes=1)
 PAID = "RiversideX+PAID"  # not one of upstream's
-DYING = Path(__file__).parents[1] / "event_bus" / "dying.py"
 
 
 @pytest.fixture
@@ -89,8 +86,8 @@ def tick(now: datetime) -> None:
 
 def killed(*plans: str, machine: Environment) -> list[str]:
     """Run the consumer once for each plan, until it is killed; return the signals that ended them."""
-    command = [sys.executable, str(DYING), *plans]
-    ran = subprocess.run(command, env=machine, timeout=PATIENCE, check=True, capture_output=True, text=True)
+    ran = python("-m", "tests.event_bus.dying", *plans, env=machine)
+    assert ran.returncode == 0, ran.stderr
     return ran.stdout.split()
 
 

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from django.db import connection
+
+from tests.forked import Forked
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 600  # seconds, for a machine that is busy with much else
@@ -23,6 +26,7 @@ sys.exit(main())
 """
 
 Environment = Mapping[str, str]
+Started = Forked | subprocess.Popen[bytes]
 
 
 class Demonstration(NamedTuple):
@@ -63,11 +67,23 @@ def demonstrated(folder: Path) -> Demonstration:
     return Demonstration(folder, json.loads(ran.stdout))
 
 
-def python(*arguments: str, env: Environment) -> subprocess.CompletedProcess[str]:
-    """Run Python to its end."""
+def python(*arguments: str, env: Environment, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run Python to its end, with the libraries loaded; in the data folder, or in another."""
+    with TemporaryDirectory() as kept:
+        out, err = Path(kept, "stdout"), Path(kept, "stderr")
+        ran = Forked(*arguments, env=env, folder=folder or Path(env["BURSARY_VAR_DIR"]), out=out, err=err)
+        try:
+            status = ran.wait(PATIENCE)
+        finally:
+            ran.kill()
+        return subprocess.CompletedProcess(arguments, status, out.read_text(), err.read_text())
+
+
+def new_python(*arguments: str, env: Environment, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run Python to its end where the imports are what is tested."""
     return subprocess.run(
         [sys.executable, *arguments],
-        cwd=env["BURSARY_VAR_DIR"],
+        cwd=folder,
         env=env,
         capture_output=True,
         text=True,
@@ -76,8 +92,15 @@ def python(*arguments: str, env: Environment) -> subprocess.CompletedProcess[str
     )
 
 
-def start(*arguments: str, env: Environment) -> subprocess.Popen[bytes]:
+def start(*arguments: str, env: Environment) -> Forked:
     """Start `bursary …`; what it says goes to files in its folder."""
+    folder = Path(env["BURSARY_VAR_DIR"])
+    command = ("-m", "bursary.config.cli", *arguments)
+    return Forked(*command, env=env, folder=folder, out=folder / "stdout", err=folder / "stderr")
+
+
+def start_anew(*arguments: str, env: Environment) -> subprocess.Popen[bytes]:
+    """Start `bursary …` in a new interpreter; what it says goes to files in its folder."""
     folder = Path(env["BURSARY_VAR_DIR"])
     with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
         return subprocess.Popen(

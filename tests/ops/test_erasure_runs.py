@@ -42,6 +42,7 @@ import django
 django.setup()
 from datetime import timedelta
 from django.core.management import call_command
+from django.db import connections
 from django.utils import timezone
 from bursary.assignments.choices import ActionType
 from bursary.delivery import emails, handlers, runner
@@ -65,6 +66,7 @@ world.deliver(now=then, most=10_000)
 world.deliver(now=then + timedelta(days=1), most=10_000)
 for command in ("expire_assignments", "deliver"):
     call_command(command, verbosity=0)
+connections.close_all()
 """
 )
 

@@ -5,7 +5,6 @@ import http.client
 import signal
 import socket
 import sqlite3
-import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -23,7 +22,7 @@ from django.utils import timezone
 
 from bursary.ops import serving
 from tests import world
-from tests.ops.processes import PATIENCE, environment, start
+from tests.ops.processes import PATIENCE, Started, environment, start, start_anew
 from tests.smtp import MailServer, mail_server
 from tests.world import CATALOG
 
@@ -100,11 +99,11 @@ def test_no_less_than_one_process_serves(workers: str) -> None:
 
 
 @contextmanager
-def served(folder: Path, port: int) -> Iterator[tuple[subprocess.Popen[bytes], MailServer]]:
+def served(folder: Path, port: int) -> Iterator[tuple[Started, MailServer]]:
     """Serve with two processes, and with a mail server."""
     with mail_server() as mail:
         env = environment(folder, PORT=str(port), BURSARY_EMAIL_URL=f"smtp://127.0.0.1:{mail.port}")
-        server = start("serve", "--workers", "2", env=env)
+        server = start_anew("serve", "--workers", "2", env=env)
         try:
             until(lambda: answers(port, "/healthz") == 200, server)
             until(lambda: len(children(server)) == 2, server)
@@ -157,7 +156,7 @@ def test_it_serves_beside_slow_clients_delivers_and_breaks_nothing_off_when_it_i
         pass  # no process was left behind on it
 
 
-def stop_in_the_middle(server: subprocess.Popen[bytes], port: int) -> None:
+def stop_in_the_middle(server: Started, port: int) -> None:
     """Stop the server while a request is sent, and another may be on its way: both are answered."""
     with connection_to(port) as kept, slow_client(port, HALF_A_BODY) as sending:
         assert ask(kept) == (200, "")
@@ -193,11 +192,11 @@ def test_no_log_names_the_token_of_a_link(installed: Path, port: int) -> None:
     assert "xxx" not in "".join(logs)
 
 
-def children(server: subprocess.Popen[bytes]) -> list[str]:
+def children(server: Started) -> list[str]:
     return Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
 
 
-def connections_of(server: subprocess.Popen[bytes]) -> list[int]:
+def connections_of(server: Started) -> list[int]:
     """Return how many connections each process of the server has: its sockets but the one that listens."""
     try:
         return [
@@ -244,7 +243,7 @@ def a_question_for_a_hundred_runs() -> str:
     return question
 
 
-def until(happens: Callable[[], bool], server: subprocess.Popen[bytes]) -> None:
+def until(happens: Callable[[], bool], server: Started) -> None:
     """Wait for something to happen, as long as the server runs."""
     end = time.monotonic() + PATIENCE
     while not happens():

@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import subprocess
 import threading
 import time
 import urllib.error
@@ -17,6 +16,7 @@ import pytest
 from django.urls import reverse
 
 from tests import world
+from tests.forked import Forked
 from tests.ops.processes import Environment, bursary, environment, start
 from tests.ops.test_serving import ACTIONS, answers, until
 from tests.ops.test_unattended import done, query
@@ -68,7 +68,7 @@ def courses(folder: Path) -> list[tuple[object, ...]]:
 
 
 @contextmanager
-def serving(port: int, env: Environment) -> Iterator[subprocess.Popen[bytes]]:
+def serving(port: int, env: Environment) -> Iterator[Forked]:
     """Serve meanwhile; require that the health is 200 each time that it is asked for."""
     healthy: set[int] = set()
     over = threading.Event()

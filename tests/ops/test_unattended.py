@@ -3,14 +3,13 @@
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.forked import Forked
 from tests.ops.processes import PATIENCE, QUICKLY, Demonstration, Environment, environment
 
 pytestmark = [pytest.mark.xdist_group("demonstration"), pytest.mark.takes_long]
@@ -53,18 +52,13 @@ def test_reminders_expiry_and_their_notices_happen_by_themselves(
 def run_until(happens: Callable[[], bool], *, days: int, env: Environment) -> None:
     """Run what `make run` runs, so many days later, until something has happened; then stop it."""
     folder = Path(env["BURSARY_VAR_DIR"])
-    with (folder / "output").open("wb") as output:
-        server = subprocess.Popen(
-            [sys.executable, "-c", DAYS_LATER + QUICKLY, str(days), "demo", "--weeks", "0"],
-            cwd=folder,
-            env=env,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+    output = folder / "output"
+    program = ("-c", DAYS_LATER + QUICKLY, str(days), "demo", "--weeks", "0")
+    server = Forked(*program, env=env, folder=folder, out=output, err=output)
     try:
         end = time.monotonic() + PATIENCE
         while not happens():
-            assert server.poll() is None, (folder / "output").read_text()
+            assert server.poll() is None, output.read_text()
             assert time.monotonic() < end, f"waited too long: {(folder / 'output').read_text()}"
             time.sleep(0.2)
         server.send_signal(signal.SIGTERM)

@@ -1,0 +1,19 @@
+"""What the processes of `tests.forked` have loaded when they begin: nothing of it reads the settings."""
+
+import gc
+from importlib import import_module
+
+LIBRARIES = """
+    django.contrib.admin django.contrib.auth.hashers django.contrib.staticfiles.storage django.core.checks
+    django.core.management django.db.backends.sqlite3.base django.db.migrations.executor django.db.models
+    django.forms django.template.backends.django django.views.generic
+    corsheaders cryptography.hazmat.primitives.asymmetric.rsa drf_spectacular_sidecar email_validator environ
+    httpx2 inflection jinja2 jwt orjson prometheus_client pydantic.dataclasses requests rich.progress stamina
+    standardwebhooks uritemplate whitenoise yaml
+    concurrent.futures.thread http.server smtplib
+"""
+
+for name in LIBRARIES.split():
+    import_module(name)
+
+gc.freeze()  # no process looks through it for garbage
