@@ -23,6 +23,7 @@ from tests.world import (
     given_assignment,
     given_budget,
     given_content,
+    given_run,
     given_user,
     timeline,
 )
@@ -56,6 +57,20 @@ def test_a_dry_run_finds_the_same_and_changes_nothing() -> None:
         dry = extension.extend(one.budget, uuids=[one.uuid], until=LATER, now=NOW, dry_run=True)
         assert (deadline_of(one), timeline(one)) == before
         assert dry == extend(one)
+
+
+@pytest.mark.on_every_engine
+def test_an_extension_past_the_opening_of_another_run_lasts_until_that_closes() -> None:
+    course = given_content(with_run=False)
+    given_run(course, "course-v1:R1", enroll_by=NOW + 60 * DAY)
+    given_run(course, "course-v1:R2", enroll_start=NOW + 100 * DAY, enroll_by=NOW + 110 * DAY)
+    allocate(given_budget(), course, ALICE)
+    row = LearnerContentAssignment.objects.get()
+    assert deadline_of(row) == (NOW + 60 * DAY, "ENROLLMENT_DATE_PASSED")
+
+    extend(row)
+
+    assert deadline_of(row) == (NOW + 110 * DAY, "ENROLLMENT_DATE_PASSED")
 
 
 @pytest.mark.on_every_engine
