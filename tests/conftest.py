@@ -2,8 +2,7 @@
 
 import gc
 import os
-import re
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,16 +14,15 @@ from django.test import TransactionTestCase
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker, Settings
-from pytest_django.plugin import blocking_manager_key
 from xdist.remote import Producer
 
 from bursary.api import throttling
 from bursary.lib import outages
-from tests import migrated
+from tests import engines, migrated
 from tests.emptying import empty_tables
 from tests.ports import reserved
 from tests.smtp import MailServer, mail_server
-from tests.workers import FileScheduling, import_own_share, name_groups
+from tests.workers import FileScheduling, import_own_share, is_whole, name_groups
 
 if TYPE_CHECKING:
     from tests.celery_stack import CeleryStack
@@ -207,11 +205,6 @@ MOSTLY_ON_SQLITE = [
     *("replica/test_refresh.py", "replica/test_removal.py", "replica/test_renamed_keys.py"),
     *("replica/test_schedule.py", "replica/test_shadow.py", "replica/test_variants.py"),
 ]
-# How many queries there are for many rows and for few is the same on both engines.
-COUNTS_QUERIES = re.compile(
-    "as_many_queries|the_same_queries|the_queries_do_not_grow"
-    "|takes_(three|five|eight|ten|eleven|fourteen)_queries"
-)
 _ON_A_SERVER = os.environ.get("BURSARY_TEST_DB", "sqlite") != "sqlite"
 _NOT_COLLECTED = {Path(__file__).parent / path for path in ON_SQLITE_ONLY} if _ON_A_SERVER else set()
 
@@ -253,12 +246,8 @@ def django_db_setup(
 def pytest_sessionstart(session: pytest.Session) -> Generator[None, object, object]:
     """Migrate while the processes of the run, which xdist starts in this hook, import and collect."""
     started = yield
-    has_workers = session.config.pluginmanager.has_plugin("dsession")
-    if has_workers and connection.vendor != "mysql" and (_ON_A_SERVER or _is_whole(session)):
-        if connection.vendor == "sqlite":
-            migrated.name_own_file()
-        with session.config.stash[blocking_manager_key].unblock():
-            migrated.make(session.config)
+    if session.config.pluginmanager.has_plugin("dsession") and (_ON_A_SERVER or is_whole(session)):
+        migrated.make_ahead(session.config)
     return started
 
 
@@ -290,17 +279,13 @@ def pytest_configure() -> None:
         settings.DATABASES["default"]["OPTIONS"]["init_command"] += " PRAGMA synchronous=OFF;"
 
 
-def _is_whole(session: pytest.Session) -> bool:
-    return session.config.args_source is pytest.Config.ArgsSource.TESTPATHS
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
     """Collect garbage from here on: `tests/databases.py` put it off. The code and the tests stay to the end.
 
     Collecting beforehand what has become garbage would take each process 0.3 s, for few objects.
     """
-    if _is_whole(session) and not _ON_A_SERVER and "PYTEST_XDIST_WORKER" in os.environ:
+    if is_whole(session) and not _ON_A_SERVER and "PYTEST_XDIST_WORKER" in os.environ:
         import_own_share()
     try:
         return (yield)
@@ -309,31 +294,23 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
         gc.enable()
 
 
-def _is_answered_by_sqlite_alone(path: Path, name: str, marks: Iterable[pytest.Mark]) -> bool:
-    marked = {mark.name for mark in marks}
-    if "sqlite_only" in marked or COUNTS_QUERIES.search(name):
-        return True
-    if marked & {"on_every_engine", "needs_row_locks", "only_on"}:
-        return False
-    return path.relative_to(Path(__file__).parent).as_posix() in MOSTLY_ON_SQLITE
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_pycollect_makeitem(
     collector: pytest.Module, name: str, obj: object
 ) -> list[pytest.Item | pytest.Collector] | None:
-    """Make no items of what a server does not run: more than half, in each process.
-
-    Of what is asked for by name they are made and deselected, by which pytest says why none runs.
-    """
-    if not (_ON_A_SERVER and _is_whole(collector.session) and name.startswith("test")):
+    """Make no items of what a server does not run, more than half; what is named is made and deselected."""
+    if not (_ON_A_SERVER and is_whole(collector.session) and name.startswith("test")):
         return None
     marks = [*getattr(obj, "pytestmark", ()), *collector.iter_markers()]
-    return [] if _is_answered_by_sqlite_alone(collector.path, name, marks) else None
+    return None if engines.is_run(name, marks, in_full=_in_full(collector)) else []
+
+
+def _in_full(node: pytest.Item | pytest.Module) -> bool:
+    return node.path.relative_to(Path(__file__).parent).as_posix() not in MOSTLY_ON_SQLITE
 
 
 def _is_run(item: pytest.Item) -> bool:
-    return not (_ON_A_SERVER and _is_answered_by_sqlite_alone(item.path, item.name, item.iter_markers()))
+    return not _ON_A_SERVER or engines.is_run(item.name, item.iter_markers(), in_full=_in_full(item))
 
 
 @pytest.hookimpl(trylast=True)
