@@ -14,17 +14,15 @@ from django.test import TransactionTestCase
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker, Settings
-from pytest_django.plugin import blocking_manager_key
 from xdist.remote import Producer
 
 from bursary.api import throttling
 from bursary.lib import outages
-from tests import migrated
+from tests import engines, migrated
 from tests.emptying import empty_tables
-from tests.engines import NOT_COLLECTED, ON_A_SERVER, is_answered_by_sqlite_alone, require_listed
 from tests.ports import reserved
 from tests.smtp import MailServer, mail_server
-from tests.workers import FileScheduling, import_own_share, name_groups
+from tests.workers import FileScheduling, import_own_share, is_whole, name_groups
 
 if TYPE_CHECKING:
     from tests.celery_stack import CeleryStack
@@ -44,7 +42,7 @@ hypothesis_settings.load_profile("any machine")
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """Pass over what servers do not run. From `collect_ignore` pytest makes all paths anew for each file."""
-    return True if collection_path in NOT_COLLECTED else None
+    return True if collection_path in engines.NOT_COLLECTED else None
 
 
 @pytest.fixture(scope="session")
@@ -79,12 +77,8 @@ def django_db_setup(
 def pytest_sessionstart(session: pytest.Session) -> Generator[None, object, object]:
     """Migrate while the processes of the run, which xdist starts in this hook, import and collect."""
     started = yield
-    has_workers = session.config.pluginmanager.has_plugin("dsession")
-    if has_workers and connection.vendor != "mysql" and (ON_A_SERVER or _is_whole(session)):
-        if connection.vendor == "sqlite":
-            migrated.name_own_file()
-        with session.config.stash[blocking_manager_key].unblock():
-            migrated.make(session.config)
+    if session.config.pluginmanager.has_plugin("dsession") and (engines.ON_A_SERVER or is_whole(session)):
+        migrated.make_ahead(session.config)
     return started
 
 
@@ -98,7 +92,7 @@ def empty_database(django_db_setup: None, tmp_path_factory: pytest.TempPathFacto
 
 def pytest_configure() -> None:
     """Turn off what costs time in each test and is not under test."""
-    require_listed()
+    engines.require_listed()
     gc.set_threshold(50_000, 20, 100)  # a test leaves little garbage
     TransactionTestCase._fixture_teardown = empty_tables  # type: ignore[attr-defined]  # private: not in the stubs
     # A test that commits leaves its connection to the next one: PostgreSQL starts a process for each, which
@@ -113,17 +107,13 @@ def pytest_configure() -> None:
         settings.DATABASES["default"]["OPTIONS"]["init_command"] += " PRAGMA synchronous=OFF;"
 
 
-def _is_whole(session: pytest.Session) -> bool:
-    return session.config.args_source is pytest.Config.ArgsSource.TESTPATHS
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
     """Collect garbage from here on: `tests/databases.py` put it off. The code and the tests stay to the end.
 
     Collecting beforehand what has become garbage would take each process 0.3 s, for few objects.
     """
-    if _is_whole(session) and not ON_A_SERVER and "PYTEST_XDIST_WORKER" in os.environ:
+    if is_whole(session) and not engines.ON_A_SERVER and "PYTEST_XDIST_WORKER" in os.environ:
         import_own_share()
     try:
         return (yield)
@@ -136,18 +126,17 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
 def pytest_pycollect_makeitem(
     collector: pytest.Module, name: str, obj: object
 ) -> list[pytest.Item | pytest.Collector] | None:
-    """Make no items of what a server does not run: more than half, in each process.
-
-    Of what is asked for by name they are made and deselected, by which pytest says why none runs.
-    """
-    if not (ON_A_SERVER and _is_whole(collector.session) and name.startswith("test")):
+    """Make no items of what a server does not run, more than half; what is named is made and deselected."""
+    if not (engines.ON_A_SERVER and is_whole(collector.session) and name.startswith("test")):
         return None
     marks = [*getattr(obj, "pytestmark", ()), *collector.iter_markers()]
-    return [] if is_answered_by_sqlite_alone(collector.path, name, marks) else None
+    return None if engines.is_run(name, marks, in_full=engines.in_full(collector.path)) else []
 
 
 def _is_run(item: pytest.Item) -> bool:
-    return not (ON_A_SERVER and is_answered_by_sqlite_alone(item.path, item.name, item.iter_markers()))
+    return not engines.ON_A_SERVER or engines.is_run(
+        item.name, item.iter_markers(), in_full=engines.in_full(item.path)
+    )
 
 
 @pytest.hookimpl(trylast=True)

@@ -185,14 +185,17 @@ ON_A_SERVER = os.environ.get("BURSARY_TEST_DB", "sqlite") != "sqlite"
 NOT_COLLECTED = {TESTS / path for path in ON_SQLITE_ONLY} if ON_A_SERVER else set()
 
 
-def is_answered_by_sqlite_alone(path: Path, name: str, marks: Iterable[pytest.Mark]) -> bool:
-    """Return whether a test of a file, with a name and marks, runs on SQLite alone."""
+def is_run(name: str, marks: Iterable[pytest.Mark], *, in_full: bool) -> bool:
+    """Return whether servers run a test; of a file that they do not run in full, those marked for them."""
     marked = {mark.name for mark in marks}
     if "sqlite_only" in marked or COUNTS_QUERIES.search(name):
-        return True
-    if marked & {"on_every_engine", "needs_row_locks", "only_on"}:
         return False
-    return path.relative_to(TESTS).as_posix() in MOSTLY_ON_SQLITE
+    return in_full or bool(marked & {"on_every_engine", "needs_row_locks", "only_on"})
+
+
+def in_full(file: Path) -> bool:
+    """Return whether servers run all tests of a file."""
+    return file.relative_to(TESTS).as_posix() not in MOSTLY_ON_SQLITE
 
 
 def require_listed() -> None:

@@ -20,3 +20,10 @@ def link_in(message: EmailMessage) -> str:
     assert in_html == in_text
     (link,) = in_text
     return str(link)
+
+
+def all_of(message: EmailMessage) -> str:
+    """Return everything of a mail that its reader can see: its headers, its text and its HTML, decoded."""
+    headers = [f"{name}: {value}" for name, value in message.items()]
+    parts = [part.get_content() for part in message.walk() if not part.is_multipart()]
+    return "\n".join([*(one for one in headers if not one.startswith("Content-")), *parts])

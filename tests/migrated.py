@@ -19,6 +19,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.migrations.state import ProjectState
 from django.db.models import Field
+from pytest_django.plugin import blocking_manager_key
 
 from tests.emptying import STAY
 
@@ -131,6 +132,16 @@ def name_own_file() -> Path:
 def make(config: pytest.Config) -> str:
     """Make what the processes of this run copy, unless one has, or an earlier run; return its name."""
     return str(_file_of_sqlite(config)) if connection.vendor == "sqlite" else _template_on_the_server()
+
+
+def make_ahead(config: pytest.Config) -> None:
+    """Make it in the process that has no tests of its own, in which pytest-django blocks the database."""
+    if connection.vendor == "mysql":  # copies no database
+        return
+    if connection.vendor == "sqlite":
+        name_own_file()
+    with config.stash[blocking_manager_key].unblock():
+        make(config)
 
 
 def copy_made(config: pytest.Config) -> None:

@@ -34,6 +34,11 @@ def name_groups(items: Iterable[pytest.Item]) -> None:
             item._id = NodeId.parse(f"{item.nodeid}@{mark.args[0]}")
 
 
+def is_whole(session: pytest.Session) -> bool:
+    """Return whether a run is of every test, named by nothing but marks and words."""
+    return session.config.args_source is pytest.Config.ArgsSource.TESTPATHS
+
+
 def import_own_share() -> None:
     """Import a share of the tests' modules before all are collected, each process another one.
 

@@ -15,6 +15,7 @@ from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.delivery import notices
 from bursary.replica.models import CatalogMembership, ContentMetadata
+from tests import letters
 from tests.api.door import Door
 from tests.replica.listing import OTHER_CATALOG
 from tests.smtp import MailServer
@@ -125,7 +126,7 @@ def test_not_in_mails(mail: MailServer, content: ContentMetadata, budget: Budget
         due(now=NOW + 5 * DAY)
     deliver(now=NOW + 5 * DAY)
 
-    sent = [str(message) for message in mail.received]
+    sent = [letters.all_of(message) for message in mail.received]
     assert len(sent) >= 2
     for message in sent:
         assert_nothing_shown(message)
