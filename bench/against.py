@@ -41,6 +41,9 @@ def ask() -> None:
     with stage.migrated("postgres"):
         from django.db import connection  # noqa: PLC0415  # needs the settings
 
+        from bursary.ops import serving  # noqa: PLC0415  # needs the settings
+
+        getattr(serving, "load", bool)()  # as in the processes that serve; the older code has none
         medians: dict[str, float] = {}
         for name, work in requests():
             with connection.cursor() as cursor:
