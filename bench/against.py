@@ -7,18 +7,15 @@ is the target. `--out` is a file to which a JSON line a request is added. What i
 """
 
 import argparse
-import itertools
 import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from bench import stage
 
@@ -33,21 +30,14 @@ SHARES = {
 }
 """The goals, in milliseconds, and what the code of that time took."""
 TURNS, ROUNDS, WARM_UPS = 3, 11, 3
-LEARNERS = 1_000
 
 
 def ask() -> None:
     """Measure the requests of the tree that is first on the path, and print their medians as JSON."""
     with stage.migrated("postgres"):
-        from django.db import connection  # noqa: PLC0415  # needs the settings
-
-        from bursary.ops import serving  # noqa: PLC0415  # needs the settings
-
-        getattr(serving, "load", bool)()  # as in the processes that serve; the older code has none
         medians: dict[str, float] = {}
-        for name, work in requests():
-            with connection.cursor() as cursor:
-                cursor.execute("VACUUM ANALYZE")  # as the database does in time
+        for name, work in import_module("bench.asked").requests():
+            stage.let_the_database_settle()
             took = []
             for number in range(-WARM_UPS, ROUNDS):
                 before = stage.processor_ms()
@@ -56,55 +46,6 @@ def ask() -> None:
                     took.append(stage.processor_ms() - before)
             medians[name] = statistics.median(took)
     print(json.dumps(medians))
-
-
-def requests() -> Iterator[tuple[str, Callable[[], None]]]:
-    """Yield what is asked: a learner's dashboard, and an allocation to new learners."""
-    from bursary.access.models import Role  # noqa: PLC0415  # needs the settings
-    from tests import world  # noqa: PLC0415  # needs the settings
-
-    now, budget = datetime.now(UTC), world.given_budget()
-    courses = [world.given_content(title=f"Course {number}") for number in range(200)]
-    for count in (1, 50, 200):
-        address = f"learner-{count}@learners.example"
-        user = world.given_user(Role.LEARNER, customer=budget.customer, username=address, email=address)
-        for course in courses[:count]:
-            world.allocate(budget, course, address, now=now)
-        yield f"credits, {count}", partial(credits_of, count, client=signed_in(user), budget=budget)
-    desk = signed_in(world.given_user(Role.ADMINISTRATOR, customer=budget.customer))
-    work = partial(allocate, client=desk, budget=budget, course=courses[0], numbers=itertools.count())
-    yield "allocate, a request", work
-
-
-def signed_in(user: Any) -> Any:
-    """Return a client of the user."""
-    from django.test import Client  # noqa: PLC0415  # needs the settings
-
-    client = Client()
-    client.force_login(user)
-    return client
-
-
-def credits_of(count: int, *, client: Any, budget: Any) -> None:
-    """Ask for a learner's assignments, of which there are so many."""
-    url = "/api/v1/policy-redemption/credits_available/"
-    [policy] = client.get(url, {"enterprise_customer_uuid": str(budget.customer.uuid)}).json()
-    if len(policy["learner_content_assignments"]) != count:
-        raise RuntimeError(f"There are not {count} assignments.")
-
-
-def allocate(*, client: Any, budget: Any, course: Any, numbers: Iterator[int]) -> None:
-    """Allocate a course to `LEARNERS` new learners."""
-    batch = next(numbers)
-    body = {
-        "content_key": course.content_key,
-        "content_price_cents": course.price_cents,
-        "learner_emails": [f"learner-{number}.of-{batch}@many.example" for number in range(LEARNERS)],
-    }
-    url = f"/api/v1/policy-allocation/{budget.uuid}/allocate/"
-    answer = client.post(url, json.dumps(body), content_type="application/json")
-    if answer.status_code != 202:
-        raise RuntimeError(answer.content[:300])
 
 
 def medians_of(tree: Path) -> dict[str, float]:
