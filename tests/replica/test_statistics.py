@@ -1,7 +1,6 @@
 """A listing that brings in thousands of courses has PostgreSQL plan by what is there.
 
-Without statistics a batch reads the whole table, and a first listing of 100,000 courses takes three times as
-long for each as one of 10,000.
+Without statistics each batch reads whole tables, and takes the longer the more there is.
 """
 
 import pytest
