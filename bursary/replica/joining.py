@@ -270,9 +270,13 @@ def held_content(keys: Collection[str], *, catalogs: Collection[UUID], with_runs
 
 
 def with_courses(pks: Collection[int]) -> QuerySet[ContentMetadata]:
-    """Return these rows, and all rows (variants) of the courses of the runs among them."""
+    """Return these rows, and all rows (variants) of the courses of the runs among them. Asks for the runs.
+
+    Their keys are values of the condition: of a subquery in an OR, PostgreSQL reads every row of the table.
+    """
     runs = ContentMetadata.objects.filter(pk__in=pks, content_type=ContentType.COURSERUN)
-    courses = Q(content_type=ContentType.COURSE, content_key__in=runs.order_by().values("parent_key"))
+    keys = set(runs.order_by().values_list("parent_key", flat=True))
+    courses = Q(content_type=ContentType.COURSE, content_key__in=keys)
     return ContentMetadata.objects.filter(Q(pk__in=pks) | courses)
 
 

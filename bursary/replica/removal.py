@@ -176,7 +176,9 @@ def _concerned(pks: Collection[int], *, catalog_uuid: UUID) -> QuerySet[ContentM
     courses = ContentMetadata.objects.filter(uuid__in=uuids).order_by()
     keys = {*missed.values_list("content_key", flat=True), *courses.values_list("content_key", flat=True)}
     named = CatalogMembership.objects.filter(catalog_uuid=catalog_uuid, named_by__in=keys)
-    about = Q(content_key__in=keys) | Q(parent_key__in=keys) | Q(pk__in=named.values("content"))
+    # As values: of a subquery in an OR, PostgreSQL reads every row of the table.
+    members = set(named.values_list("content", flat=True))
+    about = Q(content_key__in=keys) | Q(parent_key__in=keys) | Q(pk__in=members)
     return ContentMetadata.objects.filter(about).order_by(*ContentMetadata.LOCK_ORDER)
 
 
