@@ -1,7 +1,7 @@
 """What a refresh reads of the database for a batch: the rows of the batch, however many others there are.
 
-PostgreSQL prefers to read a small table as a whole. It is kept from that here, so that what reads every row all
-the same has no index for what it asks.
+PostgreSQL prefers to read a small table as a whole. It is kept from that here, so that what reads every row
+all the same has no index for what it asks.
 """
 
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ from django.db import connection
 
 from tests.replica.listing import NOW, OTHER_CATALOG
 from tests.replica.upstream import Upstream, courses, listing_of
+from tests.rows_read import rows_read
 
 pytestmark = [pytest.mark.django_db, pytest.mark.only_on("postgresql", because="it reads its statistics")]
 
@@ -20,16 +21,6 @@ DAY = timedelta(days=1)
 LISTED = 30
 BESIDE = 300
 """Rows of another catalog. One statement that reads all of them shows."""
-
-
-def rows_read() -> int:
-    """Return how many rows were read of the replica and of assignments since the transaction began."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT SUM(seq_tup_read + COALESCE(idx_tup_fetch, 0)) FROM pg_stat_xact_user_tables"
-            " WHERE relname ~ '^(replica|assignments)_'"
-        )
-        return int(cursor.fetchone()[0])
 
 
 def refreshes(catalog_uuid: UUID, *, first: int) -> Iterator[tuple[str, int]]:
