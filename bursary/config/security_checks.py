@@ -17,6 +17,8 @@ LONGEST_HSTS = 2 * 365 * 24 * 60 * 60  # seconds
 LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
 EXAMPLES = (".example.org", ".example.com", ".example.net")
 """Ends of names of examples (RFC 2606), where no server is and no sender."""
+EXAMPLE_PASSWORDS = ("password", "secret")
+"""Those of the URLs in `deploy/` and in the manual."""
 
 
 @checks.register(checks.Tags.security, SETTINGS)
@@ -28,7 +30,7 @@ def check_security(app_configs: Sequence[AppConfig] | None, **_more: object) -> 
 @checks.register(checks.Tags.security, deploy=True)
 def check_deployment(app_configs: Sequence[AppConfig] | None, **_more: object) -> list[checks.CheckMessage]:
     """Return a warning for each setting that an installation for people still lacks."""
-    return [*_lacking(), *_forgotten()]
+    return [*_lacking(), *_forgotten(), *_left_from_examples()]
 
 
 def _open_doors() -> Iterator[checks.CheckMessage]:
@@ -128,6 +130,10 @@ def _forgotten() -> Iterator[checks.CheckMessage]:
             f"BURSARY_BROKER_URL is set, and BURSARY_EXECUTOR is {settings.EXECUTOR!r}: no worker is woken.",
             hint="Set BURSARY_EXECUTOR=celery, or leave BURSARY_BROKER_URL out.",
         )
+
+
+def _left_from_examples() -> Iterator[checks.CheckMessage]:
+    """Yield a warning for each value that was copied from an example and not replaced."""
     sender = parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2]
     public = urlsplit(settings.BASE_URL).hostname
     for name, host in (("BASE_URL", public), ("EMAIL_URL", settings.EMAIL_HOST), ("FROM_EMAIL", sender)):
@@ -136,6 +142,17 @@ def _forgotten() -> Iterator[checks.CheckMessage]:
                 "W051",
                 f"BURSARY_{name} names {host}, which is an example's.",
                 hint="Name your own.",
+            )
+    for name, password in (
+        ("DATABASE_URL", connection.settings_dict["PASSWORD"]),
+        ("EMAIL_URL", settings.EMAIL_HOST_PASSWORD),
+        ("BROKER_URL", urlsplit(settings.BROKER_URL).password),
+    ):
+        if password in EXAMPLE_PASSWORDS:
+            yield _warning(
+                "W053",
+                f"The password in BURSARY_{name} is an example's, which anyone can read.",
+                hint="Make one: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'",
             )
 
 

@@ -1,9 +1,11 @@
 """Settings that would open the service are refused; what an installation lacks is found by `--deploy`."""
 
 import os
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from django.core.checks import Tags, run_checks
@@ -13,7 +15,9 @@ from pytest_django import Settings
 from bursary.config import security_checks
 from bursary.config.secret_key import kept_secret
 from bursary.ops import serving
+from tests.docs.pages import page
 
+OWN_DATABASE = SimpleNamespace(vendor="postgresql", settings_dict={"PASSWORD": "one of its own"})
 PUBLIC = {
     "BASE_URL": "https://bursary.larkspur.test",
     "BEHIND_PROXY": True,
@@ -21,6 +25,7 @@ PUBLIC = {
     "SECURE_HSTS_SECONDS": 3600,
     "EMAIL_BACKEND": "bursary.delivery.smtp_backend.SmtpEmailBackend",
     "EMAIL_HOST": "mail.larkspur.test",
+    "EMAIL_HOST_PASSWORD": "one of its own",
     "DEFAULT_FROM_EMAIL": "Bursary <bursary@larkspur.test>",
     "SECRET_KEY": "a public service's secret key has at least fifty characters",
     "ALLOWED_HOSTS": ["bursary.larkspur.test"],
@@ -77,6 +82,8 @@ def test_a_setting_that_would_open_the_service_is_refused(
         ({"EMAIL_HOST": "example.com"}, ["bursary.W051"]),
         ({"EMAIL_HOST": "mail.counterexample.org"}, []),
         ({"DEFAULT_FROM_EMAIL": "Bursary <bursary@example.org>"}, ["bursary.W051"]),
+        ({"EMAIL_HOST_PASSWORD": "password"}, ["bursary.W053"]),
+        ({"BROKER_URL": "amqp://bursary:password@mq.larkspur.test:5672/name"}, ["bursary.W053"]),
         ({"SECRET_KEY": "x" * 60}, ["security.W009"]),
         ({"DEBUG": True}, ["bursary.E041", "security.W018"]),
     ],
@@ -84,7 +91,7 @@ def test_a_setting_that_would_open_the_service_is_refused(
 def test_what_a_public_installation_lacks_is_named(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], expected: list[str]
 ) -> None:
-    monkeypatch.setattr(security_checks, "connection", SimpleNamespace(vendor="postgresql"))
+    monkeypatch.setattr(security_checks, "connection", OWN_DATABASE)
     for name, value in (PUBLIC | changes).items():
         setattr(settings, name, value)
     assert sorted(filter(None, ids(deploy=True))) == expected
@@ -93,10 +100,29 @@ def test_what_a_public_installation_lacks_is_named(
 def test_a_public_installation_on_sqlite_is_named(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(security_checks, "connection", SimpleNamespace(vendor="sqlite"))
+    on_sqlite = SimpleNamespace(vendor="sqlite", settings_dict={"PASSWORD": ""})
+    monkeypatch.setattr(security_checks, "connection", on_sqlite)
     for name, value in PUBLIC.items():
         setattr(settings, name, value)
     assert ids(deploy=True) == ["bursary.W049"]
+
+
+EXAMPLES = {
+    "deploy/bursary.env.example": r"#BURSARY_DATABASE_URL=(\S+)",
+    "docs/operations.md": r"export BURSARY_DATABASE_URL=(mysql\S+)",
+}
+
+
+@pytest.mark.parametrize(("file", "line"), EXAMPLES.items())
+def test_the_database_password_of_an_example_is_named(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, file: str, line: str
+) -> None:
+    [url] = re.findall(line, page(file))
+    copied = SimpleNamespace(vendor="postgresql", settings_dict={"PASSWORD": urlsplit(url).password})
+    monkeypatch.setattr(security_checks, "connection", copied)
+    for name, value in PUBLIC.items():
+        setattr(settings, name, value)
+    assert ids(deploy=True) == ["bursary.W053"]
 
 
 def test_debug_pages_are_served_to_this_machine_alone(settings: Settings) -> None:
