@@ -121,9 +121,8 @@ class RepairCommand(OperatorCommand):
         refusals = failures.expected_refusals(rows, late=late, which=which)
         if confirm is None:
             by_cause = _by_cause(in_time)
-            text = self._found_in_words(count, by_cause, refusals) or _nothing_in_words(
-                _by_cause(of_any_cause)
-            )
+            found_text = self._found_in_words(count, by_cause, refusals, options)
+            text = found_text or _nothing_in_words(_by_cause(of_any_cause))
             counted = {"count": count, "causes": by_cause, "refused": refusals, "failed": _first_of(found)}
             return self.answer({"dry_run": True, **counted}, text)
         require_confirmed(confirm, count=count, refused=refusals)
@@ -137,15 +136,20 @@ class RepairCommand(OperatorCommand):
         summary = {"dry_run": False, self.done: len(total.repaired), **refused}
         return self.answer(summary, f"{len(total.repaired)} {self.done}.{text}")
 
-    def _found_in_words(self, count: int, by_cause: Mapping[str, int], refused: Mapping[str, int]) -> str:
-        """Return what would be done and what be refused; empty where there is neither."""
+    def _found_in_words(
+        self, count: int, by_cause: Mapping[str, int], refused: Mapping[str, int], options: Mapping[str, Any]
+    ) -> str:
+        """Return what would be done, by which options, and what be refused; empty where there is neither."""
         rest = _refusals_in_words(refused)
         if not count:
             return rest.strip()
         what = f"{counted_in_words(count, 'assignment')}: {counts_in_words(by_cause, none='')}."
-        return (
-            f"{' '.join([f'It is about {what}', *self.cautions(by_cause)])}{rest} Do it by --confirm {count}."
-        )
+        about = " ".join([f"It is about {what}", *self.cautions(by_cause)])
+        return f"{about}{rest} Do it by --confirm {count}{self.missing(options)}."
+
+    def missing(self, options: Mapping[str, Any]) -> str:
+        """Return the option that --confirm needs beside it and that was not given; empty for none."""
+        return ""
 
     def cautions(self, causes: Collection[str]) -> list[str]:
         """Return what to know before work that failed by these causes is repaired like this."""
@@ -212,8 +216,18 @@ class SkipCommand(RepairCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        reason = "The reason, which stays on the timelines."
-        parser.add_argument("--reason", type=_reason, required=True, metavar="TEXT", help=reason)
+        reason = "The reason, which stays on the timelines; --confirm needs it."
+        parser.add_argument("--reason", type=_reason, metavar="TEXT", help=reason)
+
+    def run(self, **options: Any) -> None:
+        if options["confirm"] is not None and not options["reason"]:
+            raise CommandError(
+                "Give a --reason, which stays on the timelines. Nothing was changed.", returncode=2
+            )
+        super().run(**options)
+
+    def missing(self, options: Mapping[str, Any]) -> str:
+        return "" if options["reason"] else " --reason TEXT"
 
     def repair(
         self, budget: Budget, uuids: list[UUID], which: Q, options: Mapping[str, Any], *, place: int

@@ -181,9 +181,18 @@ def test_what_a_retry_does_not_repair_is_no_caution_before_it_is_skipped(budget:
     assert said == "It is about 1 assignment: 1 address_rejected. Do it by --confirm 1."
 
 
+def test_counting_what_would_be_skipped_needs_no_reason_and_names_the_option(budget: Budget) -> None:
+    assert run("skip_failed", "--cause", "address_rejected") == (
+        "It is about 1 assignment: 1 address_rejected. Do it by --confirm 1 --reason TEXT."
+    )
+    assert as_json("skip_failed")["count"] == 3
+
+
 def test_skipping_needs_a_reason_which_the_timeline_keeps(budget: Budget) -> None:
-    with pytest.raises(CommandError, match="--reason"):
+    with pytest.raises(CommandError, match="--reason") as refused:
         run("skip_failed", "--confirm", "3")
+    assert refused.value.returncode == 2
+    assert failures.to_repair().count() == 3
     assert run("skip_failed", "--cause", "address_rejected", "--reason", "They left.", "--confirm", "1") == (
         "1 skipped."
     )

@@ -5,6 +5,6 @@ from bursary.ops.repair_commands import SkipCommand
 
 class Command(SkipCommand):
     help = (
-        "Skip failed mails and links for a reason, of some causes or all; without --confirm, count them. "
+        "Skip failed mails and links for a --reason, of some causes or all; without --confirm, count them. "
         "--json names what is counted."
     )
