@@ -73,6 +73,8 @@ class FailedWork:
     cause: str
     action_type: str
     count: int
+    too_late: int
+    """Of so many of them it is too late for a retry, which would skip them."""
     first: datetime | None
     latest: datetime | None
     fault: str
@@ -130,7 +132,7 @@ def load(*, now: datetime) -> StatusReport:
         sends_per_minute=settings.SENDS_PER_MINUTE,
         done=_done(since),
         waiting=_waiting(now),
-        failed=_failed(),
+        failed=_failed(now),
         tasks=_tasks(late=found.late_ticks or ()),
         password_links_given_up=_password_links_given_up(since),
     )
@@ -196,17 +198,18 @@ def _waiting(now: datetime) -> Waiting:
     )
 
 
-def _failed() -> list[FailedWork]:
-    columns = ("error_code", "action_type", "completed_at", "assignment__uuid")
-    newest = failures.to_repair().order_by("-completed_at").values_list(*columns)[:MOST_COUNTED]
-    found: dict[tuple[str, str], list[tuple[datetime | None, UUID]]] = {}
-    for cause, kind, completed_at, uuid in newest:
-        found.setdefault((cause, kind), []).append((completed_at, uuid))
+def _failed(now: datetime) -> list[FailedWork]:
+    columns = ("error_code", "action_type", "completed_at", "assignment__uuid", "is_late")
+    newest = failures.to_repair().annotate(is_late=failures.too_late(now)).order_by("-completed_at")
+    found: dict[tuple[str, str], list[tuple[datetime | None, UUID, bool]]] = {}
+    for cause, kind, *one in newest.values_list(*columns)[:MOST_COUNTED]:
+        found.setdefault((cause, kind), []).append((one[0], one[1], one[2]))
     return [
         FailedWork(
             cause=cause,
             action_type=kind,
             count=len(ones),
+            too_late=sum(is_late for _completed_at, _uuid, is_late in ones),
             first=ones[-1][0],
             latest=ones[0][0],
             fault=FAULTS.get(cause, ""),

@@ -1,6 +1,6 @@
 """The report of `bursary status` on the screen: what is wrong first, then what waits and what was done."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -154,17 +154,24 @@ def _failed_table(failed: Sequence[FailedWork]) -> RenderableType:
     ]
     return Group(
         _titled(table, "Failed, to be repaired: most first"),
-        Text("\n".join([*examples, *_remedies({one.cause for one in failed}), ""])),
+        Text("\n".join([*examples, *_remedies(failed), ""])),
     )
 
 
-def _remedies(found: Collection[str]) -> list[str]:
-    """Return what to do about these causes, a line each."""
-    remedies = [words for cause, words in REMEDIES.items() if cause in found]
-    if set(found) - set(REMEDIES):
+def _remedies(failed: Sequence[FailedWork]) -> list[str]:
+    """Return what to do about this failed work, a line each."""
+    in_time = {one.cause for one in failed if one.count > one.too_late}
+    remedies = [words for cause, words in REMEDIES.items() if cause in in_time]
+    if in_time - set(REMEDIES):
         others = "The others: look" if remedies else "Look"
         remedies.append(
             f"{others} at one, repair what is at fault, then: `bursary retry_failed --cause CODE`."
+        )
+    if late := sum(one.too_late for one in failed):
+        when = " once the others are repaired" if in_time else ""
+        remedies.append(
+            f"Too late for a retry, as the deadline has passed or the course has started: {_count(late)}. "
+            f"Skip it{when}: `bursary skip_failed`."
         )
     return remedies
 

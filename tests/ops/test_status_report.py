@@ -15,8 +15,8 @@ from pytest_django import Settings
 from bursary.access.models import User
 from bursary.assignments import actions
 from bursary.assignments.actions import Failure, Postponed
-from bursary.assignments.choices import ActionType, ErrorReason
-from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.choices import ActionType, ErrorReason, Status
+from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.delivery import file_backend
 from bursary.lib import leases
 from bursary.ops import scheduler, status_report
@@ -136,6 +136,28 @@ def test_what_failed_is_counted_by_cause_until_it_is_repaired() -> None:
     assert "retry_failed" not in shown
     LearnerContentAssignmentAction.objects.update(error_code="message_refused")
     assert "`bursary retry_failed --cause CODE`" in screen()
+
+
+def test_of_what_is_too_late_to_retry_it_says_to_skip_it() -> None:
+    allocate(given_budget(), given_content(), ALICE, BOB)
+    mails = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.NOTIFIED)
+    why = {"error_reason": ErrorReason.EMAIL_ERROR, "error_code": "message_refused"}
+    mails.update(status=Status.FAILED, completed_at=NOW, due_at=None, early=None, **why)
+    of_alice = mails.filter(assignment__learner_email=ALICE)
+    of_alice.update(action_type=ActionType.NUDGED)  # before a start, which is not known any more
+    LearnerContentAssignment.objects.update(content_start=FAR_FUTURE)
+    too_late = "Too late for a retry, as the deadline has passed or the course has started: 1. "
+
+    found = {one.action_type: (one.count, one.too_late) for one in status_report.load(now=LATER).failed}
+    assert found == {"nudged": (1, 1), "notified": (1, 0)}
+    shown = screen()
+    assert "repair what is at fault, then: `bursary retry_failed --cause CODE`." in shown
+    assert f"{too_late}Skip it once the others are repaired: `bursary skip_failed`." in shown
+
+    mails.all().delete()
+    shown = screen()
+    assert f"{too_late}Skip it: `bursary skip_failed`." in shown
+    assert "retry_failed" not in shown
 
 
 def test_links_to_set_a_password_that_were_given_up_are_counted_for_a_day() -> None:
