@@ -126,6 +126,15 @@ def read(text: str, *, purpose: Purpose, now: datetime) -> Link:
     return link
 
 
+def genuine(text: str, *, purpose: Purpose) -> Link | None:
+    """Return a token's link, however old, if it is genuine and for `purpose`; None for any other token."""
+    try:
+        link = _genuine(text)
+    except LinkRefused:
+        return None
+    return link if link.purpose is purpose else None
+
+
 def digest_of(*parts: str) -> str:
     """Return a digest of what a link depends on, which changes with any of the parts."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:DIGEST_LENGTH]

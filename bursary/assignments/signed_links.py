@@ -16,7 +16,7 @@ from django.utils import translation
 from django.utils.translation import gettext
 
 from bursary.access import links
-from bursary.access.links import Link, LinkExpired, LinkRefused, LinkWithdrawn, Purpose
+from bursary.access.links import Link, LinkExpired, LinkWithdrawn, Purpose
 from bursary.access.models import User, learner_key
 from bursary.assignments import actions
 from bursary.assignments.choices import OPEN, ActionType, State
@@ -93,13 +93,10 @@ def renew(token: str, *, now: datetime) -> bool | None:
     return True
 
 
-def customer_of(token: str, *, now: datetime) -> Customer | None:
+def customer_of(token: str) -> Customer | None:
     """Return the organisation that a genuine link is from, even if it works no more; None for others."""
-    try:
-        link = links.read(token, purpose=Purpose.ANSWER, now=now)
-    except LinkExpired as expired:
-        link = expired.link
-    except LinkRefused:
+    link = links.genuine(token, purpose=Purpose.ANSWER)
+    if link is None:
         return None
     rows = LearnerContentAssignment.objects.filter(uuid=link.subject).select_related("budget__customer")
     assignment = rows.first()

@@ -9,6 +9,7 @@ from bursary.access import links, suppressions
 from bursary.access.links import Link, LinkWithdrawn, Purpose
 from bursary.access.models import SuppressionReason, learner_key
 from bursary.assignments.models import LearnerContentAssignmentAction
+from bursary.budgets.models import Customer
 
 WORKS_FOR = timedelta(days=2 * 365)
 
@@ -28,6 +29,16 @@ def opened(token: str, *, now: datetime) -> LearnerContentAssignmentAction:
     if mail is None or not mail.recipient or _digest(mail) != link.digest:
         raise LinkWithdrawn
     return mail
+
+
+def customer_of(token: str) -> Customer | None:
+    """Return the organisation that a genuine link is from, even if it works no more; None for others."""
+    link = links.genuine(token, purpose=Purpose.UNSUBSCRIBE)
+    if link is None:
+        return None
+    rows = LearnerContentAssignmentAction.objects.select_related("assignment__budget__customer")
+    mail = rows.defer("payload", "attempt_log").filter(uuid=link.subject).first()
+    return mail.assignment.budget.customer if mail else None
 
 
 def is_unsubscribed(mail: LearnerContentAssignmentAction) -> bool:

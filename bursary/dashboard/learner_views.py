@@ -161,7 +161,7 @@ def _refused(request: HttpRequest, refused: LinkRefused, *, token: str) -> HttpR
             renewable = signed_links.can_be_renewed(refused, now=now)
         except LinkWithdrawn as revoked:
             refused = revoked
-    customer = signed_links.customer_of(token, now=now)
+    customer = signed_links.customer_of(token)
     context = {
         "refused": refused,
         "renewable": renewable,

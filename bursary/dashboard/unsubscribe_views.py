@@ -5,9 +5,11 @@ from http import HTTPStatus
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
+from bursary.access import contacts
 from bursary.access.links import LinkExpired, LinkRefused, LinkWithdrawn
 from bursary.assignments import unsubscribing
 from bursary.dashboard.headers import page
@@ -15,6 +17,13 @@ from bursary.dashboard.learner_views import SeeOther
 
 ONE_CLICK = ("List-Unsubscribe", "One-Click")
 """The field that a mail reader sends when its own button is pressed, RFC 8058."""
+
+_IF_BROKEN = _(
+    "Open the mail again and press “No more reminders” at its end, or copy the whole address of that link. "
+    "The link in any newer reminder works as well. If none does, ask where the mail says to write with "
+    "questions."
+)
+_IF_OVER = _("Press “No more reminders” at the end of a newer reminder.")
 
 
 @page
@@ -29,8 +38,7 @@ def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
     try:
         mail = unsubscribing.opened(token, now=now)
     except LinkRefused as refused:
-        status = HTTPStatus.GONE if isinstance(refused, LinkExpired | LinkWithdrawn) else HTTPStatus.NOT_FOUND
-        response = render(request, "dashboard/link-refused.html", {"refused": refused}, status=status)
+        response = _refused(request, refused, token=token)
     else:
         one_click = request.POST.get(ONE_CLICK[0]) == ONE_CLICK[1]
         if one_click or request.POST.get("reminders") == "off":
@@ -45,3 +53,16 @@ def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
     response.headers["Referrer-Policy"] = "strict-origin"
     response.headers["X-Robots-Tag"] = "noindex"
     return response
+
+
+def _refused(request: HttpRequest, refused: LinkRefused, *, token: str) -> HttpResponse:
+    """Answer that the link does not work, with what its reader can do, who may have no account."""
+    is_over, customer = isinstance(refused, LinkExpired | LinkWithdrawn), unsubscribing.customer_of(token)
+    context = {
+        "refused": refused,
+        "next_step": _IF_OVER if is_over else _IF_BROKEN,
+        "organisation": customer.name if customer else "",
+        "contact": contacts.contact(customer) if customer else "",
+    }
+    status = HTTPStatus.GONE if is_over else HTTPStatus.NOT_FOUND
+    return render(request, "dashboard/link-refused.html", context, status=status)

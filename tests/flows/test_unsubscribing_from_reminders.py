@@ -159,6 +159,28 @@ def test_a_link_that_is_forged_for_something_else_or_forgotten_changes_nothing(
     assert not Suppression.objects.exists()
 
 
+def test_a_link_that_does_not_work_says_what_its_reader_can_do_without_an_account(
+    reminded: LearnerContentAssignment, mail: MailServer
+) -> None:
+    path, reader = path_in(mail.received[-1]), Client()
+    Customer.objects.update(contact_email="desk@larkspur.example")
+    changed = path[:-2] + ("A" if path[-2] != "A" else "B") + "/"
+    again = "Open the mail again and press “No more reminders” at its end, or copy the whole address of that"
+
+    for broken in (path[:-9] + "/", changed):
+        text = reader.get(broken).content.decode()
+        assert again in text
+        assert "The link in any newer reminder works as well." in text
+        assert "ask where the mail says to write with questions." in text
+        assert ("sign in" in text, "press the button there" in text, "Larkspur" in text) == (False,) * 3
+    with time_machine.travel(NOW + timedelta(days=3 * 365), tick=False):
+        text = reader.get(path).content.decode()
+    assert "Press “No more reminders” at the end of a newer reminder." in text
+    assert "Larkspur Logistics" in text
+    assert "mailto:desk@larkspur.example" in text
+    assert "sign in" not in text
+
+
 def test_the_token_is_masked_in_logs(reminded: LearnerContentAssignment, mail: MailServer) -> None:
     assert without_tokens(f"POST {path_in(mail.received[-1])} 200") == "POST /u/…/ 200"
 
