@@ -42,7 +42,7 @@ class BulkSteps:
         self.uuids = [] if self.everything else uuids_of(posted)
         self.given, self.confirmed = posted.get(verb.asks, "").strip(), _number(posted, "confirmed")
         self.kept, self._agreed = posted.get("kept", ""), posted.get("agreed", "")
-        self.so_far, self.refused, self.after = BatchResult(), 0, 0
+        self.so_far, self.after = BatchResult(), 0
         if self.everything:
             query = QueryDict(self.query)
             chosen = assignment_filters.selection(user, query, now=now, permission=verb.permission)
@@ -53,7 +53,8 @@ class BulkSteps:
         step = self._step(posted.get("step", ""))
         self.is_under_way = step is not None
         if step:
-            self.confirmed, last, self.after, self.so_far.done, self.so_far.unchanged, self.refused = step
+            self.confirmed, last, self.after, *counts = step
+            self.so_far.done, self.so_far.unchanged, self.so_far.refused = counts
             self.extent = Extent(self.confirmed, last)
             self.rows = self.rows.filter(pk__lte=last)
         else:
@@ -91,7 +92,7 @@ class BulkSteps:
         )
         self.so_far.done += result.done
         self.so_far.unchanged += result.unchanged
-        self.refused += result.refused
+        self.so_far.refused += result.refused
         self.after = result.last
         return result
 
@@ -107,8 +108,8 @@ class BulkSteps:
     @property
     def step(self) -> str:
         """The signed field by which the next step follows this one."""
-        done, unchanged = self.so_far.done, self.so_far.unchanged
-        state = [self.confirmed, self.extent.last, self.after, done, unchanged, self.refused]
+        counts = [self.so_far.done, self.so_far.unchanged, self.so_far.refused]
+        state = [self.confirmed, self.extent.last, self.after, *counts]
         return signing.dumps([*self._asked, *state], salt=_SALT)
 
     @property
@@ -172,14 +173,14 @@ class BulkSteps:
         return str(self.verb.button) if self.after else self.verb.title(self.so_far, count=self.count)
 
     @property
-    def summary(self) -> str:
-        """What was done so far, as a sentence or two."""
-        return self.verb.in_words(self.so_far)
+    def rest(self) -> str:
+        """What the title does not say, when it is over; empty for nothing."""
+        return self.verb.rest_in_words(self.so_far)
 
     @property
     def worked_on(self) -> int:
         """The number of assignments that were looked at so far."""
-        return self.so_far.done + self.so_far.unchanged + self.refused
+        return self.so_far.done + self.so_far.unchanged + self.so_far.refused
 
     @property
     def back(self) -> str:

@@ -141,11 +141,14 @@ class Verb:
         text = _("%(done)s: %(some)s of %(all)s") if result.done < count else _("%(done)s: %(all)s")
         return text % {"done": self.done, "some": f"{result.done:,}", "all": f"{count:,}"}
 
-    def in_words(self, result: BatchResult) -> str:
-        """Return the result as a sentence or two."""
-        parts = [f"{self.done}: {result.done:,}." if result.done else _("Nothing was done.")]
-        if result.unchanged:
-            parts.append(f"{self.unchanged}: {result.unchanged:,}.")
+    def rest_in_words(self, result: BatchResult) -> str:
+        """Return what `title` does not say of the result, in a sentence or two; empty for nothing."""
+        parts = [f"{self.unchanged}: {result.unchanged:,}."] if result.unchanged else []
+        if result.refused:
+            text = ngettext(
+                "%(count)s was left as it is.", "%(count)s were left as they are.", result.refused
+            )
+            parts.append(text % {"count": f"{result.refused:,}"})
         return " ".join(parts)
 
 

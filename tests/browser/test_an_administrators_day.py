@@ -70,13 +70,13 @@ def test_the_learners_that_have_not_reacted_are_found_and_reminded(
     visitor.looks_over()
     page.keyboard.press("Enter")  # the button has the focus
 
-    expect(page.get_by_role("status")).to_have_text("Reminded: 4.")  # after two steps, without a key
+    expect(page.get_by_role("status")).to_have_text("Reminded: 4")  # after two steps, without a key
     visitor.looks_over()
     reminded = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.REMINDED)
     assert reminded.count() == 4
     assert not reminded.filter(assignment=done).exists()
     page.reload()
-    expect(page.get_by_role("status")).to_have_text("Reminded: 4.")
+    expect(page.get_by_role("status")).to_have_text("Reminded: 4")
     tab_to(page, page.get_by_role("link", name="Back to the list"))
     page.keyboard.press("Enter")
     expect(page).to_have_url(f"{visitor.origin}/assignments/?status=waiting")
@@ -118,7 +118,7 @@ def test_many_deadlines_become_later_each_by_two_weeks_and_a_cut_is_asked_about(
     visitor.looks_over()
     page.get_by_role("button", name="Extend as far as that").click()
 
-    expect(page.get_by_role("status")).to_have_text("Extended: 5.")
+    expect(page.get_by_role("status")).to_have_text("Extended: 5")
     expect(page.get_by_text("its budget ends then.").first).to_be_visible()
 
 

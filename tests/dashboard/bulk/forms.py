@@ -48,6 +48,12 @@ def text(answer: Any, *, status: int = 200) -> str:
     return " ".join(html.unescape(answer.content.decode()).split())
 
 
+def heading(page: str) -> str:
+    """Return the heading of the page of a result, which is announced when it changes."""
+    [found] = re.findall(r'<h1 [^>]*><span id="title" role="status">(.*?)</span></h1>', page)
+    return str(found)
+
+
 def form_of(page: str) -> dict[str, Any]:
     """Return the hidden fields of the page's form, as a browser sends them."""
     fields: dict[str, Any] = {"uuid": []}
