@@ -27,6 +27,7 @@ pytestmark = [
     pytest.mark.takes_long,
 ]
 
+ORGANISATION = "Larkspur County Hospitals and Care Homes"
 PASS_PHRASE = "a pass phrase of ada's"
 KEEP = """document.forms[0].insertAdjacentHTML(
     "beforeend", '<input type="hidden" name="kept-addresses" value="ben@people.example">')"""
@@ -48,7 +49,7 @@ class Scene(NamedTuple):
 @pytest.fixture
 def scene() -> Scene:
     now = timezone.now()
-    customer = world.given_customer(contact_email="learning@larkspur.example")
+    customer = world.given_customer(name=ORGANISATION, contact_email="learning@larkspur.example")
     budget = world.given_budget(name="Languages", customer=customer, seats=60)
     content = world.given_content(title="Tidal Engines", partner_names="Riverside University")
     earlier = now - timedelta(days=20)

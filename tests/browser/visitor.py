@@ -43,9 +43,9 @@ BROKEN = """least => {
     return found;
 }"""
 """The words at the head of a table's rows that are broken, though they are narrower than so many pixels."""
-CUT = """() => [...document.querySelectorAll('.btn')].filter(one => one.scrollWidth > one.clientWidth)
-    .map(one => one.innerText)"""
-"""The buttons that are narrower than what is written on them."""
+CUT = """() => [...document.querySelectorAll('.btn, .where *')]
+    .filter(one => one.scrollWidth > one.clientWidth).map(one => one.innerText)"""
+"""The buttons, and the names at the top of the page, that are narrower than what is written on them."""
 OF_COLOURS = ["color-contrast", "link-in-text-block"]
 """The rules of axe that another colour scheme can break."""
 HURRY = """for (const name of ["setTimeout", "setInterval"]) {
