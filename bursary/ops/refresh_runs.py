@@ -183,10 +183,12 @@ def refresh_keys(
     return done
 
 
-def unknown_keys(keys: Collection[str]) -> list[str]:
-    """Return the keys that the replica does not have."""
+def unknown_keys(keys: Collection[str], *, done: Sequence[CatalogRefresh]) -> list[str]:
+    """Return the keys, of today or former ones, that neither the replica has nor a record that was `done`."""
+    unusable = {rejected.key for one in done for rejected in one.report.unparsable}
     known = ContentMetadata.objects.filter(content_key__in=list(keys)).values_list("content_key", flat=True)
-    return sorted(set(keys) - set(known))
+    former = FormerContentKey.objects.filter(former_key__in=list(keys)).values_list("former_key", flat=True)
+    return sorted(set(keys) - set(known) - set(former) - unusable)
 
 
 def standing_alarms() -> list[str]:

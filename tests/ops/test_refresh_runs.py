@@ -10,7 +10,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
-from bursary.replica.models import CatalogMembership, ContentMetadata
+from bursary.replica.models import CatalogMembership, ContentMetadata, FormerContentKey
 from tests import world
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -108,21 +108,61 @@ def test_what_is_asked_for_by_key_and_is_not_there_is_said_and_noted(folder: Pat
 
     assert run(key=[held], dry_run=True)["catalogs"][0]["unanswered"] == 1
     assert not CatalogMembership.objects.exclude(missing_since=None).exists()
-    call_command("refresh_content", key=[held, "NobodyX+N1"], catalog=[FIRST], stdout=said)
+    with pytest.raises(CommandError) as refused:
+        call_command("refresh_content", key=[held, "NobodyX+N1"], catalog=[FIRST], stdout=said)
 
     assert "1 not there when asked for" in said.getvalue()
-    assert said.getvalue().endswith("\nNo catalog has NobodyX+N1.\n")
+    assert (str(refused.value), refused.value.returncode) == ("No catalog has NobodyX+N1.", 1)
     missing = CatalogMembership.objects.exclude(missing_since=None)
     assert [one.content.content_key for one in missing.select_related("content")] == [held]
 
 
-def test_for_an_unknown_key_alone_no_count_of_records_is_printed(folder: Path) -> None:
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_an_unknown_key_alone_is_refused_without_a_count_of_records(folder: Path, dry_run: bool) -> None:
     given_catalog(folder, FIRST, records=slice(0, 2))
     said = StringIO()
 
-    call_command("refresh_content", key=["NobodyX+N1"], catalog=[FIRST], stdout=said)
+    with pytest.raises(CommandError, match=r"^No catalog has NobodyX\+N1\.$"):
+        call_command("refresh_content", key=["NobodyX+N1"], catalog=[FIRST], dry_run=dry_run, stdout=said)
 
-    assert said.getvalue() == "No catalog has NobodyX+N1.\n"
+    assert said.getvalue() == ""
+
+
+def test_the_known_keys_are_refreshed_before_the_unknown_ones_are_refused(folder: Path) -> None:
+    given_catalog(folder, FIRST, records=slice(0, 2))
+    run(catalog=[FIRST])
+    known = ContentMetadata.objects.filter(content_type="course").earliest("pk")
+    ContentMetadata.objects.filter(pk=known.pk).update(title="Altered")
+    said = StringIO()
+
+    with pytest.raises(CommandError, match=r"^No catalog has NobodyX\+N1\.$"):
+        run(said, key=["NobodyX+N1", known.content_key])
+
+    assert json.loads(said.getvalue())["unknown"] == ["NobodyX+N1"]
+    assert ContentMetadata.objects.get(pk=known.pk).title == known.title
+
+
+def test_a_key_with_an_unusable_record_is_warned_about_and_not_unknown(folder: Path) -> None:
+    unusable = {"content_type": "podcast", "key": "GlobeX+U1"}
+    given_catalog(folder, FIRST, records=slice(0, 1), more=json.dumps(unusable))
+    warned = StringIO()
+
+    for _time in range(2):
+        assert run(key=["GlobeX+U1"], catalog=[FIRST], stderr=warned)["unknown"] == []
+
+    assert warned.getvalue().count("could not use 1 record, such as GlobeX+U1: ") == 2
+
+
+def test_a_former_key_and_a_new_one_in_a_dry_run_are_not_unknown(folder: Path) -> None:
+    given_catalog(folder, FIRST, records=slice(0, 1))
+    run(catalog=[FIRST])
+    known = ContentMetadata.objects.get(content_type="course")
+    FormerContentKey.objects.create(former_key="FormerX+F1", content_key=known.content_key)
+    assert run(key=["FormerX+F1"])["unknown"] == []
+    assert run(key=[known.content_key], dry_run=True)["unknown"] == []
+
+    given_catalog(folder, FIRST, records=slice(0, 2))
+    assert run(key=["GlobeX+B114"], catalog=[FIRST], dry_run=True)["catalogs"][0]["records"] == 1
 
 
 @pytest.mark.parametrize("option", [{"catalog": [FIRST]}, {"accept_drop": True}, {"anew": True}])

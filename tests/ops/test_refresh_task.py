@@ -290,9 +290,9 @@ def test_the_command_asks_for_keys_where_they_are_held_and_names_the_unknown(fol
     run()
     folder.serve(COURSE, OTHER, "RiversideX+T3", title="New")
 
-    answer = run(key=[COURSE, "RiversideX+T3", "NobodyX+N1"])
+    answer, said = refused(key=[COURSE, "RiversideX+T3", "NobodyX+N1"])
 
-    assert answer["unknown"] == ["NobodyX+N1"]
+    assert (answer["unknown"], said) == (["NobodyX+N1"], "No catalog has NobodyX+N1.")
     assert [(one["changed"], one["created"]) for one in answer["catalogs"]] == [(1, 1)]
     assert titles(COURSE, OTHER, "RiversideX+T3") == ["New", "Tidal Engines", "New"]
 

@@ -83,11 +83,11 @@ class Command(OperatorCommand):
                     accept_drop=options["accept_drop"],
                     anew=options["anew"],
                 )
+        unknown = refresh_runs.unknown_keys(keys, done=done)
         summary: dict[str, Any] = {"dry_run": dry_run, "catalogs": [one.summary() for one in done]}
-        if keys:
-            summary["unknown"] = refresh_runs.unknown_keys(keys)
-        unknown = () if dry_run else summary.get("unknown", ())
-        self._report(summary, _text(done, unknown=unknown, all_unknown=len(unknown) == len(set(keys))))
+        self._report(
+            summary | ({"unknown": unknown} if keys else {}), _text(done, keys=keys, unknown=unknown)
+        )
         for one in done:
             self._warn(one.report)
         if failures := " ".join(one.failure for one in done if one.failure):
@@ -95,6 +95,9 @@ class Command(OperatorCommand):
             if any(one.report.alarm for one in done):
                 advice = f"{advice} If so much really has gone: --accept-drop."
             raise CommandError(f"{failures} {advice}")
+        # A dry run stores nothing, so that a key is not known after it which a catalog has.
+        if unknown and not (dry_run and any(one.report.records for one in done)):
+            raise CommandError(f"No catalog has {', '.join(unknown)}.")
 
     def _report(self, summary: dict[str, Any], text: str) -> None:
         if text or self.as_json:
@@ -106,15 +109,13 @@ class Command(OperatorCommand):
             self.stderr.write(f"Warning: could not use {counted_in_words(total, 'record')}, such as {first}.")
 
 
-def _text(done: Sequence[CatalogRefresh], *, unknown: Sequence[str], all_unknown: bool) -> str:
+def _text(done: Sequence[CatalogRefresh], *, keys: Sequence[str], unknown: Sequence[str]) -> str:
     if not done:
         return "No budget names a catalog: there is nothing to refresh."
-    # Where nothing could be read, the failure says all.
-    counts = [_sentence(one) for one in done if one.report.records or not one.unavailable]
-    if not unknown or any(one.unavailable for one in done):
-        return "\n".join(counts)
-    # Where nothing else was asked for, the counts are all 0.
-    return "\n".join([*([] if all_unknown else counts), f"No catalog has {', '.join(unknown)}."])
+    # Where nothing could be read, or nothing but unknown keys was asked for, the failure says all.
+    all_unknown = bool(keys) and set(keys) == set(unknown)
+    counted = [one for one in done if one.report.records or not (one.unavailable or all_unknown)]
+    return "\n".join(map(_sentence, counted))
 
 
 def _sentence(one: CatalogRefresh) -> str:
