@@ -157,9 +157,8 @@ class CancelAll(OfAllFound):
 
     @extend_schema(request=OptionalCountInput, responses={202: CancelAllOutput})
     def post(self, request: Request, **_url: UUID) -> Response:
-        done = cancellation.cancel_all(
-            as_confirmed(self), budget=self.budget, now=timezone.now(), actor=caller(request)
-        )
+        found = as_confirmed(self)
+        done = cancellation.cancel_all(self.budget, uuids=found, now=timezone.now(), actor=caller(request))
         counts = {"cancelled": len(done.cancelled), "no_change": len(done.unchanged)}
         return counted("not_cancelled", counts, done.refused, Cancel.reason, _ONLY_OPEN)
 
@@ -172,9 +171,8 @@ class RemindAll(OfAllFound):
 
     @extend_schema(request=OptionalCountInput, responses={202: RemindAllOutput})
     def post(self, request: Request, **_url: UUID) -> Response:
-        done = reminders.remind_waiting(
-            as_confirmed(self), budget=self.budget, now=timezone.now(), actor=caller(request)
-        )
+        found = as_confirmed(self)
+        done = reminders.remind_waiting(self.budget, uuids=found, now=timezone.now(), actor=caller(request))
         counts = {"reminded": len(done.requested), "no_change": len(done.on_their_way)}
         return counted("not_reminded", counts, done.refused, Remind.reason, _REMINDABLE)
 
@@ -219,18 +217,19 @@ def confirmed(view: OfOneBudget, *, count: int) -> list[UUID]:
     return uuids
 
 
-def as_confirmed(view: OfOneBudget) -> QuerySet[LearnerContentAssignment]:
-    """Return what the query string's filters find; if the body confirms a count, only if it is that.
+def as_confirmed(view: OfOneBudget) -> list[UUID]:
+    """Return the uuids of what the query string's filters find now; if a count is confirmed, if it is that.
 
-    Raises CountChanged, ValidationError.
+    What they find later, while batch after batch is worked on, is not confirmed. Raises CountChanged,
+    ValidationError.
     """
-    matching = filtered(view)
+    uuids = list(filtered(view).order_by("pk").values_list("uuid", flat=True))
     # Clients that name no count send an empty body, of any type.
     body = view.request.data if "json" in (view.request.content_type or "") else {}
     confirmed = validated(OptionalCountInput, body).get("confirmed_count")
-    if confirmed is not None and confirmed != (count := matching.count()):
-        raise CountChanged(confirmed=confirmed, count=count)
-    return matching
+    if confirmed is not None and confirmed != len(uuids):
+        raise CountChanged(confirmed=confirmed, count=len(uuids))
+    return uuids
 
 
 def counted(

@@ -6,7 +6,6 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import QuerySet
 
 from bursary.access.models import User
 from bursary.assignments import lifecycle, sweeps
@@ -59,12 +58,13 @@ def cancel(
 
 
 def cancel_all(
-    matching: QuerySet[LearnerContentAssignment], *, budget: Budget, now: datetime, actor: User | None = None
+    budget: Budget, *, uuids: Sequence[UUID], now: datetime, actor: User | None = None
 ) -> Cancellation:
-    """Cancel the open ones of `matching`, assignments of one budget, batch by batch."""
+    """Cancel the open ones of the budget's assignments with these uuids, batch by batch."""
     outcome = Cancellation()
-    for uuids in sweeps.uuid_batches(matching.filter(budget=budget, state=State.ALLOCATED)):
-        batch = cancel(budget, uuids=uuids, now=now, actor=actor, place=len(outcome.cancelled))
+    still_open = LearnerContentAssignment.objects.filter(budget=budget, state=State.ALLOCATED)
+    for some in sweeps.uuid_batches(still_open, among=uuids):
+        batch = cancel(budget, uuids=some, now=now, actor=actor, place=len(outcome.cancelled))
         outcome.cancelled += batch.cancelled
         outcome.unchanged += batch.unchanged
         outcome.refused |= batch.refused

@@ -90,13 +90,15 @@ def remind(
 
 
 def remind_waiting(
-    matching: QuerySet[LearnerContentAssignment], *, budget: Budget, now: datetime, actor: User | None = None
+    budget: Budget, *, uuids: Sequence[UUID], now: datetime, actor: User | None = None
 ) -> ReminderResult:
-    """Remind the notified learners of `matching`, open assignments of one budget."""
-    waiting = matching.filter(budget=budget, state=State.ALLOCATED, learner_state=LearnerState.WAITING)
+    """Remind the notified learners of the budget's open assignments with these uuids, batch by batch."""
     outcome = ReminderResult()
-    for uuids in sweeps.uuid_batches(waiting):
-        batch = remind(budget, uuids=uuids, now=now, actor=actor, place=len(outcome.requested))
+    waiting = LearnerContentAssignment.objects.filter(
+        budget=budget, state=State.ALLOCATED, learner_state=LearnerState.WAITING
+    )
+    for some in sweeps.uuid_batches(waiting, among=uuids):
+        batch = remind(budget, uuids=some, now=now, actor=actor, place=len(outcome.requested))
         outcome.requested += batch.requested
         outcome.on_their_way += batch.on_their_way
         outcome.refused |= batch.refused

@@ -19,7 +19,7 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.ledger import LedgerError
 from bursary.budgets.models import Budget
 from bursary.lib import logs
-from bursary.lib.batches import keyset_pages
+from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update
 from bursary.lib.prepared import Slot, built_once
 from bursary.lib.retries import repeated_after_deadlocks
@@ -103,7 +103,13 @@ def lock_batch(due: Due, budget_pk: int, *, now: datetime, order: str) -> list[L
     return list(for_update(due(now).filter(pk__in=pks)).order_by("pk"))
 
 
-def uuid_batches(assignments: QuerySet[LearnerContentAssignment]) -> Iterator[list[UUID]]:
-    """Yield the uuids of a set in batches, by primary key; the caller may change what it was given."""
-    for page in keyset_pages(assignments.values_list("pk", "uuid"), size=BATCH):
-        yield [uuid for _pk, uuid in page]
+def uuid_batches(
+    assignments: QuerySet[LearnerContentAssignment], *, among: Sequence[UUID]
+) -> Iterator[list[UUID]]:
+    """Yield those `among` these uuids that are in a set, in batches and in their order.
+
+    What joins the set meanwhile is not among them. The caller may change what it was given.
+    """
+    for some in chunks(among, BATCH):
+        found = set(assignments.filter(uuid__in=some).values_list("uuid", flat=True))
+        yield [uuid for uuid in some if uuid in found]

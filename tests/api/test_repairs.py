@@ -1,15 +1,16 @@
 """Failed work and more time over HTTP: what there is, what is refused, and the result of each assignment."""
 
 from datetime import timedelta
+from types import ModuleType
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from bursary.access.models import Role
-from bursary.assignments import actions
+from bursary.assignments import actions, cancellation, reminders, sweeps
 from bursary.assignments.actions import Failed, Failure
-from bursary.assignments.choices import ActionType, ErrorReason, Status
+from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, Status
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
@@ -212,3 +213,40 @@ def test_cancelling_and_reminding_all_keep_to_a_count_if_one_was_confirmed(
 
     answer = send(door, budget, asked, confirmed_count=1)
     assert (answer.status_code, answer.json()[done]) == (202, 1)
+
+
+@pytest.mark.parametrize(
+    ("verb", "work", "done"),
+    [
+        ("cancel-all/", (cancellation, "cancel"), "cancelled"),
+        ("remind-all/", (reminders, "remind"), "reminded"),
+    ],
+)
+def test_what_the_filter_finds_only_after_the_count_was_confirmed_is_left_as_it_is(
+    door: Door,
+    budget: Budget,
+    content: ContentMetadata,
+    three: list[LearnerContentAssignment],
+    monkeypatch: pytest.MonkeyPatch,
+    verb: str,
+    work: tuple[ModuleType, str],
+    done: str,
+) -> None:
+    waiting = {"learner_state": LearnerState.WAITING}
+    *others, late = three
+    budget.assignments.filter(pk__in=[one.pk for one in others]).update(**waiting)
+    module, name = work
+    of_one_batch = getattr(module, name)
+
+    def while_another_is_notified(*arguments: Any, **options: Any) -> Any:
+        result = of_one_batch(*arguments, **options)
+        budget.assignments.filter(pk=late.pk).update(**waiting)
+        allocate(budget, content, "dora@people.example")
+        budget.assignments.filter(learner_email="dora@people.example").update(**waiting)
+        return result
+
+    monkeypatch.setattr(sweeps, "BATCH", 1)
+    monkeypatch.setattr(module, name, while_another_is_notified)
+
+    answer = send(door, budget, f"{verb}?learner_state=waiting", confirmed_count=2)
+    assert (answer.status_code, answer.json()[done], answer.json()["no_change"]) == (202, 2, 0)

@@ -110,9 +110,8 @@ def test_cancelling_all_names_its_actor_and_leaves_other_budgets_and_what_has_en
     given_assignment(address=CAROL)
     administrator = given_user()
 
-    done = cancel_all(
-        LearnerContentAssignment.objects.all(), budget=ended.budget, now=LATER, actor=administrator
-    )
+    uuids = list(LearnerContentAssignment.objects.values_list("uuid", flat=True))
+    done = cancel_all(ended.budget, uuids=uuids, now=LATER, actor=administrator)
 
     assert (done.cancelled, done.unchanged, done.refused) == ([open_one], [], {})
     assert open_one.actions.get(action_type=ActionType.CANCELLED).actor == administrator
@@ -124,10 +123,10 @@ def test_cancelling_all_answers_for_every_batch(monkeypatch: pytest.MonkeyPatch)
     uuids = [one.uuid for one in made]
     LearnerContentAssignment.objects.filter(uuid__in=uuids[:2]).update(redeeming_since=NOW)
     batches = [uuids[::2], uuids[1::2]]  # one that is being redeemed, one cancelled meanwhile and one open
-    monkeypatch.setattr(sweeps, "uuid_batches", lambda _rows: batches)
+    monkeypatch.setattr(sweeps, "uuid_batches", lambda _rows, *, among: batches)
     cancel(budget, uuids=uuids[2:4], now=NOW)
 
-    done = cancel_all(LearnerContentAssignment.objects.all(), budget=budget, now=LATER)
+    done = cancel_all(budget, uuids=uuids, now=LATER)
 
     assert list(done.refused) == uuids[:2]
     assert [one.uuid for one in done.unchanged] == uuids[2:4]

@@ -286,8 +286,8 @@ def test_all_waiting_learners_are_reminded_and_no_others(mail: MailServer) -> No
     allocate(budget, content, *addresses(5))
     deliver()
     allocate(budget, content, "learner-9@learners.example", now=NOW + DAY)
-    everything = LearnerContentAssignment.objects.filter(budget=budget)
-    outcome = reminders.remind_waiting(everything, budget=budget, now=NOW + DAY)
+    everything = list(budget.assignments.values_list("uuid", flat=True))
+    outcome = reminders.remind_waiting(budget, uuids=everything, now=NOW + DAY)
     assert len(outcome.requested) == 4
     assert outcome.refused == {}
 

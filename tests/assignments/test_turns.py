@@ -135,12 +135,12 @@ def test_two_mails_that_failed_of_one_learner_have_one_place(budget: Budget) -> 
 
 
 def cancel_all(budget: Budget) -> ActionType:
-    cancellation.cancel_all(LearnerContentAssignment.objects.all(), budget=budget, now=LATER)
+    cancellation.cancel_all(budget, uuids=[one.uuid for one in assignments()], now=LATER)
     return ActionType.CANCELLATION_NOTIFIED
 
 
 def remind_all(budget: Budget) -> ActionType:
-    reminders.remind_waiting(LearnerContentAssignment.objects.all(), budget=budget, now=LATER)
+    reminders.remind_waiting(budget, uuids=[one.uuid for one in assignments()], now=LATER)
     return ActionType.REMINDED
 
 
