@@ -177,9 +177,10 @@ class Selection:
         return replace(self, _found=found.rows, _of_any_cause=others.rows, are_estimated=found.are_estimated)
 
     def total(self) -> tuple[int, bool]:
-        """Return the number of assignments, with the status, and whether it is an estimate. Two queries."""
-        if not self.are_estimated:
-            return self.rows.count(), False
+        """Return the number of assignments, with the status, of a search that finds very many.
+
+        With whether it is an estimate: those with the status may be few. Two queries.
+        """
         found = searches.matches(self.rows)
         if not found.are_estimated:
             return found.rows.count(), False

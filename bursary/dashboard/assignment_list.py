@@ -116,9 +116,9 @@ def load(user: User, query: QueryDict, *, now: datetime) -> ListPage:
     is_everything = not (cursor or found.later or chosen.status)
     everything = rows if is_everything else None
     filtered = any(query[name] for name in query if name not in ("sort", "cursor", "status", "budget"))
-    # Neither money nor the number of each status is estimated: it is left out, as on later pages.
-    is_counted = not (cursor or chosen.are_estimated)
-    totals = chosen.totals(everything, with_money=filtered) if is_counted else None
+    # Neither money nor the number of each status is estimated: it is left out. Money is on the first page.
+    with_money = filtered and not (cursor or chosen.are_estimated)
+    totals = None if chosen.are_estimated else chosen.totals(everything, with_money=with_money)
     counts = None if totals is None else {status: one.count for status, one in totals.items()}
     total, is_estimated = chosen.total() if counts is None else (_total(counts, chosen.status), False)
     return ListPage(
@@ -128,7 +128,7 @@ def load(user: User, query: QueryDict, *, now: datetime) -> ListPage:
         tabs=_tabs(query, chosen.status, counts),
         total=total,
         is_estimated=is_estimated,
-        cents=_cents(totals, chosen.status) if totals and filtered else None,
+        cents=_cents(totals, chosen.status) if totals and with_money else None,
         earlier=found.earlier and changed(query, cursor=found.earlier),
         later=found.later and changed(query, cursor=found.later),
         query=changed(query),

@@ -130,6 +130,7 @@ def test_pages_by_cursor_have_every_row_once_in_both_directions(client: Client, 
     while address:
         text = page(client, address)
         seen.append(learners(text))
+        assert tabs(text) == {"All": count, "Being notified": count}
         back = back or (re.search(r'rel="prev" href="(.*?)"', text) or [""])[0]
         address = next_page(text)
 
@@ -140,6 +141,19 @@ def test_pages_by_cursor_have_every_row_once_in_both_directions(client: Client, 
     earlier = re.search(r'rel="prev" href="(.*?)"', text)
     assert earlier
     assert learners(page(client, LIST + earlier.group(1))) == seen[1]
+
+
+def test_a_later_page_counts_each_status_whichever_is_chosen(client: Client, budget: Budget) -> None:
+    count = assignment_list.PAGE + 2
+    world.allocate(budget, world.given_content(), *world.addresses(count))
+    cancelled = LearnerContentAssignment.objects.earliest("pk")
+    cancellation.cancel(budget, uuids=[cancelled.uuid], now=world.NOW)
+
+    first = page(client, status="notifying")
+    later = page(client, next_page(first))
+
+    assert len(learners(later)) == 1
+    assert tabs(later) == tabs(first) == {"All": count, "Being notified": count - 1, "Cancelled": 1}
 
 
 @pytest.mark.parametrize("cursor", ["x", "W10", "WzAsMSwyXQ", "bnVsbA", "WzAsIngiLCJ5Il0", "\0"])
