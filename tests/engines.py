@@ -26,7 +26,7 @@ ON_SQLITE_ONLY = [
     *("dashboard/test_own_assignments.py", "dashboard/test_preview.py", "dashboard/test_remedies.py"),
     *("dashboard/test_remedy_views.py", "dashboard/test_repeats.py", "dashboard/test_shell.py"),
     *("dashboard/test_shown_dates.py", "dashboard/test_signed_out.py"),
-    *("dashboard/test_totals.py", "dashboard/test_views.py"),
+    "dashboard/test_views.py",
     *("api/test_schema.py", "api/test_not_found.py"),
     *("api/test_inputs.py", "api/test_hostile_queries.py"),  # inputs
     "api/test_routes.py",  # permissions
@@ -131,7 +131,7 @@ MOSTLY_ON_SQLITE = [
     "access/test_sign_in_limits.py",  # counts: upserts, and what lapsed by an instant
     # Pages: sums of money and counts by week and month, pages by cursor, texts in JSON, what a search finds.
     *("dashboard/test_home.py", "dashboard/test_budget_pages.py", "dashboard/test_assignment_list.py"),
-    *("dashboard/test_timeline_entries.py", "dashboard/test_assign_live.py"),
+    *("dashboard/test_timeline_entries.py", "dashboard/test_assign_live.py", "dashboard/test_totals.py"),
     *("dashboard/bulk/test_bulk_questions.py", "dashboard/bulk/test_bulk_work.py"),
     "assignments/test_csv_export.py",  # reads page by page
     # Rows as bytes, the rows of a caller's catalog, and ids that are none.

@@ -134,13 +134,13 @@ class LearnerContentAssignment(AddressedRow):
             # The list, sorted by each of its columns within one budget, which needs no index of its own.
             models.Index(fields=["budget", "recent_action_at", "id"], name="assignment_by_action"),
             models.Index(fields=["budget", "learner_state", "id"], name="assignment_by_learner_state"),
-            models.Index(fields=["budget", "price_cents", "id"], name="assignment_by_price"),
             models.Index(fields=["budget", "content_title", "id"], name="assignment_by_title"),
             models.Index(fields=["budget", "content_start", "id"], name="assignment_by_start"),
             models.Index(fields=["budget", "content_enroll_by", "id"], name="assignment_by_enroll_by"),
             models.Index(fields=["budget", "expires_at", "id"], name="assignment_by_deadline"),
             models.Index(fields=["budget", "learner_email", "id"], name="assignment_by_learner"),
-            # The list's counts, from the index alone.
+            # By price, and the sums by month of assignment; then the list's counts: from the index alone.
+            models.Index(fields=["budget", "price_cents", "id", "allocated_at"], name="assignment_by_price"),
             models.Index(fields=["budget", "state", "learner_state"], name="assignment_counts"),
             # The sweeps, by budget. What has ended is checked for mails at FAR_FUTURE: no state is needed.
             # The first has the price, too: what comes free when is added up from the index alone.

@@ -85,8 +85,10 @@ ENDED = frozenset({*_ENDED_AT, DECLINED})
 """The statuses of what was accepted or ended."""
 
 
-def ended_when() -> Case:
-    """Return `ended_at` as SQL."""
+def ended_when(status: str) -> Case | F:
+    """Return `ended_at` as SQL, of assignments with a status; where that is empty, with any."""
+    if status in ENDED:
+        return F(_ENDED_AT[State.CANCELLED if status == DECLINED else status])
     return Case(*(When(state=state, then=F(column)) for state, column in _ENDED_AT.items()), default=None)
 
 

@@ -18,7 +18,7 @@ from bursary.assignments import cancellation, declining
 from bursary.assignments.choices import State
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget, Customer
-from bursary.dashboard import assignment_filters, assignment_list, totals
+from bursary.dashboard import assignment_filters, assignment_list
 from bursary.replica.models import ContentMetadata
 from tests import world
 
@@ -375,40 +375,3 @@ def test_the_money_of_what_ended_in_a_period_is_added_up(client: Client, budget:
     everything = page(client)
     assert 'href="/assignments/totals/?">Totals by budget and month' in everything
     assert "assignments · $" not in everything
-
-
-@pytest.mark.on_every_engine
-def test_what_expired_is_added_up_over_all_budgets_and_by_month(
-    client: Client, budget: Budget, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    other, not_theirs = world.given_budget(name="Other", customer=budget.customer), world.given_budget()
-    when = [datetime(2025, 11, 30, hour, tzinfo=UTC) for hour in (22, 23)]  # 23 UTC is December in Madrid
-    for number, (one, at) in enumerate([(budget, when[0]), (budget, when[1]), (other, when[1])]):
-        row = world.given_assignment(one, world.given_content(), address=f"learner-{number}@people.example")
-        LearnerContentAssignment.objects.filter(pk=row.pk).update(state=State.EXPIRED, expired_at=at)
-    for one in (budget, not_theirs):
-        world.given_assignment(one, world.given_content(), address="waiting@people.example")
-
-    def lines(**query: str) -> list[tuple[str, ...]]:
-        text = html.unescape(client.get("/assignments/totals/sums/", query).content.decode())
-        found = re.findall(r'<th scope="row">(.*?)</th><td[^>]*>(.*?)</td><td[^>]*>(.*?)</td>', text)
-        return [tuple(re.sub("<.*?>", "", cell) for cell in cells) for cells in found]
-
-    expired = {"status": "expired", "ended_from": "2025-10-01", "ended_to": "2025-12-31"}
-    name = budget.name
-    assert lines(**expired) == [
-        *((name, "2", "$398.00"), ("Other", "1", "$199.00")),
-        *(("December 2025", "2", "$398.00"), ("November 2025", "1", "$199.00")),
-    ]
-    assert lines() == [(name, "3", "$597.00"), ("Other", "1", "$199.00"), ("March 2026", "4", "$796.00")]
-    assert lines(budget=str(other.uuid)) == [("Other", "1", "$199.00"), ("March 2026", "1", "$199.00")]
-    monkeypatch.setattr(totals, "MOST_BUDGETS", 1)
-    monkeypatch.setattr(totals, "MOST_MONTHS", 4)
-    assert lines(**expired) == [
-        *((name, "2", "$398.00"), ("Other budgets", "1", "$199.00")),
-        *(("December 2025", "2", "$398.00"), ("Earlier", "1", "$199.00")),
-    ]
-    assert lines(**expired, price_from="x") == []
-    client.force_login(world.given_user(Role.LEARNER, customer=budget.customer))
-    for path in ("totals/", "totals/sums/"):
-        assert client.get(f"/assignments/{path}").status_code == 404

@@ -160,6 +160,14 @@ def test_of_a_search_that_finds_many_the_number_is_estimated_and_said_to_be(
         assert f"Cancel {still_open} assignments" in text
 
 
+def test_sums_by_month_of_assignment_come_from_an_index_alone(client: Client, budget: Budget) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE pg_class SET relallvisible = relpages WHERE oid = '{TABLE}'::regclass")
+        cursor.execute("SET LOCAL enable_bitmapscan = off")  # of so few rows a bitmap costs about the same
+    (summing,) = plans(client, f"/assignments/totals/sums/?budget={budget.uuid}")
+    assert f"Index Only Scan using assignment_by_price on {TABLE}" in summing, summing
+
+
 def test_what_was_spent_comes_from_indexes_alone(client: Client, budget: Budget) -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"UPDATE pg_class SET relallvisible = relpages WHERE oid = '{TABLE}'::regclass")
