@@ -170,8 +170,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(autouse=True)
 def nothing_remembered() -> None:
     """Let a test begin as a process does: without an outage, or requests counted, of another test."""
-    outages.forget()
-    throttling.GETS.forget()
+    outages.reset()
+    throttling.GETS.reset()
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ def for_notices(
     return [NoticeContact(pk, email) for pk, email in rows[:most]]
 
 
-def forget_unseen(*, now: datetime) -> int:
+def delete_unseen(*, now: datetime) -> int:
     """Delete contacts by token that were not seen within `SEEN_WITHIN`; return their number, bounded."""
     old = SeenAdministrator.objects.filter(seen_at__lte=now - SEEN_WITHIN)
     return batches.delete_first(old.order_by("seen_at"))

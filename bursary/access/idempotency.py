@@ -84,7 +84,7 @@ def give_up(request: IdempotentRequest) -> None:
     leases.discard(request)
 
 
-def forget(*, now: datetime) -> int:
+def delete_old(*, now: datetime) -> int:
     """Delete lapsed answers, and what killed processes left; return their number, bounded."""
     lapsed = Q(due_at__lt=now) | Q(due_at__gt=now + leases.MAX_DELAY)
     rows = IdempotentRequest.objects.filter(lapsed, early=leases.NOT_BEFORE)

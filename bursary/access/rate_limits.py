@@ -59,7 +59,7 @@ def count_post(caller: str, *, limit: int, now: datetime) -> int:
     return max((counted + 1) * MINUTE - seconds, 1)
 
 
-def forget(*, now: datetime) -> int:
+def delete_old(*, now: datetime) -> int:
     """Delete tallies of more than `KEPT_FOR` ago, or ahead; return their number, bounded."""
     first, last = (int((now + span).timestamp()) // MINUTE for span in (-KEPT_FOR, KEPT_FOR))
     old = RequestTally.objects.filter(Q(minute__lt=first) | Q(minute__gt=last))
@@ -86,7 +86,7 @@ class ProcessTally:
             self._counts[caller] += 1
         return 0
 
-    def forget(self) -> None:
-        """Forget all counts, as a new process has none."""
+    def reset(self) -> None:
+        """Drop all counts, as a new process has none."""
         with self._lock:
             self._counts.clear()

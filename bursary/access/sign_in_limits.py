@@ -85,7 +85,7 @@ def forget(name: str) -> None:
     _delete(digest=_digest("name", name))
 
 
-def forget_lapsed(*, now: datetime) -> int:
+def delete_old(*, now: datetime) -> int:
     """Delete failures that count no more; return their number, bounded."""
     return batches.delete_first(SignInFailures.objects.filter(since__lte=now - WINDOW).order_by("since"))
 

@@ -113,7 +113,7 @@ def forget(addresses: Iterable[str]) -> int:
     return Suppression.objects.filter(address_hash__in=hashes).delete()[0]
 
 
-def forget_old(*, now: datetime) -> int:
+def delete_old(*, now: datetime) -> int:
     """Remove what is older than `KEPT_FOR`; return the number of rows, bounded."""
     old = Suppression.objects.filter(since__lte=now - KEPT_FOR)
     return batches.delete_first(old.order_by("since", "pk"))

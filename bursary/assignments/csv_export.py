@@ -74,7 +74,7 @@ def export(
     )
 
 
-def forget_log(*, now: datetime) -> int:
+def delete_old_log(*, now: datetime) -> int:
     """Delete the log's entries about exports older than `KEEP_EXPORTS`; return their number, bounded."""
     old = LogEntry.objects.filter(action_flag=EXPORTED, action_time__lte=now - settings.KEEP_EXPORTS)
     return batches.delete_first(old.order_by("pk"))

@@ -87,7 +87,7 @@ class ExtensionResult:
     refused: dict[UUID, str] = field(default_factory=dict)
     """By uuid: `unknown`, an ExtensionRefusal, or the state that forbids it."""
     unchanged: list[UUID] = field(default_factory=list)
-    """Extended before, on the same occasion."""
+    """Extended before, with the same dedup key."""
 
     def add(self, batch: "ExtensionResult") -> None:
         """Add the result of a further batch."""
@@ -104,19 +104,19 @@ def extend(
     now: datetime,
     actor: User | None = None,
     dry_run: bool = False,
-    occasion: str = "",
+    dedup_key: str = "",
 ) -> ExtensionResult:
     """Extend the deadlines of the budget's assignments with these uuids, where they are open.
 
     What has expired is not revived: allocating it again does that. Links in mails sent before last as long as
-    the new deadline. To a date it is idempotent; by a span, where the `occasion` is the same, of at
+    the new deadline. To a date it is idempotent; by a span, where the `dedup_key` is the same, of at
     most 64 characters. Each batch is a transaction of its own, which a dry run rolls back.
     """
 
     @repeated_after_deadlocks
     def extend_batch(batch: Sequence[UUID]) -> ExtensionResult:
         with transaction.atomic():
-            done = _extend_batch(budget, batch, until=until, now=now, actor=actor, occasion=occasion)
+            done = _extend_batch(budget, batch, until=until, now=now, actor=actor, dedup_key=dedup_key)
             transaction.set_rollback(dry_run)
         return done
 
@@ -164,10 +164,10 @@ def _extend_batch(
     until: datetime | Span,
     now: datetime,
     actor: User | None,
-    occasion: str,
+    dedup_key: str,
 ) -> ExtensionResult:
     found = _locked(budget, uuids)
-    outcome = ExtensionResult(unchanged=_extended_before(found, occasion=occasion) if occasion else [])
+    outcome = ExtensionResult(unchanged=_extended_before(found, dedup_key=dedup_key) if dedup_key else [])
     asked = [uuid for uuid in uuids if uuid not in set(outcome.unchanged)]
     days = {uuid: _day(one, until, budget=budget, now=now) for uuid, one in found.items()}
     outcome.refused = {
@@ -191,7 +191,7 @@ def _extend_batch(
         ActionType.DEADLINE_EXTENDED,
         now=now,
         actor=actor,
-        dedup_key=occasion or f"{now:%Y-%m-%dT%H%M%S.%f}",
+        dedup_key=dedup_key or f"{now:%Y-%m-%dT%H%M%S.%f}",
         detail=details,
     )
     return outcome
@@ -225,10 +225,10 @@ def _day(
     return moments.end_of(until.after(day), zone=zone)
 
 
-def _extended_before(found: Mapping[UUID, LearnerContentAssignment], *, occasion: str) -> list[UUID]:
-    """Return which of these were extended on this occasion before."""
+def _extended_before(found: Mapping[UUID, LearnerContentAssignment], *, dedup_key: str) -> list[UUID]:
+    """Return which of these were extended with this dedup key before."""
     facts = LearnerContentAssignmentAction.objects.filter(
-        assignment__in=found.values(), action_type=ActionType.DEADLINE_EXTENDED, dedup_key=occasion
+        assignment__in=found.values(), action_type=ActionType.DEADLINE_EXTENDED, dedup_key=dedup_key
     )
     return list(facts.values_list("assignment__uuid", flat=True))
 

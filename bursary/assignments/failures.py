@@ -388,7 +388,7 @@ def ask_again(
     actions.retry_all(failed, now=now, actor=actor, place=place)
     retried = {one.assignment_id for one in failed if one.action_type == ActionType.NOTIFIED}
     others = [one for pk, one in found.items() if pk not in retried]
-    occasion = f"asked-{now:%Y-%m-%dT%H%M%S.%f}"
+    asked_at = f"asked-{now:%Y-%m-%dT%H%M%S.%f}"
     actions.request(
-        others, [ActionType.NOTIFIED], now=now, actor=actor, dedup_key=occasion, place=place + len(retried)
+        others, [ActionType.NOTIFIED], now=now, actor=actor, dedup_key=asked_at, place=place + len(retried)
     )

@@ -27,7 +27,7 @@ from bursary.lib import moments
 
 MOST_SELECTED = 1000  # by name; a page of the list has fewer
 LONGEST_WORK = timedelta(days=1)  # from one step to the next
-MOST_OF_OCCASION = 64  # characters
+LONGEST_DEDUP_KEY = 64  # characters
 
 _SALT = "bursary.bulk"
 
@@ -88,7 +88,7 @@ class BulkSteps:
             now=self.now,
             actor=self.user,
             place=self.so_far.done,
-            occasion=f"{self.kept} {self.given}"[:MOST_OF_OCCASION] if self.kept else "",
+            dedup_key=f"{self.kept} {self.given}"[:LONGEST_DEDUP_KEY] if self.kept else "",
         )
         self.so_far.done += result.done
         self.so_far.unchanged += result.unchanged

@@ -98,7 +98,7 @@ class WorkAsked:
     """The answer to what the verb asks for, if it asks."""
     now: datetime
     actor: User
-    occasion: str
+    dedup_key: str
     """The same for all of it, however often it is sent."""
     place: int
     """The number of assignments for which it was done before."""
@@ -176,7 +176,7 @@ def _skip(budget: Budget, uuids: Sequence[UUID], asked: WorkAsked) -> _Outcome:
 def _extend(budget: Budget, uuids: Sequence[UUID], asked: WorkAsked) -> _Outcome:
     until = extended_to(asked.given, zone=budget.customer.zone)
     found = extension.extend(
-        budget, uuids=uuids, until=until, now=asked.now, actor=asked.actor, occasion=asked.occasion
+        budget, uuids=uuids, until=until, now=asked.now, actor=asked.actor, dedup_key=asked.dedup_key
     )
     shorter = {
         one.assignment: _SHORTER[one.decided_by]
@@ -321,12 +321,12 @@ def do_batch(
     now: datetime,
     actor: User,
     place: int = 0,
-    occasion: str = "",
+    dedup_key: str = "",
 ) -> BatchResult:
     """Do the first `BATCH` of `rows` above the primary key `after`, budget by budget.
 
     `place` is the number of those for which earlier batches of the same question did it. What is sent twice
-    on one `occasion` is done once.
+    with one `dedup_key` is done once.
     """
     keys = rows.values_list("pk", "budget", "uuid")
     batch: list[tuple[int, int, UUID]] = next(keyset_pages(keys, size=BATCH, after=after), [])
@@ -337,7 +337,7 @@ def do_batch(
     sentences: dict[UUID, tuple[str, str]] = {}
     budgets = Budget.objects.select_related("customer").in_bulk(uuids)
     for budget_pk, named in sorted(uuids.items()):
-        asked = WorkAsked(given, now, actor, occasion, place=place + result.done)
+        asked = WorkAsked(given, now, actor, dedup_key, place=place + result.done)
         outcome = verb.work(budgets[budget_pk], named, asked)
         result.done += outcome.done
         result.unchanged += len(outcome.unchanged)

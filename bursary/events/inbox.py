@@ -89,7 +89,7 @@ def count_due(*, now: datetime) -> int:
     return leases.count_due(InboxEvent.objects.all(), now=now)
 
 
-def forget(*, now: datetime) -> int:
+def delete_old(*, now: datetime) -> int:
     """Delete events that were settled long ago; return their number, bounded."""
     old = InboxEvent.objects.filter(settled_at__lte=now - settings.KEEP_EVENTS)
     return batches.delete_first(old.order_by("settled_at"))

@@ -40,11 +40,11 @@ def survived(what: str, *, log: logging.Logger) -> Iterator[None]:
     else:
         began, last = _TIMES.unpack_from(_shared)
         if began and time.monotonic() >= last + QUIET_SECONDS:
-            forget()
+            reset()
             minutes = (time.monotonic() - began) / 60
             log.warning("The database and the disk work again, after %.0f minutes.", minutes)
 
 
-def forget() -> None:
+def reset() -> None:
     """Let the next trouble be the first of an outage."""
     _TIMES.pack_into(_shared, 0, 0.0, 0.0)

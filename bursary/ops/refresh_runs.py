@@ -68,7 +68,7 @@ def refresh_run(*, clock: Clock) -> RefreshRun:
     """
     brought_forward = bring_forward(now=clock())
     due = refresh.refresh_due(clock=clock, source=refresh.configured_source(), most=ROWS_PER_RUN)
-    return RefreshRun(due, brought_forward, cold_reads.forget(now=clock()))
+    return RefreshRun(due, brought_forward, cold_reads.delete_old(now=clock()))
 
 
 def read_listing(*, clock: Clock) -> CatalogRefresh | None:

@@ -32,12 +32,12 @@ def run(*, clock: Clock) -> Mapping[str, object]:
     before = _reached()
     call_command("clearsessions")
     deleted: dict[str, object] = {
-        "answers": idempotency.forget(now=clock()),
-        "tallies": rate_limits.forget(now=clock()),
-        "events": inbox.forget(now=clock()),
-        "exports": csv_export.forget_log(now=clock()),
-        "contacts": contacts.forget_unseen(now=clock()),
-        "suppressions": suppressions.forget_old(now=clock()),
+        "answers": idempotency.delete_old(now=clock()),
+        "tallies": rate_limits.delete_old(now=clock()),
+        "events": inbox.delete_old(now=clock()),
+        "exports": csv_export.delete_old_log(now=clock()),
+        "contacts": contacts.delete_unseen(now=clock()),
+        "suppressions": suppressions.delete_old(now=clock()),
     }
     mails = timelines.clear_mails(
         before=clock() - settings.KEEP_MAILS,
@@ -48,7 +48,7 @@ def run(*, clock: Clock) -> Mapping[str, object]:
     attempts = timelines.clear_attempts(
         before=clock() - settings.KEEP_ATTEMPTS, after=_instant(before.get("attempts")), most=MOST_A_RUN
     )
-    changes, last = change_log.forget(
+    changes, last = change_log.delete_old(
         before=clock() - settings.KEEP_CHANGES,
         kept=timelines.of_assigned_content(),
         after=before.get("changes", 0),

@@ -95,7 +95,7 @@ def _expire(clock: Clock) -> Mapping[str, object]:
 
 def _forget(clock: Clock) -> Mapping[str, object]:
     """Remove the personal data of expired assignments, and what was counted of sign-ins."""
-    done = {**erasure_runs.run(now=clock()), "sign_in_failures": sign_in_limits.forget_lapsed(now=clock())}
+    done = {**erasure_runs.run(now=clock()), "sign_in_failures": sign_in_limits.delete_old(now=clock())}
     if failed := done["failed_budgets"]:
         raise TaskFailed(f"Budgets failed: {failed}")
     return done

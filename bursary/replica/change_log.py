@@ -12,7 +12,7 @@ KEPT_FOR_GOOD = ("membership",)
 """Whether content is new to a catalog or has returned to it is read from these."""
 
 
-def forget(*, before: datetime, kept: Q, after: int, most: int) -> tuple[int, int]:
+def delete_old(*, before: datetime, kept: Q, after: int, most: int) -> tuple[int, int]:
     """Delete changes made before an instant that do not match `kept`; return how many, and where to go on.
 
     Begins with the first above the primary key `after`, and looks at about `most`. Changes are stored about

@@ -52,7 +52,7 @@ def remember(read: ColdRead, answer: ColdReadStatus, *, now: datetime) -> None:
     leases.settle([read], due_at=now + kept_for, now=now, answer=answer)
 
 
-def forget(*, now: datetime) -> int:
+def delete_old(*, now: datetime) -> int:
     """Delete lapsed answers, and the oldest beyond `KEPT`; return their number, bounded."""
     lapsed = ColdRead.objects.filter(early=leases.NOT_BEFORE, due_at__lt=now).order_by("due_at")
     beyond = ColdRead.objects.order_by("-due_at", "-pk")[KEPT:]

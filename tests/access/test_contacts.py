@@ -77,5 +77,5 @@ def test_contacts_by_token_that_were_not_seen_for_ninety_days_are_deleted() -> N
     customer = given_customer()
     for seen_at in (NOW, NOW - SEEN_WITHIN):
         SeenAdministrator.objects.create(user=given_user(), customer=customer, seen_at=seen_at)
-    assert contacts.forget_unseen(now=NOW) == 1
+    assert contacts.delete_unseen(now=NOW) == 1
     assert SeenAdministrator.objects.get().seen_at == NOW

@@ -87,7 +87,7 @@ def test_what_has_lapsed_is_deleted_and_what_is_kept_or_runs_is_not(user: User) 
         idempotency.finish(given(name, NOW - ago), status=200, body={}, now=NOW - ago)
     given("killed", NOW - LEASE - timedelta(seconds=1))
     given("running", NOW - timedelta(seconds=1))
-    assert idempotency.forget(now=NOW) == 2
+    assert idempotency.delete_old(now=NOW) == 2
     left = IdempotentRequest.objects.values_list("identity", flat=True)
     assert set(left) == {"recent", "running"}
 

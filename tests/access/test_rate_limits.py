@@ -48,7 +48,7 @@ def test_the_daily_task_deletes_tallies_of_another_day() -> None:
         count_post(caller, limit=1, now=now)
     assert scheduler.run_due(clock=partial(max, NOW, NOW), tasks=RETENTION) == ["retention"]
     assert [row.caller for row in RequestTally.objects.all()] == ["new"]
-    assert rate_limits.forget(now=NOW) == 0
+    assert rate_limits.delete_old(now=NOW) == 0
 
 
 @pytest.mark.django_db(transaction=True)

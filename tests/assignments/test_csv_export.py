@@ -163,6 +163,6 @@ def test_the_log_forgets_exports_after_a_year_and_nothing_else() -> None:
     user = given_user()
     LogEntry.objects.create(user=user, action_flag=CHANGE, action_time=NOW - timedelta(days=1000))
 
-    assert csv_export.forget_log(now=NOW + timedelta(days=364)) == 0
-    assert csv_export.forget_log(now=NOW + timedelta(days=365)) == 1
+    assert csv_export.delete_old_log(now=NOW + timedelta(days=364)) == 0
+    assert csv_export.delete_old_log(now=NOW + timedelta(days=365)) == 1
     assert LogEntry.objects.get().action_flag == CHANGE

@@ -243,8 +243,8 @@ def test_scheduled_tasks_apply_events_and_delete_those_settled_long_ago() -> Non
     waiting = received_reversal(uuid4())
     assert "events" in scheduler.run_due(clock=lambda: NOW)
     assert outcome(event) == "nothing_held"
-    assert inbox.forget(now=NOW + 30 * DAY - MINUTE) == 0
-    assert inbox.forget(now=NOW + 30 * DAY) == 1
+    assert inbox.delete_old(now=NOW + 30 * DAY - MINUTE) == 0
+    assert inbox.delete_old(now=NOW + 30 * DAY) == 1
     assert InboxEvent.objects.get() == waiting
 
 
@@ -262,7 +262,7 @@ def test_a_day_deletes_as_many_events_as_the_reports_of_many_mails_are() -> None
         for number in range(mails)
     ]
     InboxEvent.objects.bulk_create(reports, batch_size=1000)
-    assert inbox.forget(now=NOW + 30 * DAY) == mails
+    assert inbox.delete_old(now=NOW + 30 * DAY) == mails
 
 
 def test_where_cron_runs_the_tasks_a_command_applies_them() -> None:

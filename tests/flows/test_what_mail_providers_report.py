@@ -324,5 +324,5 @@ def test_after_two_years_an_address_is_tried_again() -> None:
     for age in (suppressions.KEPT_FOR, suppressions.KEPT_FOR - timedelta(seconds=1)):
         address = f"a{age.seconds}@l.example"
         suppressions.add(customer.pk, address, reason=SuppressionReason.BOUNCED, since=NOW - age)
-    assert suppressions.forget_old(now=NOW) == 1
+    assert suppressions.delete_old(now=NOW) == 1
     assert Suppression.objects.count() == 1

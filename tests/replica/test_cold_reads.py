@@ -203,7 +203,7 @@ def test_answers_that_count_no_more_and_the_oldest_of_too_many_are_forgotten(
         )
     monkeypatch.setattr(cold_reads, "KEPT", 3)
 
-    assert cold_reads.forget(now=NOW) == 3
+    assert cold_reads.delete_old(now=NOW) == 3
 
     kept = ColdRead.objects.order_by("content_key").values_list("content_key", flat=True)
     assert list(kept) == ["NobodyX+N3", "NobodyX+N4", "NobodyX+N5"]
