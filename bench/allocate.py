@@ -158,7 +158,7 @@ class Stage:
             now=self.now,
         )
         if len(done.outcomes) != len(addresses):
-            raise RuntimeError("Not everybody is new.")
+            raise RuntimeError("Not every learner is new.")
 
     def request(self, addresses: list[str], *, query: str = "") -> None:
         """Ask for an allocation to these addresses over the API."""

@@ -174,7 +174,7 @@ def main() -> int:
     mixed = [(row["connections"], row["per_second"]) for row in found if row["case"] == "mix"]
     lists = found[-1]["per_second"]
     print(
-        f"The knee is at {knee(mixed):g} connections; lists of 100: {lists} a second, {LISTS_A_SECOND} wanted"
+        f"The knee is at {knee(mixed):g} connections; lists of 100: {lists} a second (aim: {LISTS_A_SECOND})"
     )
     return 1 if sum(map(failures, found)) or found[-1]["deadlocks"] else 0
 

@@ -65,7 +65,7 @@ class Catalog:
 
 @contextlib.contextmanager
 def served(catalog: Catalog) -> Iterator[str]:
-    """Answer on loopback for the duration, and tell the address."""
+    """Answer on loopback for the duration, and yield the address."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -198,7 +198,7 @@ def loaded(rows: Sequence[Row]) -> tuple[str, Pictures]:
     said = (
         f"The knee is at {knee(throughput):g} connections. {failed or 'No'} requests had a 5xx or no answer;"
         f" there were {locked or 'no'} deadlocks. Lists of 100 alone: {lists['per_second']:,.0f} a second by"
-        f" two workers; {load.LISTS_A_SECOND} are wanted."
+        f" two workers; the aim is {load.LISTS_A_SECOND}."
     )
     parts = [
         "## See what it serves under load",

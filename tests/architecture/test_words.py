@@ -1,4 +1,5 @@
-"""Docstrings, comments and names keep to plain words: their subject is the object that they stand on.
+"""Docstrings, comments and names keep to plain words: their subject is the object that they stand on. So do
+sentences for people, and documents.
 
 Code in backticks is left alone, because a clients' contract may have such a word in it.
 """
@@ -27,10 +28,12 @@ PHRASES = (
     r"(?:a|the|another|each|every|last|next|new|older|newer|one|this) looks?(?! (?:like|at))",
 )
 FORBIDDEN = re.compile(rf"\b(?:{'|'.join((PEOPLE, MOODS, PLAIN_TO_PEOPLE, *PHRASES))})\b", re.IGNORECASE)
+IN_DOCUMENTS = re.compile(rf"\b(?:{'|'.join((PEOPLE, MOODS))})\b", re.IGNORECASE)
 IN_SENTENCES = re.compile(rf"\b(?:{'|'.join((PEOPLE, MOODS, *PHRASES))})\b", re.IGNORECASE)
 IN_NAMES = re.compile(rf"(?:^|_)(?:{PEOPLE}|{MOODS}|{PLAIN_TO_PEOPLE})(?:_|$)", re.IGNORECASE)
 
 CODE = re.compile(r"``?[^`]+`?`")
+FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 by_folder = pytest.mark.parametrize("folder", [PACKAGE, ROOT / "tests"], ids=lambda folder: folder.name)
@@ -73,6 +76,20 @@ def test_sentences_for_people_keep_to_plain_words() -> None:
     ] == []
 
 
+def test_documents_keep_to_plain_words() -> None:
+    assert [
+        f"{document.relative_to(ROOT)}:{line}: {found.group()}"
+        for document in (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")))
+        for line, text in enumerate(unfenced(document.read_text(encoding="utf-8")).splitlines(), start=1)
+        for found in IN_DOCUMENTS.finditer(CODE.sub("…", text))
+    ] == []
+
+
+def unfenced(text: str) -> str:
+    """Return a document with an empty line in place of each line of its examples."""
+    return FENCED.sub(lambda found: "\n" * found.group().count("\n"), text)
+
+
 def sentences(source: str) -> Iterator[tuple[int, str]]:
     """Yield (line, text) of strings of more than one word, without docstrings: their rules are stricter."""
     docstrings = {id(node.value) for node in nodes(source) if isinstance(node, ast.Expr)}
@@ -80,6 +97,10 @@ def sentences(source: str) -> Iterator[tuple[int, str]]:
         match node:
             case ast.Constant(value=str(text)) if id(node) not in docstrings and " " in text.strip():
                 yield node.lineno, text
+
+
+def test_examples_in_documents_are_left_alone() -> None:
+    assert unfenced("one\n```\nnobody\n```\nwho\n") == "one\n\n\n\nwho\n"
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_load_names_the_knee_and_what_failed() -> None:
         "The knee is at 2 connections. No requests had a 5xx or no answer; there were no deadlocks."
         in written
     )
-    assert "Lists of 100 alone: 120 a second by two workers; 100 are wanted." in written
+    assert "Lists of 100 alone: 120 a second by two workers; the aim is 100." in written
     ElementTree.fromstring(pictures["load.svg"])
 
     broken = [sent(1, 40, of_200=5, of_422=1, of_502=3, of_none=1), *calm[1:]]
