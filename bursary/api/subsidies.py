@@ -58,7 +58,8 @@ class TransactionSerializer(serializers.Serializer[PaidAssignment]):
 
     def get_modified(self, paid: PaidAssignment) -> str:
         """Return the time of the last change."""
-        return _iso(paid.entry.reversed_at or paid.entry.created_at)
+        moment = paid.entry.reversed_at or paid.entry.created_at
+        return str(serializers.DateTimeField().to_representation(moment))
 
     def get_quantity(self, paid: PaidAssignment) -> int:
         """Return what was spent, in cents, negative."""
@@ -106,7 +107,3 @@ class Transactions(APIView, generics.ListAPIView[LedgerEntry]):
     def paginate_queryset(self, queryset: Any) -> Any:
         """Return the page's entries with their assignments."""
         return ledger_entries.with_assignments(super().paginate_queryset(queryset) or (), now=timezone.now())
-
-
-def _iso(moment: Any) -> str:
-    return str(serializers.DateTimeField().to_representation(moment))

@@ -112,7 +112,7 @@ def allocate(
     """
     learners = matching.learners_of(addresses.read_all(entries))
     known = _find(budget, content_key, now=now)
-    before = _ends_before(budget, now=now, due_date=due_date)
+    before, _reason = deadlines.deadline(budget, enroll_by=None, allocated_at=now, due_date=due_date)
     with transaction.atomic():
         offer = offers.read(known, budget=budget, now=now, before=before, lock=True)
         locked = ledger.lock(budget.pk)
@@ -204,11 +204,6 @@ def _find(budget: Budget, content_key: str, *, now: datetime) -> KnownOffer:
         return offers.find(content_key, budget=budget, now=now)
     except reads.UnknownContent as unknown:
         raise _not_in_catalog(content_key) from unknown
-
-
-def _ends_before(budget: Budget, *, now: datetime, due_date: datetime | None) -> datetime:
-    """Return when an allocation made now would end, whatever its content."""
-    return deadlines.deadline(budget, enroll_by=None, allocated_at=now, due_date=due_date)[0]
 
 
 def _check(

@@ -137,14 +137,10 @@ def restore(spent: LedgerEntry, *, now: datetime) -> None:
         )
         if not reversed_now:
             raise LedgerError(f"Ledger entry {spent.uuid} is not committed.")
-        for rows in _rows(budget):
+        for rows in Account.objects.filter(pk=budget.account_id), Budget.objects.filter(pk=budget.pk):
             enough = rows.filter(spent_cents__gte=spent.cents)
             if not enough.update(spent_cents=F("spent_cents") - spent.cents):
                 raise LedgerError(f"Fewer than {spent.cents} cents are spent.")
-
-
-def _rows(budget: Budget) -> tuple[QuerySet[Account], QuerySet[Budget]]:
-    return Account.objects.filter(pk=budget.account_id), Budget.objects.filter(pk=budget.pk)
 
 
 def _move_held(budget: Budget, *, cents: int, spend: bool = False) -> None:

@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError
@@ -112,12 +111,13 @@ def _apply(merges: Sequence[Merge], *, digests: Mapping[str, str], context: Fetc
     _confirm(
         _decided(merges, MergeDecision.CHANGED, MergeDecision.UNCHANGED), digests=digests, context=context
     )
-    believed = When(served_digest_at=F("checked_at"), then=Value(context.now))
-    _update(
-        [one for one in _decided(merges, MergeDecision.REFUSED_THIN) if not one.checked_later],
-        served_digest_at=Case(believed, default=None),
-        checked_at=context.now,  # no more: a summary record says nothing of a price
-    )
+    thin = [one for one in _decided(merges, MergeDecision.REFUSED_THIN) if not one.checked_later]
+    if thin:
+        believed = When(served_digest_at=F("checked_at"), then=Value(context.now))
+        ContentMetadata.objects.filter(pk__in=_pks(thin)).update(
+            served_digest_at=Case(believed, default=None),
+            checked_at=context.now,  # no more: a summary record says nothing of a price
+        )
 
 
 def preview(
@@ -362,11 +362,6 @@ def _left_by_runs(merges: Iterable[Merge]) -> set[int]:
     left = {one.row.parent_key for one in merges if "parent" in one.changes and one.row.parent_key}
     courses = ContentMetadata.objects.filter(content_key__in=left, content_type=ContentType.COURSE)
     return set(courses.order_by().values_list("pk", flat=True)) if left else set()
-
-
-def _update(merges: Collection[Merge], **columns: Any) -> None:
-    if merges:
-        ContentMetadata.objects.filter(pk__in=_pks(merges)).update(**columns)
 
 
 def _decided(merges: Iterable[Merge], *decisions: MergeDecision) -> list[Merge]:
