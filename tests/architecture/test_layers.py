@@ -94,6 +94,9 @@ def test_the_package_keeps_every_contract(tmp_path: Path) -> None:
             id="a decision that imports what writes it",
         ),
         pytest.param(
+            REPLICA, "are not listed as layers: - bursary.replica.new (", id="a module without a layer"
+        ),
+        pytest.param(
             TABLES, "- bursary.replica.models -> bursary.upstream.client (", id="tables that import a client"
         ),
         pytest.param(CATALOG, "- bursary.api.new -> bursary.catalog (", id="the catalog without the replica"),
