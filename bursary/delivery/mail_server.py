@@ -36,7 +36,7 @@ SPACING = timedelta(seconds=0.5)
 """Between mails that waited, so that mails which come later take turns with them."""
 LONGEST_QUEUE = timedelta(hours=6)
 BATCH = 500
-PER_SLOT = 10
+PER_INSTANT = 10
 ABOUT_THE_MESSAGE = ("message_refused", "message_invalid")
 """Final refusals of one message, which show of no other that it would be taken."""
 
@@ -150,10 +150,10 @@ def let_wait(mails: QuerySet[Any], paused: ServerPaused, *, now: datetime) -> No
         early=leases.NOT_BEFORE, due_at__range=(paused.until, paused.until + LONGEST_QUEUE)
     )
     last = waiting.filter(attempts=0).order_by("-due_at").values_list("due_at", flat=True).first()
-    slot, start = SPACING * PER_SLOT, paused.until
+    step, start = SPACING * PER_INSTANT, paused.until
     if last:
-        start = min(last + slot, paused.until + LONGEST_QUEUE)
-    slots: dict[datetime, list[int]] = defaultdict(list)
+        start = min(last + step, paused.until + LONGEST_QUEUE)
+    due: dict[datetime, list[int]] = defaultdict(list)
     for index, pk in enumerate(leases.first_due(mails, now=now, limit=BATCH)):
-        slots[start + slot * (index // PER_SLOT)].append(pk)
-    leases.postpone(mails, until=slots, now=now)
+        due[start + step * (index // PER_INSTANT)].append(pk)
+    leases.postpone(mails, until=due, now=now)
