@@ -1,11 +1,14 @@
 """Every model and every member of an enum is in the glossary, and the glossary names no other."""
 
-from collections.abc import Mapping
+import ast
+from collections.abc import Iterator, Mapping
 
 import pytest
 from django.apps import apps
 
+from bursary.access.links import Purpose
 from bursary.access.models import KeyScope, Role, SuppressionReason
+from bursary.access.permissions import Permission
 from bursary.assignments.choices import (
     FACTS,
     ActionType,
@@ -16,18 +19,23 @@ from bursary.assignments.choices import (
     State,
     Status,
 )
+from bursary.assignments.extension import ExtensionRefusal, Span
+from bursary.assignments.failures import RepairRefusal
 from bursary.assignments.impact import Effect
 from bursary.assignments.learner_accounts import AccountEnded
 from bursary.assignments.matching import Verdict
 from bursary.assignments.preview_warnings import WarningCode
 from bursary.budgets.models import LedgerEntryState, NotInUse
+from bursary.dashboard.learner_answers import Standing
 from bursary.events.models import EventKind, EventOutcome, EventSource
 from bursary.replica import merge
 from bursary.replica.audit import Finding
 from bursary.replica.explain import RefreshReason
+from bursary.replica.joining import JoiningRefusal
 from bursary.replica.models import ColdReadStatus, Completeness, ContentType, ReadMode, RefreshSource
 from bursary.upstream.breaker import BreakerState
 from bursary.upstream.errors import Outage
+from tests.architecture.source import definitions, modules
 from tests.docs.pages import first_column, headings, page, rows, section, spans
 
 GLOSSARY = page("docs/glossary.md")
@@ -45,6 +53,13 @@ MEMBERS: Mapping[str, set[str]] = {
     "NotInUse": set(NotInUse.values),
     "Role": set(Role.values),
     "KeyScope": set(KeyScope.values),
+    "Permission": set(Permission),
+    "Purpose": set(Purpose),
+    "JoiningRefusal": set(JoiningRefusal),
+    "ExtensionRefusal": set(ExtensionRefusal),
+    "Span": set(Span),
+    "RepairRefusal": set(RepairRefusal),
+    "Standing": set(Standing),
     "Verdict": {verdict.value for verdict in Verdict},
     "WarningCode": {code.value for code in WarningCode},
     "MergeDecision": {decision.name.lower() for decision in merge.MergeDecision},
@@ -68,6 +83,20 @@ MEMBERS: Mapping[str, set[str]] = {
 @pytest.mark.parametrize("enum", MEMBERS)
 def test_the_table_has_each_member_once_and_nothing_else(enum: str) -> None:
     assert sorted(first_column(GLOSSARY, enum)) == sorted(MEMBERS[enum])
+
+
+def enums() -> Iterator[str]:
+    """Yield the name of each enum of the package."""
+    for module in modules():
+        for node in definitions(module):
+            if isinstance(node, ast.ClassDef):
+                bases = (ast.unparse(base) for base in node.bases)
+                if any(base.endswith(("Enum", "Choices")) for base in bases):
+                    yield node.name
+
+
+def test_every_enum_has_a_table() -> None:
+    assert sorted(enums()) == sorted(MEMBERS)
 
 
 def test_no_table_of_members_goes_unchecked() -> None:
