@@ -15,7 +15,7 @@ from bursary.api.paging import Pages
 from bursary.api.permitted import permitted_row
 from bursary.api.policy_serializers import PolicySerializer
 from bursary.api.views import APIView
-from bursary.assignments.filters import TruthFilter
+from bursary.assignments.filters import FlagFilter
 from bursary.budgets.models import Budget
 
 
@@ -40,7 +40,7 @@ def _with_account() -> QuerySet[Budget]:
 
 class PolicyFilters(filters.FilterSet):
     enterprise_customer_uuid = filters.UUIDFilter(field_name="customer__uuid")
-    active = TruthFilter()
+    active = FlagFilter()
 
     class Meta:
         model = Budget

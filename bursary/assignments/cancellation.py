@@ -50,7 +50,7 @@ def cancel(
             elif lifecycle.allows(assignment, ActionType.CANCELLED):
                 outcome.cancelled.append(assignment)
             else:
-                outcome.refused[uuid] = lifecycle.standing(assignment)
+                outcome.refused[uuid] = lifecycle.blocking_state(assignment)
         lifecycle.move(
             locked_budget, outcome.cancelled, ActionType.CANCELLED, now=now, actor=actor, place=place
         )

@@ -252,7 +252,7 @@ def objection(assignment: LearnerContentAssignment | None, *, until: datetime, n
     if assignment.state == State.EXPIRED:
         return ExtensionRefusal.EXPIRED
     if assignment.state != State.ALLOCATED or assignment.redeeming_since:
-        return lifecycle.standing(assignment)
+        return lifecycle.blocking_state(assignment)
     in_grace = assignment.grace_until is not None and assignment.grace_until > now
     if assignment.expires_at <= now and not in_grace:
         return ExtensionRefusal.EXPIRED

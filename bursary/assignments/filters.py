@@ -3,11 +3,13 @@
 from typing import Any
 
 import django_filters
-from django.forms import IntegerField, Select
+from django.core.exceptions import ValidationError
+from django.core.validators import EMPTY_VALUES
+from django.forms import IntegerField, NullBooleanField, Select
+from django.utils.translation import gettext as _
 
 from bursary.lib import moments
 from bursary.lib.moments import UTC_ZONE, MomentField
-from bursary.lib.truth import TruthField
 
 LONGEST_TEXT = 255  # characters
 LARGEST_NUMBER = 2**63 - 1
@@ -26,7 +28,7 @@ class MomentFilter(django_filters.IsoDateTimeFilter):
         return super().field
 
 
-class SpanField(MomentField):
+class DayField(MomentField):
     """The first and the last instant that a text means: of a date alone, of that day."""
 
     def clean(self, value: Any) -> Any:
@@ -35,10 +37,10 @@ class SpanField(MomentField):
         return first and (first, moments.read(value, zone=self.zone, end_of_day=True))
 
 
-class SpanFilter(MomentFilter):
+class DayFilter(MomentFilter):
     """A date, for any time of that day, or a date and time."""
 
-    field_class = SpanField
+    field_class = DayField
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs | {"lookup_expr": "range"})
@@ -60,10 +62,21 @@ class NumberFilter(django_filters.Filter):
         super().__init__(*args, min_value=-LARGEST_NUMBER, max_value=LARGEST_NUMBER, **kwargs)
 
 
-class TruthFilter(django_filters.BooleanFilter):
+class FlagTextField(NullBooleanField):
+    """True, false or nothing; another text is refused, not passed over."""
+
+    def clean(self, value: Any) -> bool | None:
+        """Return it; None for no text. Raises ValidationError."""
+        found: bool | None = super().clean(value.lower() if isinstance(value, str) else value)
+        if found is None and value not in EMPTY_VALUES:
+            raise ValidationError(_("Give true or false."))
+        return found
+
+
+class FlagFilter(django_filters.BooleanFilter):
     """`true` or `false`, or `1` or `0`."""
 
-    field_class = TruthField
+    field_class = FlagTextField
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         choices = [("", "—"), ("true", "true"), ("false", "false")]

@@ -112,12 +112,12 @@ class MoveRefused(Exception):
     reason = "move_refused"
 
     def __str__(self) -> str:
-        found = ", ".join(f"{assignment.uuid} is {standing(assignment)}" for assignment in self.refused)
+        found = ", ".join(f"{assignment.uuid} is {blocking_state(assignment)}" for assignment in self.refused)
         return f"{self.by.label} is not possible: {found}."
 
 
-def standing(assignment: LearnerContentAssignment) -> str:
-    """Return the assignment's state, or `being redeemed` while a redemption is in flight."""
+def blocking_state(assignment: LearnerContentAssignment) -> str:
+    """Return what may forbid a move: the state, or `being redeemed` while a redemption is in flight."""
     return "being redeemed" if assignment.redeeming_since else assignment.state
 
 

@@ -33,13 +33,13 @@ from bursary.assignments import (
 from bursary.assignments.choices import LearnerState, State
 from bursary.assignments.filters import (
     ChoicesFilter,
+    DayFilter,
+    FlagFilter,
     MomentFilter,
     NumberFilter,
     NumbersFilter,
-    SpanFilter,
     TextFilter,
     TextsFilter,
-    TruthFilter,
 )
 from bursary.assignments.learner_accounts import AccountEnded
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
@@ -107,7 +107,7 @@ def _content_filters() -> dict[str, django_filters.Filter]:
             filters[parameter] = kind(field_name=column, lookup_expr=lookup)
 
     text = {"exact": TextFilter, "icontains": TextFilter, "in": TextsFilter}
-    moment = {"exact": SpanFilter, "gte": MomentFilter, "lte": MomentFilter}
+    moment = {"exact": DayFilter, "gte": MomentFilter, "lte": MomentFilter}
     number = {"exact": NumberFilter, "gte": NumberFilter, "lte": NumberFilter, "in": NumbersFilter}
     for name, column in (("title", "title"), ("course_type", "course_type"), ("partner", "partner_names")):
         add(f"content_{name}", f"content__{column}", text)
@@ -146,7 +146,7 @@ class AssignmentFilters(django_filters.FilterSet):
     learner_email__in = TextsFilter(method="of_addresses", label="Any of these addresses")
     lms_user_id = NumberFilter(method="of_own_learners")
     lms_user_id__in = NumbersFilter(method="of_own_learners")
-    declined = TruthFilter(method="by_learners_refusal", label="Cancelled by its learner")
+    declined = FlagFilter(method="by_learners_refusal", label="Cancelled by its learner")
     account_ended = django_filters.ChoiceFilter(choices=AccountEnded.choices, method="with_ended_account")
     ended_at__gte = MomentFilter(method="ended_since", label="Accepted, or ended without that, since then")
     ended_at__lte = MomentFilter(method="ended_until", lookup_expr="lte", label="The same, until then")

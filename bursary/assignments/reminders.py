@@ -82,7 +82,7 @@ def remind(
             if assignment.expires_at <= now:
                 return "past its deadline"
             return _UNUSED if budget.not_in_use(now) else ""
-        return lifecycle.standing(assignment)
+        return lifecycle.blocking_state(assignment)
 
     return _request(
         budget, uuids, ActionType.REMINDED, _INVITATIONS, objection, now=now, actor=actor, place=place
@@ -121,7 +121,7 @@ def nudge(
     def objection(assignment: LearnerContentAssignment) -> str:
         starts_at = assignment.content_start
         if assignment.redeeming_since or assignment.state not in _STARTING:
-            return lifecycle.standing(assignment)
+            return lifecycle.blocking_state(assignment)
         if assignment.state == State.ALLOCATED and assignment.expires_at <= now:
             return "past its deadline"
         if assignment.state == State.ALLOCATED and budget.not_in_use(now):
