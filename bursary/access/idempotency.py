@@ -39,7 +39,7 @@ def begin(
     """
     rows = IdempotentRequest.objects.filter(identity=identity)
     known = rows.first()
-    if known is not None and _lapsed(known, now=now):
+    if known is not None and known.status is not None and known.is_past(now=now):
         lapsed = rows.filter(pk=known.pk, fence=known.fence, status__isnull=False)
         repeated_after_deadlocks(lapsed.delete)()
         known = None
@@ -94,10 +94,3 @@ def delete_old(*, now: datetime) -> int:
 def digest(*parts: str) -> str:
     """Return the digest of texts, in which none runs into the next."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def _lapsed(request: IdempotentRequest, *, now: datetime) -> bool:
-    """Return whether an answer is remembered no longer, or was dated by a clock that was ahead."""
-    if request.status is None or request.due_at is None:
-        return False
-    return not now < request.due_at <= now + leases.MAX_DELAY

@@ -73,6 +73,10 @@ class LeasedRow(models.Model):
     class Meta:
         abstract = True
 
+    def is_past(self, *, now: datetime) -> bool:
+        """Return whether `due_at` has come, or was written by a clock that was ahead."""
+        return self.due_at is not None and not now < self.due_at <= now + MAX_DELAY
+
 
 Row = TypeVar("Row", bound=LeasedRow)
 Rows = QuerySet[Row] | Callable[[], QuerySet[Row]]
@@ -202,7 +206,7 @@ def schedule(rows: QuerySet[Row], *, at: datetime, now: datetime, **columns: obj
         due_at=Case(earlier, default=Value(at)),
         **columns,
         # A worker that settles after its lease has ended must not overwrite what was scheduled since.
-        lease_until=_unless_ended(now),
+        lease_until=Case(When(~_free(now), then=F("lease_until"))),
     )
 
 
@@ -322,11 +326,6 @@ def _due(now: datetime | Slot) -> list[Q]:
 
 def _free(now: datetime | Slot) -> Q:
     return Q(lease_until=None) | Q(lease_until__lte=now) | Q(lease_until__gt=now + MAX_DELAY)
-
-
-def _unless_ended(now: datetime) -> Case:
-    """Return the lease's end where it is still to come, else NULL."""
-    return Case(When(~_free(now), then=F("lease_until")))
 
 
 def _scheduled_meanwhile() -> Q:
