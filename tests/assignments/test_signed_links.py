@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from pytest_django import DjangoAssertNumQueries
 
 from bursary.access.links import LinkExpired, LinkRefused, LinkWithdrawn
 from bursary.assignments import actions, addresses, redemption, signed_links
@@ -45,6 +46,17 @@ def revoked(token: str) -> bool:
 def test_a_link_opens_its_assignment(assignment: LearnerContentAssignment, token: str) -> None:
     assert signed_links.opened(token, now=LATER) == assignment
     assert signed_links.opened_to_answer(token, now=LATER) == assignment
+
+
+def test_what_a_link_opens_is_read_in_one_query_and_without_the_payload(
+    assignment: LearnerContentAssignment, token: str, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    expected = (assignment.budget.customer, assignment.content)
+    with django_assert_num_queries(1):
+        found = signed_links.opened(token, now=LATER)
+        assert (found.budget.customer, found.content) == expected
+    assert found.content is not None
+    assert found.content.get_deferred_fields() == {"payload"}
 
 
 def test_a_link_works_until_the_deadline_that_its_mail_names(assignment: LearnerContentAssignment) -> None:
