@@ -54,8 +54,8 @@ def test_rows_are_stored_as_they_are_and_know_their_keys(
 def test_a_statement_has_as_many_rows_as_it_may_have_values(
     monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    monkeypatch.setattr(connection.features, "max_query_params", 10)
-    rows = links(given_customer(), 5)  # the customer, and of each row four values
+    monkeypatch.setattr(connection.features, "max_query_params", 12)
+    rows = links(given_customer(), 5)  # the customer, and of each row four values: thirteen are too many
     with django_assert_num_queries(3):
         inserts.insert_all(rows, size=5)
     stored = LearnerLink.objects.values_list("pk", "learner_key")
@@ -155,11 +155,33 @@ def test_rows_that_are_there_stay_but_for_what_is_to_update(subtests: pytest.Sub
     assert LearnerLink.objects.get(learner_key="key-0").pk == known.pk
 
 
-def test_columns_are_computed_by_the_database_where_a_row_says_so() -> None:
+@pytest.mark.parametrize("size", [1, 10])
+def test_columns_are_computed_by_the_database_where_a_row_says_so(size: int) -> None:
     rows = links(given_customer(), 3)
     rows[1].learner_email = Lower(Value("ONE@LEARNERS.EXAMPLE"))
-    inserts.insert_all(rows, size=10, unique=("customer", "learner_key"))
-    assert LearnerLink.objects.get(learner_key="key-1").learner_email == "one@learners.example"
+    inserts.insert_all(rows, size=size, unique=("customer", "learner_key"))
+    stored = LearnerLink.objects.order_by("learner_key").values_list("learner_email", flat=True)
+    assert list(stored) == [f"{name}@learners.example" for name in ("learner-0", "one", "learner-2")]
+
+
+def test_rows_that_are_there_stay_where_the_database_computes_others() -> None:
+    [known, other] = links(given_customer(), 2)
+    known.save()
+    again = LearnerLink(customer=known.customer, learner_key="key-0", created=NOW)
+    again.learner_email = other.learner_email = Lower(Value("ONE@LEARNERS.EXAMPLE"))
+    unique = ("customer", "learner_key")
+    inserts.insert_all([again, other], size=10, unique=unique)
+    emails = LearnerLink.objects.order_by("learner_key").values_list("learner_email", flat=True)
+    assert list(emails) == ["learner-0@learners.example", "one@learners.example"]
+    inserts.insert_all([again], size=10, unique=unique, update=["learner_email"])
+    assert list(emails.all()) == ["one@learners.example"] * 2
+
+
+def test_rows_that_are_alike_in_everything_are_all_stored() -> None:
+    content = given_content()
+    rows = [ContentChange(content=content, field="title", old="a", new="b", created=NOW) for _ in range(2)]
+    inserts.insert_all(rows, size=10)
+    assert ContentChange.objects.filter(content=content, field="title").count() == 2
 
 
 def test_instants_that_are_set_when_a_row_is_stored_are_set() -> None:

@@ -266,6 +266,26 @@ def test_a_date_that_a_wrong_clock_wrote_counts_as_past() -> None:
     assert names(claim()) == ["due", "ahead"]
 
 
+@pytest.mark.parametrize(
+    ("due", "past"),
+    [
+        (-SECOND, True),
+        (timedelta(0), True),
+        (SECOND, False),
+        (MAX_DELAY, False),
+        (MAX_DELAY + SECOND, True),
+    ],
+)
+def test_a_row_is_past_once_its_date_has_come_or_where_a_wrong_clock_wrote_it(
+    due: timedelta, past: bool
+) -> None:
+    assert given("one", due=due).is_past(now=NOW) is past
+
+
+def test_a_finished_row_is_not_past() -> None:
+    assert not given_finished("one").is_past(now=NOW)
+
+
 def test_a_row_that_is_due_for_two_reasons_is_claimed_once() -> None:
     given("one", due=MAX_DELAY + SECOND, early=MAY_BE_EARLY)
     assert names(claim()) == ["one"]
