@@ -4,7 +4,9 @@ from functools import partial
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.db.models import F
+from django.test.utils import CaptureQueriesContext
 
 from bursary.events.models import EventOutcome, InboxEvent
 from bursary.lib import leases
@@ -113,6 +115,22 @@ def test_what_may_be_claimed_is_counted_and_found_without_a_claim() -> None:
     assert not leases.any_due(ROWS(), now=NOW)
     leases.schedule(ROWS().exclude(lease_until=None), at=NOW, now=NOW)
     assert leases.oldest_due(ROWS(), now=NOW) is None  # both have a worker
+
+
+def test_whether_anything_is_due_may_be_asked_of_some_rows() -> None:
+    due, later = given("due"), given("later", due=MINUTE)
+    assert leases.any_due(ROWS, now=NOW, pks=[due.pk, later.pk])
+    assert not leases.any_due(ROWS, now=NOW, pks=[later.pk])
+    assert leases.first_due(ROWS, now=NOW, limit=2, pks=[due.pk]) == [due.pk]
+
+
+def test_no_more_rows_are_read_than_are_asked_for() -> None:
+    with CaptureQueriesContext(connection) as asked:
+        leases.any_due(ROWS, now=NOW)
+    assert {query["sql"].rpartition("LIMIT ")[2] for query in asked} == {"1"}
+    with CaptureQueriesContext(connection) as asked:
+        leases.first_due(ROWS, now=NOW, limit=3)
+    assert {query["sql"].rpartition("LIMIT ")[2] for query in asked} == {"3"}
 
 
 # Settling

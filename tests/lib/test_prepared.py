@@ -13,7 +13,7 @@ from weakref import ref
 
 import pytest
 from django.db import connection, connections
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, Q, QuerySet, Value
 from django.db.models.signals import pre_init
 from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoAssertNumQueries
@@ -21,7 +21,7 @@ from pytest_django import DjangoAssertNumQueries
 from bursary.access.models import LearnerLink
 from bursary.budgets.models import Budget, Customer
 from bursary.lib.locks import for_update
-from bursary.lib.prepared import PreparedSelect, PreparedUpdate, Slot
+from bursary.lib.prepared import PreparedSelect, PreparedUpdate, Slot, instant
 from bursary.replica.models import ContentChange, ContentMetadata
 from tests.world import NOW, given_budget, given_content, given_customer
 
@@ -125,7 +125,8 @@ def test_an_update_writes_each_row_its_value_and_leaves_the_others(
     created = slot("created", LearnerLink, "created")
     prepared = PreparedUpdate(
         lambda: LearnerLink.objects.filter(
-            pk__in=slot("pks", LearnerLink, "id"), created__lt=created + timedelta(seconds=3)
+            pk__in=slot("pks", LearnerLink, "id"),
+            created__lt=created + timedelta(seconds=4) - timedelta(seconds=1),
         ),
         lambda: {"learner_email": slot("emails", LearnerLink, "learner_email"), "mailbox_key": "%s"},
     )
@@ -175,6 +176,12 @@ def test_rows_are_locked_as_by_the_query_set() -> None:
         assert prepared.read(keys=["key-0"]) == list(asked(["key-0"]))
     locked, expected = (query["sql"] for query in queries)
     assert locked == expected
+
+
+def test_an_instant_is_a_value_of_sql_and_its_slot_stays_one() -> None:
+    created = slot("created", LearnerLink, "created")
+    assert instant(created) is created
+    assert instant(NOW) == Value(NOW)
 
 
 def test_the_sql_is_built_once() -> None:
