@@ -10,6 +10,7 @@ with the mutant and passes without it; if not, the other tests follow. A mutant 
 that it changes nothing meets the `MOST_TESTS` nearest ones.
 """
 
+import gc
 import itertools
 import json
 import multiprocessing
@@ -40,6 +41,8 @@ PROCESS_BYTES = 4 << 30  # a change may allocate without end
 SURVIVED, KILLED, NO_TESTS = 0, 1, 33
 # What mutmut calls the code as it is, with each executed function noted, and code that raises errors.
 UNCHANGED, NOTED, ALL_RAISE = "", "stats", "fail"
+KEEP_STATEMENTS = ("PreparedSelect", "PreparedUpdate")
+"""Classes of `bursary/lib/prepared.py`: only the first test of a process executes what builds a statement."""
 
 
 class Executed(NamedTuple):
@@ -82,6 +85,8 @@ def run_until_failure(mutant: str, tests: list[pytest.Item], writing: int, notes
         session.config.pluginmanager.unregister(name="terminalreporter")
         for test, following in itertools.zip_longest(tests, tests[1:]):
             os.write(writing, b".")
+            if notes is not None:
+                build_statements_anew()
             signal.alarm(TEST_SECONDS)
             began = perf_counter()
             test.ihook.pytest_runtest_protocol(item=test, nextitem=following)
@@ -95,6 +100,14 @@ def run_until_failure(mutant: str, tests: list[pytest.Item], writing: int, notes
         session._setupstate.teardown_exact(None)
     finally:
         os._exit(status)
+
+
+def build_statements_anew() -> None:
+    """Drop the SQL that is kept, so that what builds it is executed by each test that uses it."""
+    gc.unfreeze()  # what was frozen after the collection is not among the objects
+    for one in gc.get_objects():
+        if type(one).__name__ in KEEP_STATEMENTS:
+            one._built.clear()
 
 
 class Runner:

@@ -48,6 +48,12 @@ def test_a_link_opens_its_assignment(assignment: LearnerContentAssignment, token
     assert signed_links.opened_to_answer(token, now=LATER) == assignment
 
 
+def test_a_link_opens_its_own_assignment_among_others(assignment: LearnerContentAssignment) -> None:
+    other = given_assignment()
+    assert other.pk != assignment.pk
+    assert signed_links.opened(signed_links.token_for(other, address=ALICE, now=NOW), now=LATER) == other
+
+
 def test_what_a_link_opens_is_read_in_one_query_and_without_the_payload(
     assignment: LearnerContentAssignment, token: str, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
