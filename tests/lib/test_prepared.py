@@ -156,7 +156,7 @@ def test_a_list_or_mapping_is_one_value_of_a_column_of_json_and_none_is_null(
         lambda: ContentChange.objects.filter(pk=slot("pk", ContentChange, "id")),
         lambda: {"old": slot("old", ContentChange, "old")},
     )
-    for old in ([], [{"name": "%s"}], {"name": ["Riverside"]}, None):
+    for old in ([], [{"name": "%s"}], {"name": ["Riverside"]}, "Riverside", None):
         with subtests.test(old=old):
             assert prepared.run(pk=change.pk, old=old) == 1
             change.refresh_from_db()
