@@ -87,6 +87,18 @@ def test_by_the_links_of_mails_one_course_is_accepted_and_another_declined(
     visitor.looks_over()
 
 
+def test_on_a_wide_screen_the_answer_and_the_course_begin_at_the_same_height(
+    visitor: Visitor, budget: Budget
+) -> None:
+    page = visitor.open(link_of(given(budget, "Tides")))
+    answer, about = (page.get_by_role("region", name=name) for name in ("Your answer", "About the course"))
+    left, right = about.bounding_box(), answer.bounding_box()
+    assert left is not None
+    assert right is not None
+    assert left["x"] < right["x"]
+    assert left["y"] == right["y"]
+
+
 def test_without_scripts_the_list_and_the_course_are_read_and_answered(
     reader: Visitor, budget: Budget
 ) -> None:
