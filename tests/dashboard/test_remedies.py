@@ -189,7 +189,7 @@ def test_a_deadline_is_extended_by_a_button_with_its_day(
     assignment: LearnerContentAssignment, client: Client
 ) -> None:
     shown = client.get(at("extend-deadline", assignment)).content.decode()
-    days = re.findall(r'name="until" value="(\S+)" class="[^"]*">(.*?)<span>', shown)
+    days = re.findall(r'name="until" value="(\S+)" class="[^"]*"><span>(.*?): ', shown)
     assert days == [("2026-06-14", "+2 weeks"), ("2026-07-01", "+1 month")]
     assert "The learner gets no e-mail about the extension." in shown
 

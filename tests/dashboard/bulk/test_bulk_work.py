@@ -182,8 +182,8 @@ def test_each_deadline_becomes_later_by_a_span_once_however_often_that_is_sent(
     assert "The deadlines: from Sunday, 31 May 2026 to Tuesday, 30 June 2026." in question
     spans = dict(re.findall(r'name="until" value="(\w+)".*?>(.*?)</button>', question))
     assert spans == {
-        "two_weeks": "+2 weeks<span>: 14 Jun 2026 to 14 Jul 2026</span>",
-        "month": "+1 month<span>: 1 Jul 2026 to 30 Jul 2026</span>",
+        "two_weeks": "<span>+2 weeks: 14 Jun 2026 to 14 Jul 2026</span>",
+        "month": "<span>+1 month: 1 Jul 2026 to 30 Jul 2026</span>",
     }
     answers = [text(send(client, {**form_of(question), "until": "two_weeks"})) for _time in range(2)]
 
