@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy
 
 from bursary.access.models import User
 from bursary.assignments import content_display, cursors, listing, statuses
-from bursary.assignments.choices import State
+from bursary.assignments.choices import LearnerState, State
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.dashboard import assignment_filters, chips
 from bursary.dashboard.assignment_filters import SORTS, WITHIN_DAYS, Selection, StatusTotal
@@ -137,7 +137,7 @@ def load(user: User, query: QueryDict, *, now: datetime) -> ListPage:
         more_filters=any(query.get(name) for name in _FOLDED),
         remarks=[
             *_remarks(query, chosen, page_found=found.understood),
-            *_of_starts(rows, starts, sort=column),
+            *_of_order(rows, starts, sort=column),
         ],
     )
 
@@ -161,18 +161,24 @@ def _remarks(query: QueryDict, chosen: Selection, *, page_found: bool) -> list[s
     return found
 
 
-def _of_starts(
+def _of_order(
     rows: Sequence[LearnerContentAssignment], starts: Mapping[int, datetime | None], *, sort: str
 ) -> list[str]:
-    """Return that rows sorted by start show another one than they are sorted by, where some do."""
-    if sort != "content_start" or all(starts[one.pk] == content_display.start(one) for one in rows):
-        return []
-    return [
-        _(
-            "Sorted by the start that the catalog gives for each course. Where that has passed, the list "
-            "shows when the next run starts that the learner can join, or no date."
-        )
-    ]
+    """Return that rows are sorted by something else than the column shows, where some are."""
+    alike = {one.state for one in rows if one.learner_state == LearnerState.NONE}
+    match sort:
+        case "content_start" if any(starts[one.pk] != content_display.start(one) for one in rows):
+            words = _(
+                "Sorted by the start that the catalog gives for each course. Where that has passed, the list "
+                "shows when the next run starts that the learner can join, or no date."
+            )
+        case "expires_at" if any(one.state != State.ALLOCATED for one in rows):
+            words = _("What was accepted, or has ended, is sorted by the deadline that it had.")
+        case "learner_state" if len(alike) > 1:
+            words = _("Accepted, cancelled and refunded ones are not sorted apart: choose one status above.")
+        case _:
+            return []
+    return [words]
 
 
 def changed(query: QueryDict, **parameters: str) -> str:

@@ -10,7 +10,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from bursary.access.models import Role
-from bursary.assignments import declining
+from bursary.assignments import cancellation, declining, redemption
 from tests import world
 
 pytestmark = pytest.mark.django_db
@@ -128,3 +128,31 @@ def test_a_list_sorted_by_start_says_that_it_shows_other_starts_only_where_it_do
     for sort in ("content_start", "-content_start"):
         assert remark in client.get(f"/assignments/?sort={sort}").content.decode()
     assert remark not in client.get("/assignments/?sort=expires_at").content.decode()
+
+
+def test_a_list_says_by_what_else_it_is_sorted_than_its_column_shows(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timezone, "now", lambda: world.NOW + timedelta(hours=1))
+    budget = world.given_budget()
+    client.force_login(world.given_user(Role.ADMINISTRATOR, customer=budget.customer))
+
+    def listed(**query: str) -> str:
+        return client.get("/assignments/", query).content.decode()
+
+    by_deadline = "What was accepted, or has ended, is sorted by the deadline that it had."
+    by_status = "Accepted, cancelled and refunded ones are not sorted apart: choose one status above."
+    accepted, cancelled, declined, _waiting = [
+        world.given_assignment(budget, address=f"{name}@people.example") for name in ("ann", "bo", "cy", "di")
+    ]
+    declining.decline(declined, reason="No time", now=world.NOW)
+    redemption.fulfil(redemption.begin(accepted, now=world.NOW), now=world.NOW)
+    assert by_status not in listed(sort="learner_state")
+    assert by_deadline in listed(sort="-expires_at")
+    assert by_deadline not in listed(sort="expires_at", status="waiting")
+
+    cancellation.cancel(budget, uuids=[cancelled.uuid], now=world.NOW)
+    for sort in ("learner_state", "-learner_state"):
+        assert by_status in listed(sort=sort)
+    assert by_status not in listed(sort="learner_state", status="cancelled")
+    assert by_status not in listed()
