@@ -116,10 +116,16 @@ class NewPasswordForm(SetPasswordForm):  # type: ignore[type-arg]  # it takes no
 
     def __init__(self, *sent: Any, **options: Any) -> None:
         super().__init__(*sent, **options)
-        _name_new_password(self)
+        for name, label in _LABELS.items():
+            self.fields[name].label = label
+        self.fields["new_password2"].help_text = ""
+
+    def validate_password_for_user(self, user: User, *_of_django: Any) -> None:
+        """Say what is wrong with the password where it is typed first, below what is asked of it."""
+        super().validate_password_for_user(user, "new_password1")
 
 
-class ChangePasswordForm(PasswordChangeForm):
+class ChangePasswordForm(NewPasswordForm, PasswordChangeForm):
     """Asks for the present password, and for a new one, twice."""
 
     error_messages = {  # as Django declares it
@@ -131,7 +137,6 @@ class ChangePasswordForm(PasswordChangeForm):
         super().__init__(*sent, **options)
         self.request = request
         self.fields["old_password"].label = _("Present password")
-        _name_new_password(self)
 
     def clean_old_password(self) -> str:
         """Return the present password. It is checked as one that signs in: a wrong one counts."""
@@ -142,17 +147,15 @@ class ChangePasswordForm(PasswordChangeForm):
         return password
 
 
-def _name_new_password(form: forms.Form) -> None:
-    for name, label in _LABELS.items():
-        form.fields[name].label = label
-    form.fields["new_password2"].help_text = ""
-
-
 class ForgottenPasswordForm(PasswordResetForm):
     """Asks for a link to set a new password.
 
     The answer is the same, and as fast, whether or not there is an account: a thread looks for it, and mails.
     """
+
+    def __init__(self, *sent: Any, **options: Any) -> None:
+        super().__init__(*sent, **options)
+        self.fields["email"].label = _("E-mail address")
 
     def save(self, **_of_django: Any) -> None:  # type: ignore[override]  # its options are not used
         """Mail the accounts of the address in a thread. While too many do so, nothing is sent."""

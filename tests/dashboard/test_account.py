@@ -351,6 +351,17 @@ def test_each_problem_of_a_new_password_is_shown(signed_in: Client) -> None:
     assert "too much like your name" in signed_in.post("/account/password/", form).content.decode()
 
 
+def test_what_is_wrong_with_a_new_password_stands_where_it_is_typed_first(signed_in: Client) -> None:
+    form = {"old_password": OLD, "new_password1": "abc123", "new_password2": "abc123"}
+    html = signed_in.post("/account/password/", form).content.decode()
+    first, _label, again = html.partition("The new password again")
+    assert ("It is too short" in first, "It is too short" in again) == (True, False)
+
+
+def test_a_forgotten_password_asks_for_the_address_in_the_words_of_the_other_pages(client: Client) -> None:
+    assert ">E-mail address</label>" in client.get("/forgotten-password/").content.decode()
+
+
 def test_a_link_that_has_ended_says_that_signing_in_ends_it(client: Client) -> None:
     assert "It also ends when you sign in" in client.get("/new-password/MQ/x-y/").content.decode()
 
