@@ -96,6 +96,16 @@ class ExtensionResult:
         self.unchanged += batch.unchanged
 
 
+_REFUSAL = Case(
+    When(~Q(state=State.ALLOCATED), then=F("state")),
+    When(budget__ends_at__lte=F("expires_at"), then=Value(ExtensionRefusal.BOUND_BY_BUDGET.value)),
+    When(content_enroll_by__lte=F("expires_at"), then=Value(ExtensionRefusal.BOUND_BY_ENROLMENT.value)),
+    default=Value(""),
+    output_field=CharField(),
+)
+"""Why no day extends an assignment; empty where one does."""
+
+
 def extend(
     budget: Budget,
     *,
@@ -145,16 +155,13 @@ def cut_short(
 
 def expected_refusals(rows: QuerySet[LearnerContentAssignment]) -> dict[str, int]:
     """Return how many of these no day extends, by the state or the ExtensionRefusal. One query."""
-    deadline = F("expires_at")
-    why = Case(
-        When(~Q(state=State.ALLOCATED), then=F("state")),
-        When(budget__ends_at__lte=deadline, then=Value(ExtensionRefusal.BOUND_BY_BUDGET.value)),
-        When(content_enroll_by__lte=deadline, then=Value(ExtensionRefusal.BOUND_BY_ENROLMENT.value)),
-        default=Value(""),
-        output_field=CharField(),
-    )
-    counted = rows.order_by().values_list(why).annotate(count=Count("pk")).order_by("-count")
+    counted = rows.order_by().values_list(_REFUSAL).annotate(count=Count("pk")).order_by("-count")
     return {reason: count for reason, count in counted if reason}
+
+
+def extensible(rows: QuerySet[LearnerContentAssignment]) -> QuerySet[LearnerContentAssignment]:
+    """Return those that some day extends."""
+    return rows.alias(refusal=_REFUSAL).filter(refusal="")
 
 
 def _extend_batch(

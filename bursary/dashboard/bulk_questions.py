@@ -30,7 +30,7 @@ class QuestionScope:
     course: str
     """Its title; empty where they are of several."""
     deadlines: str
-    """The open ones', from the earliest to the latest; empty where none is open."""
+    """Of those that some day extends, from the earliest to the latest; empty where there are none."""
     spans: list[tuple[Span, str, str]]
     """By how much each may be extended: in words, and to which days."""
 
@@ -45,8 +45,8 @@ def about(rows: QuerySet[LearnerContentAssignment], *, now: datetime) -> Questio
         count=Count("pk"), contents=Count("content_key", distinct=True), least=Min("content_key")
     )
     content_display.attach_content(named[:1], now=now)
-    still_open = rows.filter(state=State.ALLOCATED).order_by()
-    ends = still_open.aggregate(earliest=Min("expires_at"), latest=Max("expires_at"))
+    to_be_later = extension.extensible(rows).order_by()
+    ends = to_be_later.aggregate(earliest=Min("expires_at"), latest=Max("expires_at"))
     zone = named[0].budget.customer.zone
     deadlines, spans = "", []
     if ends["latest"]:

@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db.models import F
 from django.test import Client
 from django.utils import timezone
 
@@ -170,6 +171,22 @@ def test_a_deadline_is_extended_to_the_end_of_the_day_in_the_organisations_zone(
     assert "Its deadline is not before that day." in too_early
     assert heading(too_early) == "Nothing was done"
     assert 'aria-live="polite"> <p class="alert alert-warning">1 was left as it is.</p>' in too_early
+
+
+def test_the_days_of_an_extension_are_of_those_that_it_extends(client: Client, budget: Budget) -> None:
+    _early, late, *_others = rows()
+    extension.extend(budget, uuids=[late.uuid], until=world.NOW + timedelta(days=120), now=world.NOW)
+    bound = LearnerContentAssignment.objects.filter(pk=late.pk)
+    bound.update(content_enroll_by=F("expires_at"))
+
+    question = text(post(client, verb="extend", everything="yes", query=""))
+
+    assert "Enrolment in its course closes at its deadline. (1)" in question
+    assert "The deadline: Sunday, 31 May 2026." in question
+    assert re.findall(r'name="until" value="\w+".*?>(.*?)</button>', question) == [
+        "<span>+2 weeks: 14 Jun 2026</span>",
+        "<span>+1 month: 1 Jul 2026</span>",
+    ]
 
 
 def test_each_deadline_becomes_later_by_a_span_once_however_often_that_is_sent(
