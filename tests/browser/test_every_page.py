@@ -18,7 +18,7 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.config import lockouts
 from bursary.dashboard import views
 from tests import world
-from tests.browser.visitor import Visitor
+from tests.browser.visitor import HEIGHT, WIDTHS, Visitor
 from tests.world import ALICE
 
 pytestmark = [
@@ -195,6 +195,11 @@ def test_the_pages_around_signing_in_and_ones_own_account(visitor: Visitor) -> N
     visitor.looks_over()
 
     visitor.open("/account/")
+    page.set_viewport_size({"width": WIDTHS[0], "height": HEIGHT})
+    scope, end = (page.get_by_label(name).bounding_box() for name in ("What it may do", "How long it works"))
+    assert scope is not None
+    assert end is not None
+    assert scope["height"] > end["height"]  # what is chosen takes two lines, of which none is cut off
     page.get_by_label("Name of the new key").fill("HR report")
     page.keyboard.press("Enter")
     expect(page.get_by_role("status")).to_contain_text("bur_")
