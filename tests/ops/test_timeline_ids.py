@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from bursary.access.models import AccountAddress, learner_key
-from bursary.assignments import expiry, redemption
+from bursary.assignments import cancellation, declining, expiry, redemption
 from bursary.assignments.choices import ActionType
 from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.budgets import ledger
@@ -147,6 +147,24 @@ def test_an_address_lists_what_its_learner_was_assigned_by_any_address_the_lates
 
     for address in (ALICE, ALICE.upper(), "alice@home.example"):
         assert [row["uuid"] for row in shown(address)["assignments"]] == [str(newer.uuid), str(older.uuid)]
+
+
+@pytest.mark.on_every_engine
+def test_a_list_keeps_apart_what_was_declined_and_what_was_cancelled() -> None:
+    cancelled, declined = given_assignment(), given_assignment(content=given_content("other+1"))
+    cancellation.cancel(cancelled.budget, uuids=[cancelled.uuid], now=NOW)
+    declining.decline(declined, reason="No time", now=NOW)
+
+    answer = StringIO()
+    call_command("timeline", ALICE, stdout=answer)
+    _heading, *lines = answer.getvalue().splitlines()
+
+    assert {line.split()[2]: line.split()[-1] for line in lines} == {
+        str(cancelled.uuid): "cancelled",
+        str(declined.uuid): "declined",
+    }
+    listed = {row["uuid"]: (row["state"], row["declined"]) for row in shown(ALICE)["assignments"]}
+    assert listed == {str(cancelled.uuid): ("cancelled", False), str(declined.uuid): ("cancelled", True)}
 
 
 def test_an_address_with_one_assignment_has_its_timeline() -> None:

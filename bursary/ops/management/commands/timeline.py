@@ -1,11 +1,14 @@
 """`bursary timeline`: the actions of an assignment."""
 
+from collections.abc import Mapping
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.core.management.base import CommandParser
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from bursary.assignments.choices import LearnerState
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.lib.moments import zone_in_words
 from bursary.ops import timeline_ids, timeline_report
@@ -41,14 +44,16 @@ class Command(OperatorCommand):
 
     def _list(self, found: QuerySet[LearnerContentAssignment]) -> None:
         count, zone = found.count(), found.select_related("budget__customer")[0].budget.customer.zone
-        columns = ("uuid", "learner_email", "content_key", "state")
-        rows = list(found.values(*columns, "allocated_at", "recent_action_at")[:MOST_LISTED])
-        lines = [
-            "  ".join(
-                [f"{row['recent_action_at'].astimezone(zone):{TIME}}", *(str(row[one]) for one in columns)]
-            )
-            for row in rows
-        ]
+        columns = ("uuid", "learner_email", "content_key", "state", "allocated_at", "recent_action_at")
+        is_declined = Q(learner_state=LearnerState.DECLINED)
+        rows = list(found.annotate(declined=is_declined).values(*columns, "declined")[:MOST_LISTED])
+        lines = [_line(row, zone=zone) for row in rows]
         lines += [f"and {count - len(rows)} more"] if count > len(rows) else []
         heading = f"{counted_in_words(count, 'assignment')}, assigned or reminded ({zone_in_words(zone)}):"
         self.answer({"count": count, "assignments": rows}, "\n".join([heading, *lines]))
+
+
+def _line(row: Mapping[str, Any], *, zone: ZoneInfo) -> str:
+    at = f"{row['recent_action_at'].astimezone(zone):{TIME}}"
+    standing = "declined" if row["declined"] else row["state"]
+    return "  ".join([at, str(row["uuid"]), row["learner_email"], row["content_key"], standing])
