@@ -2,6 +2,7 @@
 
 from http import HTTPStatus
 
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -45,6 +46,7 @@ def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
             unsubscribing.unsubscribe(mail, now=now)
         elif request.POST.get("reminders") == "on":
             unsubscribing.subscribe(mail)
+            messages.success(request, _("You get reminders again."))
         if request.method == "POST" and not one_click:
             response = SeeOther(request.path)
         else:

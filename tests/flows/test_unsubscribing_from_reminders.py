@@ -117,6 +117,8 @@ def test_one_click_without_a_cookie_stops_reminders_of_this_organisation_until_i
         shown = reader.get(path)
         assert "Remind me again" in shown.content.decode()
         assert reader.post(path, {"reminders": "on"}).headers["Location"] == path
+        assert "You get reminders again." in reader.get(path).content.decode()
+        assert "You get reminders again." not in reader.get(path).content.decode()
     assert remind(reminded, hours=4) == Status.DONE
 
 
