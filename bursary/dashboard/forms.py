@@ -128,13 +128,20 @@ class AssignForm(forms.Form):
         return text
 
     def clean_addresses(self) -> PastedList:
-        """Return the people of the list and the file. Raises ValidationError if there are none."""
-        text = self.cleaned_data["addresses"]
+        """Return the people of the list and the file. Raises ValidationError if there are none.
+
+        Below other lines a table is none any more: of a file that is added to some, the addresses alone are.
+        """
+        text, only_column = self.cleaned_data["addresses"], ""
         if from_file := self.cleaned_data.get("file", ""):
-            text = f"{text}\n{from_file}" if text.strip() else from_file
+            added = pasted_lists.read(from_file)
+            only_column = added.read_column
+            lines = [text, *(one.text for one in added.entries)]
+            text = "\n".join(lines) if text.strip() else from_file
             # Browsers do not send the file again: its text is shown in the list.
             self.data = {**self.typed, "addresses": text}
         people = pasted_lists.read(text)
+        people.read_column = people.read_column or only_column
         if not people.entries:
             missing = self.fields["addresses"].error_messages["required"]
             raise forms.ValidationError(missing)

@@ -112,6 +112,21 @@ def test_a_file_is_added_to_what_is_typed_and_is_shown_in_the_list(desk: Desk) -
     assert "for 2 learners" in text
 
 
+def test_a_table_that_is_added_to_what_is_typed_is_its_addresses_without_names_and_headings(
+    desk: Desk,
+) -> None:
+    content, managers = world.given_content(), f"Name,Manager e-mail\nDoe,{BOB}"
+    for table in (f"Name,Mail,Manager\nBo Li,{BOB},boss@larkspur.example", f"Bo Li,{BOB}\nBo Li,{BOB}"):
+        text = desk.preview(content, ALICE, file=SimpleUploadedFile("list.csv", table.encode()))
+        assert "for 2 learners" in text
+        assert "to correct" not in text
+    asked = desk.preview(content, ALICE, file=SimpleUploadedFile("list.csv", managers.encode()))
+    assert "The addresses were read from the only column that has any, “Manager e-mail”: check it." in asked
+
+    desk.assign(content, ALICE, file=SimpleUploadedFile("list.csv", f"Name,Mail\nBo Li,{BOB}".encode()))
+    assert [address for address, _state, _price in stored()] == [ALICE, BOB]
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
