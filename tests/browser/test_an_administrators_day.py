@@ -9,14 +9,14 @@ from django.utils import timezone
 from playwright.sync_api import Locator, Page, expect
 
 from bursary.access.models import Role
-from bursary.assignments import cancellation
+from bursary.assignments import cancellation, declining, redemption
 from bursary.assignments.choices import ActionType
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import terms
 from bursary.budgets.models import Budget
 from bursary.dashboard import bulk_work
 from tests import world
-from tests.browser.visitor import Visitor
+from tests.browser.visitor import HEIGHT, WIDTHS, Visitor
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -84,6 +84,29 @@ def test_the_learners_that_have_not_reacted_are_found_and_reminded(
     page.go_back()  # to the question, which is answered
     expect(page).to_have_url(f"{visitor.origin}/assignments/?status=waiting")
     assert reminded.count() == 4
+
+
+def test_on_a_phone_every_status_is_seen_and_a_date_is_called_the_deadline_only_where_it_is(
+    visitor: Visitor, budget: Budget
+) -> None:
+    accepted, declined, cancelled, *_open = LearnerContentAssignment.objects.order_by("pk")
+    redemption.fulfil(redemption.begin(accepted, now=world.NOW), now=world.NOW)
+    declining.decline(declined, reason="No time", now=world.NOW)
+    cancellation.cancel(budget, uuids=[cancelled.uuid], now=world.NOW)
+    page = visitor.page
+    page.set_viewport_size({"width": WIDTHS[0], "height": HEIGHT})
+    visitor.open("/assignments/?status=cancelled")
+
+    for name in ("All", "Not notified", "Waiting", "Accepted", "Declined", "Cancelled"):
+        link = page.get_by_role("navigation", name="Status").get_by_role("link", name=name)
+        expect(link).to_be_in_viewport(ratio=1)
+    labels = (
+        "rows => rows.map(row => [...row.querySelectorAll('[data-label]')].map(one => one.dataset.label))"
+    )
+    (ended,) = page.locator("tbody tr").evaluate_all(labels)
+    assert ended == ["Course", "Price", "Status", "Assigned or reminded", "Start"]
+    visitor.open("/assignments/?status=waiting")
+    assert "Deadline" in page.locator("tbody tr").evaluate_all(labels)[0]
 
 
 def test_from_a_ticked_row_the_keyboard_skips_to_the_actions_and_going_back_keeps_the_count(
