@@ -43,8 +43,11 @@ def by_keys(learner_keys: Sequence[str]) -> dict[str, KnownLearner]:
     for keys in keys_of.values():
         for key in keys:
             others[key] |= keys - {key}
+    unknown = KnownLearner()
     return {
         key: KnownLearner(ids[key][min(ids[key])] if ids[key] else None, tuple(sorted(others[key])))
+        if key in others
+        else unknown
         for key in learner_keys
     }
 

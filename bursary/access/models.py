@@ -27,11 +27,16 @@ LOOKS = 10  # of `account_linking`, for assignments of an account that has chang
 
 
 def learner_key(address: str) -> str:
-    """Return the key by which an e-mail address is compared: sha256 of its canonical form, in hex.
+    """Return the key by which an e-mail address is compared: that of its canonical form."""
+    return key_of_canonical(mailbox.comparable(address))
+
+
+def key_of_canonical(address: str) -> str:
+    """Return the learner key of an address in its canonical form: sha256, in hex.
 
     Databases collate differently; a digest is equal or it is not.
     """
-    return hashlib.sha256(mailbox.comparable(address).encode(errors="surrogatepass")).hexdigest()
+    return hashlib.sha256(address.encode(errors="surrogatepass")).hexdigest()
 
 
 def of_mailboxes(learner_keys: Collection[str] | Slot) -> Q:

@@ -148,7 +148,7 @@ def _understood(asked: dict[str, Any], budget: Budget) -> dict[str, Any]:
 def _parsed(request: Request, budget: Budget) -> tuple[dict[str, Any], PastedList]:
     """Return the arguments of the allocation, and the list that its entries were read from."""
     body = validated(AllocateInput, request.data, zone=budget.customer.zone)
-    people = pasted_lists.read_items([entry or "" for entry in body["learner_emails"]])
+    people = pasted_lists.read_items(body["learner_emails"])
     asked = {
         "content_key": body["content_key"],
         "price_cents": body["content_price_cents"],
@@ -179,16 +179,19 @@ def _bodies(pks: list[int]) -> list[dict[str, Any]]:
 
 
 def _summary(done: allocation.Allocation) -> dict[str, Any]:
-    found = {
-        "created": done.assignments(Verdict.NEW),
-        "updated": done.assignments(Verdict.AGAIN),
-        "no_change": done.assignments(*NO_CHANGE),
+    kinds = {"created": (Verdict.NEW,), "updated": (Verdict.AGAIN,), "no_change": NO_CHANGE}
+    verdicts = {
+        kind: {
+            str(one.assignment.uuid): one.verdict.value
+            for one in done.outcomes
+            if one.verdict in of_kind and one.assignment
+        }
+        for kind, of_kind in kinds.items()
     }
-    verdicts = {one.assignment.uuid: one.verdict for one in done.outcomes if one.assignment}
     return {
-        "counts": {kind: len(assignments) for kind, assignments in found.items()},
-        "uuids": {kind: [str(one.uuid) for one in assignments] for kind, assignments in found.items()},
-        "verdicts": {str(one.uuid): verdicts[one.uuid].value for one in found["no_change"]},
+        "counts": {kind: len(found) for kind, found in verdicts.items()},
+        "uuids": {kind: [*found] for kind, found in verdicts.items()},
+        "verdicts": verdicts["no_change"],
     }
 
 

@@ -142,6 +142,16 @@ class EntryField(serializers.Field[str, Any, str, Any]):
         return value
 
 
+class EntriesField(serializers.ListField):
+    """The list of addresses: thousands, of which each is read by `EntryField` and by no other rule."""
+
+    child = EntryField(allow_null=True)
+
+    def run_child_validation(self, data: list[Any]) -> list[str]:
+        """Return the entries."""
+        return [self.child.to_internal_value(entry) for entry in data]
+
+
 MOMENT: dict[str, Any] = {
     "anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}],
     "description": f"A date, or a date and time, of the years {moments.FIRST_YEAR} to {moments.LAST_YEAR}",
@@ -191,8 +201,7 @@ class AllocateInput(serializers.Serializer[Any]):
 
     content_key = TextField(max_length=255)
     content_price_cents = CentsField()
-    learner_emails = serializers.ListField(
-        child=EntryField(allow_null=True),
+    learner_emails = EntriesField(
         allow_empty=False,
         help_text=f"At most {MOST_ADDRESSES} addresses, also behind names. Repetitions are ignored.",
     )

@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.utils.translation import gettext, ngettext
 
 from bursary.access import known_learners
-from bursary.access.models import User, learner_key, of_mailboxes
+from bursary.access.models import User, key_of_canonical, of_mailboxes
 from bursary.assignments import actions, derived
 from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
@@ -101,7 +101,7 @@ def read(entries: Sequence[object]) -> tuple[list[Addressee], dict[int, str]]:
         except mailbox.BadAddress as problem:
             bad[position] = str(problem)
         else:
-            good.append(Addressee(position, address, learner_key(address)))
+            good.append(Addressee(position, address, key_of_canonical(address)))
     return good, bad
 
 

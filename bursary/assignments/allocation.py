@@ -4,7 +4,7 @@ Order of work and of locks: content, account and budget, assignments, actions. O
 cost money. Repeating a request changes nothing, but that a mail which failed is sent again.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -137,10 +137,15 @@ def _write(batch: AllocationBatch, offer: Offer, outcomes: Sequence[Match]) -> N
     """Write the batch and what it allocates, with the budget locked and the money reserved."""
     budget, now, actor = batch.budget, batch.created, batch.actor
     batch.content_key = offer.content.content_key
-    batch.counts = Counter(one.verdict.value for one in outcomes)
+    by_verdict: dict[Verdict, list[Match]] = defaultdict(list)
     for one in outcomes:
-        if one.verdict in NOT_ALLOCATED and one.assignment:
-            batch.unchanged.setdefault(one.verdict.value, []).append(one.assignment.pk)
+        by_verdict[one.verdict].append(one)
+    batch.counts = {verdict.value: len(found) for verdict, found in by_verdict.items()}
+    batch.unchanged = {
+        verdict.value: [one.assignment.pk for one in found if one.assignment]
+        for verdict, found in by_verdict.items()
+        if verdict in NOT_ALLOCATED
+    }
     batch.save()
     columns: dict[str, object] = {
         "content": offer.row,
@@ -150,10 +155,8 @@ def _write(batch: AllocationBatch, offer: Offer, outcomes: Sequence[Match]) -> N
         "due_date": batch.due_date,
         **derived.at_allocation(budget, offer=offer, now=now, due_date=batch.due_date),
     }
-    new, again, unnotified = (
-        [one for one in outcomes if one.verdict is verdict]
-        for verdict in (Verdict.NEW, Verdict.AGAIN, Verdict.NOTIFIED_AGAIN)
-    )
+    new, again = by_verdict[Verdict.NEW], by_verdict[Verdict.AGAIN]
+    unnotified = by_verdict[Verdict.NOTIFIED_AGAIN]
     _create(budget, offer, new, columns=columns, now=now, actor=actor)
     _allocate_again(budget, again, columns=columns, now=now, actor=actor, place=len(new))
     _notify_again(unnotified, batch, place=len(new) + len(again))

@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import partial
 from itertools import chain
 from typing import Any
+from uuid import UUID
 
 from django.db.models import F, Q, QuerySet
 
@@ -116,14 +117,17 @@ class _Found:
 
     def __init__(self, assignments: Iterable[LearnerContentAssignment], *, rank: _Rank) -> None:
         ascending = sorted(assignments, key=rank)
-        self._by_key = {one.present_key: one for one in ascending}
-        self._by_person = {one.lms_user_id: one for one in ascending if one.lms_user_id}
+        self._by: dict[str | int, LearnerContentAssignment] = {one.present_key: one for one in ascending}
+        self._by |= {one.lms_user_id: one for one in ascending if one.lms_user_id}
 
-    def of(self, keys: Sequence[str], person: int | None) -> list[LearnerContentAssignment]:
-        """Return the different ones: by the first key, by the LMS user id, by the other keys."""
-        own, *others = (self._by_key.get(key) for key in keys)
-        found = (own, self._by_person.get(person) if person else None, *others)
-        return list({one.pk: one for one in found if one}.values())
+    def of(self, identities: Iterable[str | int]) -> list[LearnerContentAssignment]:
+        """Return the different ones of these keys and LMS user ids, in their order."""
+        found: list[LearnerContentAssignment] = []
+        for identity in identities:
+            one = self._by.get(identity)
+            if one is not None and one not in found:
+                found.append(one)
+        return found
 
 
 def match_learners(
@@ -147,21 +151,24 @@ def match_learners(
     same = {"budget": budget.pk, "content_key": content_key, "course_key": course_key}
     existing = _existing(all_keys, people, lock=lock, **same)
     earlier = _Earlier(existing, budget=budget, content_key=content_key, now=now, repeats=repeats)
-    first_at: dict[int | str, int] = {}
+    first_at: dict[str | int | UUID, int] = {}
     outcomes = []
     for addressee in learners.addressees:
-        learner = known[addressee.learner_key]
-        person, own_keys = learner.lms_user_id, [addressee.learner_key, *learner.other_keys]
-        found, of_others = earlier.same.of(own_keys, person), earlier.elsewhere.of(own_keys, person)
+        learner, position = known[addressee.learner_key], addressee.position
+        person = learner.lms_user_id
+        identities: list[str | int] = [addressee.learner_key, *learner.other_keys]
+        if person:
+            identities.insert(1, person)  # before the other keys: see `_Found.of`
+        found, of_others = earlier.same.of(identities), earlier.elsewhere.of(identities)
         # Entries of one learner, or that would share an assignment, count once.
-        rows = {one.uuid.hex for one in (*found, *of_others)}
-        identities: set[int | str] = {*own_keys, *rows, person or addressee.learner_key}
-        first = min((first_at[one] for one in identities if one in first_at), default=None)
-        first_at |= dict.fromkeys(identities, addressee.position if first is None else first)
-        match = Match(addressee, Verdict.DUPLICATE, person, duplicate_of=first)
-        if first is None:
+        shared = [*identities, *(one.uuid for one in (*found, *of_others))]
+        first = min(first_at.setdefault(one, position) for one in shared)
+        if first < position:
+            first_at |= dict.fromkeys(shared, first)
+            match = Match(addressee, Verdict.DUPLICATE, person, duplicate_of=first)
+        else:
             match = _judge(addressee, person, found, of_others, earlier)
-            match.known_by = (*own_keys, person) if person else own_keys
+            match.known_by = identities
         outcomes.append(match)
     return outcomes
 

@@ -9,6 +9,7 @@ import codecs
 import re
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from bursary.lib import mailbox
 
@@ -76,8 +77,7 @@ _OTHERS = frozenset(
 """Words of headings for the addresses of other people than the learners."""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A piece of text that should be an address, and its line, from 1."""
 
     line: int
@@ -96,8 +96,7 @@ class PastedList:
     """The heading of the only column of addresses, where that names other people, such as managers."""
 
 
-@dataclass(frozen=True)
-class _Line:
+class _Line(NamedTuple):
     number: int
     text: str
 
@@ -198,7 +197,7 @@ def _read(lines: Sequence[_Line]) -> PastedList:
 
 
 def _half_width(text: str) -> str:
-    return mailbox.half_width(text).translate(_MARKS_OF_OTHER_SCRIPTS)
+    return text if text.isascii() else mailbox.half_width(text).translate(_MARKS_OF_OTHER_SCRIPTS)
 
 
 def _unnumbered(line: _Line, found: PastedList) -> _Line:
@@ -296,6 +295,9 @@ def _read_cells(line: _Line, cells: Sequence[str], table: _Table, found: PastedL
 
 def _read_people(number: int, text: str, found: PastedList) -> None:
     """Read people of one line. Words before an address in angle brackets are of its name: `Doe, Jane <…>`."""
+    if mailbox.is_plain(text):  # as nearly every one is in a list that a program sends
+        found.entries.append(Entry(number, text))
+        return
     waiting: list[str] = []
     for cell, mark in _divided(text, ",;"):
         if named := _named(cell):

@@ -109,6 +109,11 @@ def _is_domain(domain: str) -> bool:
         return False
 
 
+def is_plain(text: str) -> bool:
+    """Return whether the text is an address in ASCII and nothing beside it, not even a space or a mark."""
+    return _PLAIN.fullmatch(text) is not None
+
+
 def has_form(text: str) -> bool:
     """Return whether the text has an address's form, in any script; mail may still be impossible to it."""
     return _FORM.fullmatch(text) is not None

@@ -230,7 +230,7 @@ def test_a_learner_is_known_by_every_key_of_the_account_and_its_id(
     given_user(email=ALICE, lms_user_id=7)
 
     assert [one.known_by for one in match(budget, content, ALICE, BOB)] == [
-        (alice.learner_key, 7),
+        [alice.learner_key, 7],
         [bob.learner_key],
     ]
 
