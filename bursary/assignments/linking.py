@@ -21,10 +21,12 @@ def link_at_once(rows: Sequence[LearnerContentAssignmentAction]) -> None:
     ]
     if not requested:
         return
-    prefetch_related_objects([one.assignment for one in requested], "budget__customer")
+    one_of = {one.assignment.budget_id: one.assignment for one in requested}
+    prefetch_related_objects([*one_of.values()], "budget__customer")
+    customers = {budget: assignment.budget.customer for budget, assignment in one_of.items()}
     by_customer: dict[Customer, list[LearnerContentAssignmentAction]] = defaultdict(list)
     for one in requested:
-        by_customer[one.assignment.budget.customer].append(one)
+        by_customer[customers[one.assignment.budget_id]].append(one)
     for customer, theirs in by_customer.items():
         addresses = {one.assignment.present_key: one.recipient for one in theirs}
         links = learner_links.link(customer, addresses, now=theirs[0].created)

@@ -107,7 +107,8 @@ def _columns(rows: Sequence[models.Model]) -> _Columns | None:
         if one.primary_key:
             continue
         values = _values(one, rows)
-        if any(hasattr(kind, "resolve_expression") for kind in set(map(type, values))):
+        kinds = set(map(type, values))
+        if any(hasattr(kind, "resolve_expression") for kind in kinds):
             return None
         if values.count(values[0]) == len(values) and not (_is_document(one) and _differ(values)):
             found.shared[one] = one.get_db_prep_save(values[0], database)
@@ -115,13 +116,11 @@ def _columns(rows: Sequence[models.Model]) -> _Columns | None:
             found.own[one] = one.get_db_prep_save(values, database)
         elif _is_document(one):
             found.own[one] = [one.get_db_prep_save(value, database) for value in values]
+        elif kinds <= _AS_THEY_ARE[database.vendor]:
+            found.own[one] = values
         else:
-            prepared = {
-                value: one.get_db_prep_save(value, database)
-                for value in set(values)
-                if type(value) not in _AS_THEY_ARE[database.vendor]
-            }
-            found.own[one] = [prepared.get(value, value) for value in values]
+            prepared = {value: one.get_db_prep_save(value, database) for value in set(values)}
+            found.own[one] = [prepared[value] for value in values]
     return found if found.own or len(rows) == 1 else None
 
 
@@ -171,9 +170,10 @@ def _insert(
         cursor.execute(statement, [*columns.shared.values(), *values])
         if unique and not update:
             return  # of a row that stays, no key comes back
+        database = connection.alias  # itself: it is looked up in the thread
         for row, (key,) in zip(rows, cursor.fetchall(), strict=True):
             row.pk = key
-            row._state.adding, row._state.db = False, connection.alias
+            row._state.adding, row._state.db = False, database
 
 
 def _from_lists(columns: _Columns) -> tuple[str, list[Any]]:

@@ -1,6 +1,8 @@
 """Lists and instants of PostgreSQL are those that the driver and Django write and read."""
 
 from datetime import UTC, date, datetime
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import DataError, connection, transaction
@@ -55,10 +57,28 @@ def test_a_list_of_texts_is_what_was_given(texts: list[object]) -> None:
         assert cursor.fetchone() == (texts, None if None in texts else "plain" in texts)
 
 
-def test_a_list_of_something_else_is_what_was_given() -> None:
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("int[]", [1, -2, 0]),
+        ("bigint[]", [1, 2**63 - 1, -(2**63)]),
+        ("numeric[]", [2**80]),
+        ("uuid[]", [UUID(int=0), UUID("b1c7f0de-6f3e-4f0e-8a53-2f2f7f1a9d10")]),
+        ("timestamptz[]", [datetime(2026, 11, 28, 12, 0, 0, 5, tzinfo=UTC), datetime(99, 3, 2, tzinfo=UTC)]),
+        ("timestamptz[]", [datetime(2026, 11, 28, 12, tzinfo=ZoneInfo("Asia/Kolkata"))]),
+        ("timestamp[]", [datetime(2026, 11, 28, 12)]),  # noqa: DTZ001  # without a time zone
+        ("boolean[]", [True, False]),
+        ("int[]", [1, None]),
+        ("uuid[]", [None, UUID(int=0)]),
+        ("date[]", [date(2026, 11, 28)]),
+        ("int[]", [[1, 2], [3, 4]]),
+    ],
+    ids=repr,
+)
+def test_a_list_of_something_else_is_what_was_given(kind: str, values: list[object]) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT %s::int[], %s::date[]", [[1], [date(2026, 11, 28)]])
-        assert cursor.fetchone() == ([1], [date(2026, 11, 28)])
+        cursor.execute(f"SELECT %s::{kind}, %s", [values, values])
+        assert cursor.fetchone() == (values, values)
 
 
 def test_a_text_that_the_database_cannot_hold_is_an_error() -> None:
