@@ -80,8 +80,9 @@ def confirm(batch: Sequence[object], *, context: FetchContext) -> tuple[dict[int
 
     The digests are those of the records as served, by their keys and by those of their runs.
     """
-    found = {position: one for position, raw in enumerate(batch) if (one := _served(raw))}
-    names = [_names(raw) for raw in batch]
+    keyed = [(raw, parser.keys(raw)) for raw in batch]
+    found = {position: one for position, (raw, keys) in enumerate(keyed) if (one := _served(raw, keys))}
+    names = [_names(raw, keys) for raw, keys in keyed]
     named = Counter(chain.from_iterable(names))
     alone = {
         position: one
@@ -107,16 +108,14 @@ def rules() -> str:
     return found.hexdigest()
 
 
-def _names(raw: object) -> Iterable[str]:
+def _names(raw: object, keys: tuple[str, ...]) -> Iterable[str]:
     """Return what identifies its content: keys, and the uuid, by which a renamed course is found."""
-    keys = parser.keys(raw)
     uuid = raw.get("uuid") if isinstance(raw, dict) else None
     return (*keys, f"uuid {uuid.lower()}") if isinstance(uuid, str) and uuid not in keys else keys
 
 
-def _served(raw: object) -> _Served | None:
+def _served(raw: object, keys: tuple[str, ...]) -> _Served | None:
     """Return what is compared of a record; None where it has no key, or is a run's own, always a summary."""
-    keys = parser.keys(raw)
     if not keys or not isinstance(raw, dict) or raw.get("content_type") == ContentType.COURSERUN:
         return None
     digest = payload.served_digest(raw, rules=rules())
