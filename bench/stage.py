@@ -63,6 +63,9 @@ class Figure:
     ours_ms: float
     floor_wall_ms: float | None
     ours_wall_ms: float
+    floor_database_ms: float | None
+    """Of the processor time, the database's own; SQLite works in this process, and has none."""
+    ours_database_ms: float
     target_ms: float | None
     limits: str
 
@@ -179,9 +182,14 @@ def machine(engine: str, scale: str) -> dict[str, str]:
 
 
 def processor_ms() -> float:
-    """Return the processor time, in milliseconds, of this process and of the database's work for it.
+    """Return the processor time, in milliseconds, of this process and of the database's work for it."""
+    return sum(processor_times())
 
-    On MariaDB that is the whole server's, which serves nothing else.
+
+def processor_times() -> tuple[float, float]:
+    """Return, in milliseconds, the processor time of this process, and that of the database's work for it.
+
+    On MariaDB the second is the whole server's, which serves nothing else.
     """
     from django.db import connection  # noqa: PLC0415  # needs the settings
 
@@ -195,28 +203,30 @@ def processor_ms() -> float:
             server = Path(cursor.fetchone()[0]).read_text(encoding="ascii").strip()
         tasks = list(Path(f"/proc/{server}/task").glob("*/schedstat"))
     nanoseconds = sum(int(task.read_text(encoding="ascii").split()[0]) for task in tasks)
-    return time.process_time() * 1000 + nanoseconds / 1e6
+    return time.process_time() * 1000, nanoseconds / 1e6
 
 
 def measured(case: Case, *, engine: str) -> Figure:
     """Run both ways in turn, `rounds` times after `warm_ups`, and return the medians."""
     ways = {"floor": case.floor, "ours": case.ours}
-    took: dict[str, list[tuple[float, float]]] = {name: [] for name, way in ways.items() if way}
+    took: dict[str, list[tuple[float, ...]]] = {name: [] for name, way in ways.items() if way}
     for number in range(-case.warm_ups, case.rounds):
         for name in took:
             way = ways[name]
             assert way  # for the type checker
             given = way.before()
-            before, began = processor_ms(), time.perf_counter()
+            before, began = processor_times(), time.perf_counter()
             way.work(given)
             wall = (time.perf_counter() - began) * 1000
+            after = processor_times()
             if number >= 0:
-                took[name].append((processor_ms() - before, wall))
+                took[name].append((sum(after) - sum(before), wall, after[1] - before[1]))
     medians = {
         name: [round(statistics.median(one), 2) for one in zip(*times, strict=True)]
         for name, times in took.items()
     }
-    floor, floor_wall = medians.get("floor", (None, None))
+    floor, floor_wall, floor_database = medians.get("floor", (None, None, None))
+    ours, ours_wall, ours_database = medians["ours"]
     target = TARGETS.get(case.name)
     limit = target.limit(engine, floor, share=case.share) if target else None
     return Figure(
@@ -224,9 +234,11 @@ def measured(case: Case, *, engine: str) -> Figure:
         engine,
         case.size,
         floor,
-        *medians["ours"][:1],
+        ours,
         floor_wall,
-        medians["ours"][1],
+        ours_wall,
+        floor_database,
+        ours_database,
         limit,
         case.limits,
     )

@@ -156,9 +156,7 @@ def match_learners(
     for addressee in learners.addressees:
         learner, position = known[addressee.learner_key], addressee.position
         person = learner.lms_user_id
-        identities: list[str | int] = [addressee.learner_key, *learner.other_keys]
-        if person:
-            identities.insert(1, person)  # before the other keys: see `_Found.of`
+        identities: list[str | int] = [addressee.learner_key, *filter(None, [person]), *learner.other_keys]
         found, of_others = earlier.same.of(identities), earlier.elsewhere.of(identities)
         # Entries of one learner, or that would share an assignment, count once.
         shared = [*identities, *(one.uuid for one in (*found, *of_others))]

@@ -53,7 +53,7 @@ def alike(row: Row, **own: Any) -> Row:
     made._state = type(row._state)()
     made._state.fields_cache = dict(row._state.fields_cache)
     for one in _renewed(type(row)):
-        setattr(made, one.attname, one.get_default())
+        setattr(made, one.attname, one.default())
     for name, value in own.items():
         setattr(made, name, value)
     return made
