@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from operator import attrgetter
+from types import NoneType
 from typing import Any
 from uuid import UUID
 
@@ -15,8 +16,8 @@ from django.db import connection
 from django.db.backends.signals import connection_created
 from django.db.models import Model
 
-_WRITTEN: Mapping[type, Callable[[Any], str]] = {str: str, int: str, datetime: str, UUID: attrgetter("hex")}
-"""How each value of a list is written, where all are of one of these kinds."""
+_WRITTEN: Mapping[type, Callable[[Any], str]] = {int: str, datetime: str, UUID: attrgetter("hex")}
+"""How values are written that have no quotation mark."""
 
 
 def register() -> None:
@@ -54,15 +55,19 @@ def _dumper() -> type[Any]:
 
         def dump(self, obj: list[Any]) -> Any:
             kinds = set(map(type, obj))
+            if all(issubclass(kind, str) for kind in kinds):
+                texts = "\0".join(obj)
+                # No text in PostgreSQL has this character: the driver refuses one that has.
+                if texts.count("\0") >= len(obj):
+                    return super().dump(obj)
+                quoted = texts.replace("\\", r"\\").replace('"', r"\"").replace("\0", '","')
+                return f'{{"{quoted}"}}'.encode()
+            kinds -= {NoneType}
             written = _WRITTEN.get(kinds.pop()) if len(kinds) == 1 else None
             if written is None:
                 return super().dump(obj)
-            texts = "\0".join(map(written, obj))
-            # No text in PostgreSQL has this character: the driver refuses one that has.
-            if texts.count("\0") >= len(obj):
-                return super().dump(obj)
-            quoted = texts.replace("\\", r"\\").replace('"', r"\"").replace("\0", '","')
-            return f'{{"{quoted}"}}'.encode()
+            values = ("NULL" if one is None else f'"{written(one)}"' for one in obj)
+            return f"{{{','.join(values)}}}".encode()
 
     return AtOnceDumper
 

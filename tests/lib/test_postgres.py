@@ -7,6 +7,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from django.db import DataError, connection, transaction
 
+from bursary.assignments.choices import State
+
 pytestmark = [
     pytest.mark.django_db,
     pytest.mark.only_on("postgresql", because="it reads what PostgreSQL sends"),
@@ -70,6 +72,10 @@ def test_a_list_of_texts_is_what_was_given(texts: list[object]) -> None:
         ("boolean[]", [True, False]),
         ("int[]", [1, None]),
         ("uuid[]", [None, UUID(int=0)]),
+        ("timestamptz[]", [None, datetime(2026, 11, 28, 12, tzinfo=UTC), None]),
+        ("varchar[]", [State.ALLOCATED, State.ACCEPTED, "plain"]),
+        ("varchar[]", [State.ALLOCATED, None]),
+        ("int[]", [None, None]),
         ("date[]", [date(2026, 11, 28)]),
         ("int[]", [[1, 2], [3, 4]]),
     ],
@@ -77,8 +83,8 @@ def test_a_list_of_texts_is_what_was_given(texts: list[object]) -> None:
 )
 def test_a_list_of_something_else_is_what_was_given(kind: str, values: list[object]) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT %s::{kind}, %s", [values, values])
-        assert cursor.fetchone() == (values, values)
+        cursor.execute(f"SELECT %s::{kind}", [values])
+        assert cursor.fetchone() == (values,)
 
 
 def test_a_text_that_the_database_cannot_hold_is_an_error() -> None:
