@@ -50,8 +50,8 @@ def cases(_scale: Scale) -> Iterator[Case]:
     limits = (
         "Eight statements, which PostgreSQL takes longer to plan than to run, and what Django and its driver"
         " do for each; then 60 columns of each assignment with three actions. Reading the answer, too."
-        " With one assignment that is some 7 ms, of which PostgreSQL takes 2.6; each of 200 adds 91"
-        " microseconds, of which it takes 19 and Python 72, for four rows read and one written."
+        " With one assignment that is some 6.3 ms, of which PostgreSQL takes 2.6; each of 200 adds 71"
+        " microseconds, of which it takes 19 and Python 52, for four rows read and one written."
     )
     for count in COUNTS:
         yield Case(f"credits, {count}", Way(partial(stage.ask, count)), size=count, limits=limits, rounds=9)

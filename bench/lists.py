@@ -126,8 +126,8 @@ def cases(scale: Scale) -> Iterator[Case]:
     counted = (
         "What a request costs, as `one address` shows; then 100 rows with content, as objects that rules are"
         " asked of, and 300 actions: the floor leaves all as tuples. Not counting, see below."
-        " Of some 20 ms, PostgreSQL takes 7, the floor's 4 to 5, and Python 13, the floor's 2: half of that"
-        " is the request's, the other half 60 microseconds a row of the page."
+        " Of some 15 ms, PostgreSQL takes 5, as the floor's does, and Python 10, the floor's 2: half of that"
+        " is the request's, the other half 50 microseconds a row of the page."
     )
     middle = count // SIZE // 2
     first = Way(page(page=1))
@@ -140,7 +140,7 @@ def cases(scale: Scale) -> Iterator[Case]:
     one = Way(page(learner_email="learner-77@many.example"))
     looked_up = (
         "Nine statements: planning them, and what Django and its driver do for each; then a look-up. Of some"
-        " 10 ms, PostgreSQL takes 3.4."
+        " 9.5 ms, PostgreSQL takes 3.9."
     )
     yield case("one address", one, None, looked_up)
     trigrams = "PostgreSQL has trigrams; the others read the budget's titles and addresses."

@@ -38,15 +38,15 @@ _UNCHANGED = (
     "The database, half of it: as in the floor, a row is read under its lock, and it and its membership are"
     " written; beyond the floor, memberships are read, and each row's schedule is compared. Then passing four"
     " statements and their rows through the driver and the ORM. Their SQL is kept, and nothing is parsed."
-    " Of some 57 ms for 200 courses with their runs, PostgreSQL takes 30, the floor's 18, and Python 27, the"
-    " floor's 10: a quarter of it for the digests of what was served, which the floor is given, a seventh to"
+    " Of some 50 ms for 200 courses with their runs, PostgreSQL takes 30, the floor's 22, and Python 20, the"
+    " floor's 8: a quarter of it for the digests of what was served, which the floor is given, a twelfth to"
     " find each record's keys, and a fifth each for the reads and the writes."
 )
 
 _TWICE = (
     "Then the database: a row is read under its lock by all that is compared, and written twice, with its"
-    " content and with its schedule. Of some 280 ms for 200 courses with their runs, PostgreSQL takes 100,"
-    " the floor's 65; Python takes 180, the floor's 92, and parsing is 28 of the difference of 88."
+    " content and with its schedule. Of some 240 ms for 200 courses with their runs, PostgreSQL takes 101,"
+    " the floor's 59; Python takes 136, the floor's 63, and parsing is 23 of the difference of 73."
 )
 
 _firsts = itertools.count(0, 100_000)

@@ -1,8 +1,9 @@
 """Runs the suite on one engine: `python -m bench.run --db sqlite|postgres|mariadb --scale small|100k|1m`.
 
-Prints one JSON line a case and then a table, and ends with 1 where a case takes half as much again as its
-target allows. `--only` names groups, such as `lists`; `--out` is a file to which the lines are added, from
-which `bench/report.py` writes docs/performance.md.
+Prints one JSON line a case, in which `…_database_ms` is the database's part of the processor time, and then
+a table, and ends with 1 where a case takes half as much again as its target allows. `--only` names groups,
+such as `lists`; `--out` is a file to which the lines are added, from which `bench/report.py` writes
+docs/performance.md.
 """
 
 import argparse
