@@ -12,11 +12,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
-from tests.browser.visitor import PATIENCE, Visitor
+from tests.browser.visitor import HURRY, PATIENCE, Visitor
 
 expect.set_options(timeout=PATIENCE)  # not the five seconds, in which a busy machine draws no page
 
@@ -32,7 +32,7 @@ CHEAP = (
 HELD = ExitStack()
 """The browser, from the first of these tests to the last."""
 STARTED: list[Browser] = []
-CONTEXTS: dict[bool, BrowserContext] = {}
+TABS: dict[bool, Page] = {}
 """One that runs scripts, and one that does not."""
 
 
@@ -41,6 +41,7 @@ def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
     """Close the browser when another test follows, or none."""
     if nextitem is None or Path(__file__).parent not in nextitem.path.parents:
         STARTED.clear()
+        TABS.clear()
         HELD.close()
 
 
@@ -62,24 +63,27 @@ def chromium() -> Browser:
         HELD.callback(browser.close)
         STARTED.append(browser)
         # Colours change at once: axe would measure a contrast while a transition is under way.
-        CONTEXTS[True] = browser.new_context(reduced_motion="reduce")
-        CONTEXTS[False] = browser.new_context(java_script_enabled=False)
+        TABS[True] = browser.new_context(reduced_motion="reduce").new_page()
+        TABS[True].add_init_script(HURRY)
+        TABS[False] = browser.new_context(java_script_enabled=False).new_page()
     return STARTED[0]
 
 
 @contextmanager
 def _tab(*, scripts: bool, origin: str) -> Iterator[Visitor]:
-    """Open a tab, in which no user is signed in. When the test ends, no page has caused any trouble.
+    """Use the tab, in which no user is signed in. When the test ends, no page has caused any trouble.
 
-    Tabs share a context, as people's do: what a page loads is then read and compiled once.
+    Tests share it: what a page loads is then read and compiled once, by one process of the browser.
     """
-    context = CONTEXTS[scripts]
-    context.clear_cookies()
-    with context.new_page() as page:
-        page.set_default_timeout(PATIENCE)
-        guest = Visitor(page, origin=origin)
+    page = TABS[scripts]
+    page.context.clear_cookies()
+    page.set_default_timeout(PATIENCE)
+    guest = Visitor(page, origin=origin)
+    try:
         yield guest
-        assert guest.trouble == []
+    finally:
+        guest.leave()
+    assert guest.trouble == []
 
 
 @pytest.fixture

@@ -60,7 +60,6 @@ def everyone_is_notified(page: Page) -> None:
 
 
 def test_25_learners_with_two_mistakes(visitor: Visitor, budget: Budget, ada: User) -> None:
-    visitor.hurry()
     visitor.sign_in(ada)
     page = visitor.open(f"/budgets/{budget.uuid}/assign/")
     visitor.looks_over()
@@ -95,7 +94,6 @@ def test_25_learners_with_two_mistakes(visitor: Visitor, budget: Budget, ada: Us
 
 
 def test_25_learners_with_two_mistakes_by_keyboard_alone(visitor: Visitor, budget: Budget, ada: User) -> None:
-    visitor.hurry()
     visitor.sign_in(ada)
     page = visitor.open(f"/budgets/{budget.uuid}/assign/")
     reach(page, page.get_by_label("Part of the title"))

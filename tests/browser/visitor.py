@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.test import Client
-from playwright.sync_api import ConsoleMessage, Locator, Page, Request, Response
+from playwright.sync_api import ConsoleMessage, Error, Locator, Page, Request, Response
 from playwright.sync_api import TimeoutError as TookTooLong
 
 from bursary.access.models import User
@@ -70,8 +70,9 @@ class Visitor:
         self.trouble: list[str] = []
         self._looks = self._requests = 0
         page.set_viewport_size({"width": WIDTHS[-1], "height": HEIGHT})
+        page.emulate_media(color_scheme="light")
         page.on("console", self._hear)
-        page.on("pageerror", lambda error: self.trouble.append(f"exception: {error}"))
+        page.on("pageerror", self._catch)
         page.on("request", self._watch)
 
     def sign_in(self, user: User) -> None:
@@ -100,9 +101,13 @@ class Visitor:
             self.trouble = [one for one in self.trouble if f"status of {status}" not in one]
         return self.page
 
-    def hurry(self) -> None:
-        """Have each page that is opened from now on wait a quarter as long before what it does later."""
-        self.page.add_init_script(HURRY)
+    def leave(self) -> None:
+        """Leave the tab to the next visitor: no page is in it, and no trouble is noted any more."""
+        self.page.remove_listener("console", self._hear)
+        self.page.remove_listener("pageerror", self._catch)
+        self.page.remove_listener("request", self._watch)
+        self.page.unroute_all()
+        self.page.goto("about:blank")
 
     def press(self, button: Locator, *, until: str) -> None:
         """Press a button that leads to an address, given as a pattern.
@@ -165,6 +170,9 @@ class Visitor:
     def _hear(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):  # what the content security policy refuses is an error, too
             self.trouble.append(f"console: {message.text}")
+
+    def _catch(self, error: Error) -> None:
+        self.trouble.append(f"exception: {error}")
 
     def _watch(self, request: Request) -> None:
         self._requests += 1
