@@ -26,6 +26,15 @@ from tests.replica.listing import (
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.takes_long]
 
 REFRESHERS = 4
+BATCH = 20
+COURSES = 2 * BATCH
+"""Two batches: refreshers meet within one, and between them."""
+
+
+@pytest.fixture(autouse=True)
+def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a batch have fewer rows than usual: what meets is two batches, however large."""
+    monkeypatch.setattr(refresh, "BATCH", BATCH)
 
 
 def at_once(tasks: list[Callable[[], RefreshReport]]) -> list[RefreshReport]:
@@ -58,15 +67,15 @@ def turned(records: list[Record], by: int) -> list[Record]:
 
 
 def backwards_in_batches(records: list[Record]) -> list[Record]:
-    starts = range(0, len(records), refresh.BATCH)
-    return [record for start in starts for record in records[start : start + refresh.BATCH][::-1]]
+    starts = range(0, len(records), BATCH)
+    return [record for start in starts for record in records[start : start + BATCH][::-1]]
 
 
 @pytest.mark.needs_row_locks
 def test_refreshers_of_new_content_wait_for_each_other_and_create_each_row_once() -> None:
-    courses = recorded("courses")[:100]
+    courses = recorded("courses")[:COURSES]
     # Other batches, in another order, for each of them: they meet in the middle.
-    tasks = [refresher(turned(courses, 37 * number), seconds=number) for number in range(REFRESHERS)]
+    tasks = [refresher(turned(courses, 15 * number), seconds=number) for number in range(REFRESHERS)]
 
     reports = at_once(tasks)
 
@@ -78,7 +87,7 @@ def test_refreshers_of_new_content_wait_for_each_other_and_create_each_row_once(
 
 @pytest.mark.needs_row_locks
 def test_refreshers_of_the_same_new_content_do_not_depend_on_its_order() -> None:
-    courses = recorded("courses")[:100]
+    courses = recorded("courses")[:COURSES]
     orders = [courses, backwards_in_batches(courses)] * 2
 
     reports = at_once([refresher(records, seconds=number) for number, records in enumerate(orders)])
@@ -89,11 +98,11 @@ def test_refreshers_of_the_same_new_content_do_not_depend_on_its_order() -> None
 
 @pytest.mark.needs_row_locks
 def test_refreshers_of_changed_content_record_each_change_once() -> None:
-    courses = recorded("courses")[:100]
+    courses = recorded("courses")[:COURSES]
     refresher(courses, seconds=0)()
     changed = [record | {"title": "New", "content_last_modified": LATER} for record in courses]
     tasks = [
-        refresher(turned(changed[::-1] if number % 2 else changed, 23 * number), seconds=number + 1)
+        refresher(turned(changed[::-1] if number % 2 else changed, 9 * number), seconds=number + 1)
         for number in range(REFRESHERS)
     ]
 
@@ -105,13 +114,13 @@ def test_refreshers_of_changed_content_record_each_change_once() -> None:
 
 @pytest.mark.needs_row_locks
 def test_new_and_known_content_in_one_batch_closes_no_circle() -> None:
-    courses = recorded("courses")[:100]
+    courses = recorded("courses")[:COURSES]
     refresher(courses[::2], seconds=0)()
 
-    reports = at_once([refresher(turned(courses, 11 * number), seconds=number + 1) for number in range(4)])
+    reports = at_once([refresher(turned(courses, 5 * number), seconds=number + 1) for number in range(4)])
 
     assert not any(report.unparsable_total for report in reports)
-    assert ContentMetadata.objects.filter(content_type="course").count() == 100
+    assert ContentMetadata.objects.filter(content_type="course").count() == COURSES
 
 
 def test_readers_are_served_while_a_refresh_holds_the_row() -> None:
