@@ -18,7 +18,7 @@ from bursary.delivery import mail_server, runner
 from bursary.ops import demo, demo_mail, demo_year
 from bursary.ops.demo_year import DemoYear
 from bursary.replica.models import CatalogMembership
-from tests.world import given_budget, given_user
+from tests.world import given_budget, given_content, given_user
 
 NOT_IN_IT = {
     *(ActionType.DELIVERED, ActionType.BOUNCED, ActionType.COMPLAINED),
@@ -84,10 +84,10 @@ def test_eight_weeks_have_every_state_failures_and_reminders_in_two_organisation
 
 
 def test_a_week_is_the_same_each_time(tmp_path: Path, settings: Settings) -> None:
-    settings.VAR_DIR, settings.CATALOG_URL = tmp_path, f"file://{tmp_path / 'catalog'}/"
-    demo.load(now=timezone.now(), advance=ignored)
-    catalog_uuid = Budget.objects.earliest("pk").catalog_uuid
-    budgets = [given_budget(catalog_uuid=catalog_uuid) for _time in range(2)]
+    settings.VAR_DIR = tmp_path
+    for dollars in range(50, 250, 10):
+        given_content(price_cents=100 * dollars)
+    budgets = [given_budget() for _time in range(2)]
     years = [DemoYear([budget], given_user(), "larkspur.example") for budget in budgets]
 
     demo_year.load(years, began=timezone.now(), weeks=1, advance=ignored)
