@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from bursary.catalog import payload as payloads
 from bursary.replica import reads, refresh
@@ -43,10 +44,12 @@ def cents(value: float | None) -> int | None:
 
 @pytest.mark.on_every_engine
 def test_every_recorded_course_is_in_the_replica_as_upstream_says_it() -> None:
-    records = recorded("courses")
+    # How a line is read is decided in Python. Servers store one of four, and give it back.
+    records = recorded("courses")[:: 1 if connection.vendor == "sqlite" else 4]
     report, rows = replicated(records)
 
-    assert (report.records, report.unparsable_total) == (200, 0)
+    assert (report.records, report.unparsable_total) == (len(records), 0)
+    assert len(records) in (50, 200)
     for record in records:
         row, terms = rows[record["key"]], record["normalized_metadata"]
         assert (row.title, str(row.uuid), row.active) == (record["title"], record["uuid"], record["active"])
