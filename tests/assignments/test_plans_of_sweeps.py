@@ -5,12 +5,13 @@ which does it all the same has no index to use.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from pytest_django import DjangoDbBlocker
 
 from bursary.access.models import Role
 from bursary.assignments import expiry, reminders
@@ -19,6 +20,7 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Account, Budget
 from bursary.dashboard import budget_pages
 from tests import many, world
+from tests.once import made_once
 from tests.world import NOW
 
 pytestmark = [pytest.mark.django_db, pytest.mark.only_on("postgresql", because="it reads its plans")]
@@ -28,9 +30,20 @@ DUE = 40
 TABLE = LearnerContentAssignment._meta.db_table
 
 
-@pytest.fixture
-def history() -> None:
-    """A budget with a long history in which little is due: some in each state that a sweep looks for."""
+@pytest.fixture(scope="module")
+def history(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Make a budget with a long history, once for all tests; PostgreSQL reads no table as a whole."""
+    with made_once(django_db_blocker):
+        _fill()
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE")
+            for way in ("seqscan", "bitmapscan"):
+                cursor.execute(f"SET LOCAL enable_{way} = off")
+        yield
+
+
+def _fill() -> None:
+    """Let little be due of a long history: some in each state that a sweep looks for."""
     for number in range(3):
         world.given_budget(name=f"Empty {number}")
     budget = world.given_budget(name="Many")
@@ -47,10 +60,6 @@ def history() -> None:
         rows.filter(pk__in=pks).update(**columns)
     Account.objects.update(held_cents=10**9)
     Budget.objects.update(held_cents=10**9)
-    with connection.cursor() as cursor:
-        cursor.execute("ANALYZE")
-        for way in ("seqscan", "bitmapscan"):
-            cursor.execute(f"SET LOCAL enable_{way} = off")
 
 
 SWEEPS: dict[str, Callable[[], object]] = {
