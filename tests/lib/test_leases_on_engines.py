@@ -143,21 +143,19 @@ QUERIES = [
 
 
 @pytest.mark.usefixtures("many")
-def test_what_a_worker_asks_is_read_from_the_index_in_its_order() -> None:
-    for query in QUERIES:
-        plan = query().explain(format="JSON" if connection.vendor == "mysql" else None)
-        is_read_from_the_index(json.loads(plan) if connection.vendor == "mysql" else plan)
-
-
-@pytest.mark.usefixtures("many")
-def test_whether_anything_is_due_is_read_from_the_index_too() -> None:
-    with CaptureQueriesContext(connection) as asked:
-        assert leases.any_due(ROWS(), now=NOW)
-    assert len(asked) == 2  # nothing is due, and something may be done early
-    for query in asked:
-        with connection.cursor() as cursor:
-            cursor.execute(f"{EXPLAIN} {query['sql']}")
-            is_read_from_the_index("\n".join(" ".join(map(str, row)) for row in cursor.fetchall()))
+def test_what_a_worker_asks_is_read_from_the_index_in_its_order(subtests: pytest.Subtests) -> None:
+    for number, query in enumerate(QUERIES):
+        with subtests.test("what is due", number=number):
+            plan = query().explain(format="JSON" if connection.vendor == "mysql" else None)
+            is_read_from_the_index(json.loads(plan) if connection.vendor == "mysql" else plan)
+    with subtests.test("whether anything is due"):
+        with CaptureQueriesContext(connection) as asked:
+            assert leases.any_due(ROWS(), now=NOW)
+        assert len(asked) == 2  # nothing is due, and something may be done early
+        for asking in asked:
+            with connection.cursor() as cursor:
+                cursor.execute(f"{EXPLAIN} {asking['sql']}")
+                is_read_from_the_index("\n".join(" ".join(map(str, row)) for row in cursor.fetchall()))
 
 
 def is_read_from_the_index(plan: str) -> None:
