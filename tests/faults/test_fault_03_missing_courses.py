@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from bursary.replica import refresh
 from bursary.replica.models import ContentMetadata
 from tests.api.door import refusal_of
 from tests.enterprise_catalog.server import CATALOG
@@ -17,7 +18,8 @@ from tests.world import ALICE, BOB, deliver
 pytestmark = pytest.mark.django_db
 
 DAY = timedelta(days=1)
-COURSES, ASSIGNED = 60, 20
+BATCH = 20
+COURSES, ASSIGNED = 30, 10
 """More than one request asks for, and so many that the half of those assigned is not too much to be gone."""
 
 
@@ -41,8 +43,9 @@ def first_courses() -> list[ContentMetadata]:
 
 @pytest.mark.takes_long
 def test_fault_03_courses_that_are_gone_cost_a_read_nothing_and_are_mailed(
-    holding: Callable[[int], Service], mail: MailServer
+    holding: Callable[[int], Service], mail: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(refresh, "BATCH", BATCH)
     service = holding(COURSES)
     contents = first_courses()
     assert {service.allocate(one).status_code for one in contents} == {202}
