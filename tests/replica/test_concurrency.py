@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from threading import Barrier
 
 import pytest
 from django.db import connection, transaction
@@ -22,6 +21,7 @@ from tests.replica.listing import (
     enrolling_by,
     recorded,
 )
+from tests.together import together
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.takes_long]
 
@@ -38,18 +38,13 @@ def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def at_once(tasks: list[Callable[[], RefreshReport]]) -> list[RefreshReport]:
-    """Run the tasks in threads that start together; return their answers, or raise what one raised."""
-    start = Barrier(len(tasks))
-
-    def run(task: Callable[[], RefreshReport]) -> RefreshReport:
-        start.wait(timeout=120)
-        try:
-            return task()
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(len(tasks)) as threads:
-        return [running.result(timeout=120) for running in [threads.submit(run, task) for task in tasks]]
+    """Run the tasks at the same moment; return their answers, or raise what one raised."""
+    reports = []
+    for done in together(tasks):
+        if isinstance(done, Exception):
+            raise done
+        reports.append(done)
+    return reports
 
 
 def refresher(records: list[Record], *, seconds: int) -> Callable[[], RefreshReport]:
