@@ -1,6 +1,7 @@
 """What the processes of `tests.forked` have loaded when they begin: nothing of it reads the settings."""
 
 import gc
+import os
 from importlib import import_module
 
 LIBRARIES = """
@@ -13,7 +14,17 @@ LIBRARIES = """
     concurrent.futures.thread http.server smtplib
 """
 
+ON_POSTGRESQL = """
+    django.db.backends.postgresql.base
+    celery.apps.beat celery.apps.worker celery.concurrency.prefork celery.worker.consumer
+    kombu.transport.redis
+"""
+"""The driver, and what workers of Celery load, which write to a server alone."""
+
 for name in LIBRARIES.split():
     import_module(name)
+if os.environ.get("BURSARY_TEST_DB") == "postgres":
+    for name in ON_POSTGRESQL.split():
+        import_module(name)
 
 gc.freeze()  # no process looks through it for garbage
