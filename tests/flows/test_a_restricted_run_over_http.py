@@ -5,6 +5,7 @@ fails here until it is listed. The organisation that may have the runs sees them
 that these are where a run would show.
 """
 
+import functools
 import html
 import itertools
 import logging
@@ -232,14 +233,18 @@ def tokens_of(one: Organisation) -> list[object]:
     ]
 
 
-def paths(route: Route, scene: Scene, one: Organisation) -> list[str]:
+Values = Callable[[str], list[object]]
+"""The values of a parameter by its name."""
+
+
+def paths(route: Route, values: Values) -> list[str]:
     """Return the paths of an address with each of those values."""
     found = []
     of_budgets = {"uuid": "budget_uuid"} if route.pattern.startswith("/budgets/") else {}
-    values_each = [values_of(of_budgets.get(name, name), scene, one) for name in route.parameters]
-    for values in itertools.product(*values_each):
+    values_each = [values(of_budgets.get(name, name)) for name in route.parameters]
+    for chosen in itertools.product(*values_each):
         path = route.pattern
-        for name, value in zip(route.parameters, values, strict=True):
+        for name, value in zip(route.parameters, chosen, strict=True):
             path = re.sub(rf"<(\w+:)?{name}>|\(\?P<{name}>[^)]*\)", str(value), path)
         found.append(path.replace("^", "").replace("$", "").replace("+", "%2B"))
     return found
@@ -273,38 +278,43 @@ class Callers:
         return answer.status_code in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 
 
-def asked_at(path: str, questions: Sequence[Body], *, beyond: Organisation, most: int = 1) -> Sequence[Body]:
+def uuids_of(one: Organisation) -> list[str]:
+    """Return the uuids by which paths name an organisation and what it has."""
+    budget = one.budget
+    its_own = [budget.uuid, budget.assignment_configuration_uuid, budget.customer.uuid, budget.account.uuid]
+    return [str(uuid) for uuid in (*its_own, *one.assignments().values_list("uuid", flat=True))]
+
+
+def asked_at(path: str, questions: Sequence[Body], *, beyond: list[str], most: int = 1) -> Sequence[Body]:
     """Return what is asked at a path: `most` questions where the path names the organisation beyond.
 
     Such a path is refused before anything else of a question is read; `make soak` asks all.
     """
-    budget = beyond.budget
-    uuids = {budget.uuid, budget.assignment_configuration_uuid, budget.customer.uuid, budget.account.uuid}
-    uuids |= set(beyond.assignments().values_list("uuid", flat=True))
-    return questions[:most] if not IN_FULL and any(str(uuid) in path for uuid in uuids) else questions
+    return questions[:most] if not IN_FULL and any(uuid in path for uuid in beyond) else questions
 
 
 def read_everything(scene: Scene, callers: Callers, *, again: bool = False) -> None:
     """Read with every question; again without parameters, where an answer may be another by now."""
     known, both = dict(routes()), (scene.ours, scene.theirs)
-    beyond = scene.beyond(callers.one)
+    beyond = uuids_of(scene.beyond(callers.one))
+    values = functools.cache(lambda parameter: values_of(parameter, scene, callers.one))
     for name, questions in READ.items():
         if again and name in DESCRIPTIONS and not IN_FULL:
             continue
         asked = PLAIN if again else questions
         if OF_A_CUSTOMER.fullmatch(name):
             asked = [{"enterprise_customer_uuid": one.budget.customer.uuid} for one in both]
-        for path in paths(known[name], scene, callers.one):
+        for path in paths(known[name], values):
             questions = asked_at(path, asked, beyond=beyond, most=0 if again else 1)
             callers.ask("get", known[name], path, questions)
 
 
 def send_everything(scene: Scene, callers: Callers) -> None:
-    known = dict(routes())
+    known, beyond = dict(routes()), uuids_of(scene.beyond(callers.one))
     for name, bodies in SENT.items():
         sent = bodies(callers.one)
-        for path in paths(known[name], scene, callers.one):
-            questions = asked_at(path, sent, beyond=scene.beyond(callers.one))
+        for path in paths(known[name], lambda parameter: values_of(parameter, scene, callers.one)):
+            questions = asked_at(path, sent, beyond=beyond)
             callers.ask("post", known[name], path, questions)
 
 

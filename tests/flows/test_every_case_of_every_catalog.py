@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import pytest
@@ -27,7 +27,7 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica import reads, refresh
 from bursary.replica.models import CatalogMembership, ContentMetadata, RefreshSource
-from tests.api.door import Door, allocating, door_of, refusal_of
+from tests.api.door import Door, allocating, refusal_of
 from tests.enterprise_catalog.server import CLIENT_ID, CLIENT_SECRET, enterprise_catalog
 from tests.once import made_once
 from tests.world import ALICE, given_api_key, given_budget, given_user
@@ -229,15 +229,44 @@ def test_a_catalog_holds_the_courses_and_runs_that_it_is_served_and_no_others(ca
     }
 
 
-@pytest.fixture
-def budget(request: pytest.FixtureRequest) -> Budget:
-    """Return a budget of the catalog that the test is about."""
-    return given_budget(catalog_uuid=request.getfixturevalue("catalog"))
+class Organisation(NamedTuple):
+    """A catalog's only one: its budget, of which nothing is spent, and its administrator."""
+
+    budget: Budget
+    door: Door
+    """The administrator's."""
+    offers: str
+    """The page on which the administrator assigns."""
+
+    @classmethod
+    def of(cls, catalog: UUID) -> "Organisation":
+        budget, browser = given_budget(catalog_uuid=catalog), Client()
+        administrator = given_user(Role.ADMINISTRATOR, customer=budget.customer)
+        browser.force_login(administrator)
+        page = browser.get(reverse("assign", args=[budget.uuid])).content.decode()
+        return cls(budget, Door(key=given_api_key(administrator)), html.unescape(page))
+
+
+@pytest.fixture(scope="module")
+def organisations(from_files: object) -> dict[UUID, Organisation]:
+    """Return the organisation of each catalog; what a test does with its money is undone."""
+    return {catalog: Organisation.of(catalog) for catalog in FILES}
 
 
 @pytest.fixture
-def door(budget: Budget) -> Door:
-    return door_of(Role.ADMINISTRATOR, customer=budget.customer)
+def budget(catalog: UUID, organisations: dict[UUID, Organisation]) -> Budget:
+    """Return the budget of the catalog that the test is about."""
+    return Budget.objects.select_related("customer").get(pk=organisations[catalog].budget.pk)
+
+
+@pytest.fixture
+def door(catalog: UUID, organisations: dict[UUID, Organisation]) -> Door:
+    return organisations[catalog].door
+
+
+@pytest.fixture
+def offers(catalog: UUID, organisations: dict[UUID, Organisation]) -> str:
+    return organisations[catalog].offers
 
 
 @pytest.mark.parametrize(("catalog", "key"), SERVED, ids=named)
@@ -275,13 +304,6 @@ def asking(key: str, cents: int) -> Record:
     return {"content_key": key, "content_price_cents": cents, "learner_emails": [ALICE]}
 
 
-def offers(budget: Budget) -> str:
-    """Return the page on which an administrator assigns."""
-    client = Client()
-    client.force_login(given_user(Role.ADMINISTRATOR, customer=budget.customer))
-    return html.unescape(client.get(reverse("assign", args=[budget.uuid])).content.decode())
-
-
 def learner_of(budget: Budget) -> Door:
     user = given_user(Role.LEARNER, customer=budget.customer, email=ALICE, lms_user_id=7)
     return Door(key=given_api_key(user))
@@ -304,7 +326,7 @@ def at(moment: str) -> datetime:
 
 @pytest.mark.parametrize(("catalog", "key", "cents", "joined", "until"), CAN_BE_JOINED, ids=named)
 def test_what_can_be_joined_is_previewed_offered_allocated_and_redeemed(
-    catalog: UUID, key: str, cents: int, joined: str, until: str, budget: Budget, door: Door
+    catalog: UUID, key: str, cents: int, joined: str, until: str, budget: Budget, door: Door, offers: str
 ) -> None:
     terms = {"content_run_key": joined, "content_price_cents": cents, "join_by": until}
     ends = min(AGE, at(until))
@@ -312,7 +334,7 @@ def test_what_can_be_joined_is_previewed_offered_allocated_and_redeemed(
     seen = door.post(allocating(budget, dry=True), asking(key, cents)).json()
     assert (seen["can_allocate"], seen["refusals"], seen["joining"]) == (True, [], terms)
     assert at(seen["deadline"]["date"]) == ends
-    assert f'value="{cents} {key}"' in offers(budget)
+    assert f'value="{cents} {key}"' in offers
 
     allocated = door.post(allocating(budget), asking(key, cents))
     assert (allocated.status_code, allocated.json()["joining"]) == (202, terms)
@@ -331,12 +353,10 @@ def test_what_can_be_joined_is_previewed_offered_allocated_and_redeemed(
     assert (budget.spent_cents, budget.held_cents) == (cents, 0)
 
 
-def given_from_before(budget: Budget, key: str) -> LearnerContentAssignment:
+def given_from_before(budget: Budget, key: str, *, door: Door) -> LearnerContentAssignment:
     """Return an open assignment of the key, as from before the rule of what can be joined."""
     other = CAN_BE_JOINED[[catalog for catalog, *_rest in CAN_BE_JOINED].index(budget.catalog_uuid)]
-    answer = door_of(Role.ADMINISTRATOR, customer=budget.customer).post(
-        allocating(budget), asking(other[1], other[2])
-    )
+    answer = door.post(allocating(budget), asking(other[1], other[2]))
     assert answer.status_code == 202, answer.content
     held = reads.held_by(budget.catalog_uuid).filter(content_key=key).first()
     row = held or ContentMetadata.objects.get(content_key=key)
@@ -348,17 +368,17 @@ def given_from_before(budget: Budget, key: str) -> LearnerContentAssignment:
 
 @pytest.mark.parametrize(("catalog", "key", "cents", "reason"), CANNOT_BE_JOINED, ids=named)
 def test_what_cannot_be_joined_is_refused_everywhere_with_its_reason(
-    catalog: UUID, key: str, cents: int, reason: str, budget: Budget, door: Door
+    catalog: UUID, key: str, cents: int, reason: str, budget: Budget, door: Door, offers: str
 ) -> None:
     seen = door.post(allocating(budget, dry=True), asking(key, cents)).json()
     assert (seen["can_allocate"], seen["joining"]) == (False, None)
     assert [one["reason"] for one in seen["refusals"]] == [reason]
-    assert f' {key}"' not in offers(budget)
+    assert f' {key}"' not in offers
     assert refusal_of(door.post(allocating(budget), asking(key, cents))) == (422, reason)
     budget.refresh_from_db()
     assert (budget.held_cents, LearnerContentAssignment.objects.count()) == (0, 0)
 
-    stored = given_from_before(budget, key)
+    stored = given_from_before(budget, key, door=door)
     learner = learner_of(budget)
     verdict = verdict_on(key, learner=learner, budget=budget)
     assert (verdict["can_redeem"], [one["reason"] for one in verdict["reasons"]]) == (False, [reason])
@@ -369,10 +389,10 @@ def test_what_cannot_be_joined_is_refused_everywhere_with_its_reason(
 
 @pytest.mark.parametrize(("catalog", "key"), ELSEWHERE, ids=named)
 def test_a_run_of_another_catalog_is_not_redeemed_through_its_course(
-    catalog: UUID, key: str, budget: Budget
+    catalog: UUID, key: str, budget: Budget, door: Door
 ) -> None:
     course = key.removeprefix("course-v1:").rpartition("+")[0]
-    given_from_before(budget, course)
+    given_from_before(budget, course, door=door)
     learner = learner_of(budget)
 
     assert refusal_of(redeem(key, learner=learner, budget=budget)) == (422, "content_not_in_catalog")
