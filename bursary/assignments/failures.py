@@ -18,6 +18,7 @@ from django.db import transaction
 from django.db.models import (
     Case,
     Count,
+    DateTimeField,
     Exists,
     F,
     IntegerField,
@@ -40,6 +41,7 @@ from bursary.budgets.models import Budget
 from bursary.lib import moments
 from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update
+from bursary.lib.prepared import Slot, built_once
 from bursary.lib.retries import repeated_after_deadlocks
 
 DAYS_APART = 30
@@ -131,11 +133,36 @@ def counts(budgets: Collection[Budget], *, zone: ZoneInfo, now: datetime) -> lis
     ]
 
 
+def by_cause(failed: QuerySet[LearnerContentAssignmentAction]) -> QuerySet[Any, Any]:
+    """Return of how many assignments there is failed work by its cause, most frequent first."""
+    counted = failed.order_by().values_list("error_code").annotate(count=Count("assignment", distinct=True))
+    return counted.order_by("-count", "error_code")
+
+
+def _of_budgets() -> QuerySet[Any, Any]:
+    return by_cause(to_repair().filter(assignment__budget__in=_BUDGETS))
+
+
+def _of_assignments() -> QuerySet[Any, Any]:
+    return by_cause(to_repair().filter(assignment__in=Slot("assignments", LearnerContentAssignment._meta.pk)))
+
+
+_BUDGETS, _NOW = Slot("budgets", Budget._meta.pk), Slot("now", DateTimeField())
+
+
 def causes(budgets: Collection[Budget]) -> dict[str, int]:
     """Return the number of assignments with failed work to repair by its cause, most frequent first."""
-    failed = to_repair().filter(assignment__budget__in=budgets).order_by()
-    counted = failed.values_list("error_code").annotate(count=Count("assignment", distinct=True))
-    return dict(counted.order_by("-count", "error_code"))
+    return causes_in([budget.pk for budget in budgets])
+
+
+def causes_in(budgets: Sequence[int]) -> dict[str, int]:
+    """Likewise in the budgets with these primary keys."""
+    return dict(built_once(_of_budgets).read(budgets=budgets))
+
+
+def causes_of(assignments: Sequence[int]) -> dict[str, int]:
+    """Likewise of the assignments with these primary keys."""
+    return dict(built_once(_of_assignments).read(assignments=assignments)) if assignments else {}
 
 
 def of_each_cause(budgets: Any, *, most: int) -> dict[str, set[int]] | None:
@@ -170,11 +197,22 @@ class CauseCount:
 
 def causes_in_time(budgets: Collection[Budget], *, now: datetime) -> list[CauseCount]:
     """Return `causes` with what can be done about each now, the latest first. One query."""
+    found = []
+    pks = [budget.pk for budget in budgets]
+    for cause, count, retryable, skippable, of_ended, since, *each in built_once(_in_time).read(
+        budgets=pks, now=now
+    ):
+        by_work = {kind: one for kind, one in zip(APPLIES_IN, each, strict=True) if one}
+        found.append(CauseCount(cause, count, retryable, skippable, of_ended, since, by_work))
+    return found
+
+
+def _in_time() -> QuerySet[Any, Any]:
     by_others = ~Q(action_type=ActionType.REDEEMED)
-    failed = to_repair().filter(assignment__budget__in=budgets).order_by()
+    failed = to_repair().filter(assignment__budget__in=_BUDGETS).order_by()
     counted = failed.values_list("error_code").annotate(
         count=Count("assignment", distinct=True),
-        retryable=Count("assignment", distinct=True, filter=by_others & ~too_late(now)),
+        retryable=Count("assignment", distinct=True, filter=by_others & ~too_late(_NOW)),
         skippable=Count("assignment", distinct=True, filter=by_others),
         of_ended=Count("assignment", distinct=True, filter=Q(action_type__in=_NOTICES_OF_THE_END)),
         since=Min("completed_at"),
@@ -183,16 +221,10 @@ def causes_in_time(budgets: Collection[Budget], *, now: datetime) -> list[CauseC
             for kind in APPLIES_IN
         },
     )
-    found = []
-    for cause, count, retryable, skippable, of_ended, since, *each in counted.order_by(
-        "-since", "-count", "error_code"
-    ):
-        by_work = {kind: one for kind, one in zip(APPLIES_IN, each, strict=True) if one}
-        found.append(CauseCount(cause, count, retryable, skippable, of_ended, since, by_work))
-    return found
+    return counted.order_by("-since", "-count", "error_code")
 
 
-def too_late(now: datetime) -> Q:
+def too_late(now: datetime | Slot) -> Q:
     """Return the condition on failed work that it would be skipped when it is done again.
 
     A reminder after the deadline; the mail before a start that has passed, or is not known any more.

@@ -9,7 +9,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import django_filters
-from django.db.models import Count, Q, QuerySet, Sum, Value
+from django.db.models import Count, QuerySet, Sum, Value
 from django.http import Http404, QueryDict
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -214,15 +214,15 @@ class Selection:
         if self.filters.failed is not None:
             return _in_words({chosen: 0, **self._counted(self.filters.failed)})
         if everything is not None and not chosen:
-            among = Q(assignment__in=[row.pk for row in everything])
+            counted = failures.causes_of([row.pk for row in everything])
         elif self.status or self._narrowed:
             rows = with_status(self._of_any_cause, self.status).order_by()
-            among = Q(assignment__in=rows.values("pk"))
-        else:  # each assignment is looked up once less
-            among = Q(assignment__budget__in=self._budget_keys)
-        failed = failures.to_repair().filter(among).order_by()
-        counted = failed.values_list("error_code").annotate(count=Count("assignment", distinct=True))
-        return _in_words({chosen: 0, **dict(counted.order_by("-count", "error_code"))})
+            counted = _by_cause(assignment__in=rows.values("pk"))
+        elif isinstance(self._budget_keys, list):  # each assignment is looked up once less
+            counted = failures.causes_in(self._budget_keys)
+        else:
+            counted = _by_cause(assignment__budget__in=self._budget_keys)
+        return _in_words({chosen: 0, **counted})
 
     def _counted(self, failed: Mapping[str, set[int]]) -> dict[str, int]:
         """Return how many of these are found by the other filters, most first. At most one query."""
@@ -232,6 +232,10 @@ class Selection:
             failed = {cause: pks & found for cause, pks in failed.items()}
         counts = {cause: len(pks) for cause, pks in failed.items() if pks}
         return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
+
+
+def _by_cause(**among: Any) -> dict[str, int]:
+    return dict(failures.by_cause(failures.to_repair().filter(**among)))
 
 
 def _in_words(counts: Mapping[str, int]) -> list[tuple[str, str, int]]:

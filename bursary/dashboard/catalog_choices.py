@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import DateTimeField, Exists, F, OuterRef, Q, QuerySet
 
 from bursary.assignments import deadlines
 from bursary.budgets.models import Budget
 from bursary.dashboard.forms import Choice
+from bursary.lib.prepared import Slot, built_once
 from bursary.replica import joining
 from bursary.replica.models import CatalogMembership, ContentMetadata, ContentType
 
@@ -70,34 +72,62 @@ def catalog_choices(
     """
     until = due_date if due_date and due_date > now else None
     before, _reason = deadlines.deadline(budget, enroll_by=None, allocated_at=now, due_date=until)
-    joinable = joining.joinable(catalog_uuid=budget.catalog_uuid, now=now, before=before)
-    joinable = joinable.filter(gone_at=None).defer("payload")
-    found = list(
-        _matching(joinable, budget, words).order_by("title", "content_type", "start_date", "pk")[
-            : MOST_COURSES + 1
-        ]
-    )
+    asked: dict[str, Any] = {"catalog": budget.catalog_uuid, "now": now, "before": before}
+    found = list(_searched(words, **asked)) if words.split() else built_once(_first).read(**asked)
     heads = found[:MOST_COURSES]
-    priced = joinable.filter(joining_price__isnull=False)
     courses = [one.content_key for one in heads if one.content_type == ContentType.COURSE]
     runs: dict[str, list[Any]] = defaultdict(list)
-    if courses:
-        of_courses = priced.filter(content_type=ContentType.COURSERUN, parent_key__in=courses)
-        soonest = of_courses.order_by(F("start_date").asc(nulls_last=True), "content_key")
-        for run in soonest[:MOST_RUNS]:
-            runs[run.parent_key].append(run)
+    for run in built_once(_runs, MOST_RUNS).read(courses=courses, **asked) if courses else ():
+        runs[run.parent_key].append(run)
     groups = [_group(one, runs[one.content_key], chosen=chosen, now=now) for one in heads]
     keys = {one.content_key for one in heads} | {run.content_key for of in runs.values() for run in of}
     if chosen and chosen.content_key not in keys:
-        kept = priced.filter(content_key=chosen.content_key).first()
+        kept = built_once(_chosen).first(key=chosen.content_key, **asked)
         groups = [*([_group(kept, [], chosen=chosen, now=now)] if kept else []), *groups]
     groups = [one for one in groups if one.shown]
     return CatalogChoices(groups, found=len(heads), has_more=len(found) > MOST_COURSES)
 
 
-def _matching(joinable: QuerySet[Any], budget: Budget, words: str) -> QuerySet[Any]:
+def _joinable(catalog: UUID | Slot, now: datetime | Slot, before: datetime | Slot) -> QuerySet[Any]:
+    return (
+        joining.joinable(catalog_uuid=catalog, now=now, before=before).filter(gone_at=None).defer("payload")
+    )
+
+
+def _searched(
+    words: str, *, catalog: UUID | Slot, now: datetime | Slot, before: datetime | Slot
+) -> QuerySet[Any]:
+    """Return the first that match, and one more."""
+    matching = _matching(_joinable(catalog, now, before), catalog, words)
+    return matching.order_by("title", "content_type", "start_date", "pk")[: MOST_COURSES + 1]
+
+
+_KEY = ContentMetadata._meta.get_field("content_key")
+_CATALOG = Slot("catalog", CatalogMembership._meta.get_field("catalog_uuid"))
+_NOW, _BEFORE = Slot("now", DateTimeField()), Slot("before", DateTimeField())
+
+
+def _first() -> QuerySet[Any]:
+    return _searched("", catalog=_CATALOG, now=_NOW, before=_BEFORE)
+
+
+def _priced() -> QuerySet[Any]:
+    return _joinable(_CATALOG, _NOW, _BEFORE).filter(joining_price__isnull=False)
+
+
+def _runs(most: int) -> QuerySet[Any]:
+    """Return the runs of courses, the soonest first."""
+    runs = _priced().filter(content_type=ContentType.COURSERUN, parent_key__in=Slot("courses", _KEY))
+    return runs.order_by(F("start_date").asc(nulls_last=True), "content_key")[:most]
+
+
+def _chosen() -> QuerySet[Any]:
+    return _priced().filter(content_key=Slot("key", _KEY)).order_by("pk")[:1]
+
+
+def _matching(joinable: QuerySet[Any], catalog: UUID | Slot, words: str) -> QuerySet[Any]:
     """Return what each word matches: courses, and runs without their course in the catalog."""
-    here = CatalogMembership.objects.filter(content=OuterRef("pk"), catalog_uuid=budget.catalog_uuid)
+    here = CatalogMembership.objects.filter(content=OuterRef("pk"), catalog_uuid=catalog)
     held = ContentMetadata.objects.filter(Exists(here))
     courses = held.filter(content_key=OuterRef("parent_key"), content_type=ContentType.COURSE)
     found = joinable.filter(Q(content_type=ContentType.COURSE) | ~Exists(courses))

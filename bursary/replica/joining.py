@@ -301,7 +301,7 @@ def closes(*, never: datetime, prefix: str = "") -> Least:
     return Least(Coalesce(F(f"{prefix}enroll_by"), never), Coalesce(F(f"{prefix}end_date"), never))
 
 
-def joinable(*, catalog_uuid: UUID, now: datetime, before: datetime) -> QuerySet[Any]:
+def joinable(*, catalog_uuid: UUID | Slot, now: datetime | Slot, before: datetime | Slot) -> QuerySet[Any]:
     """Return the courses and runs of a catalog that can be joined, each with its `JoiningTerms`.
 
     They are annotated as `joining_run`, `joining_price` and `join_by`; NULL is unknown.

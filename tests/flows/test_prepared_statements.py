@@ -20,6 +20,7 @@ from bursary.assignments import (
     erasure,
     expected_values,
     expiry,
+    failures,
     listing,
     offers,
     preview_warnings,
@@ -28,10 +29,10 @@ from bursary.assignments import (
     signed_links,
     sweeps,
 )
-from bursary.assignments.choices import Status
+from bursary.assignments.choices import ActionType, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget, Customer
-from bursary.dashboard import shell
+from bursary.dashboard import catalog_choices, shell
 from bursary.delivery import emails
 from bursary.lib import leases
 from bursary.lib.prepared import PreparedSelect, Slot, built_once
@@ -138,6 +139,10 @@ def test_those_about_content_give_what_their_query_sets_give(comparison: Compari
         check(joining, joining._RUNS, courses=keys, catalogs=catalogs)
         check(reads, reads._TEXTS, keys=keys, catalogs=catalogs)
         check(reads, reads._STORED, key=keys[0], catalog=catalogs[0])
+        days = {"now": NOW, "before": NOW + timedelta(days=90)}
+        offered = {"catalog": catalogs[0], "courses": keys, "key": keys[0]} | days
+        choices = (built_once(catalog_choices._first), built_once(catalog_choices._chosen))
+        check(catalog_choices, *choices, built_once(catalog_choices._runs, 100), **offered)
         content = comparison.chance.choice(world.contents)
         check(offers, *offers._ROWS.values(), pk=content.pk)
         check(offers, offers._MEMBERS, pk=content.pk, key=content.content_key, catalog=catalogs[0])
@@ -166,6 +171,20 @@ def test_those_about_assignments_give_what_their_query_sets_give(comparison: Com
         assert compared(claimed) == compared(list(rows().filter(pk__in=pks)))
         one = comparison.chance.choice(world.assignments)
         check(signed_links, *signed_links._NAMED.values(), uuid=one.uuid, cycle=one.cycle)
+
+
+def test_those_about_failed_work_give_what_their_query_sets_give(comparison: Comparison) -> None:
+    failed = {"status": Status.FAILED, "error_code": "address_rejected", "error_reason": "email_error"}
+    of_invitations = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.NOTIFIED)
+    of_invitations.update(**failed, completed_at=NOW, due_at=None, early=None)
+    found = 0
+    for _ in range(ROUNDS):
+        budgets = comparison.pks(comparison.world.budgets)
+        given = {"budgets": budgets, "assignments": comparison.pks(comparison.world.assignments)}
+        for rows in (failures._of_budgets, failures._of_assignments, failures._in_time):
+            comparison.check(failures, built_once(rows), **given, now=NOW + timedelta(days=200))
+        found += len(failures.causes_of(given["assignments"])) + len(failures.causes_in(budgets))
+    assert found
 
 
 def test_those_about_what_sweeps_find_give_what_their_query_sets_give(comparison: Comparison) -> None:
