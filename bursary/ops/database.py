@@ -6,7 +6,6 @@ from pathlib import Path
 from django.apps import apps
 from django.conf import settings
 from django.db import Error, connection
-from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
 
 from bursary.lib import logs
@@ -19,10 +18,11 @@ class NotReady(Exception):
     """The database cannot be used; the message has the reason and the next step."""
 
 
-def refuse_unknown_migrations() -> None:
-    """Raise NotReady if the database records a migration that this version of Bursary does not have.
+def refuse_unknown_migrations() -> MigrationLoader:
+    """Return what this version has of migrations and the database records of them.
 
-    Such tables were made by a pre-release, or by a later version. Changing them would destroy data.
+    Raises NotReady if that has one of Bursary which this version does not have. Such tables were made by a
+    pre-release, or by a later version. Changing them would destroy data.
     """
     try:
         loader = MigrationLoader(connection)
@@ -37,14 +37,13 @@ def refuse_unknown_migrations() -> None:
                 "Start that version, or migrate back with it: docs/operations.md, Upgrade. For another "
                 "database, set BURSARY_DATABASE_URL or BURSARY_VAR_DIR, then run `bursary migrate`."
             )
+    return loader
 
 
 def require_tables() -> None:
     """Raise NotReady unless the database answers and exactly this version's migrations are applied."""
-    refuse_unknown_migrations()
-    executor = MigrationExecutor(connection)
-    waiting = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    if waiting:
+    loader = refuse_unknown_migrations()
+    if any(name not in loader.applied_migrations for name in loader.graph.nodes):
         raise NotReady(
             f"The tables in {connection.settings_dict['NAME']} are missing or old. Run `bursary migrate`, or "
             "set BURSARY_VAR_DIR or BURSARY_DATABASE_URL if this is the wrong database."
