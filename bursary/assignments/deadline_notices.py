@@ -16,6 +16,7 @@ from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.lib import leases
 from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update
+from bursary.lib.prepared import Slot
 from bursary.replica.joining import NotJoinable
 from bursary.replica.types import CatalogKey
 
@@ -55,7 +56,7 @@ def notice_budgets(*, pks: Iterable[int], now: datetime, in_batches: bool = Fals
         _notice_unjoinable(concerned, now=now, due_at=due_at)
 
 
-def current(now: datetime) -> QuerySet[DeadlineNotice]:
+def current(now: datetime | Slot) -> QuerySet[DeadlineNotice]:
     """Return the notices of deadlines with a grace that is not over at `now`, the first to expire first, and
     then those of content that cannot be joined, and of mails reported as unwanted within `COMPLAINTS_SHOWN`.
 

@@ -29,10 +29,14 @@ from bursary.assignments import (
     signed_links,
     sweeps,
 )
-from bursary.assignments.choices import ActionType, Status
-from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.choices import ActionType, NoticeReason, Status
+from bursary.assignments.models import (
+    DeadlineNotice,
+    LearnerContentAssignment,
+    LearnerContentAssignmentAction,
+)
 from bursary.budgets.models import Budget, Customer
-from bursary.dashboard import catalog_choices, shell
+from bursary.dashboard import attention, catalog_choices, shell
 from bursary.delivery import emails
 from bursary.lib import leases
 from bursary.lib.prepared import PreparedSelect, Slot, built_once
@@ -184,6 +188,22 @@ def test_those_about_failed_work_give_what_their_query_sets_give(comparison: Com
         for rows in (failures._of_budgets, failures._of_assignments, failures._in_time):
             comparison.check(failures, built_once(rows), **given, now=NOW + timedelta(days=200))
         found += len(failures.causes_of(given["assignments"])) + len(failures.causes_in(budgets))
+    assert found
+
+
+def test_those_about_notices_give_what_their_query_sets_give(comparison: Comparison) -> None:
+    world, found = comparison.world, 0
+    until = NOW + timedelta(days=30)
+    LearnerContentAssignment.objects.update(grace_until=until)
+    for budget, content in {(one.budget_id, one.content_id) for one in world.assignments}:
+        each = {"budget_id": budget, "content_id": content, "assignments": 1, "created": NOW, "due_at": NOW}
+        DeadlineNotice.objects.create(**each, early=leases.NOT_BEFORE, grace_until=until)
+        for reason in NoticeReason:
+            DeadlineNotice.objects.create(**each, early=leases.NOT_BEFORE, reason=reason)
+    for user in world.users:
+        given = {"user": user.pk, "now": NOW + timedelta(days=comparison.chance.randint(0, 60))}
+        comparison.check(attention, attention._CURRENT, **given)
+        found += len(attention._CURRENT.read(**given))
     assert found
 
 
