@@ -84,6 +84,9 @@ def given_content(
     is_run = columns.get("content_type") == ContentType.COURSERUN
     can_be_joined = {"offered": is_run, "enrollable": is_run}
     columns = AS_FETCHED | can_be_joined | {"fetched_from": f"folder:{catalog}"} | columns
+    with_run = with_run and columns["content_type"] == ContentType.COURSE
+    if with_run:
+        columns["advertised_run"] = first_run(key)
     if columns.get("due_at"):
         columns.setdefault("early", NOT_BEFORE)
     if parent:
@@ -94,7 +97,7 @@ def given_content(
         catalogs |= set(parent.memberships.values_list("catalog_uuid", flat=True))
     for uuid_ in catalogs:
         given_membership(content, catalog=uuid_, links=links, named_by=content.parent_key)
-    if with_run and content.content_type == ContentType.COURSE:
+    if with_run:
         given_run(content)
     return content
 
@@ -103,16 +106,21 @@ TERMS = ("start_date", "end_date", "enroll_start", "enroll_by", "price_cents")
 """What a course has of its advertised run."""
 
 
+def first_run(course_key: str) -> str:
+    return f"course-v1:{course_key}+R1"
+
+
 def given_run(course: ContentMetadata, key: str = "", **columns: Any) -> ContentMetadata:
     """Return the course's advertised run, on its terms, in its catalogs: learners can join it."""
-    key = key or f"course-v1:{course.content_key}+R1"
+    key = key or first_run(course.content_key)
     copied = {name: getattr(course, name) for name in (*TERMS, "gone_at")}
     columns = (
         {"content_type": ContentType.COURSERUN, "catalog": None, "title": "First run"} | copied | columns
     )
     run = given_content(key, parent=course, **columns)
-    ContentMetadata.objects.filter(pk=course.pk).update(advertised_run=key)
-    course.advertised_run = key
+    if course.advertised_run != key:
+        ContentMetadata.objects.filter(pk=course.pk).update(advertised_run=key)
+        course.advertised_run = key
     return run
 
 
