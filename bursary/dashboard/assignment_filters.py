@@ -62,7 +62,10 @@ WITHIN_DAYS = (
 
 
 class ListFilters(listing.AssignmentFilters):
-    """The filters of the API's list, and those that people find by: dollars, dates, days to the deadline."""
+    """The filters of the API's list, and those that people find by: dollars, dates, days to the deadline.
+
+    Only those are made that the address names.
+    """
 
     price_from = django_filters.NumberFilter(
         method="costs_from", label=gettext_lazy("Price from"), min_value=0, max_value=10**12, decimal_places=2
@@ -90,9 +93,11 @@ class ListFilters(listing.AssignmentFilters):
     exact_content_key = TextFilter(field_name="content_key")
     """A course without its runs, or a run."""
 
-    def __init__(self, *args: Any, now: datetime, failed: FailedByCause = None, **kwargs: Any) -> None:
+    def __init__(
+        self, query: Mapping[str, Any], *, now: datetime, failed: FailedByCause = None, **kwargs: Any
+    ) -> None:
         self.now, self.failed = now, failed
-        super().__init__(*args, **kwargs)
+        super().__init__(query, only={*query, "ordering"}, **kwargs)
 
     def with_failed_work(
         self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: Sequence[str]
@@ -298,7 +303,8 @@ def _found(query: QueryDict, filters: ListFilters) -> tuple[list[str], _Rows, _R
         found: _Rows = filters.qs
         if len(others) == len(query):
             return [], found, found
-        return [], found, ListFilters(others, filters.queryset, zone=filters.zone, now=filters.now).qs
+        of_any = ListFilters(others, queryset=filters.queryset, zone=filters.zone, now=filters.now)
+        return [], found, of_any.qs
     except ContentFiltersUnavailable as refused:
         return [str(refused)], nothing, nothing
 
