@@ -147,7 +147,8 @@ def follow_content(
         if contents := list(offers.assigned_of(chunk).only("pk", *_FROM_CONTENT)):
             assignments = LearnerContentAssignment.objects.filter(held(), content__in=contents)
             _locked_budgets(assignments.values("budget"))
-            _follow(assignments, contents, now=now)
+            _write_content(assignments, contents, now=now)
+            _DEADLINES_OF_CONTENTS.run(contents=[one.pk for one in contents], now=now)
 
 
 def follow_budgets(*, pks: Iterable[int], now: datetime, **_signal: object) -> None:
@@ -157,7 +158,9 @@ def follow_budgets(*, pks: Iterable[int], now: datetime, **_signal: object) -> N
         assignments = LearnerContentAssignment.objects.filter(budget=budget)
         assignments.filter(_OPEN).update(age_ends_at=age_ends_at)
         for chunk in chunks(repointing.follow_catalog(budget, now=now), CONTENTS_PER_STATEMENT):
-            _follow(assignments.filter(content__in=chunk), chunk, now=now)
+            theirs = assignments.filter(content__in=chunk)
+            _write_content(theirs, chunk, now=now)
+            _write_deadlines(theirs, now=now)
         assignments.filter(held() | Q(content=None)).update(content_enroll_by=last_closing(now=now))
         _write_deadlines(assignments, now=now)
         assignments.filter(_STARTING).update(nudge_at=CHECK_NOW)
@@ -193,7 +196,7 @@ def rebuild(pks: Sequence[int], *, now: datetime) -> None:
     rows.filter(_OPEN).update(age_ends_at=Case(*ages, default=F("age_ends_at")))
     if contents:
         rows.filter(held(), content__in=contents).update(**_content_columns(contents, now=now))
-    _write_deadlines(rows, now=now)
+    _DEADLINES.run(pks=pks, now=now)
     rows.filter(_STARTING).update(nudge_at=CHECK_NOW)
     follow_progress(pks)
 
@@ -209,7 +212,8 @@ def attach(content: ContentMetadata, *, pks: Sequence[int], now: datetime) -> in
     locked = list(for_update(unattached).order_by("pk").values_list("pk", flat=True))
     attached = LearnerContentAssignment.objects.filter(pk__in=locked)
     attached.update(content=content)
-    _follow(attached, [content], now=now)
+    _write_content(attached, [content], now=now)
+    _DEADLINES.run(pks=locked, now=now)
     return len(locked)
 
 
@@ -229,16 +233,15 @@ def title_key(title: str) -> str:
     return title.casefold()[:TITLE_KEY_LENGTH]
 
 
-def _follow(
+def _write_content(
     assignments: QuerySet[LearnerContentAssignment], contents: Sequence[ContentMetadata], *, now: datetime
 ) -> None:
-    """Write what follows from these contents, with the budgets locked.
+    """Write what follows from these contents, with the budgets locked, but for the deadlines.
 
-    In two statements, however many there are: the second reads a column that the first writes.
+    In one statement, however many there are; that of the deadlines reads a column that it writes.
     """
     checked = Case(When(_STARTING, then=Value(CHECK_NOW)), default=F("nudge_at"))
     assignments.update(**_content_columns(contents, now=now), nudge_at=checked)
-    _write_deadlines(assignments, now=now)
 
 
 def _write_deadlines(assignments: QuerySet[LearnerContentAssignment], *, now: datetime) -> None:
@@ -333,6 +336,12 @@ _JOIN_BY = PreparedUpdate(
 )
 _DEADLINES = PreparedUpdate(
     lambda: LearnerContentAssignment.objects.filter(_THESE, _OPEN), lambda: _deadlines(now=_NOW)
+)
+_DEADLINES_OF_CONTENTS = PreparedUpdate(
+    lambda: LearnerContentAssignment.objects.filter(
+        held(), _OPEN, content__in=Slot("contents", ContentMetadata._meta.pk)
+    ),
+    lambda: _deadlines(now=_NOW),
 )
 _FOLLOW_ONE = PreparedUpdate(
     lambda: LearnerContentAssignment.objects.filter(pk=Slot("pk", LearnerContentAssignment._meta.pk)),

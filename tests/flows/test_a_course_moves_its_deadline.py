@@ -91,7 +91,7 @@ def test_a_course_moves_its_enrolment_deadline(
         raise RuntimeError("The assignments cannot follow.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(derived, "_follow", break_down)
+        patch.setattr(derived, "_write_content", break_down)
         with pytest.raises(RuntimeError, match="cannot follow"):
             upstream(first, NOW + 2 * DAY)
     content.refresh_from_db()
