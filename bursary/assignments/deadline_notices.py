@@ -4,19 +4,21 @@ It brought their deadlines forward: `derived.py` sets the grace for which nothin
 it, on the same signals. Or it left them with content that learners cannot join any more.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
-from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, DateTimeField, Exists, F, Max, OuterRef, Q, QuerySet, Subquery
 
 from bursary.assignments import offers
 from bursary.assignments.choices import ABOUT_ADDRESSES, NoticeReason, State
 from bursary.assignments.deadlines import GRACE
 from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
+from bursary.budgets.models import Budget
 from bursary.lib import leases
 from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update
-from bursary.lib.prepared import Slot
+from bursary.lib.prepared import Slot, built_once
 from bursary.replica.joining import NotJoinable
 from bursary.replica.types import CatalogKey
 
@@ -45,15 +47,15 @@ def notice_content(*, pks: Iterable[int], now: datetime, in_batches: bool = Fals
         if contents := list(offers.assigned_of(page).values_list("pk", flat=True)):
             due_at = _due_at(now=now, in_batches=in_batches)
             _notice_deadlines(Q(content__in=contents), now=now, due_at=due_at)
-            _notice_unjoinable(Q(content__in=contents), now=now, due_at=due_at)
+            _notice_unjoinable("content", contents, now=now, due_at=due_at)
 
 
 def notice_budgets(*, pks: Iterable[int], now: datetime, in_batches: bool = False, **_signal: object) -> None:
     """Likewise where a budget's terms or its catalog changed. Receives `budget_changed`."""
-    concerned, due_at = Q(budget__in=list(pks)), _due_at(now=now, in_batches=in_batches)
-    _notice_deadlines(concerned, now=now, due_at=due_at)
+    budgets, due_at = list(pks), _due_at(now=now, in_batches=in_batches)
+    _notice_deadlines(Q(budget__in=budgets), now=now, due_at=due_at)
     if not in_batches:  # a rebuild in batches changes neither content nor catalog
-        _notice_unjoinable(concerned, now=now, due_at=due_at)
+        _notice_unjoinable("budget", budgets, now=now, due_at=due_at)
 
 
 def current(now: datetime | Slot) -> QuerySet[DeadlineNotice]:
@@ -112,13 +114,15 @@ def _notice_deadlines(concerned: Q, *, now: datetime, due_at: datetime) -> None:
     _create(found, now=now, due_at=due_at, grace_until=until)
 
 
-def _notice_unjoinable(concerned: Q, *, now: datetime, due_at: datetime) -> None:
+def _notice_unjoinable(of: str, pks: Sequence[int], *, now: datetime, due_at: datetime) -> None:
     """Write a notice for each budget and content that cannot be joined now, or keep the one that stands.
 
-    What can be joined again is resolved. Those that have passed their deadline are the other notice's.
+    `of` is the field that has one of `pks`. What can be joined again is resolved. Those that have passed
+    their deadline are the other notice's.
     """
-    found = _unjoinable(concerned, now=now)
-    standing = DeadlineNotice.objects.filter(concerned, Q(resolved_at=None) | Q(resolved_at__gt=now - QUIET))
+    found = _unjoinable(of, pks, now=now)
+    lately = Q(resolved_at=None) | Q(resolved_at__gt=now - QUIET)
+    standing = DeadlineNotice.objects.filter(lately, **{f"{of}__in": pks})
     for notice in for_update(standing.exclude(reason__in=("", *ABOUT_ADDRESSES))).order_by("-pk"):
         count, reason = found.pop((notice.budget_id, notice.content_id), (0, notice.reason))
         if count:
@@ -132,18 +136,25 @@ def _notice_unjoinable(concerned: Q, *, now: datetime, due_at: datetime) -> None
         _create(counts, now=now, due_at=due_at, reason=reason)
 
 
-def _unjoinable(concerned: Q, *, now: datetime) -> dict[_Key, tuple[int, str]]:
-    """Return how many open assignments cannot be joined, by budget and content, and why."""
+_PKS, _NOW = Slot("pks", Budget._meta.pk), Slot("now", DateTimeField())
+
+
+def _cannot_be_joined(of: str) -> QuerySet[LearnerContentAssignment, Any]:
     rows = LearnerContentAssignment.objects.filter(
-        concerned,
-        offers.cannot_be_joined(now=now),
+        offers.cannot_be_joined(now=_NOW),
         state=State.ALLOCATED,
         redeeming_since=None,
-        expires_at__gt=now,
+        expires_at__gt=_NOW,
         content__isnull=False,
+        **{f"{of}__in": _PKS},
     )
     groups = rows.order_by().values_list("budget", "content", "budget__catalog_uuid", "content__content_key")
-    counts = list(groups.annotate(count=Count("pk"), last=Max("expires_at")))
+    return groups.annotate(count=Count("pk"), last=Max("expires_at"))
+
+
+def _unjoinable(of: str, pks: Sequence[int], *, now: datetime) -> dict[_Key, tuple[int, str]]:
+    """Return how many open assignments cannot be joined, by budget and content, and why."""
+    counts = built_once(_cannot_be_joined, of).read(pks=pks, now=now)
     held = offers.by_key({CatalogKey(catalog, key) for _b, _c, catalog, key, _n, _last in counts})
     found: dict[_Key, tuple[int, str]] = {}
     for budget, content, catalog, key, count, last in counts:

@@ -187,7 +187,7 @@ def assigned_of(pks: Collection[int]) -> QuerySet[ContentMetadata]:
     return joining.with_courses(pks).filter(Exists(assignments))
 
 
-def cannot_be_joined(*, now: datetime) -> Q:
+def cannot_be_joined(*, now: datetime | Slot) -> Q:
     """Return, as a condition on assignments with content, that the replica's rows cannot be joined now.
 
     Unlike `Offer.terms` it needs no lock, and is for many at once. Of a course with a summary record nothing

@@ -17,6 +17,7 @@ from bursary.access.permissions import Permission, granted_to_account
 from bursary.api import permitted, redemption
 from bursary.assignments import actions as timeline
 from bursary.assignments import (
+    deadline_notices,
     erasure,
     expected_values,
     expiry,
@@ -204,6 +205,17 @@ def test_those_about_notices_give_what_their_query_sets_give(comparison: Compari
         given = {"user": user.pk, "now": NOW + timedelta(days=comparison.chance.randint(0, 60))}
         comparison.check(attention, attention._CURRENT, **given)
         found += len(attention._CURRENT.read(**given))
+    assert found
+    found = 0
+    for of, rows in (("content", world.contents), ("budget", world.budgets)):
+        for _ in range(ROUNDS):
+            statement = built_once(deadline_notices._cannot_be_joined, of)
+            given = {
+                "pks": comparison.pks(rows),
+                "now": NOW + timedelta(days=comparison.chance.randint(0, 60)),
+            }
+            comparison.check(deadline_notices, statement, **given)
+            found += len(statement.read(**given))
     assert found
 
 
