@@ -23,7 +23,7 @@ from bursary.api.inputs import (
     SkipInput,
     validated,
 )
-from bursary.assignments import extension, failures
+from bursary.assignments import extension, failures, failures_by_cause
 from bursary.assignments.choices import ActionType, ExpiryReason
 from bursary.assignments.extension import Extension, ExtensionRefusal, ExtensionResult
 from bursary.assignments.failures import FailureCount, RepairRefusal, RepairResult
@@ -142,7 +142,7 @@ class Failures(OfOneBudget):
     def get(self, request: Request, **_url: UUID) -> Response:
         budgets, zone = [self.budget], self.budget.customer.zone
         found = failures.counts(budgets, zone=zone, now=timezone.now())
-        by_cause = failures.causes(budgets)
+        by_cause = failures_by_cause.causes(budgets)
         return Response(
             {
                 "causes": [{"cause": cause, "count": count} for cause, count in by_cause.items()],

@@ -5,12 +5,11 @@ and no later work of its type followed it. So an assignment has at most one fail
 """
 
 import enum
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import partial, reduce
 from operator import or_
-from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -18,12 +17,10 @@ from django.db import transaction
 from django.db.models import (
     Case,
     Count,
-    DateTimeField,
     Exists,
     F,
     IntegerField,
     Max,
-    Min,
     OuterRef,
     Q,
     QuerySet,
@@ -41,7 +38,7 @@ from bursary.budgets.models import Budget
 from bursary.lib import moments
 from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update
-from bursary.lib.prepared import Slot, built_once
+from bursary.lib.prepared import Slot
 from bursary.lib.retries import repeated_after_deadlocks
 
 DAYS_APART = 30
@@ -55,7 +52,7 @@ SKIPPED_ON_REQUEST = _ON_REQUEST.error_code
 _NONE = Q(pk__in=())
 _ENDING = (ActionType.REMINDED, ActionType.NUDGED)
 """Mails that make no sense after some date."""
-_NOTICES_OF_THE_END = (ActionType.CANCELLATION_NOTIFIED, ActionType.EXPIRATION_NOTIFIED)
+NOTICES_OF_THE_END = (ActionType.CANCELLATION_NOTIFIED, ActionType.EXPIRATION_NOTIFIED)
 _LINK_AND_MAIL = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
 
 
@@ -131,97 +128,6 @@ def counts(budgets: Collection[Budget], *, zone: ZoneInfo, now: datetime) -> lis
         )
         for budget, cause, kind, reason, index, count, latest in found[:MOST_COUNTS]
     ]
-
-
-def by_cause(failed: QuerySet[LearnerContentAssignmentAction]) -> QuerySet[Any, Any]:
-    """Return of how many assignments there is failed work by its cause, most frequent first."""
-    counted = failed.order_by().values_list("error_code").annotate(count=Count("assignment", distinct=True))
-    return counted.order_by("-count", "error_code")
-
-
-def _of_budgets() -> QuerySet[Any, Any]:
-    return by_cause(to_repair().filter(assignment__budget__in=_BUDGETS))
-
-
-def _of_assignments() -> QuerySet[Any, Any]:
-    return by_cause(to_repair().filter(assignment__in=Slot("assignments", LearnerContentAssignment._meta.pk)))
-
-
-_BUDGETS, _NOW = Slot("budgets", Budget._meta.pk), Slot("now", DateTimeField())
-
-
-def causes(budgets: Collection[Budget]) -> dict[str, int]:
-    """Return the number of assignments with failed work to repair by its cause, most frequent first."""
-    return causes_in([budget.pk for budget in budgets])
-
-
-def causes_in(budgets: Sequence[int]) -> dict[str, int]:
-    """Likewise in the budgets with these primary keys."""
-    return dict(built_once(_of_budgets).read(budgets=budgets))
-
-
-def causes_of(assignments: Sequence[int]) -> dict[str, int]:
-    """Likewise of the assignments with these primary keys."""
-    return dict(built_once(_of_assignments).read(assignments=assignments)) if assignments else {}
-
-
-def of_each_cause(budgets: Any, *, most: int) -> dict[str, set[int]] | None:
-    """Return the assignments (pks) with failed work to repair by its cause; None for more than `most`.
-
-    `budgets` are keys, or a query of them.
-    """
-    failed = to_repair().filter(assignment__budget__in=budgets).order_by()
-    found = list(failed.values_list("error_code", "assignment")[: most + 1])
-    by_cause: dict[str, set[int]] = {}
-    for cause, pk in found:
-        by_cause.setdefault(cause, set()).add(pk)
-    return None if len(found) > most else by_cause
-
-
-@dataclass(frozen=True)
-class CauseCount:
-    """Assignments with failed work of a cause: how many, and of how many it can be retried, and skipped.
-
-    `of_ended` are those of which the notice of their end failed. `since` is when the first of it failed, and
-    `by_work` the number for each type of action.
-    """
-
-    cause: str
-    count: int
-    retryable: int
-    skippable: int
-    of_ended: int
-    since: datetime
-    by_work: Mapping[ActionType, int]
-
-
-def causes_in_time(budgets: Collection[Budget], *, now: datetime) -> list[CauseCount]:
-    """Return `causes` with what can be done about each now, the latest first. One query."""
-    found = []
-    pks = [budget.pk for budget in budgets]
-    for cause, count, retryable, skippable, of_ended, since, *each in built_once(_in_time).read(
-        budgets=pks, now=now
-    ):
-        by_work = {kind: one for kind, one in zip(APPLIES_IN, each, strict=True) if one}
-        found.append(CauseCount(cause, count, retryable, skippable, of_ended, since, by_work))
-    return found
-
-
-def _in_time() -> QuerySet[Any, Any]:
-    by_others = ~Q(action_type=ActionType.REDEEMED)
-    failed = to_repair().filter(assignment__budget__in=_BUDGETS).order_by()
-    counted = failed.values_list("error_code").annotate(
-        count=Count("assignment", distinct=True),
-        retryable=Count("assignment", distinct=True, filter=by_others & ~too_late(_NOW)),
-        skippable=Count("assignment", distinct=True, filter=by_others),
-        of_ended=Count("assignment", distinct=True, filter=Q(action_type__in=_NOTICES_OF_THE_END)),
-        since=Min("completed_at"),
-        **{
-            f"of_{kind}": Count("assignment", distinct=True, filter=Q(action_type=kind))
-            for kind in APPLIES_IN
-        },
-    )
-    return counted.order_by("-since", "-count", "error_code")
 
 
 def too_late(now: datetime | Slot) -> Q:

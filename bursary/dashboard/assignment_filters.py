@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy
 
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted
-from bursary.assignments import causes, failures, listing, searches, statuses
+from bursary.assignments import causes, failures, failures_by_cause, listing, searches, statuses
 from bursary.assignments.choices import State
 from bursary.assignments.filters import MomentFilter, TextFilter
 from bursary.assignments.listing import ContentFiltersUnavailable
@@ -219,12 +219,12 @@ class Selection:
         if self.filters.failed is not None:
             return _in_words({chosen: 0, **self._counted(self.filters.failed)})
         if everything is not None and not chosen:
-            counted = failures.causes_of([row.pk for row in everything])
+            counted = failures_by_cause.causes_of([row.pk for row in everything])
         elif self.status or self._narrowed:
             rows = with_status(self._of_any_cause, self.status).order_by()
             counted = _by_cause(assignment__in=rows.values("pk"))
         elif isinstance(self._budget_keys, list):  # each assignment is looked up once less
-            counted = failures.causes_in(self._budget_keys)
+            counted = failures_by_cause.causes_in(self._budget_keys)
         else:
             counted = _by_cause(assignment__budget__in=self._budget_keys)
         return _in_words({chosen: 0, **counted})
@@ -240,7 +240,7 @@ class Selection:
 
 
 def _by_cause(**among: Any) -> dict[str, int]:
-    return dict(failures.by_cause(failures.to_repair().filter(**among)))
+    return dict(failures_by_cause.by_cause(failures.to_repair().filter(**among)))
 
 
 def _in_words(counts: Mapping[str, int]) -> list[tuple[str, str, int]]:
@@ -271,7 +271,7 @@ def selection(
     of_budgets = LearnerContentAssignment.objects.filter(budget__in=keys)
     zones = {one.customer.zone for one in ([budget] if budget else budgets)}
     zone = zones.pop() if len(zones) == 1 else UTC_ZONE
-    failed = failures.of_each_cause(keys, most=MOST_FAILED) if query.get("cause") else None
+    failed = failures_by_cause.of_each_cause(keys, most=MOST_FAILED) if query.get("cause") else None
     filters = ListFilters(query, queryset=of_budgets, zone=zone, now=now, failed=failed)
     status, sort = query.get("status", ""), query.get("sort", "")
     problems, found, of_any_cause = _found(query, filters)

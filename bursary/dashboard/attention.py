@@ -14,9 +14,9 @@ from django.utils.translation import ngettext
 
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted_to_account, may_everywhere
-from bursary.assignments import causes, content_display, deadline_notices, failures
+from bursary.assignments import causes, content_display, deadline_notices, failures_by_cause
 from bursary.assignments.choices import LearnerState, NoticeReason, State
-from bursary.assignments.failures import CauseCount
+from bursary.assignments.failures_by_cause import CauseCount
 from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.dashboard.money_bars import money_bar
@@ -95,7 +95,7 @@ def _mail_trouble(budgets: Sequence[Budget], *, operates: bool) -> list[Attentio
 
 def _failures(budgets: Sequence[Budget], *, operates: bool, now: datetime) -> list[Attention]:
     found = []
-    for one in failures.causes_in_time(budgets, now=now)[:MOST_CAUSES]:
+    for one in failures_by_cause.causes_in_time(budgets, now=now)[:MOST_CAUSES]:
         why = causes.in_words(one.cause)
         query = urlencode({"cause": one.cause})
         verb = "retry" if why.retried and one.retryable else ""

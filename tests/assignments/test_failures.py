@@ -15,6 +15,7 @@ from bursary.assignments import (
     cancellation,
     derived_audit,
     failures,
+    failures_by_cause,
     reminders,
     shown_assignments,
 )
@@ -89,7 +90,7 @@ def test_failures_are_counted_by_budget_cause_and_day_in_one_query(
         (budget, "address_rejected", date(2026, 3, 1), 1),
         (other, "message_refused", date(2026, 3, 2), 1),
     }
-    assert failures.causes([budget, other]) == {"address_rejected": 2, "message_refused": 1}
+    assert failures_by_cause.causes([budget, other]) == {"address_rejected": 2, "message_refused": 1}
 
 
 @pytest.mark.on_every_engine
@@ -111,7 +112,7 @@ def test_what_was_retried_or_does_not_fit_any_more_is_not_counted() -> None:
     actions.retry(action_of(retried, ActionType.NOTIFIED), now=NOW)
     cancellation.cancel(budget, uuids=[cancelled.uuid], now=NOW)
 
-    assert failures.causes([budget]) == {}
+    assert failures_by_cause.causes([budget]) == {}
 
 
 @pytest.mark.on_every_engine
@@ -128,7 +129,7 @@ def test_of_several_failed_reminders_the_last_one_counts_and_is_retried() -> Non
     assert done.repaired == [assignment.uuid]
     again = assignment.actions.get(status=Status.PENDING)
     assert (again.action_type, again.retry_of and again.retry_of.dedup_key) == ("reminded", "asked-2")
-    assert failures.causes([assignment.budget]) == {}
+    assert failures_by_cause.causes([assignment.budget]) == {}
 
 
 def test_a_retry_is_a_new_action_of_the_administrator_that_points_to_the_failed_one() -> None:
@@ -165,7 +166,7 @@ def test_only_the_named_type_or_cause_is_retried() -> None:
     )
 
     assert done.repaired == [assignment.uuid]
-    assert failures.causes([assignment.budget]) == {"address_rejected": 1}
+    assert failures_by_cause.causes([assignment.budget]) == {"address_rejected": 1}
 
 
 @pytest.mark.on_every_engine
@@ -262,7 +263,7 @@ def test_an_earlier_failure_of_the_same_work_is_not_shown_any_more_either(answer
 
     assert stored(reminded).last_failure() is None
     assert shown_assignments.load_all([reminded.pk], now=NOW + 3 * DAY)[0].last_failure() is None
-    assert failures.causes([budget]) == {}
+    assert failures_by_cause.causes([budget]) == {}
 
 
 def test_retrying_many_takes_as_many_queries_as_retrying_one(
@@ -292,7 +293,7 @@ def test_skipping_keeps_the_reason_and_the_actor_and_the_failure() -> None:
     assert (skipped.status, skipped.retry_of, skipped.actor) == (Status.SKIPPED, failed, ada)
     assert (skipped.error_code, skipped.detail) == ("skipped_on_request", "Was called.")
     assert (skipped.completed_at, skipped.due_at) == (NOW, None)
-    assert failures.causes([assignment.budget]) == {}
+    assert failures_by_cause.causes([assignment.budget]) == {}
     assert stored(assignment).learner_state == LearnerState.FAILED  # not notified
     assert derived_audit.audit(clock=lambda: NOW).wrong == 0
 

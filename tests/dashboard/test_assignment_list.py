@@ -161,7 +161,6 @@ def test_a_cursor_that_is_none_is_the_first_page(
     client: Client, budget: Budget, subtests: pytest.Subtests
 ) -> None:
     world.given_assignment(budget, address="lena@people.example")
-
     cursors = ("x", "W10", "WzAsMSwyXQ", "bnVsbA", "WzAsIngiLCJ5Il0", "\0")
     for cursor, sort in itertools.product(cursors, ("expires_at", "-price_cents", "content_title")):
         with subtests.test(cursor=cursor, sort=sort):
@@ -199,7 +198,6 @@ def test_each_column_sorts_both_ways(client: Client, budget: Budget, subtests: p
     for sort in sorted(assignment_filters.SORTS):
         with subtests.test(sort):
             up, down = page(client, sort=sort), page(client, sort=f"-{sort}")
-
             assert learners(up) == learners(down)[::-1]
             assert 'aria-sort="ascending"' in up
             assert 'aria-sort="descending"' in down
@@ -278,7 +276,6 @@ def test_an_address_that_cannot_be_read_exports_nothing_and_says_why(
     for query, problem in UNREADABLE:
         with subtests.test(query=query):
             answer = client.get("/assignments/export/", query)
-
             assert answer.status_code == 400
             assert problem in html.unescape(answer.content.decode())
             text = page(client, **query)

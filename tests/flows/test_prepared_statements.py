@@ -21,7 +21,7 @@ from bursary.assignments import (
     erasure,
     expected_values,
     expiry,
-    failures,
+    failures_by_cause,
     listing,
     offers,
     preview_warnings,
@@ -186,9 +186,15 @@ def test_those_about_failed_work_give_what_their_query_sets_give(comparison: Com
     for _ in range(ROUNDS):
         budgets = comparison.pks(comparison.world.budgets)
         given = {"budgets": budgets, "assignments": comparison.pks(comparison.world.assignments)}
-        for rows in (failures._of_budgets, failures._of_assignments, failures._in_time):
-            comparison.check(failures, built_once(rows), **given, now=NOW + timedelta(days=200))
-        found += len(failures.causes_of(given["assignments"])) + len(failures.causes_in(budgets))
+        for rows in (
+            failures_by_cause._of_budgets,
+            failures_by_cause._of_assignments,
+            failures_by_cause._in_time,
+        ):
+            comparison.check(failures_by_cause, built_once(rows), **given, now=NOW + timedelta(days=200))
+        found += len(failures_by_cause.causes_of(given["assignments"])) + len(
+            failures_by_cause.causes_in(budgets)
+        )
     assert found
 
 

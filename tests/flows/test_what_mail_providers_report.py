@@ -12,7 +12,14 @@ from pytest_django import Settings
 
 from bursary.access import suppressions
 from bursary.access.models import Role, Suppression, SuppressionReason
-from bursary.assignments import actions, address_corrections, allocation, failures, reminders
+from bursary.assignments import (
+    actions,
+    address_corrections,
+    allocation,
+    failures,
+    failures_by_cause,
+    reminders,
+)
 from bursary.assignments.choices import ActionType, LearnerState, NoticeReason, Status
 from bursary.assignments.mail_reports import MailReport
 from bursary.assignments.mail_reports import apply as apply_report
@@ -112,7 +119,7 @@ def test_a_mail_that_came_back_has_failed_after_all_and_can_be_repaired(mail: Ma
     )
     assert failed.detail == "The mail server of the address refused it for good. 550 5.1.1"
     assert failed.retry_of == action_of(assignment, ActionType.NOTIFIED, status=Status.DONE)
-    assert failures.causes([budget]) == {"address_rejected": 1}
+    assert failures_by_cause.causes([budget]) == {"address_rejected": 1}
 
     # A retry is an administrator's decision: it is sent, and reopens the address.
     assert failures.retry(budget, uuids=[assignment.uuid], now=LATER).repaired == [assignment.uuid]
