@@ -58,7 +58,7 @@ def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
 
 
 def _refused(request: HttpRequest, refused: LinkRefused, *, token: str) -> HttpResponse:
-    """Answer that the link does not work, with what its reader can do, who may have no account."""
+    """Answer that the link does not work, with what its reader can do without an account."""
     is_over, customer = isinstance(refused, LinkExpired | LinkWithdrawn), unsubscribing.customer_of(token)
     context = {
         "refused": refused,

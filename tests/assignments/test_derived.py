@@ -119,7 +119,9 @@ def test_many_assignments_follow_in_two_statements() -> None:
     allocate(given_budget(), content, *addresses(50))
     with CaptureQueriesContext(connection) as queries:
         derived.follow_content(pks=[content.pk], now=NOW)
-    assert len(queries) == 4  # the content, its budgets' locks, then every assignment of it: twice
+    assert (
+        len(queries) == 5
+    )  # the runs among it, the content, its budgets' locks, then every assignment: twice
 
 
 def test_only_a_successful_reminder_is_a_recent_action() -> None:
