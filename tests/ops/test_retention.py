@@ -121,7 +121,7 @@ def test_a_run_continues_where_the_one_before_ended_and_rewrites_nothing(
 def test_a_run_that_fails_loses_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     finish(given_assignment(), sent())
     reached = retain(after=A_DAY * 12).summary["reached"]
-    monkeypatch.setattr(idempotency, "forget", lambda **_: 1 / 0)
+    monkeypatch.setattr(idempotency, "delete_old", lambda **_: 1 / 0)
 
     task = retain(after=A_DAY * 14)
 
