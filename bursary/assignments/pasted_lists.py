@@ -161,6 +161,25 @@ def read_items(items: Sequence[str]) -> PastedList:
     return PastedList(entries, dropped, found.read_column)
 
 
+def joined(text: str, table: str) -> tuple[str, PastedList]:
+    """Return a text with the people of another below it, one on each line, and what of that is none of them.
+
+    Below other lines a table is none any more. An empty line stands for its heading. An entry that would be
+    divided there, such as a row with several addresses, is in quotation marks: it stays one to correct.
+    """
+    found, lines = read(table), _LINE_END.split(text.rstrip("\r\n"))
+    filled, at = {one.line for one in found.entries}, dict[int, int]()
+    for heading in [one for one in found.dropped if one.line not in filled]:
+        lines.append("")
+        at[heading.line] = len(lines)
+    for one in found.entries:
+        whole = mailbox.is_plain(one.text) or [again.text for again in read(one.text).entries] == [one.text]
+        lines.append(one.text if whole else '"{}"'.format(one.text.replace('"', '""')))
+        at.setdefault(one.line, len(lines))
+    beside = [one._replace(line=at[one.line]) for one in found.dropped]
+    return "\n".join(lines), PastedList([], beside, found.read_column)
+
+
 def decoded(content: bytes) -> str:
     """Return the text of an uploaded file: UTF-8 or UTF-16 by its mark, else UTF-8, else Windows-1252."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):

@@ -130,18 +130,15 @@ class AssignForm(forms.Form):
     def clean_addresses(self) -> PastedList:
         """Return the people of the list and the file. Raises ValidationError if there are none.
 
-        Below other lines a table is none any more: of a file that is added to some, the addresses alone are.
+        Browsers do not send the file again: its text is shown in the list, or its people, below others.
         """
-        text, only_column = self.cleaned_data["addresses"], ""
+        text, below = self.cleaned_data["addresses"], pasted_lists.PastedList()
         if from_file := self.cleaned_data.get("file", ""):
-            added = pasted_lists.read(from_file)
-            only_column = added.read_column
-            lines = [text, *(one.text for one in added.entries)]
-            text = "\n".join(lines) if text.strip() else from_file
-            # Browsers do not send the file again: its text is shown in the list.
+            text, below = pasted_lists.joined(text, from_file) if text.strip() else (from_file, below)
             self.data = {**self.typed, "addresses": text}
         people = pasted_lists.read(text)
-        people.read_column = people.read_column or only_column
+        people.dropped += below.dropped
+        people.read_column = people.read_column or below.read_column
         if not people.entries:
             missing = self.fields["addresses"].error_messages["required"]
             raise forms.ValidationError(missing)

@@ -127,6 +127,31 @@ def test_a_table_that_is_added_to_what_is_typed_is_its_addresses_without_names_a
     assert [address for address, _state, _price in stored()] == [ALICE, BOB]
 
 
+def test_what_is_left_out_of_a_table_is_named_where_it_is_added_to_what_is_typed_too(desk: Desk) -> None:
+    table = f"Name,Mail,Manager\n\nBo Li,{BOB},boss@larkspur.example"
+    text = desk.preview(
+        world.given_content(), f"{ALICE}\n", file=SimpleUploadedFile("list.csv", table.encode())
+    )
+    assert "for 2 learners" in text
+    assert "being in another column: “boss@larkspur.example” (line 3, column “Manager”)." in text
+    assert "Lines without an address: “Name,Mail,Manager” (line 2)." in text
+    assert f">\n{ALICE}\n\n{BOB}</textarea>" in text.replace("\r\n", "\n")
+
+
+def test_a_row_with_several_addresses_stays_one_to_correct_below_what_is_typed(
+    desk: Desk, budget: Budget
+) -> None:
+    content, table = world.given_content(), f"Name;Boss e-mail;Work e-mail\nBo;boss@larkspur.example;{BOB}"
+    text = desk.assign(content, ALICE, file=SimpleUploadedFile("list.csv", table.encode()))
+    assert f"Line 3, “Bo;boss@larkspur.example;{BOB}”" in text
+    assert nothing_was_done(budget)
+    shown = f'{ALICE}\n\n"Bo;boss@larkspur.example;{BOB}"'
+    assert shown in text.replace("\r\n", "\n")
+
+    assert f"Line 3, “Bo;boss@larkspur.example;{BOB}”" in desk.assign(content, shown)
+    assert nothing_was_done(budget)
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
