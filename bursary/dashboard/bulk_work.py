@@ -50,8 +50,8 @@ REFUSALS: Mapping[str, Any] = {
 """Why one of many was left as it is, as a sentence."""
 
 _SHORTER: Mapping[str, Any] = {
-    ExpiryReason.ENROLL_BY: gettext_lazy("Extended to %(day)s only: enrolment in its course closes then."),
-    ExpiryReason.BUDGET_END: gettext_lazy("Extended to %(day)s only: its budget ends then."),
+    ExpiryReason.ENROLL_BY: gettext_lazy("Extended to %(moment)s only: enrolment in its course closes then."),
+    ExpiryReason.BUDGET_END: gettext_lazy("Extended to %(moment)s only: its budget ends then."),
 }
 
 KINDS = ("refused", "otherwise", "unchanged")
@@ -180,7 +180,7 @@ def _extend(budget: Budget, uuids: Sequence[UUID], asked: WorkAsked) -> _Outcome
     )
     shorter = {
         one.assignment: _SHORTER[one.decided_by]
-        % {"day": moments.dated(one.new.astimezone(budget.customer.zone))}
+        % {"moment": moments.in_words(one.new, zone=budget.customer.zone)}
         for one in found.extended
         if one.decided_by in _SHORTER
     }

@@ -233,7 +233,8 @@ def test_an_extension_that_another_date_cuts_short_is_asked_about_and_says_so(
     assert ">Left as they are</h2> " in left
     assert f"<bdi>{accepted.learner_email}</bdi>" in left
     assert f"<bdi>{first.learner_email}</bdi>" in extended
-    assert "Extended to 10 Jun 2026 only: its budget ends then." in done
+    end = "Wednesday, 10 June 2026, 22:00 (Madrid time)"
+    assert f"Extended to {end} only: its budget ends then." in done
 
 
 @pytest.mark.on_every_engine
