@@ -28,6 +28,7 @@ pytestmark = [
 ]
 
 ORGANISATION = "Larkspur County Hospitals and Care Homes"
+WIDE = "Rindfleischetikettierungsüberwachungsaufgabenübertragungsgesellschaft"
 PASS_PHRASE = "a pass phrase of ada's"
 KEEP = """document.forms[0].insertAdjacentHTML(
     "beforeend", '<input type="hidden" name="kept-addresses" value="ben@people.example">')"""
@@ -208,6 +209,22 @@ def test_the_pages_around_signing_in_and_ones_own_account(visitor: Visitor) -> N
     page.get_by_role("link", name="Revoke HR report").click()
     expect(page.get_by_role("link", name="No, back")).to_be_visible()
     visitor.looks_over()
+
+
+def test_a_word_of_a_name_that_is_wider_than_a_phone_widens_no_page(
+    visitor: Visitor, subtests: pytest.Subtests
+) -> None:
+    customer = world.given_customer(name=WIDE)
+    budget = world.given_budget(name=WIDE, customer=customer)
+    world.allocate(budget, world.given_content(title=WIDE), ALICE, now=timezone.now())
+    row = LearnerContentAssignment.objects.get()
+    visitor.sign_in(world.given_user(Role.ADMINISTRATOR, customer=customer, username="ada"))
+    of_budget = [f"/budgets/{more}" for more in ("", f"{budget.uuid}/", f"{budget.uuid}/assign/")]
+    of_one = [f"/assignments/{more}" for more in ("", f"{row.uuid}/", f"{row.uuid}/cancel/")]
+    for path in ("/", *of_budget, *of_one):
+        with subtests.test(path):
+            visitor.open(path)
+            visitor.fits()
 
 
 def test_the_description_of_the_api_opens_an_operation_with_its_refusals(visitor: Visitor) -> None:
