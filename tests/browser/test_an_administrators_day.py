@@ -81,7 +81,8 @@ def test_the_learners_that_have_not_reacted_are_found_and_reminded(
     page.keyboard.press("Enter")
     expect(page).to_have_url(f"{visitor.origin}/assignments/?status=waiting")
     page.go_back()
-    page.go_back()  # to the question, which is answered
+    expect(page.get_by_role("status")).to_have_text("Reminded: 4")
+    page.evaluate("history.back()")  # to the question, which is answered, and leads on before it is loaded
     expect(page).to_have_url(f"{visitor.origin}/assignments/?status=waiting")
     assert reminded.count() == 4
 
