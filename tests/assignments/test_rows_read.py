@@ -30,7 +30,7 @@ from tests.world import NOW
 pytestmark = [pytest.mark.django_db, pytest.mark.only_on("postgresql", because="it reads its statistics")]
 
 DAY = timedelta(days=1)
-HISTORY = 500
+HISTORY = 3_000
 """Assignments beside. One statement that reads all of them shows."""
 
 

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.only_on("postgresql", because="
 
 DAY = timedelta(days=1)
 LISTED = 30
-BESIDE = 300
+BESIDE = 600
 """Rows of another catalog. One statement that reads all of them shows."""
 
 
