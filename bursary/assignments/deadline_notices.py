@@ -58,7 +58,7 @@ def notice_budgets(*, pks: Iterable[int], now: datetime, in_batches: bool = Fals
         _notice_unjoinable("budget", budgets, now=now, due_at=due_at)
 
 
-def current(now: datetime | Slot) -> QuerySet[DeadlineNotice]:
+def current(now: datetime) -> QuerySet[DeadlineNotice]:
     """Return the notices of deadlines with a grace that is not over at `now`, the first to expire first, and
     then those of content that cannot be joined, and of mails reported as unwanted within `COMPLAINTS_SHOWN`.
 

@@ -7,13 +7,13 @@ from typing import Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
-from django.db.models import Count, DateTimeField, F, Max, Q, QuerySet, Sum
+from django.db.models import Count, F, Max, Q, QuerySet, Sum
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from bursary.access.models import User
-from bursary.access.permissions import Permission, granted_to_account, may_everywhere
+from bursary.access.permissions import Permission, granted, may_everywhere
 from bursary.assignments import causes, content_display, deadline_notices, failures_by_cause
 from bursary.assignments.choices import LearnerState, NoticeReason, State
 from bursary.assignments.failures_by_cause import CauseCount
@@ -23,7 +23,6 @@ from bursary.dashboard.money_bars import money_bar
 from bursary.delivery import mail_server
 from bursary.lib import moments
 from bursary.lib.money import dollars
-from bursary.lib.prepared import PreparedSelect, Slot
 
 SOON = timedelta(days=7)
 REMINDED_LATELY = timedelta(days=3)
@@ -143,22 +142,11 @@ def _what_failed(one: CauseCount, *, zone: ZoneInfo) -> str:
 
 
 def _notices(user: User, *, now: datetime) -> list[Attention]:
+    may_see = granted(user, Permission.READ_ASSIGNMENTS, customer="budget__customer")
     return [
         _complaint(one) if one.reason == NoticeReason.MAIL_UNWANTED else _notice(one)
-        for one in _CURRENT.read(user=user.pk, now=now)
+        for one in deadline_notices.current(now).filter(may_see)[:MOST_NOTICES]
     ]
-
-
-_USER, _NOW = Slot("user", User._meta.pk), Slot("now", DateTimeField())
-
-
-def _current() -> QuerySet[DeadlineNotice]:
-    """Return the notices that a user may see that has signed in by no token."""
-    may_see = granted_to_account(_USER, Permission.READ_ASSIGNMENTS, customer="budget__customer")
-    return deadline_notices.current(_NOW).filter(may_see)[:MOST_NOTICES]
-
-
-_CURRENT = PreparedSelect(_current)
 
 
 def _complaint(notice: DeadlineNotice) -> Attention:

@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from bursary.access.models import Role
+from bursary.access.models import Role, User
 from bursary.assignments import cancellation, causes, deadline_notices
 from bursary.assignments.choices import ActionType, ErrorReason, NoticeReason, State, Status
 from bursary.assignments.models import (
@@ -19,8 +19,9 @@ from bursary.assignments.models import (
     LearnerContentAssignmentAction,
 )
 from bursary.budgets.models import Budget
+from bursary.dashboard.attention import items
 from bursary.delivery.models import MailServer
-from bursary.lib import moments
+from bursary.lib import leases, moments
 from tests import world
 from tests.world import ALICE
 
@@ -271,3 +272,22 @@ def test_what_is_to_be_retried_has_the_button_and_an_operator_is_sent_to_no_oper
             sent_to_the_operator.append(cause)
             assert "Ask the operator" not in attention(operator), cause
     assert sent_to_the_operator
+
+
+def test_notices_are_asked_for_by_the_roles_of_a_token_where_one_has_signed_in(budget: Budget) -> None:
+    assignment = world.given_assignment(budget)
+    DeadlineNotice.objects.create(
+        budget=budget,
+        content=assignment.content,
+        reason=NoticeReason.NOT_IN_CATALOG,
+        assignments=1,
+        created=TODAY,
+        due_at=TODAY,
+        early=leases.NOT_BEFORE,
+    )
+    user = User.objects.get()
+    rows = LearnerContentAssignment.objects.none()
+    assert len(items(user, [], rows, now=TODAY)) == 1
+
+    user.token_roles = frozenset({(Role.ADMINISTRATOR, world.given_customer().uuid)})
+    assert items(user, [], rows, now=TODAY) == []

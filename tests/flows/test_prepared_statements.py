@@ -17,7 +17,6 @@ from bursary.access.permissions import Permission, granted_to_account
 from bursary.api import permitted, redemption
 from bursary.assignments import actions as timeline
 from bursary.assignments import (
-    deadline_notices,
     erasure,
     expected_values,
     expiry,
@@ -30,14 +29,13 @@ from bursary.assignments import (
     signed_links,
     sweeps,
 )
-from bursary.assignments.choices import ActionType, NoticeReason, Status
+from bursary.assignments.choices import ActionType, Status
 from bursary.assignments.models import (
-    DeadlineNotice,
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
 )
 from bursary.budgets.models import Budget, Customer
-from bursary.dashboard import attention, catalog_choices, shell
+from bursary.dashboard import catalog_choices, shell
 from bursary.delivery import emails
 from bursary.lib import leases
 from bursary.lib.prepared import PreparedSelect, Slot, built_once
@@ -195,33 +193,6 @@ def test_those_about_failed_work_give_what_their_query_sets_give(comparison: Com
         found += len(failures_by_cause.causes_of(given["assignments"])) + len(
             failures_by_cause.causes_in(budgets)
         )
-    assert found
-
-
-def test_those_about_notices_give_what_their_query_sets_give(comparison: Comparison) -> None:
-    world, found = comparison.world, 0
-    until = NOW + timedelta(days=30)
-    LearnerContentAssignment.objects.update(grace_until=until)
-    for budget, content in {(one.budget_id, one.content_id) for one in world.assignments}:
-        each = {"budget_id": budget, "content_id": content, "assignments": 1, "created": NOW, "due_at": NOW}
-        DeadlineNotice.objects.create(**each, early=leases.NOT_BEFORE, grace_until=until)
-        for reason in NoticeReason:
-            DeadlineNotice.objects.create(**each, early=leases.NOT_BEFORE, reason=reason)
-    for user in world.users:
-        given = {"user": user.pk, "now": NOW + timedelta(days=comparison.chance.randint(0, 60))}
-        comparison.check(attention, attention._CURRENT, **given)
-        found += len(attention._CURRENT.read(**given))
-    assert found
-    found = 0
-    for of, rows in (("content", world.contents), ("budget", world.budgets)):
-        for _ in range(ROUNDS):
-            statement = built_once(deadline_notices._cannot_be_joined, of)
-            given = {
-                "pks": comparison.pks(rows),
-                "now": NOW + timedelta(days=comparison.chance.randint(0, 60)),
-            }
-            comparison.check(deadline_notices, statement, **given)
-            found += len(statement.read(**given))
     assert found
 
 
