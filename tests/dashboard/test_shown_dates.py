@@ -11,9 +11,19 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from bursary.access.models import Role
 from bursary.assignments import cancellation, declining, redemption
+from bursary.budgets.models import Budget
 from tests import world
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def budget(client: Client, monkeypatch: pytest.MonkeyPatch) -> Budget:
+    """A budget on the day of its assignments; its administrator is signed in."""
+    monkeypatch.setattr(timezone, "now", lambda: world.NOW + timedelta(hours=1))
+    budget = world.given_budget()
+    client.force_login(world.given_user(Role.ADMINISTRATOR, customer=budget.customer))
+    return budget
 
 
 def test_the_list_has_the_start_of_the_next_run_to_join_as_the_learner_reads_it(
@@ -110,11 +120,8 @@ def test_after_declining_the_list_the_file_and_the_pages_keep_the_start_that_was
 
 
 def test_a_list_sorted_by_start_says_that_it_shows_other_starts_only_where_it_does(
-    client: Client, monkeypatch: pytest.MonkeyPatch
+    client: Client, budget: Budget
 ) -> None:
-    monkeypatch.setattr(timezone, "now", lambda: world.NOW + timedelta(hours=1))
-    budget = world.given_budget()
-    client.force_login(world.given_user(Role.ADMINISTRATOR, customer=budget.customer))
     world.given_assignment(budget, world.given_content(start_date=world.NOW + timedelta(days=9)))
     remark = "Sorted by the start that the catalog gives for each course."
     for sort in ("content_start", "-content_start"):
@@ -130,12 +137,7 @@ def test_a_list_sorted_by_start_says_that_it_shows_other_starts_only_where_it_do
     assert remark not in client.get("/assignments/?sort=expires_at").content.decode()
 
 
-def test_a_list_says_by_what_else_it_is_sorted_than_its_column_shows(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(timezone, "now", lambda: world.NOW + timedelta(hours=1))
-    budget = world.given_budget()
-    client.force_login(world.given_user(Role.ADMINISTRATOR, customer=budget.customer))
+def test_a_list_says_by_what_else_it_is_sorted_than_its_column_shows(client: Client, budget: Budget) -> None:
 
     def listed(**query: str) -> str:
         return client.get("/assignments/", query).content.decode()
