@@ -192,8 +192,8 @@ def cases(scale: Scale) -> Iterator[Case]:
         " with matching and the answer, 200. A goal of 250 leaves 50 for Python, which takes some 125: three"
         " tenths each to make 5,000 rows, and to read and write the answer, which a summary saves, a fifth to"
         " prepare and send the rows, and a tenth to read 1,000 addresses and match them: 125 microseconds a"
-        " learner, of whom each has five rows. At the scale of a million, beside some 300,000 assignments,"
-        " PostgreSQL takes longer: 436 of 568 ms, as its buffers of 128 MB no longer hold all indexes."
+        " learner, of whom each has five rows. At the scale of a million, beside some 276,000 assignments,"
+        " PostgreSQL takes longer, 436 of 568 ms: their indexes have some 600 MB, and its buffers 128."
     )
     yield Case("allocate, a request", few, size=FEW, limits=read)
     yield Case("allocate, a request, summary", Way(summary, new), size=count, share=share, limits=read)
