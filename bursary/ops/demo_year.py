@@ -4,13 +4,13 @@ Made by the service's own functions with the `now` of those days, and by random 
 time. A week is made once; a year that was interrupted is continued with the next week.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from random import Random
-
-from django.db.models import QuerySet
+from typing import Protocol
 
 from bursary.access.models import User
 from bursary.assignments import (
@@ -27,7 +27,6 @@ from bursary.assignments.choices import LearnerState, State
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
 from bursary.delivery import runner
-from bursary.lib.clock import Clock
 from bursary.ops.console import Advance
 from bursary.ops.demo_mail import demonstration_mail
 from bursary.replica import joining
@@ -79,7 +78,11 @@ class DemoYear:
         return [f"{first}.{last}@{self.domain}".lower() for first, last in random.sample(names, PEOPLE)]
 
 
-Step = Callable[[datetime], object]
+class Step(Protocol):
+    """What happens at one moment of the year."""
+
+    def __call__(self, *, now: datetime) -> object:
+        """Do it."""
 
 
 def load(years: Sequence[DemoYear], *, began: datetime, weeks: int, advance: Advance) -> None:
@@ -108,14 +111,15 @@ class _Week:
         """Run the week's steps in order, each with what is delivered after it."""
         for at, step in [*self._allocations()]:
             self._take(step, at)
-        steps = [*self._reactions(), *self._reminders_and_extensions(), *self._repairs(), *self._sweeps()]
+        sweeps = [(self.start + timedelta(days=day), _sweep) for day in (3.0, 6.95)]
+        steps = [*self._reactions(), *self._reminders_and_extensions(), *self._repairs(), *sweeps]
         for at, step in sorted(steps, key=lambda one: one[0]):
             self._take(step, at)
 
     def _take(self, step: Step, at: datetime) -> None:
         with suppress(allocation.AllocationRefused, redemption.RedemptionRefused, declining.DeclineRefused):
-            step(at)
-        runner.drain(clock=_fixed(at), most=MOST_DUE)
+            step(now=at)
+        runner.drain(clock=lambda: at, most=MOST_DUE)
 
     def _at(self, first: float, last: float) -> datetime:
         """Return a moment so many days after the week's start."""
@@ -131,10 +135,17 @@ class _Week:
                 entries = [
                     self._mistyped(entry) if self.random.random() < 0.04 else entry for entry in entries
                 ]
-                yield (
-                    at,
-                    _allocating(budget, content_key, price_cents, entries, actor=self.year.administrator),
-                )
+                yield at, self._allocating(budget, content_key, price_cents, entries)
+
+    def _allocating(self, budget: Budget, content_key: str, price_cents: int, entries: list[str]) -> Step:
+        return partial(
+            allocation.allocate,
+            budget,
+            content_key=content_key,
+            price_cents=price_cents,
+            entries=entries,
+            actor=self.year.administrator,
+        )
 
     def _mistyped(self, address: str) -> str:
         local, _, domain = address.partition("@")
@@ -142,27 +153,32 @@ class _Week:
 
     def _reactions(self) -> Iterator[tuple[datetime, Step]]:
         """Yield what learners do: early, if at all."""
+        actor = self.year.administrator
         for one in self.rows.filter(state=State.ALLOCATED, learner_state=LearnerState.WAITING).order_by("pk"):
             early = self.start - one.allocated_at < timedelta(days=14)
             chance, accepts = self.random.random(), 0.2 if early else 0.04
             if chance < accepts:
-                yield self._at(0.5, 6.9), _accepting(one)
+                yield self._at(0.5, 6.9), partial(redemption.begin, one)
             elif chance < accepts + 0.02:
-                yield self._at(0.5, 6.9), _declining(one, self.random.choice(REASONS))
+                at, reason = self._at(0.5, 6.9), self.random.choice(REASONS)
+                yield at, partial(declining.decline, one, reason=reason)
             elif chance < accepts + 0.03:
-                yield self._at(0.5, 6.9), _cancelling(one, actor=self.year.administrator)
+                cancel = partial(cancellation.cancel, one.budget, uuids=[one.uuid], actor=actor)
+                yield self._at(0.5, 6.9), cancel
 
     def _reminders_and_extensions(self) -> Iterator[tuple[datetime, Step]]:
         actor = self.year.administrator
         waiting = self.rows.filter(state=State.ALLOCATED, learner_state=LearnerState.WAITING)
         if self.weeks_ago % 6 == 0:
             for budget in self.year.budgets:
-                first = waiting.filter(budget=budget).order_by("pk")[:6]
-                yield self._at(2, 3), _reminding(first, budget, actor=actor)
+                first = waiting.filter(budget=budget).order_by("pk").values_list("uuid", flat=True)[:6]
+                yield self._at(2, 3), partial(reminders.remind, budget, uuids=list(first), actor=actor)
         if self.weeks_ago % 4 == 1:
             some = list(waiting.select_related("budget").order_by("pk"))
             for one in self.random.sample(some, min(2, len(some))):
-                yield self._at(0.4, 1), _extending(one, actor=actor)
+                until = one.expires_at + EXTENSION
+                extend = partial(extension.extend, one.budget, uuids=[one.uuid], until=until, actor=actor)
+                yield self._at(0.4, 1), extend
 
     def _repairs(self) -> Iterator[tuple[datetime, Step]]:
         """Yield corrections of addresses, second allocations of what has expired, and refunds."""
@@ -171,23 +187,17 @@ class _Week:
         for number, one in enumerate(failed):
             known = f"{one.learner_email.partition('@')[0]}@{self.year.domain}"
             if self.weeks_ago > 4 and one.learner_email != known and number % 3 == 0:
-                yield self._at(1, 4), _correcting(one.learner_email, known, actor=actor)
+                correct = partial(address_corrections.correct, one.learner_email, known, actor=actor)
+                yield self._at(1, 4), correct
         if self.weeks_ago % 7 == 0:
             for one in (
                 self.rows.filter(state=State.EXPIRED, cycle=1).select_related("budget").order_by("pk")[:3]
             ):
-                again = [one.learner_email]
-                yield (
-                    self._at(1, 4),
-                    _allocating(one.budget, one.content_key, one.price_cents, again, actor=actor),
-                )
+                again = self._allocating(one.budget, one.content_key, one.price_cents, [one.learner_email])
+                yield self._at(1, 4), again
         accepted = self.rows.filter(state=State.ACCEPTED).order_by("-modified", "pk").first()
-        if accepted and self.weeks_ago % 5 == 2:
-            yield self._at(3, 6), _reversing(accepted)
-
-    def _sweeps(self) -> Iterator[tuple[datetime, Step]]:
-        for day in (3.0, 6.95):
-            yield self.start + timedelta(days=day), _sweep
+        if accepted and accepted.transaction_uuid and self.weeks_ago % 5 == 2:
+            yield self._at(3, 6), partial(redemption.reverse, accepted.transaction_uuid)
 
 
 def _courses(budget: Budget, *, now: datetime) -> list[tuple[str, int]]:
@@ -200,54 +210,8 @@ def _courses(budget: Budget, *, now: datetime) -> list[tuple[str, int]]:
     return list(rows)
 
 
-def _allocating(
-    budget: Budget, content_key: str, price_cents: int, entries: Sequence[str], *, actor: User
-) -> Step:
-    return lambda at: allocation.allocate(
-        budget, content_key=content_key, price_cents=price_cents, entries=entries, now=at, actor=actor
-    )
-
-
-def _accepting(one: LearnerContentAssignment) -> Step:
-    return lambda at: redemption.begin(one, now=at)
-
-
-def _declining(one: LearnerContentAssignment, reason: str) -> Step:
-    return lambda at: declining.decline(one, reason=reason, now=at)
-
-
-def _cancelling(one: LearnerContentAssignment, *, actor: User) -> Step:
-    return lambda at: cancellation.cancel(one.budget, uuids=[one.uuid], now=at, actor=actor)
-
-
-def _reminding(some: QuerySet[LearnerContentAssignment], budget: Budget, *, actor: User) -> Step:
-    uuids = list(some.values_list("uuid", flat=True))
-    return lambda at: reminders.remind(budget, uuids=uuids, now=at, actor=actor)
-
-
-def _extending(one: LearnerContentAssignment, *, actor: User) -> Step:
-    until = one.expires_at + EXTENSION
-    return lambda at: extension.extend(one.budget, uuids=[one.uuid], until=until, now=at, actor=actor)
-
-
-def _correcting(old: str, new: str, *, actor: User) -> Step:
-    return lambda at: address_corrections.correct(old, new, now=at, actor=actor)
-
-
-def _reversing(one: LearnerContentAssignment) -> Step:
-    def reverse(at: datetime) -> None:
-        if one.transaction_uuid:
-            redemption.reverse(one.transaction_uuid, now=at)
-
-    return reverse
-
-
-def _sweep(at: datetime) -> None:
+def _sweep(*, now: datetime) -> None:
     """Run the scheduled tasks of that day."""
-    expiry.expire_due(now=at)
-    reminders.remind_due(now=at)
-    reminders.nudge_due(now=at)
-
-
-def _fixed(now: datetime) -> Clock:
-    return lambda: now
+    expiry.expire_due(now=now)
+    reminders.remind_due(now=now)
+    reminders.nudge_due(now=now)
