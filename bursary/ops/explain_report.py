@@ -53,7 +53,10 @@ def render(report: Explanation) -> RenderableType:
     values = Table("field", "value", "read from", "last change (UTC)")
     for one in report["values"]:
         changed = _change_in_words(one["changed"]) if one["changed"] else ""
-        values.add_row(one["field"], _value(one), escape(one["read_from"]), changed)
+        # A list of names is cut nowhere: its cell has as many lines as it takes.
+        is_whole = one["field"] == "partner_names" and one["value"]
+        value = escape(one["value"]) if is_whole else _brief(one["value"])
+        values.add_row(one["field"], value, escape(one["read_from"]), changed)
     row = Table("row", "")
     for name, value in report["row"].items():
         row.add_row(name.replace("_", " "), _brief(value))
@@ -116,11 +119,6 @@ def _in_words(seconds: int) -> str:
 def _change_in_words(change: dict[str, Any]) -> str:
     old, new = _brief(change["old"]), _brief(change["new"])
     return f"{_brief(change['created'])} by {change['source']}: {old} → {new}"
-
-
-def _value(one: dict[str, Any]) -> str:
-    # A list of names is cut nowhere: its cell has as many lines as it takes.
-    return escape(one["value"]) if one["field"] == "partner_names" and one["value"] else _brief(one["value"])
 
 
 def _brief(value: object) -> str:

@@ -124,6 +124,7 @@ def load(*, now: datetime) -> StatusReport:
     """Return the report. Eighteen queries at most. Raises the database's errors."""
     since = now - SINCE
     found = health.measure(now=now)
+    given_up = User.objects.filter(reset_failed_at__gte=since).order_by()
     return StatusReport(
         now=now,
         since=since,
@@ -134,7 +135,7 @@ def load(*, now: datetime) -> StatusReport:
         waiting=_waiting(now),
         failed=_failed(now),
         tasks=_tasks(late=found.late_ticks or ()),
-        password_links_given_up=_password_links_given_up(since),
+        password_links_given_up=given_up.values("pk")[:MOST_COUNTED].count(),
     )
 
 
@@ -150,10 +151,6 @@ def _mail_trouble() -> MailTrouble | None:
         failures=server.failures,
         tried_next=server.due_at,
     )
-
-
-def _password_links_given_up(since: datetime) -> int:
-    return User.objects.filter(reset_failed_at__gte=since).order_by().values("pk")[:MOST_COUNTED].count()
 
 
 def _done(since: datetime) -> dict[str, dict[str, int]]:

@@ -124,21 +124,15 @@ def _waiting_text(waiting: Waiting, now: datetime) -> Text:
         lines[0] += f" The oldest has waited {int((now - waiting.oldest_due).total_seconds())} s."
     if waiting.running:
         lines.append(f"Being done: {_counts(waiting.running)}.")
-    if waiting.postponed:
+    if postponed := sum(waiting.postponed.values()):
+        examined = min(postponed, status_report.MOST_EXAMINED)
+        untried = examined - sum(waiting.postponed_by_cause.values())
+        why = waiting.postponed_by_cause | ({"not tried yet": untried} if untried else {})
         lines += [
             f"Postponed: {_counts(waiting.postponed)}. The next is tried at {_time(waiting.next_retry)}.",
-            f"{_reasons(waiting)}.",
+            f"Why{f', of {examined} of them' if examined < postponed else ''}: {_counts(why)}.",
         ]
     return Text("\n".join(["Waits", *lines, ""]))
-
-
-def _reasons(waiting: Waiting) -> str:
-    """Return why work is postponed, each piece that was looked at once."""
-    postponed = sum(waiting.postponed.values())
-    examined = min(postponed, status_report.MOST_EXAMINED)
-    untried = examined - sum(waiting.postponed_by_cause.values())
-    why = waiting.postponed_by_cause | ({"not tried yet": untried} if untried else {})
-    return f"Why{f', of {examined} of them' if examined < postponed else ''}: {_counts(why)}"
 
 
 def _failed_table(failed: Sequence[FailedWork]) -> RenderableType:

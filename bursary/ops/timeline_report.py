@@ -178,11 +178,8 @@ def _kind(action: LearnerContentAssignmentAction) -> str:
 
 
 def _detail(action: LearnerContentAssignmentAction) -> str:
-    return " ".join(filter(None, [_by_run(action), action.last_error["detail"]]))
-
-
-def _by_run(action: LearnerContentAssignmentAction) -> str:
-    return f"by run {action.content_run_key}" if action.content_run_key else ""
+    by_run = f"by run {action.content_run_key}" if action.content_run_key else ""
+    return " ".join(filter(None, [by_run, action.last_error["detail"]]))
 
 
 def _time(instant: datetime | None, zone: ZoneInfo) -> str:

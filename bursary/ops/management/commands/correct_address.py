@@ -8,7 +8,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from bursary.assignments import address_corrections
-from bursary.assignments.address_corrections import MOST_PAIRS, Correction
+from bursary.assignments.address_corrections import MOST_PAIRS
 from bursary.ops.console import OperatorCommand, counted_in_words
 
 
@@ -28,8 +28,11 @@ class Command(OperatorCommand):
         done = address_corrections.correct_all(pairs, now=timezone.now(), dry_run=dry_run)
         refused = sum(1 for one in done if one.reason)
         would = "would be corrected" if dry_run else "corrected"
-        text = "\n".join(_line(one, would) for one in done)
-        self.answer({"dry_run": dry_run, "pairs": [vars(one) for one in done]}, text)
+        lines = []
+        for one in done:
+            result = f"{one.sentence} {one.next_step}" if one.reason else f"{len(one.corrected)} {would}."
+            lines.append(f"{one.old} -> {one.new}: {result}")
+        self.answer({"dry_run": dry_run, "pairs": [vars(one) for one in done]}, "\n".join(lines))
         if refused:
             pairs_in_words = counted_in_words(len(done), "pair")
             raise CommandError(f"Refused {refused} of {pairs_in_words}, without a change to any address.")
@@ -50,8 +53,3 @@ def _pairs(addresses: list[str], file: str | None) -> list[tuple[str, str]]:
     if wrong := next((row for row in rows if len(row) != 2), None):
         raise CommandError(f"A pair is two addresses: {', '.join(wrong)}", returncode=2)
     return [(old, new) for old, new in rows]
-
-
-def _line(one: Correction, would: str) -> str:
-    result = f"{one.sentence} {one.next_step}" if one.reason else f"{len(one.corrected)} {would}."
-    return f"{one.old} -> {one.new}: {result}"

@@ -28,7 +28,11 @@ class Command(OperatorCommand):
         if dry_run:
             return self.answer({"dry_run": True, **known}, sentence)
         if not yes:
-            self._confirm(sentence)
+            if self.as_json or not sys.stdin.isatty():
+                without = "No terminal to ask on. Give --yes, or --dry-run to see what would be erased."
+                raise CommandError(without)
+            if input(f"{sentence} This cannot be undone. Type yes to continue: ").strip() != "yes":
+                raise CommandError("Nothing was changed.")
         done = {"dry_run": False} | erasure_runs.forget(address, now=timezone.now())
         self.answer(done, _text(done))
         if not done["traces_removed"]:
@@ -36,12 +40,6 @@ class Command(OperatorCommand):
         if not done["complete"]:
             raise CommandError("Not everything is forgotten yet. Run it again in some minutes.")
         return None
-
-    def _confirm(self, sentence: str) -> None:
-        if self.as_json or not sys.stdin.isatty():
-            raise CommandError("No terminal to ask on. Give --yes, or --dry-run to see what would be erased.")
-        if input(f"{sentence} This cannot be undone. Type yes to continue: ").strip() != "yes":
-            raise CommandError("Nothing was changed.")
 
 
 def _text(done: dict[str, Any]) -> str:

@@ -85,9 +85,9 @@ class Command(OperatorCommand):
                 )
         unknown = refresh_runs.unknown_keys(keys, done=done)
         summary: dict[str, Any] = {"dry_run": dry_run, "catalogs": [one.summary() for one in done]}
-        self._report(
-            summary | ({"unknown": unknown} if keys else {}), _text(done, keys=keys, unknown=unknown)
-        )
+        text = _text(done, keys=keys, unknown=unknown)
+        if text or self.as_json:
+            self.answer(summary | ({"unknown": unknown} if keys else {}), text)
         for one in done:
             self._warn(one.report)
         if failures := " ".join(one.failure for one in done if one.failure):
@@ -98,10 +98,6 @@ class Command(OperatorCommand):
         # A dry run stores nothing, so that a key is not known after it which a catalog has.
         if unknown and not (dry_run and any(one.report.records for one in done)):
             raise CommandError(f"No catalog has {', '.join(unknown)}.")
-
-    def _report(self, summary: dict[str, Any], text: str) -> None:
-        if text or self.as_json:
-            self.answer(summary, text)
 
     def _warn(self, report: RefreshReport) -> None:
         if total := report.unparsable_total:
@@ -115,12 +111,9 @@ def _text(done: Sequence[CatalogRefresh], *, keys: Sequence[str], unknown: Seque
     # Where nothing could be read, or nothing but unknown keys was asked for, the failure says all.
     all_unknown = bool(keys) and set(keys) == set(unknown)
     counted = [one for one in done if one.report.records or not (one.unavailable or all_unknown)]
-    return "\n".join(map(_sentence, counted))
-
-
-def _sentence(one: CatalogRefresh) -> str:
-    return (
+    return "\n".join(
         f"Catalog {one.catalog_uuid}: {counted_in_words(one.report.records, 'record')}; {_counts(one.report)}"
+        for one in counted
     )
 
 

@@ -78,7 +78,17 @@ class Command(OperatorCommand):
         parser.add_argument("--new-key", action="store_true", help="Issue the administrator another API key.")
 
     def run(self, *, dry_run: bool, new_key: bool, **options: Any) -> None:
-        plan = _plan(self._complete(options))
+        given = self._complete(options)
+        plan = SetupPlan(
+            customer=given["customer"],
+            slug=given["slug"] or slugify(given["customer"]),
+            time_zone=given["time_zone"],
+            administrator=Person(given["administrator_email"]),
+            budget=given["budget"],
+            limit_cents=_read("--limit", setup.cents, given["limit"]),
+            catalog_uuid=_read("--catalog-uuid", _uuid, given["catalog_uuid"]),
+            ends=given["ends"] or "",
+        )
         try:
             done = setup.set_up(plan, dry_run=dry_run, new_key=new_key)
         except ValidationError as error:
@@ -110,20 +120,6 @@ class Command(OperatorCommand):
 def _required(text: str) -> None:
     if not text:
         raise ValueError
-
-
-def _plan(options: dict[str, Any]) -> SetupPlan:
-    name = options["customer"]
-    return SetupPlan(
-        customer=name,
-        slug=options["slug"] or slugify(name),
-        time_zone=options["time_zone"],
-        administrator=Person(options["administrator_email"]),
-        budget=options["budget"],
-        limit_cents=_read("--limit", setup.cents, options["limit"]),
-        catalog_uuid=_read("--catalog-uuid", _uuid, options["catalog_uuid"]),
-        ends=options["ends"] or "",
-    )
 
 
 def _read(option: str, parse: Callable[[str], T], text: str) -> T:

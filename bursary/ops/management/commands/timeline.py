@@ -1,8 +1,6 @@
 """`bursary timeline`: the actions of an assignment."""
 
-from collections.abc import Mapping
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from django.core.management.base import CommandParser
 from django.db.models import Q, QuerySet
@@ -47,13 +45,11 @@ class Command(OperatorCommand):
         columns = ("uuid", "learner_email", "content_key", "state", "allocated_at", "recent_action_at")
         is_declined = Q(learner_state=LearnerState.DECLINED)
         rows = list(found.annotate(declined=is_declined).values(*columns, "declined")[:MOST_LISTED])
-        lines = [_line(row, zone=zone) for row in rows]
+        lines = [f"{counted_in_words(count, 'assignment')}, assigned or reminded ({zone_in_words(zone)}):"]
+        for row in rows:
+            at = f"{row['recent_action_at'].astimezone(zone):{TIME}}"
+            standing = "declined" if row["declined"] else row["state"]
+            parts = [at, str(row["uuid"]), row["learner_email"], row["content_key"], standing]
+            lines.append("  ".join(parts))
         lines += [f"and {count - len(rows)} more"] if count > len(rows) else []
-        heading = f"{counted_in_words(count, 'assignment')}, assigned or reminded ({zone_in_words(zone)}):"
-        self.answer({"count": count, "assignments": rows}, "\n".join([heading, *lines]))
-
-
-def _line(row: Mapping[str, Any], *, zone: ZoneInfo) -> str:
-    at = f"{row['recent_action_at'].astimezone(zone):{TIME}}"
-    standing = "declined" if row["declined"] else row["state"]
-    return "  ".join([at, str(row["uuid"]), row["learner_email"], row["content_key"], standing])
+        self.answer({"count": count, "assignments": rows}, "\n".join(lines))
