@@ -50,7 +50,10 @@ def forget(address: str, *, now: datetime, actor: User | None = None) -> dict[st
     done, mentioned = ErasureResult(), 0
     for _ in range(MOST_ROUNDS):
         this = erasure.forget(address, now=now, remove=_remove, actor=actor, learner=learner)
-        done = _added(done, this)
+        done += this
+        # The accounts are traced once, and found in each round.
+        done.links, done.accounts = done.links + this.links, max(done.accounts, this.accounts)
+        done.not_yet, done.failed = this.not_yet, this.failed  # what the last round has left
         if not this.complete:
             break
         texts = mentions.erase(learner)
@@ -72,15 +75,6 @@ def forget(address: str, *, now: datetime, actor: User | None = None) -> dict[st
         "failed_budgets": done.failed,
         "traces_removed": leave_no_traces(),
     }
-
-
-def _added(before: ErasureResult, this: ErasureResult) -> ErasureResult:
-    """Return the result of two rounds: their counts together, and what the second has left."""
-    before += this
-    # The accounts are traced once, and found in each round.
-    before.links, before.accounts = before.links + this.links, max(before.accounts, this.accounts)
-    before.not_yet, before.failed = this.not_yet, this.failed
-    return before
 
 
 def preview(address: str) -> tuple[dict[str, object], str]:

@@ -77,6 +77,7 @@ def measure(*, now: datetime) -> Health:
     late = [one.name for one in tasks if _is_late(one, now=now)]
     ahead = len(actions_ahead(now)) + sum(_is_ahead(one.finished_at, now=now) for one in tasks)
     server = mail_server.in_trouble()
+    trouble = now - server.trouble_since if server and server.trouble_since else timedelta(0)
     found = {
         "work_not_done": waiting > LONGEST_DELAY and not _is_worked_on(now),
         "tasks_late": bool(late),
@@ -96,7 +97,7 @@ def measure(*, now: datetime) -> Health:
         failed_last_day=_failed_last_day(now),
         late_ticks=late,
         catalog_alarms=len(removal.alarms()),
-        mail_trouble_seconds=_seconds_since(server.trouble_since if server else None, now=now),
+        mail_trouble_seconds=max(0, int(trouble.total_seconds())),
         dated_ahead=ahead,
         problems=[*unwell, *degraded],
     )
@@ -147,7 +148,3 @@ def actions_ahead(now: datetime) -> list[int]:
 
 def _is_ahead(written: datetime | None, *, now: datetime) -> bool:
     return written is not None and written > now + LONGEST_SKEW
-
-
-def _seconds_since(began: datetime | None, *, now: datetime) -> int:
-    return max(0, int((now - began).total_seconds())) if began else 0

@@ -252,7 +252,7 @@ class HttpWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
     def run(self) -> None:
         """Serve until stopped; then finish what runs or is being sent."""
         [listener] = self.sockets
-        self.server = HttpServer(
+        server = self.server = HttpServer(
             self.wsgi,
             listener.sock,
             threads=self.cfg.threads,
@@ -262,8 +262,16 @@ class HttpWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         )
         while self.alive and self.ppid == os.getppid():
             self.notify()
-            self.server.poll(seconds=1.0)
-        self._drain(self.server)
+            server.poll(seconds=1.0)
+        self.cfg.worker_int(self)
+        server.stop_accepting()
+        began = time.monotonic()
+        while server.active_channels and (took := time.monotonic() - began) < DRAIN_SECONDS:
+            self.notify()
+            if took > LINGER_SECONDS:  # no request can be on its way any more
+                server.end_idle()
+            server.poll(seconds=0.1)
+        server.end()
 
     def handle_exit(self, sig: int, frame: object) -> None:
         """Stop, as SIGTERM asks."""
@@ -274,18 +282,6 @@ class HttpWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
     def handle_quit(self, sig: int, frame: object) -> None:
         """Stop, as Ctrl-C asks: in the same way."""
         self.handle_exit(sig, frame)
-
-    def _drain(self, server: HttpServer) -> None:
-        """Finish requests. Idle connections end when no request can be on its way any more."""
-        self.cfg.worker_int(self)
-        server.stop_accepting()
-        began = time.monotonic()
-        while server.active_channels and (took := time.monotonic() - began) < DRAIN_SECONDS:
-            self.notify()
-            if took > LINGER_SECONDS:
-                server.end_idle()
-            server.poll(seconds=0.1)
-        server.end()
 
     def _log_access(self, task: Task) -> None:
         """Write the line of a request, without what it searched for."""

@@ -49,8 +49,7 @@ class _Figures(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the families."""
-        yield _breaker()
-        yield from _of_broker()
+        yield from _of_process()
         try:
             figures = [*_of_content(self._now), *_of_actions(self._now)]
         except Error:
@@ -63,7 +62,7 @@ class _Figures(Collector):
         yield from figures
 
 
-def _breaker() -> Metric:
+def _of_process() -> Iterator[Metric]:
     state = refresh.upstream_state()
     family = GaugeMetricFamily(
         "bursary_upstream_breaker_state",
@@ -72,10 +71,7 @@ def _breaker() -> Metric:
     )
     for name in BREAKER_STATES if state else ():
         family.add_metric([name], float(name == state))
-    return family
-
-
-def _of_broker() -> Iterator[Metric]:
+    yield family
     broker = executors.broker()
     if broker is None:
         return
@@ -99,10 +95,13 @@ def _of_content(now: datetime) -> Iterator[Metric]:
         "How long the content that is due longest has waited for its refresh.",
         (now - oldest).total_seconds() if oldest else 0.0,
     )
+    # A random sample: with their payloads, reading every row is expensive.
+    rows = batches.thin_out(ContentMetadata.objects.order_by(), size=SAMPLE).filter(gone_at=None)
+    untils = list(rows.values_list("fresh_until", flat=True))
     yield GaugeMetricFamily(
         "bursary_content_stale_ratio",
         f"Share of content that is stale, without what is gone; beyond {SAMPLE} rows that of a sample.",
-        _stale_ratio(now),
+        sum(until <= now for until in untils) / len(untils) if untils else 0.0,
     )
     quarantined = ContentMetadata.objects.filter(quarantined_digest__gt="").order_by()
     yield GaugeMetricFamily(
@@ -116,13 +115,6 @@ def _of_content(now: datetime) -> Iterator[Metric]:
         "Records that differed from another catalog's of the same variant and modified time.",
         contradictions["total"],
     )
-
-
-def _stale_ratio(now: datetime) -> float:
-    """Return the stale share of a random sample: with their payloads, reading every row is expensive."""
-    rows = batches.thin_out(ContentMetadata.objects.order_by(), size=SAMPLE).filter(gone_at=None)
-    untils = list(rows.values_list("fresh_until", flat=True))
-    return sum(until <= now for until in untils) / len(untils) if untils else 0.0
 
 
 def _of_actions(now: datetime) -> Iterator[Metric]:

@@ -29,7 +29,8 @@ def run(*, clock: Clock) -> Mapping[str, object]:
 
     Ended sessions, lapsed answers, counts of requests, contacts not seen for long and suppressions go, too.
     """
-    before = _reached()
+    task = ScheduledTask.objects.filter(name=TASK).first()
+    before: Mapping[str, Any] = (task.summary if task else {}).get("reached", {})
     call_command("clearsessions")
     deleted: dict[str, object] = {
         "answers": idempotency.delete_old(now=clock()),
@@ -58,12 +59,6 @@ def run(*, clock: Clock) -> Mapping[str, object]:
     return deleted | {
         "reached": {"mails": mails.through, "attempts": attempts.through, "changes": last},
     }
-
-
-def _reached() -> Mapping[str, Any]:
-    task = ScheduledTask.objects.filter(name=TASK).first()
-    reached: Mapping[str, Any] = (task.summary if task else {}).get("reached", {})
-    return reached
 
 
 def _instant(written: str | None) -> datetime | None:

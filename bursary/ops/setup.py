@@ -1,7 +1,6 @@
 """Setup of a customer with its administrator, an account and a budget, each made once."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -130,37 +129,29 @@ def _budget(plan: SetupPlan, customer: Customer) -> tuple[Budget, bool]:
     known = Budget.objects.filter(customer=customer, name=plan.budget).order_by("pk").first()
     if known is not None:
         return known, False
+    account = Account.objects.filter(customer=customer).order_by("pk").first()
+    if account is None:  # the customer's budgets share one
+        account = Account(customer=customer, name=customer.name, limit_cents=plan.account_limit_cents)
+        account.full_clean()
+        account.save()
+    try:
+        ends_at = moments.read(plan.ends, zone=customer.zone, end_of_day=True) if plan.ends else None
+    except moments.MomentUnreadable as unreadable:
+        raise ValidationError(f"--ends {plan.ends}: {unreadable}") from unreadable
     uuid = uuid4()
     budget = Budget(
         uuid=uuid,
         assignment_configuration_uuid=uuid,
         customer=customer,
-        account=_account(plan, customer),
+        account=account,
         name=plan.budget,
         catalog_uuid=plan.catalog_uuid,
         limit_cents=plan.limit_cents,
-        ends_at=_end_of(plan.ends, customer) if plan.ends else None,
+        ends_at=ends_at,
     )
     budget.full_clean()
     budget.save()
     return budget, True
-
-
-def _account(plan: SetupPlan, customer: Customer) -> Account:
-    """Return the customer's account: its budgets share one."""
-    account = Account.objects.filter(customer=customer).order_by("pk").first()
-    if account is None:
-        account = Account(customer=customer, name=customer.name, limit_cents=plan.account_limit_cents)
-        account.full_clean()
-        account.save()
-    return account
-
-
-def _end_of(text: str, customer: Customer) -> datetime:
-    try:
-        return moments.read(text, zone=customer.zone, end_of_day=True)
-    except moments.MomentUnreadable as unreadable:
-        raise ValidationError(f"--ends {text}: {unreadable}") from unreadable
 
 
 def catalog_hint(budget: Budget) -> str:

@@ -19,7 +19,20 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 def problems() -> set[str]:
     """Return `disk_full` and `folder_not_writable`, where they apply. Writes a block and leaves no file."""
-    return {problem for folder in _folders() for problem in _of_folder(folder)} | set(_of_database())
+    found: set[str] = set()
+    for folder in _folders():
+        try:
+            with tempfile.TemporaryFile(dir=folder) as probe:
+                probe.write(bytes(PROBE))
+                probe.flush()
+            if shutil.disk_usage(folder).free < LEAST_FREE:
+                found.add("disk_full")
+        except OSError as error:
+            found.add("disk_full" if error.errno in _FULL else "folder_not_writable")
+    file = connection.settings_dict["NAME"]
+    if connection.vendor == "sqlite" and Path(file).exists() and not os.access(file, os.W_OK):
+        found.add("folder_not_writable")
+    return found
 
 
 def _folders() -> Iterator[Path]:
@@ -29,20 +42,3 @@ def _folders() -> Iterator[Path]:
         folder = Path(getattr(settings, "EMAIL_FILE_PATH", ""))
         # The first mail makes the folder.
         yield next(one for one in (folder, *folder.parents) if one.exists())
-
-
-def _of_folder(folder: Path) -> Iterator[str]:
-    try:
-        with tempfile.TemporaryFile(dir=folder) as probe:
-            probe.write(bytes(PROBE))
-            probe.flush()
-        if shutil.disk_usage(folder).free < LEAST_FREE:
-            yield "disk_full"
-    except OSError as error:
-        yield "disk_full" if error.errno in _FULL else "folder_not_writable"
-
-
-def _of_database() -> Iterator[str]:
-    file = connection.settings_dict["NAME"]
-    if connection.vendor == "sqlite" and Path(file).exists() and not os.access(file, os.W_OK):
-        yield "folder_not_writable"
