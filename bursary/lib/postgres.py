@@ -4,6 +4,7 @@ Value by value, as the driver writes a list, takes several times as long, and Dj
 times as long as Python's. And the statistics by which it plans, after thousands of rows were inserted.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -14,15 +15,39 @@ from uuid import UUID
 
 from django.db import connection
 from django.db.backends.signals import connection_created
-from django.db.models import Model
+from django.db.models import Field, ForeignObject, Model
+from django.db.models.fields.related_lookups import RelatedIn
+from django.db.models.lookups import In
 
 _WRITTEN: Mapping[type, Callable[[Any], str]] = {int: str, datetime: str, UUID: attrgetter("hex")}
 """How values are written that have no quotation mark."""
 
 
+_MANY_VALUES = re.compile(r" IN \(%s(?:, %s){9,}\)$")
+
+
 def register() -> None:
     """Write and read so on each connection to PostgreSQL that is opened from now on."""
     connection_created.connect(_adapt, dispatch_uid="bursary.lib.postgres")
+    Field.register_lookup(InAtOnce)
+    ForeignObject.register_lookup(RelatedInAtOnce)
+
+
+class InAtOnce(In):
+    """The lookup `in`; of ten values or more, PostgreSQL is given one, the list of them."""
+
+    def as_postgresql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
+        """Return the condition, which PostgreSQL plans as it does `IN` with each of the values."""
+        sql, parameters = self.as_sql(compiler, connection)
+        many = _MANY_VALUES.search(sql)
+        if many is None:
+            return sql, list(parameters)
+        first = len(parameters) - many[0].count("%s")
+        return f"{sql[: many.start()]} = ANY(%s)", [*parameters[:first], list(parameters[first:])]
+
+
+class RelatedInAtOnce(InAtOnce, RelatedIn):
+    """The same of a relation."""
 
 
 def analyze(*models: type[Model]) -> None:

@@ -1,13 +1,17 @@
 """Lists and instants of PostgreSQL are those that the driver and Django write and read."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import DataError, connection, transaction
+from django.db.models.functions import Lower
+from django.test.utils import CaptureQueriesContext
 
-from bursary.assignments.choices import State
+from bursary.assignments.choices import ActionType, State
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from tests import world
 
 pytestmark = [
     pytest.mark.django_db,
@@ -91,3 +95,30 @@ def test_a_text_that_the_database_cannot_hold_is_an_error() -> None:
     for texts in (["a\0b"], ["a\0b", "c"], ["\0"]):
         with transaction.atomic(), connection.cursor() as cursor, pytest.raises(DataError):
             cursor.execute("SELECT %s::text[]", [texts])
+
+
+def test_of_ten_values_or_more_the_driver_is_given_one_list_which_finds_the_same() -> None:
+    world.allocate(world.given_budget(seats=12), world.given_content(), *world.addresses(12))
+    some = list(LearnerContentAssignment.objects.all()[:11])
+    assignments, actions = LearnerContentAssignment.objects, LearnerContentAssignmentAction.objects
+    pks, addresses = [one.pk for one in some], [one.learner_email for one in some]
+
+    for expected, rows in (
+        (11, assignments.filter(pk__in=pks)),
+        (11, assignments.filter(pk__in={*pks, None})),
+        (1, assignments.exclude(uuid__in=[one.uuid for one in some])),
+        (11, assignments.filter(learner_email__in=addresses, state__in=list(State))),
+        (11, assignments.filter(price_cents__in=range(19_895, 19_906), pk__in=pks)),
+        (12, assignments.filter(allocated_at__in=[world.NOW + timedelta(days=day) for day in range(10)])),
+        (11, assignments.annotate(low=Lower("learner_email")).filter(low__in=addresses)),
+        (11, actions.filter(assignment__in=some, action_type=ActionType.ALLOCATED)),
+        (11, actions.filter(assignment__learner_email__in=addresses, action_type=ActionType.ALLOCATED)),
+        (1, actions.exclude(assignment__in=pks).filter(action_type=ActionType.ALLOCATED)),
+    ):
+        with CaptureQueriesContext(connection) as queries:
+            found = rows.count()
+        [statement] = queries.captured_queries
+        assert (found, "= ANY(" in statement["sql"]) == (expected, True), statement["sql"]
+
+    assert assignments.filter(pk__in=[]).count() == 0
+    assert "ANY" not in str(assignments.filter(pk__in=pks[:9]).query)
