@@ -3,8 +3,9 @@
 Usage: `python bench/pages.py [--assignments 100000] [--explain PAGE]`. A PostgreSQL of its own is started in
 a temporary folder, with a database of each size. A page is asked for in the process, `ROUNDS` times in turn,
 and its least processor time counts, of the process and of the database's work for it, which neighbours on the
-machine change little: up to its first byte, as no page is streamed but the export. Prints a line a page, and
-ends with 1 where the larger database takes more than `LIMIT` times as long.
+machine change little: up to its first byte, which of a page that is not streamed is all of it. Prints a line
+a page, and ends with 1 where the larger database takes more than `LIMIT` times as long. What a streamed page
+takes up to its end (`TO_THE_END`) is printed as well, and not held.
 """
 
 import argparse
@@ -25,6 +26,7 @@ LIMIT = 3.0
 FEW = 1_000
 ROUNDS = 7
 WARM_UP = 1
+TO_THE_END = ", to its end"
 
 
 def addresses(first: Mapping[str, Any]) -> dict[str, str]:
@@ -32,7 +34,7 @@ def addresses(first: Mapping[str, Any]) -> dict[str, str]:
     listed = f"/assignments/?budget={first['budget']}"
     statuses = ("failed", "waiting", "notifying", "accepted", "declined", "expired", "cancelled", "reversed")
     sorts = ("learner_email", "content_title", "price_cents", "learner_state", "expires_at", "content_start")
-    return {
+    found = {
         "home": "/",
         "list": listed,
         **{f"status {name}": f"{listed}&status={name}" for name in statuses},
@@ -57,6 +59,7 @@ def addresses(first: Mapping[str, Any]) -> dict[str, str]:
         "assignment": f"/assignments/{first['assignment']}/",
         "export": f"/assignments/export/?budget={first['budget']}",
     }
+    return found | {name + TO_THE_END: found[name] for name in ("spent", "sums", "sums, accepted")}
 
 
 def fill(count: int) -> None:
@@ -100,7 +103,8 @@ def measure(pages: Mapping[str, str]) -> None:
             before = processor_ms()
             answer: Any = client.get(address)
             if answer.streaming:
-                next(iter(answer.streaming_content))
+                pieces = iter(answer.streaming_content)
+                b"".join(pieces) if name.endswith(TO_THE_END) else next(pieces)
             took = processor_ms() - before
             if answer.status_code != 200:
                 raise RuntimeError(f"{address} answers {answer.status_code}")
@@ -162,7 +166,8 @@ def compare(server: Any, folder: Path, *, count: int, page: str) -> int:
     worst = 0.0
     for name, few in times[0].items():
         ratio = times[1][name] / few
-        worst = max(worst, ratio)
+        if not name.endswith(TO_THE_END):
+            worst = max(worst, ratio)
         print(f"{name:<24} {few:8.1f} ms {times[1][name]:8.1f} ms  x{ratio:.2f}", flush=True)
     print(json.dumps({"worst": round(worst, 2), "limit": LIMIT}))
     return 1 if worst > LIMIT else 0

@@ -94,7 +94,7 @@ def budget_list(user: User, *, number: str, now: datetime) -> Page[Any]:
 
 def load(user: User, uuid: UUID, *, now: datetime) -> BudgetPage | None:
     """Return the budget's page; None if there is none that the user may see. Two queries."""
-    budget = _budget(user, uuid)
+    budget = one(user, uuid)
     if budget is None:
         return None
     starts = charts.week_starts(now, zone=budget.customer.zone)
@@ -104,7 +104,7 @@ def load(user: User, uuid: UUID, *, now: datetime) -> BudgetPage | None:
         expires_at__gte=starts[0],
         expires_at__lt=charts.end_of(starts),
     )
-    by_week = waiting.order_by().values_list(charts.period_of("expires_at", starts))
+    by_week = waiting.order_by().values_list(charts.PeriodOf("expires_at", starts))
     cents = {(week, "reserved"): cents for week, cents in by_week.annotate(cents=Sum("price_cents"))}
     freed_cents = sum(cents.values())
     return BudgetPage(
@@ -115,11 +115,8 @@ def load(user: User, uuid: UUID, *, now: datetime) -> BudgetPage | None:
     )
 
 
-def spendings(user: User, uuid: UUID) -> SpendingsPage | None:
-    """Return what the budget was spent on; None if there is none that the user may see. Five queries."""
-    budget = _budget(user, uuid)
-    if budget is None:
-        return None
+def spendings(budget: Budget) -> SpendingsPage:
+    """Return what the budget was spent on. Four queries."""
     spent = LearnerContentAssignment.objects.filter(budget=budget, state=State.ACCEPTED).order_by()
     by_learner = [_by_learner(address, count, cents) for address, count, cents in _greatest_learners(spent)]
     by_course = _by_course(spent)
@@ -144,7 +141,8 @@ def _cents_of_others(budget: Budget, *, of: Sequence[Spending]) -> int:
     return max(budget.spent_cents - sum(one.cents for one in of), 0)
 
 
-def _budget(user: User, uuid: UUID) -> Budget | None:
+def one(user: User, uuid: UUID) -> Budget | None:
+    """Return the budget with its account and customer; None if there is none that the user may see."""
     may_see = granted(user, Permission.READ_BUDGET, customer="customer")
     return Budget.objects.filter(may_see, uuid=uuid).select_related("account", "customer").first()
 

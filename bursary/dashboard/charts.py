@@ -6,7 +6,8 @@ from datetime import datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from django.db.models import Case, IntegerField, Value, When
+from django.db.models import Func, IntegerField
+from django.db.models.sql.compiler import SQLCompiler
 
 WEEKS = 13
 HEIGHT, BAR, GAP = 100, 10, 3  # of the SVG's own units
@@ -57,16 +58,31 @@ def end_of(starts: Sequence[datetime]) -> datetime:
     return starts[-1] + timedelta(weeks=1)
 
 
-def period_of(column: str, starts: Sequence[datetime], *, before: int = 0) -> Case:
-    """Return the number of the period that a row belongs to, as SQL: the last one that begins before it.
+class PeriodOf(Func):
+    """The number of the period that an instant belongs to: of the last one that begins before it, or then.
 
-    `before` is that of a row before the first one, or without a date.
+    It is -1 before the first one, and for no instant.
     """
-    return Case(
-        *(When(**{f"{column}__gte": start}, then=Value(n)) for n, start in reversed([*enumerate(starts)])),
-        default=Value(before),
-        output_field=IntegerField(),
-    )
+
+    output_field = IntegerField()
+
+    def __init__(self, instant: str, starts: Sequence[datetime]) -> None:
+        super().__init__(instant)
+        self.starts = starts
+
+    def as_sql(self, compiler: SQLCompiler, connection: Any, *_more: Any, **_any: Any) -> tuple[str, Any]:
+        """Return a condition for each period, the last one first."""
+        instant, own = compiler.compile(self.get_source_expressions()[0])
+        periods, parameters = [], []
+        for number, start in reversed([*enumerate(self.starts)]):
+            periods.append(f"WHEN {instant} >= %s THEN {number}")
+            parameters += [*own, connection.ops.adapt_datetimefield_value(start)]
+        return f"CASE {' '.join(periods)} ELSE -1 END", parameters
+
+    def as_postgresql(self, compiler: SQLCompiler, connection: Any) -> tuple[str, Any]:
+        """Return what searches the starts by halves: of 36, it takes three quarters of the time."""
+        instant, own = compiler.compile(self.get_source_expressions()[0])
+        return f"COALESCE(WIDTH_BUCKET({instant}, %s::timestamptz[]) - 1, -1)", [*own, [*self.starts]]
 
 
 def bar_chart(

@@ -27,6 +27,7 @@ from bursary.dashboard import (
 from bursary.dashboard import totals as totals_of
 from bursary.dashboard.bulk_steps import BulkSteps
 from bursary.dashboard.headers import page
+from bursary.dashboard.late_parts import page_with_late_part
 from bursary.dashboard.learner_views import SeeOther
 
 
@@ -89,7 +90,7 @@ def selected(request: HttpRequest) -> HttpResponse:
     if work.is_confirmed:
         batch = work.do_batch()
         token = bulk_results.keep_result(request.session, token, work, batch)
-        if _is_part(request):
+        if request.headers.get("HX-Request"):
             context = {"work": work, "remarks": batch.remarks, "kept": token, "part": True}
             return render(request, "dashboard/parts/bulk_step.html", context)
         return SeeOther(reverse("bulk-result", args=[token]))
@@ -145,12 +146,18 @@ def totals(request: HttpRequest) -> HttpResponse:
 @page
 @require_safe
 @login_required
-def sums(request: HttpRequest) -> HttpResponse:
+def sums(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     """Show the sums by budget and by month, for which each row is read: a page, or the part of `totals`."""
-    found = totals_of.load(_user(request), request.GET, now=timezone.now())
-    query = assignment_list.changed(request.GET)
-    context = {"totals": found, "selection": found.selection, "query": query}
-    return render(request, f"dashboard/{'parts/sums' if _is_part(request) else 'totals'}.html", context)
+    now = timezone.now()
+    chosen = assignment_filters.selection(_user(request), request.GET, now=now)
+    context = {"selection": chosen, "query": assignment_list.changed(request.GET)}
+    return page_with_late_part(
+        request,
+        "dashboard/totals.html",
+        context,
+        part="dashboard/parts/sums.html",
+        load=lambda: {"totals": totals_of.load(chosen, request.GET, now=now)},
+    )
 
 
 @page
@@ -179,13 +186,18 @@ def budget(request: HttpRequest, uuid: UUID) -> HttpResponse:
 @page
 @require_safe
 @login_required
-def spendings(request: HttpRequest, uuid: UUID) -> HttpResponse:
+def spendings(request: HttpRequest, uuid: UUID) -> HttpResponse | StreamingHttpResponse:
     """Show what a budget of the user's was spent on: a page, or the part of the budget's page."""
-    found = budget_pages.spendings(_user(request), uuid)
+    found = budget_pages.one(_user(request), uuid)
     if found is None:
         raise Http404("There is no such budget.")
-    template = "dashboard/parts/spent.html" if _is_part(request) else "dashboard/spent.html"
-    return render(request, template, {"page": found})
+    return page_with_late_part(
+        request,
+        "dashboard/spent.html",
+        {"budget": found},
+        part="dashboard/parts/spent.html",
+        load=lambda: {"page": budget_pages.spendings(found)},
+    )
 
 
 def _status_of(work: BulkSteps, *, changed: bool) -> HTTPStatus:
@@ -216,8 +228,3 @@ def _work(request: HttpRequest, fields: QueryDict) -> BulkSteps:
 def _user(request: HttpRequest) -> User:
     assert isinstance(request.user, User)  # noqa: S101  # login_required sees to it
     return request.user
-
-
-def _is_part(request: HttpRequest) -> bool:
-    """Return whether a part of a page is asked for, by htmx."""
-    return bool(request.headers.get("HX-Request"))

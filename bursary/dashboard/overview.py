@@ -109,7 +109,7 @@ def _reactions(rows: QuerySet[LearnerContentAssignment], *, zone: ZoneInfo, now:
     # No action is older than its allocation; the first condition is a range of an index.
     recent = rows.filter(recent_action_at__gte=starts[0], allocated_at__gte=starts[0])
     recent = recent.order_by()
-    by_week = recent.values_list(charts.period_of("allocated_at", starts), "state")
+    by_week = recent.values_list(charts.PeriodOf("allocated_at", starts), "state")
     counts: Counter[tuple[int, str]] = Counter()
     for week, state, count in by_week.annotate(count=Count("pk")):
         counts[week, state if state in REACTIONS else ENDED] += count

@@ -9,9 +9,8 @@ from zoneinfo import ZoneInfo
 from django.db.models import Count, F, Sum
 from django.http import QueryDict
 
-from bursary.access.models import User
 from bursary.assignments import statuses
-from bursary.dashboard import assignment_filters, assignment_list, charts
+from bursary.dashboard import assignment_list, charts
 from bursary.dashboard.assignment_filters import MOST_BUDGETS, Selection
 
 MOST_MONTHS = 36
@@ -35,7 +34,6 @@ class TotalLine:
 class Totals:
     """The sums of a list. Budgets have the greatest first, months the latest."""
 
-    selection: Selection
     all: TotalLine
     by_budget: Sequence[TotalLine]
     other_budgets: TotalLine | None
@@ -46,17 +44,16 @@ class Totals:
     """Months are those in which it was accepted or ended; else those in which it was assigned."""
 
 
-def load(user: User, query: QueryDict, *, now: datetime) -> Totals:
-    """Return the sums of what the list's address finds. Raises Http404.
+def load(chosen: Selection, query: QueryDict, *, now: datetime) -> Totals:
+    """Return the sums of what the list's address, `query`, finds.
 
-    Two queries, one of which reads all that is found; of several budgets, three, two of which do.
+    One query, which reads all that is found; of several budgets two.
     """
-    chosen = assignment_filters.selection(user, query, now=now)
     by_end = bool(chosen.status in statuses.ENDED or query.get("ended_from") or query.get("ended_to"))
     rows = chosen.rows.order_by()
     starts = month_starts(now, zone=chosen.zone)
     at = statuses.ended_when(chosen.status) if by_end else F("allocated_at")
-    months: Any = rows.alias(at=at).values_list(charts.period_of("at", starts, before=-1))
+    months: Any = rows.alias(at=at).values_list(charts.PeriodOf("at", starts))
     months = months.annotate(count=Count("*"), cents=Sum("price_cents"))
     by_month = [
         TotalLine(count, cents, month=None if number < 0 else starts[number].date())
@@ -66,7 +63,7 @@ def load(user: User, query: QueryDict, *, now: datetime) -> Totals:
     found = _of_budgets(chosen, query, everything)
     others = everything.count - sum(one.count for one in found)
     rest = TotalLine(others, everything.cents - sum(one.cents for one in found)) if others else None
-    return Totals(chosen, everything, found, rest, by_month, by_end)
+    return Totals(everything, found, rest, by_month, by_end)
 
 
 def _of_budgets(chosen: Selection, query: QueryDict, everything: TotalLine) -> list[TotalLine]:

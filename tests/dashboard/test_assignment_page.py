@@ -265,7 +265,7 @@ def test_an_erased_learner_is_shown_as_forgotten_wherever_there_was_an_address(
     pages = {
         "page": page(ada, assignment),
         "list": ada.get(reverse("assignment-list")).content.decode(),
-        "spent": ada.get(reverse("budget-spent", args=[assignment.budget.uuid])).content.decode(),
+        "spent": ada.get(reverse("budget-spent", args=[assignment.budget.uuid])).getvalue().decode(),
         "csv": b"".join(file.lines).decode(),
     }
     assert "The name was removed on Monday, 2 March 2026, for data protection" in pages["page"]
@@ -274,7 +274,7 @@ def test_an_erased_learner_is_shown_as_forgotten_wherever_there_was_an_address(
     assert [name for name, shown in pages.items() if "Learner (name removed)" not in shown] == ["spent"]
 
     LearnerContentAssignment.objects.update(state="accepted")
-    spent = ada.get(reverse("budget-spent", args=[assignment.budget.uuid])).content.decode()
+    spent = ada.get(reverse("budget-spent", args=[assignment.budget.uuid])).getvalue().decode()
     assert ("Learner (name removed)" in spent, "forgotten.invalid" in spent) == (True, False)
 
 

@@ -33,9 +33,9 @@ def budget(client: Client, monkeypatch: pytest.MonkeyPatch) -> Budget:
 
 
 def page(client: Client, budget: Budget, part: str = "") -> str:
-    answer = client.get(f"/budgets/{budget.uuid}/{part}")
+    answer: Any = client.get(f"/budgets/{budget.uuid}/{part}")
     assert answer.status_code == 200
-    return " ".join(html.unescape(answer.content.decode()).split())
+    return " ".join(html.unescape(answer.getvalue().decode()).split())
 
 
 def test_it_shows_what_is_spent_reserved_and_free(client: Client, budget: Budget) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -28,9 +28,9 @@ def _on_the_day_of_the_assignments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def page(client: Client, address: str, **query: Any) -> str:
-    answer = client.get(address, query)
+    answer: Any = client.get(address, query)
     assert answer.status_code == 200
-    return " ".join(html.unescape(answer.content.decode()).split())
+    return " ".join(html.unescape(answer.getvalue().decode()).split())
 
 
 def test_the_page_of_totals_comes_before_its_sums_and_leads_to_them(client: Client) -> None:
@@ -52,6 +52,44 @@ def test_the_page_of_totals_comes_before_its_sums_and_leads_to_them(client: Clie
     assert ("1 assignment · $199.00" in part, "<html" in part) == (True, False)
     mistaken = page(client, totals_path, price_from="x")
     assert ("Price from: Enter a number." in mistaken, "hx-get" in mistaken) == (True, False)
+
+
+def test_the_beginning_of_a_page_of_sums_is_sent_before_anything_is_added_up(client: Client) -> None:
+    budget = world.given_budget(name="Languages")
+    world.allocate(budget, world.given_content(), "ann@people.example")
+    LearnerContentAssignment.objects.update(state=State.ACCEPTED)
+    client.force_login(world.given_user(Role.ADMINISTRATOR, customer=budget.customer))
+
+    for address in ("/assignments/totals/sums/", f"/budgets/{budget.uuid}/spent/"):
+        answer: Any = client.get(address)
+        pieces = iter(answer.streaming_content)
+        begins = next(pieces).decode()
+        with CaptureQueriesContext(connection) as queries:
+            rest = b"".join(pieces).decode()
+        assert begins.startswith("<!doctype html>")
+        assert ("</h1>" in begins, "<table" in begins, "<table" in rest) == (True, False, True)
+        assert any("SUM(" in one["sql"] for one in queries.captured_queries)
+        assert rest.rstrip().endswith("</html>")
+
+
+def test_where_the_database_fails_amid_a_page_the_page_says_so_and_the_log_has_the_error(
+    client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    budget = world.given_budget()
+    client.force_login(world.given_user(Role.ADMINISTRATOR, customer=budget.customer))
+    failures: list[Exception] = [OperationalError("the connection is lost"), ValueError("a fault")]
+
+    def fail(*_args: object, **_more: object) -> None:
+        raise failures.pop(0)
+
+    monkeypatch.setattr(totals, "load", fail)
+
+    text = page(client, "/assignments/totals/sums/")
+    assert "The database does not answer just now, so the figures are missing." in text
+    assert text.endswith("</html>")
+    assert "the connection is lost" in caplog.text
+    with pytest.raises(ValueError, match="a fault"):
+        page(client, "/assignments/totals/sums/")
 
 
 def test_prices_are_added_up_whatever_became_of_it_and_those_of_accepted_ones_are_what_was_spent(
@@ -89,7 +127,7 @@ def test_what_expired_is_added_up_over_all_budgets_and_by_month(
         world.given_assignment(one, world.given_content(), address="waiting@people.example")
 
     def lines(**query: str) -> list[tuple[str, ...]]:
-        text = html.unescape(client.get("/assignments/totals/sums/", query).content.decode())
+        text = page(client, "/assignments/totals/sums/", **query)
         found = re.findall(r'<th scope="row">(.*?)</th><td[^>]*>(.*?)</td><td[^>]*>(.*?)</td>', text)
         return [tuple(re.sub("<.*?>", "", cell) for cell in cells) for cells in found]
 

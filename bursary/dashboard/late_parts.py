@@ -1,0 +1,46 @@
+"""Pages that are sent in two: their beginning at once, then the part that takes long to load."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import render
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString
+
+from bursary.lib.trouble import is_trouble
+
+_PLACE = SafeString("<!-- the late part -->")
+
+logger = logging.getLogger(__name__)
+
+
+def page_with_late_part(
+    request: HttpRequest,
+    template: str,
+    context: Mapping[str, object],
+    *,
+    part: str,
+    load: Callable[[], Mapping[str, object]],
+) -> HttpResponse | StreamingHttpResponse:
+    """Answer with a page that has the template `part` in the place of `late`; of htmx, with the part alone.
+
+    `load` returns what the part is given. On a page it is called after the beginning was sent, too late for
+    an error page: trouble of the database is logged, and stands in the place of the part.
+    """
+    if request.headers.get("HX-Request"):
+        return render(request, part, load())
+    begins, ends = render_to_string(template, {**context, "late": _PLACE}, request).split(_PLACE)
+
+    def pieces() -> Iterator[str]:
+        yield begins
+        try:
+            late = render_to_string(part, {**context, **load()}, request)
+        except Exception as error:
+            if not is_trouble(error):
+                raise
+            logger.exception("A part of the page %s could not be loaded", request.path)
+            late = render_to_string("dashboard/parts/not_loaded.html", {}, request)
+        yield late + ends
+
+    return StreamingHttpResponse(pieces())
