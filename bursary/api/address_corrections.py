@@ -86,7 +86,16 @@ class CorrectAddresses(OfOneBudget):
             within=within,
             dry_run=body["dry_run"],
         )
-        refused = [_refusal(one) for one in done if one.reason]
+        refused = [
+            {
+                "reason": one.reason,
+                "user_message": one.sentence,
+                "next_step": one.next_step,
+                **_pair(one),
+            }
+            for one in done
+            if one.reason
+        ]
         if len(refused) == len(done):
             raise Unprocessable(refused)
         corrected = [{**_pair(one), "assignment_uuids": one.corrected} for one in done if not one.reason]
@@ -95,12 +104,3 @@ class CorrectAddresses(OfOneBudget):
 
 def _pair(one: Correction) -> dict[str, str]:
     return {"old_address": one.old, "new_address": one.new}
-
-
-def _refusal(one: Correction) -> dict[str, str]:
-    return {
-        "reason": one.reason,
-        "user_message": one.sentence,
-        "next_step": one.next_step,
-        **_pair(one),
-    }

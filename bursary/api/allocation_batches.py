@@ -20,7 +20,6 @@ from bursary.api.repairs import CauseOutput
 from bursary.api.serializers import LEARNER_STATES, AdminAssignmentSerializer
 from bursary.api.views import APIView
 from bursary.assignments import allocation_batches, listing
-from bursary.assignments.allocation_batches import BatchProgress
 from bursary.assignments.choices import State
 from bursary.assignments.matching import NO_CHANGE, Verdict
 from bursary.assignments.models import AllocationBatch, LearnerContentAssignment
@@ -111,9 +110,16 @@ class AllocationBatchDetail(APIView):
         page = pages.paginate_queryset(filters.qs, request, view=self)
         response = pages.get_paginated_response(admin_bodies(page))
         found = allocation_batches.progress(batch)
+        # By the words on the wire, where what was declined and cancelled are one.
+        states: Counter[tuple[str, str]] = Counter()
+        for state, shown, count in found.by_state:
+            states[state, shown.label] += count
         response.data |= {
             **AllocationBatchOutput(batch).data,
-            "states": _states(found),
+            "states": [
+                {"state": state, "learner_state": label or None, "count": count}
+                for (state, label), count in states.most_common()
+            ],
             "no_change": [
                 {"assignment_uuid": str(one.assignment.uuid), "verdict": one.verdict.value}
                 for one in allocation_batches.left_unchanged(batch, start=0, size=MOST_UNCHANGED)
@@ -122,14 +128,3 @@ class AllocationBatchDetail(APIView):
             "as_of": timezone.now(),
         }
         return response
-
-
-def _states(found: BatchProgress) -> list[dict[str, Any]]:
-    """Return the counts by the words on the wire, where what was declined and cancelled are one."""
-    counts: Counter[tuple[str, str]] = Counter()
-    for state, shown, count in found.by_state:
-        counts[state, shown.label] += count
-    return [
-        {"state": state, "learner_state": shown or None, "count": count}
-        for (state, shown), count in counts.most_common()
-    ]

@@ -13,7 +13,7 @@ from bursary.assignments import redemption
 from bursary.assignments.acknowledgement import FACT_OF
 from bursary.assignments.choices import LearnerState, State, Status
 from bursary.assignments.redemption import RedemptionRefused
-from bursary.assignments.shown_assignments import ShownAction, ShownAssignment
+from bursary.assignments.shown_assignments import ShownAssignment
 from bursary.replica.types import AnyContent
 
 
@@ -65,7 +65,20 @@ def _body(one: ShownAssignment) -> dict[str, Any]:
         "content_quantity": -row.price_cents,
         "state": row.state,
         "transaction_uuid": row.transaction_uuid,
-        "actions": [_action(action) for action in one.actions],
+        "actions": [
+            {
+                "created": action.created,
+                "modified": action.modified,
+                "uuid": action.uuid,
+                "action_type": action.action_type,
+                "completed_at": None if action.status == Status.FAILED else action.completed_at,
+                "error_reason": action.error_reason or None,
+                "status": action.status,
+                "cause": action.error_code,
+                "cycle": action.cycle,
+            }
+            for action in one.actions
+        ],
         "earliest_possible_expiration": {"date": row.expires_at, "reason": row.expires_reason},
     }
 
@@ -89,20 +102,6 @@ def _admin_body(one: ShownAssignment) -> dict[str, Any]:
         "account_ended": row.account_ended or None,  # type: ignore[attr-defined]  # annotated
         "join_by": row.join_by,  # type: ignore[attr-defined]  # annotated
         "content_metadata": _content(row.shown_content),
-    }
-
-
-def _action(one: ShownAction) -> dict[str, Any]:
-    return {
-        "created": one.created,
-        "modified": one.modified,
-        "uuid": one.uuid,
-        "action_type": one.action_type,
-        "completed_at": None if one.status == Status.FAILED else one.completed_at,
-        "error_reason": one.error_reason or None,
-        "status": one.status,
-        "cause": one.error_code,
-        "cycle": one.cycle,
     }
 
 

@@ -247,27 +247,19 @@ def refusals(
     in_words: Mapping[str, tuple[str, str]] = {},
 ) -> list[dict[str, Any]]:
     """Return each refusal with its reason: a code of `in_words`, or `reason` for a standing."""
-    return [
-        {
-            "reason": "unknown_assignment",
-            "user_message": "There is no such assignment in this budget.",
-            "next_step": "Reload the list.",
-            "assignment_uuid": str(uuid),
-        }
-        if standing == "unknown"
-        else _refusal(uuid, standing, reason, next_step, in_words)
-        for uuid, standing in refused.items()
-    ]
-
-
-def _refusal(
-    uuid: UUID, standing: str, reason: str, next_step: str, in_words: Mapping[str, tuple[str, str]]
-) -> dict[str, Any]:
-    sentence = _IN_WORDS.get(standing, f"This assignment is {standing}.")
-    sentence, next_step = in_words.get(standing, (sentence, next_step))
-    return {
-        "reason": standing if standing in in_words else reason,
-        "user_message": sentence,
-        "next_step": next_step,
-        "assignment_uuid": str(uuid),
-    }
+    found = []
+    for uuid, standing in refused.items():
+        if standing == "unknown":
+            one = {
+                "reason": "unknown_assignment",
+                "user_message": "There is no such assignment in this budget.",
+                "next_step": "Reload the list.",
+            }
+        elif standing in in_words:
+            sentence, step = in_words[standing]
+            one = {"reason": standing, "user_message": sentence, "next_step": step}
+        else:
+            sentence = _IN_WORDS.get(standing, f"This assignment is {standing}.")
+            one = {"reason": reason, "user_message": sentence, "next_step": next_step}
+        found.append({**one, "assignment_uuid": str(uuid)})
+    return found

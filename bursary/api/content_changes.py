@@ -26,7 +26,7 @@ from bursary.api.refusals import CatalogNeeded
 from bursary.api.serializers import AssignmentSerializer
 from bursary.assignments import impact
 from bursary.assignments.filters import MomentFilter
-from bursary.assignments.impact import ChangeEffect, Impact
+from bursary.assignments.impact import Impact
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.lib import moments
 from bursary.replica.models import ContentChange, ContentMetadata
@@ -128,19 +128,6 @@ class TouchSerializer(serializers.Serializer[Any]):
     new_reason = serializers.CharField()
 
 
-def _effect(found: ChangeEffect) -> dict[str, object]:
-    # No serializer: a page may have 25,000 effects, which would take seconds.
-    return {
-        "change": found.change.pk,
-        "field": found.change.field,
-        "effect": found.effect.value,
-        "old": found.old,
-        "new": found.new,
-        "old_reason": found.old_reason,
-        "new_reason": found.new_reason,
-    }
-
-
 class TouchedAssignmentSerializer(AssignmentSerializer):
     """An open assignment that changes affect, with the effect of each."""
 
@@ -164,7 +151,19 @@ class TouchedAssignmentSerializer(AssignmentSerializer):
     def get_touches(self, assignment: LearnerContentAssignment) -> list[dict[str, object]]:
         """Return the effect of each change, newest first."""
         found: Impact = self.context["impact"]
-        return [_effect(effect) for effect in found.effects_on(assignment)]
+        # No serializer: a page may have 25,000 effects, which would take seconds.
+        return [
+            {
+                "change": one.change.pk,
+                "field": one.change.field,
+                "effect": one.effect.value,
+                "old": one.old,
+                "new": one.new,
+                "old_reason": one.old_reason,
+                "new_reason": one.new_reason,
+            }
+            for one in found.effects_on(assignment)
+        ]
 
 
 class ImpactOutput(PageOutput):

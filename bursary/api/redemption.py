@@ -130,7 +130,10 @@ class CreditsAvailable(APIView):
             body = learner_body(one, now=now, unjoinable=unjoinable)
             by_budget.setdefault(one.row.budget, []).append(body)
         policies = [policy_of_learner(budget, assignments=own, now=now) for budget, own in by_budget.items()]
-        return Response(policies, headers=_link_to_next(request, query["page"]) if has_more else None)
+        if not has_more:
+            return Response(policies)
+        following = replace_query_param(request.build_absolute_uri(), "page", query["page"] + 1)
+        return Response(policies, headers={"Link": f'<{following}>; rel="next"'})
 
 
 @lru_cache(maxsize=8)
@@ -156,11 +159,6 @@ def _part(page: int, *, others: bool) -> PreparedSelect:
         return shown_assignments.annotated(ordered)[start : start + MOST_ASSIGNMENTS + 1]
 
     return PreparedSelect(asked)
-
-
-def _link_to_next(request: Request, page: int) -> dict[str, str]:
-    url = replace_query_param(request.build_absolute_uri(), "page", page + 1)
-    return {"Link": f'<{url}>; rel="next"'}
 
 
 class CanRedeem(APIView):
@@ -302,22 +300,20 @@ def _redemptions(found: Sequence[LearnerContentAssignmentAction]) -> list[dict[s
     """Return the bodies of redemptions, of the runs that they are for. One query."""
     keys = [CatalogKey(one.assignment.budget.catalog_uuid, one.redeemed_key) for one in found]
     urls = reads.courseware_urls(keys)
-    return [_redemption(action, url=urls[key]) for action, key in zip(found, keys, strict=True)]
-
-
-def _redemption(action: LearnerContentAssignmentAction, *, url: str) -> dict[str, Any]:
-    assignment = action.assignment
     states = {Status.DONE: "committed", Status.FAILED: "failed"}
-    status = reverse("redemption-status", kwargs={"action_uuid": action.uuid})
-    return {
-        "uuid": assignment.transaction_uuid or action.uuid,
-        "state": states.get(Status(action.status), "pending"),
-        "lms_user_id": assignment.lms_user_id,
-        "content_key": action.redeemed_key,
-        "subsidy_access_policy_uuid": assignment.budget.uuid,
-        "transaction_status_api_url": settings.BASE_URL + status,
-        "courseware_url": url or settings.BASE_URL,
-    }
+    return [
+        {
+            "uuid": action.assignment.transaction_uuid or action.uuid,
+            "state": states.get(Status(action.status), "pending"),
+            "lms_user_id": action.assignment.lms_user_id,
+            "content_key": action.redeemed_key,
+            "subsidy_access_policy_uuid": action.assignment.budget.uuid,
+            "transaction_status_api_url": settings.BASE_URL
+            + reverse("redemption-status", kwargs={"action_uuid": action.uuid}),
+            "courseware_url": urls[key] or settings.BASE_URL,
+        }
+        for action, key in zip(found, keys, strict=True)
+    ]
 
 
 class Acknowledge(APIView):

@@ -25,8 +25,8 @@ from bursary.api.inputs import (
 )
 from bursary.assignments import extension, failures, failures_by_cause
 from bursary.assignments.choices import ActionType, ExpiryReason
-from bursary.assignments.extension import Extension, ExtensionRefusal, ExtensionResult
-from bursary.assignments.failures import FailureCount, RepairRefusal, RepairResult
+from bursary.assignments.extension import ExtensionRefusal, ExtensionResult
+from bursary.assignments.failures import RepairRefusal, RepairResult
 from bursary.lib import moments
 
 _NOT_REPAIRED: Mapping[str, tuple[str, str]] = {
@@ -146,7 +146,17 @@ class Failures(OfOneBudget):
         return Response(
             {
                 "causes": [{"cause": cause, "count": count} for cause, count in by_cause.items()],
-                "results": [_count(one) for one in found],
+                "results": [
+                    {
+                        "cause": one.cause,
+                        "action_type": one.action_type,
+                        "error_reason": one.error_reason,
+                        "day": one.day,
+                        "count": one.count,
+                        "latest": one.latest,
+                    }
+                    for one in found
+                ],
             }
         )
 
@@ -239,7 +249,15 @@ class Extend(OfOneBudget):
             now=timezone.now(),
             actor=caller(request),
         )
-        extended = [_extension(one) for one in done.extended]
+        extended = [
+            {
+                "assignment_uuid": one.assignment,
+                "old": one.old,
+                "new": one.new,
+                "reason": one.decided_by.value,
+            }
+            for one in done.extended
+        ]
         response = bulk.of_each("extended", extended, [], _not_extended(done))
         response.data["understood"] = {"until": moments.iso(body["until"], zone=budget.customer.zone)}
         return response
@@ -268,26 +286,6 @@ class ExtendAll(OfAllFound):
 
 def _which(body: dict[str, Any]) -> Q:
     return Q(action_type=body["action_type"]) if "action_type" in body else Q()
-
-
-def _count(one: FailureCount) -> dict[str, Any]:
-    return {
-        "cause": one.cause,
-        "action_type": one.action_type,
-        "error_reason": one.error_reason,
-        "day": one.day,
-        "count": one.count,
-        "latest": one.latest,
-    }
-
-
-def _extension(one: Extension) -> dict[str, Any]:
-    return {
-        "assignment_uuid": one.assignment,
-        "old": one.old,
-        "new": one.new,
-        "reason": one.decided_by.value,
-    }
 
 
 def _not_repaired(done: RepairResult) -> list[dict[str, Any]]:

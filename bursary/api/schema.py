@@ -186,7 +186,8 @@ class Schema(AutoSchema):
             yield status, list(dict.fromkeys(reason for one in applying for reason in one.get(status, ())))
 
     def _refusal(self, status: int, found: list[str]) -> Shape:
-        common = _of_all(status)
+        tables = (OF_EVERY, OF_CALLERS, OF_POSTS, OF_KEYS)
+        common = [reason for one in tables for reason in one.get(status, ())]
         own = not set(found) <= set(common)
         name = f"{type(self.view).__name__ if own else ''}Refusal{status}"
         shape = _shape(status, found if own else common)
@@ -220,11 +221,6 @@ class Schema(AutoSchema):
         if not self._is_done_once() or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return {}
         return {REPLAYED: {"schema": {"const": "true"}, "description": "It was answered before"}}
-
-
-def _of_all(status: int) -> list[str]:
-    tables = (OF_EVERY, OF_CALLERS, OF_POSTS, OF_KEYS)
-    return [reason for one in tables for reason in one.get(status, ())]
 
 
 def _shape(status: int, found: Sequence[str]) -> Shape:
