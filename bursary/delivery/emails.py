@@ -307,6 +307,10 @@ def _send_to_learner(action: LearnerContentAssignmentAction) -> Done | Skipped:
         return ending
     with translation.override(settings.LANGUAGE_CODE):
         context = _context(action)
+    unsubscribe_url = ""
+    if action.action_type in suppressed.REMINDERS:
+        token = unsubscribing.token_for(action, now=action.modified)
+        unsubscribe_url = f"{settings.BASE_URL}/u/{token}/"
     return send(
         action.recipient,
         template=action.action_type,
@@ -316,15 +320,8 @@ def _send_to_learner(action: LearnerContentAssignmentAction) -> Done | Skipped:
         met_before=bool(action.attempt_log),
         replies_to=_replies_to(str(context["contact"])),
         sender_name=assignment.budget.customer.sender_name,
-        unsubscribe_url=_unsubscribe_url(action),
+        unsubscribe_url=unsubscribe_url,
     )
-
-
-def _unsubscribe_url(action: LearnerContentAssignmentAction) -> str:
-    """Return where the recipient of a reminder or nudge unsubscribes; empty for another mail."""
-    if action.action_type not in suppressed.REMINDERS:
-        return ""
-    return f"{settings.BASE_URL}/u/{unsubscribing.token_for(action, now=action.modified)}/"
 
 
 def _replies_to(contact: str) -> str:

@@ -64,7 +64,8 @@ def reached(*, now: datetime, met_before: bool = False) -> Iterator[None]:
             yield
     except DeliveryError as error:
         if error.error_code in ABOUT_THE_MESSAGE:
-            _let_others_try(probe, now=now)
+            if probe:  # let mails go out, but leave the trouble noted until one shows that it has ended
+                leases.settle([probe], due_at=None, now=now, finished_wins=True)
         elif not error.blames_server:
             _works(server, probe, now=now, takes="answers")
         elif error.others_wait or server or not met_before:
@@ -112,12 +113,6 @@ def _fails(error: DeliveryError, probe: MailServer | None, *, now: datetime) -> 
             leases.schedule(rows, at=now + wait, now=now, **columns)
     else:
         rows.update(**columns)
-
-
-def _let_others_try(probe: MailServer | None, *, now: datetime) -> None:
-    """Let mails go out, but leave the trouble noted until one shows that it has ended."""
-    if probe:
-        leases.settle([probe], due_at=None, now=now, finished_wins=True)
 
 
 def _works(

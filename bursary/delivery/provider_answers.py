@@ -79,20 +79,16 @@ def _of_status(answer: ProviderAnswer, *, asks_to_wait: bool, repeatable: bool) 
         wait = timedelta(0) if asks_to_wait else UNHURRIED
         return _of_us("sending_limit_reached", answer, wait=wait)
     if answer.code in _ABOUT_THE_MAIL:
-        return _of_mail(answer)
+        if answer.says(_TO):
+            return address_rejected(answer.sentence)
+        if answer.says(_FROM):
+            return _of_us("mail_server_refuses_us", answer)
+        return judge(answer)
     if answer.code < HTTPStatus.BAD_REQUEST or (answer.code in _PERHAPS_ACCEPTED and not repeatable):
         return in_doubt(answer.sentence)
     if answer.code >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.code in _LATER:
         return _of_us("mail_server_busy", answer)
     return _of_us("mail_server_refuses_us", answer)
-
-
-def _of_mail(answer: ProviderAnswer) -> DeliveryError:
-    if answer.says(_TO):
-        return address_rejected(answer.sentence)
-    if answer.says(_FROM):
-        return _of_us("mail_server_refuses_us", answer)
-    return judge(answer)
 
 
 def _of_us(error_code: str, answer: ProviderAnswer, *, wait: timedelta = timedelta(0)) -> DeliveryError:

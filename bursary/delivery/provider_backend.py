@@ -58,7 +58,9 @@ class _Translated:
         try:
             sent: int = super().send_messages(messages)  # type: ignore[misc]  # of what it stands before
         except AnymailRecipientsRefused as refused:
-            raise provider_answers.recipient_refused(_statuses(refused)) from refused
+            status = getattr(refused.email_message, "anymail_status", None)
+            said = ", ".join(sorted(map(str, getattr(status, "status", None) or ["refused"])))
+            raise provider_answers.recipient_refused(said) from refused
         except (AnymailAPIError, OSError) as error:  # requests' errors are OSErrors
             if (response := getattr(error, "response", None)) is None:
                 raise self._of_connection(error) from error
@@ -134,8 +136,3 @@ class _WatchedConnection:
         watch(self)  # type: ignore[arg-type]  # likewise; a kept connection serves another send
         super().request(*line, **body)  # type: ignore[misc]  # of what it stands before
         self.adapter.handed_over = True
-
-
-def _statuses(refused: AnymailRecipientsRefused) -> str:
-    status = getattr(refused.email_message, "anymail_status", None)
-    return ", ".join(sorted(map(str, getattr(status, "status", None) or ["refused"])))

@@ -127,8 +127,10 @@ def _report(event: Any, *, now: datetime) -> MailReport | None:
 
 def _is_permanent(event: Any, said: str) -> bool:
     """Return whether the address is at fault: what the provider says, and of a server's answer, its words."""
-    bounce = _bounce_of_resend(event)
-    if kind := bounce.get("type"):
+    # Resend's description of a bounce, `type` and `subType`, which the library leaves out.
+    data = event.esp_event.get("data") if isinstance(event.esp_event, dict) else None
+    bounce = data.get("bounce") if isinstance(data, dict) else None
+    if kind := bounce.get("type") if isinstance(bounce, dict) else None:
         return bool(kind == "Permanent")
     if event.reject_reason not in _ADDRESS_FAULTS:
         return False
@@ -137,13 +139,6 @@ def _is_permanent(event: Any, said: str) -> bool:
     status = _STATUS.search(said)
     code = int(status[0]) if status else _BARE
     return judge(Answer("RCPT", code, said)).error_code == "address_rejected"
-
-
-def _bounce_of_resend(event: Any) -> dict[str, Any]:
-    """Return Resend's description of a bounce, `type` and `subType`, which the library leaves out."""
-    data = event.esp_event.get("data") if isinstance(event.esp_event, dict) else None
-    bounce = data.get("bounce") if isinstance(data, dict) else None
-    return bounce if isinstance(bounce, dict) else {}
 
 
 def _uuid(text: object) -> UUID | None:

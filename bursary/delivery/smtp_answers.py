@@ -139,13 +139,14 @@ def judge(answer: Answer) -> DeliveryError:
     """Return what an answer that does not accept a mail means."""
     if answer.code < CLOSING - CLOSING % 100:  # neither a refusal nor an answer that fits
         return unreachable(answer.sentence, others_wait=answer.verb not in ABOUT_THE_MAIL)
+    is_too_large = _size(answer) and (answer.enhanced != (0, 0) or answer.code == 552)  # RFC 1870
     if _is_our_limit(answer):
         error = DeliveryError(
             "sending_limit_reached", answer.sentence, wait=UNHURRIED, blames_server=True, others_wait=True
         )
     elif answer.verb in ABOUT_THE_MAIL and answer.code != CLOSING:
         error = _of_mail(answer)
-    elif answer.verb == "MAIL" and answer.is_final and _is_too_large(answer):
+    elif answer.verb == "MAIL" and answer.is_final and is_too_large:
         error = _message_refused(answer)
     else:
         error = _of_server(answer)
@@ -178,10 +179,6 @@ def _size(answer: Answer) -> bool:
     return answer.enhanced in ((2, 3), (3, 4)) or answer.says(_SIZE)
 
 
-def _is_too_large(answer: Answer) -> bool:
-    return _size(answer) and (answer.enhanced != (0, 0) or answer.code == 552)  # RFC 1870
-
-
 def _of_server(answer: Answer) -> DeliveryError:
     """Return what an answer means that every other mail would meet."""
     subject, _detail = answer.enhanced
@@ -207,7 +204,9 @@ def _by_enhanced_code(answer: Answer) -> DeliveryError | None:
     """Return what the enhanced code says, RFC 3463 and its registry; None where it says nothing."""
     subject, detail = answer.enhanced
     if subject == 1:
-        return _refuses_us(answer) if detail in (7, 8) else _of_address(answer)
+        if detail in (7, 8):
+            return _refuses_us(answer)
+        return address_rejected(answer.sentence) if answer.is_final else _mailbox_unavailable(answer)
     if subject == 2:  # mailbox
         return _of_mailbox(answer, detail)
     if (subject, detail) == (3, 4) or (subject == 6 and answer.is_final):  # size, content
@@ -220,10 +219,6 @@ def _by_enhanced_code(answer: Answer) -> DeliveryError | None:
         later = not answer.is_final and answer.says(_LATER) and not answer.says(_SPAM)
         return _busy(answer) if later else _refuses_us(answer)
     return None
-
-
-def _of_address(answer: Answer) -> DeliveryError:
-    return address_rejected(answer.sentence) if answer.is_final else _mailbox_unavailable(answer)
 
 
 def _of_mailbox(answer: Answer, detail: int) -> DeliveryError:

@@ -39,7 +39,8 @@ def check(
         customer, action.recipient, since=action.created
     ):
         raise address_rejected("The mail provider reported that the address takes no such mail.")
-    if _is_requested(action):
+    # An administrator asked for this mail, after what was reported.
+    if action.retry_of_id is not None or action.dedup_key.startswith(_BY_ADMINISTRATOR):
         suppressions.end(customer, action.recipient, reasons=suppressions.BY_REPORT)
         return None
     return _automatic(action, bounced=SuppressionReason.BOUNCED in reasons)
@@ -51,8 +52,3 @@ def _automatic(action: LearnerContentAssignmentAction, *, bounced: bool) -> Skip
     if bounced:
         return Skipped("address_refused", "Its server refused an earlier mail for good.")
     return Skipped("mail_unwanted", "The learner reported an earlier mail as unwanted.")
-
-
-def _is_requested(action: LearnerContentAssignmentAction) -> bool:
-    """Return whether an administrator asked for this mail, after what was reported."""
-    return action.retry_of_id is not None or action.dedup_key.startswith(_BY_ADMINISTRATOR)

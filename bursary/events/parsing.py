@@ -68,10 +68,6 @@ def read(fields: Fields) -> ParsedEvent | None:
     return ParsedEvent(event_id, kind, payload)
 
 
-def _content_changed(data: Mapping[str, Any]) -> Mapping[str, object]:
-    return {"content_keys": [str(data["catalog_info"].course_key)]}
-
-
 def _course_authored(data: Mapping[str, Any]) -> Mapping[str, object]:
     """Return the run's key, and by convention its course's: a run that was just made is not known yet.
 
@@ -82,10 +78,6 @@ def _course_authored(data: Mapping[str, Any]) -> Mapping[str, object]:
     return {"content_keys": [str(run), *course]}
 
 
-def _transaction_reversed(data: Mapping[str, Any]) -> Mapping[str, object]:
-    return {"transaction_uuid": str(UUID(str(data["ledger_transaction"].uuid)))}
-
-
 _Payload = Callable[[Mapping[str, Any]], Mapping[str, object]]
 
 _AUTHORED = (COURSE_CREATED, COURSE_RERUN_COMPLETED, COURSE_IMPORT_COMPLETED)
@@ -94,11 +86,11 @@ _READ: Mapping[str, tuple[Any, EventKind, _Payload]] = {
     COURSE_CATALOG_INFO_CHANGED.event_type: (
         COURSE_CATALOG_INFO_CHANGED,
         EventKind.CONTENT_CHANGED,
-        _content_changed,
+        lambda data: {"content_keys": [str(data["catalog_info"].course_key)]},
     ),
     LEDGER_TRANSACTION_REVERSED.event_type: (
         LEDGER_TRANSACTION_REVERSED,
         EventKind.TRANSACTION_REVERSED,
-        _transaction_reversed,
+        lambda data: {"transaction_uuid": str(UUID(str(data["ledger_transaction"].uuid)))},
     ),
 }
