@@ -113,7 +113,6 @@ def load(
     if other := User.objects.filter(username=OTHER_ADMINISTRATOR.username).first():
         users["other administrator"] = other
     record = _record(customer, budgets[0].catalog_uuid, users)
-    _write(demo_file(), record)
     return Demo(
         demo_file(),
         record,
@@ -208,9 +207,15 @@ def _load_content(budget: Budget, *, now: datetime, advance: Advance = lambda _d
 
 
 def _record(customer: Customer, catalog_uuid: UUID, users: Mapping[str, User]) -> dict[str, Any]:
-    known = _read(demo_file()).get("users", {})
+    """Write the file, with credentials of the one before that still work; return its content."""
+    file = demo_file()
+    try:
+        before = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        before = None
+    known = before.get("users", {}) if isinstance(before, dict) else {}
     budgets = Budget.objects.filter(customer__slug__in=SLUGS).select_related("customer").order_by("pk")
-    return {
+    record = {
         "base_url": settings.BASE_URL,
         "customer_uuid": str(customer.uuid),
         "catalog_uuid": str(catalog_uuid),
@@ -228,6 +233,12 @@ def _record(customer: Customer, catalog_uuid: UUID, users: Mapping[str, User]) -
             for role, user in users.items()
         },
     }
+    # The file is replaced as a whole, and readable by its owner only at any moment.
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    draft.touch(mode=0o600)
+    draft.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    draft.replace(file)
+    return record
 
 
 def _credentials(user: User, known: Mapping[str, str]) -> dict[str, Any]:
@@ -245,19 +256,3 @@ def _credentials(user: User, known: Mapping[str, str]) -> dict[str, Any]:
         "lms_user_id": user.lms_user_id,
         "api_key": credentials.api_key,
     }
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
-
-
-def _write(file: Path, record: Mapping[str, Any]) -> None:
-    """Replace the file as a whole, readable by its owner only at any moment."""
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    draft.touch(mode=0o600)
-    draft.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    draft.replace(file)

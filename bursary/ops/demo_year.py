@@ -128,9 +128,14 @@ class _Week:
     def _allocations(self) -> Iterator[tuple[datetime, Step]]:
         for budget in self.random.sample(list(self.year.budgets), 1 + (self.weeks_ago % 5 == 0)):
             at = self._at(0, 0.3)
-            courses = _courses(budget, now=at)
-            if courses:
-                content_key, price_cents = self.random.choice(courses)
+            # Courses that can be joined now and when a learner answers late.
+            before = at + timedelta(days=budget.allocation_age_days)
+            courses = joining.joinable(catalog_uuid=budget.catalog_uuid, now=at, before=before).filter(
+                content_type=ContentType.COURSE, joining_price__range=(LOWEST, HIGHEST)
+            )
+            rows = courses.order_by("content_key").values_list("content_key", "joining_price")[:COURSES]
+            if priced := list(rows):
+                content_key, price_cents = self.random.choice(priced)
                 entries = self.random.sample(self.year.people(), self.random.choice(SIZES))
                 entries = [
                     self._mistyped(entry) if self.random.random() < 0.04 else entry for entry in entries
@@ -198,16 +203,6 @@ class _Week:
         accepted = self.rows.filter(state=State.ACCEPTED).order_by("-modified", "pk").first()
         if accepted and accepted.transaction_uuid and self.weeks_ago % 5 == 2:
             yield self._at(3, 6), partial(redemption.reverse, accepted.transaction_uuid)
-
-
-def _courses(budget: Budget, *, now: datetime) -> list[tuple[str, int]]:
-    """Return keys and prices of courses that can be joined now and when a learner answers late."""
-    before = now + timedelta(days=budget.allocation_age_days)
-    courses = joining.joinable(catalog_uuid=budget.catalog_uuid, now=now, before=before).filter(
-        content_type=ContentType.COURSE, joining_price__range=(LOWEST, HIGHEST)
-    )
-    rows = courses.order_by("content_key").values_list("content_key", "joining_price")[:COURSES]
-    return list(rows)
 
 
 def _sweep(*, now: datetime) -> None:
