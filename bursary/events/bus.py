@@ -80,7 +80,15 @@ class Consumer:
 
     def _rounds(self, stop: threading.Event, *, once: bool) -> Iterator[None]:
         """Join the group; then yield after each round of entries that were stored."""
-        with _connected() as client:
+        connected = redis.Redis.from_url(
+            settings.EVENT_BUS_URL,
+            protocol=2,
+            socket_connect_timeout=ANSWER_SECONDS,
+            socket_timeout=ANSWER_SECONDS + WAIT_MS / 1000,
+            # The client's own retries would hide an outage, and pause without a bound.
+            retry=Retry(NoBackoff(), 0),
+        )
+        with connected as client:
             self._join(client)
             # First the entries that this consumer had read and not acknowledged when it ended, then new ones.
             while entries := self._read(client, start="0"):
@@ -122,17 +130,6 @@ def configured(*, name: str = "") -> Consumer:
     """Return the consumer of the settings, under another name if one is given."""
     return Consumer(
         name=name or settings.EVENT_CONSUMER, group=settings.EVENT_GROUP, prefix=settings.EVENT_BUS_PREFIX
-    )
-
-
-def _connected() -> Any:
-    # The client's own retries would hide an outage, and pause without a bound.
-    return redis.Redis.from_url(
-        settings.EVENT_BUS_URL,
-        protocol=2,
-        socket_connect_timeout=ANSWER_SECONDS,
-        socket_timeout=ANSWER_SECONDS + WAIT_MS / 1000,
-        retry=Retry(NoBackoff(), 0),
     )
 
 

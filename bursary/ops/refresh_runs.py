@@ -164,8 +164,18 @@ def refresh_keys(
     keys: Collection[str], *, catalogs: Sequence[UUID], now: datetime, dry_run: bool
 ) -> list[CatalogRefresh]:
     """Refresh these keys in full, from the catalogs that hold them, and from `catalogs`, which may by now."""
+    # A run that has ended is found by its course alone.
+    courses = ContentMetadata.objects.filter(content_key__in=set(keys)).exclude(parent_key="")
+    former = FormerContentKey.objects.filter(former_key__in=set(keys))
+    asked = {
+        *keys,
+        *courses.values_list("parent_key", flat=True),
+        *former.values_list("content_key", flat=True),
+    }
+    held = CatalogMembership.objects.filter(content__content_key__in=asked)
+    holders = held.order_by().values_list("catalog_uuid", flat=True).distinct()
     done: list[CatalogRefresh] = []
-    for catalog_uuid, asked in sorted(_keys_by_catalog(set(keys), catalogs).items()):
+    for catalog_uuid in sorted({*holders, *catalogs}):
         try:
             report = refresh.refresh_keys(
                 asked,
@@ -194,20 +204,6 @@ def unknown_keys(keys: Collection[str], *, done: Sequence[CatalogRefresh]) -> li
 def standing_alarms() -> list[str]:
     """Return a sentence for each catalog of which too much is missing."""
     return [f"Catalog {uuid}: {alarm}" for uuid, alarm in sorted(removal.alarms().items())]
-
-
-def _keys_by_catalog(keys: set[str], catalogs: Sequence[UUID]) -> dict[UUID, set[str]]:
-    # A run that has ended is found by its course alone.
-    courses = ContentMetadata.objects.filter(content_key__in=keys).exclude(parent_key="")
-    former = FormerContentKey.objects.filter(former_key__in=keys)
-    asked = {
-        *keys,
-        *courses.values_list("parent_key", flat=True),
-        *former.values_list("content_key", flat=True),
-    }
-    held = CatalogMembership.objects.filter(content__content_key__in=asked)
-    holders = held.order_by().values_list("catalog_uuid", flat=True).distinct()
-    return dict.fromkeys({*holders, *catalogs}, asked)
 
 
 def _refresh(

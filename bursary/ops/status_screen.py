@@ -42,11 +42,16 @@ def render(report: StatusReport) -> RenderableType:
     """Return the report as one screen, times in UTC: what is wrong, then what waits and what was done."""
     problems = report.health.problems
     wrong = ", ".join(_wrong(report)) or "ok"
+    password_text = []
+    if given_up := report.password_links_given_up:
+        line = f"Links to set a password that could not be sent, given up: {_count(given_up)}. Their users "
+        more = "asked for them, and may ask again once mails go out; the log names the accounts.\n"
+        password_text.append(Text(line + more))
     return Group(
         Text(f"{wrong} at {_time(report.now)} UTC, as all times here.", style="bold"),
         Text("\n".join([*(PROBLEMS[code] for code in problems if code in PROBLEMS), ""])),
         *_mail_text(report),
-        *_password_text(report.password_links_given_up),
+        *password_text,
         _failed_table(report.failed),
         _task_table(report.tasks),
         _waiting_text(report.waiting, report.now),
@@ -92,13 +97,6 @@ def _mail_text(report: StatusReport) -> list[Text]:
     if trouble.tried_next:
         lines.append(f"It is tried next at {_time(trouble.tried_next)}.")
     return [Text("\n".join([*lines, ""]))]
-
-
-def _password_text(given_up: int) -> list[Text]:
-    if not given_up:
-        return []
-    line = f"Links to set a password that could not be sent, given up: {_count(given_up)}. Their users asked "
-    return [Text(f"{line}for them, and may ask again once mails go out; the log names the accounts.\n")]
 
 
 def _done_text(report: StatusReport) -> Text:

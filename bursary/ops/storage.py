@@ -4,7 +4,6 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from django.conf import settings
@@ -20,7 +19,17 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 def problems() -> set[str]:
     """Return `disk_full` and `folder_not_writable`, where they apply. Writes a block and leaves no file."""
     found: set[str] = set()
-    for folder in _folders():
+    folders: list[Path] = []
+    if connection.vendor == "sqlite":
+        file = Path(connection.settings_dict["NAME"])
+        folders.append(file.parent)
+        if file.exists() and not os.access(file, os.W_OK):
+            found.add("folder_not_writable")
+    if settings.EMAIL_BACKEND == file_backend.BACKEND:
+        folder = Path(getattr(settings, "EMAIL_FILE_PATH", ""))
+        # The first mail makes the folder.
+        folders.append(next(one for one in (folder, *folder.parents) if one.exists()))
+    for folder in folders:
         try:
             with tempfile.TemporaryFile(dir=folder) as probe:
                 probe.write(bytes(PROBE))
@@ -29,16 +38,4 @@ def problems() -> set[str]:
                 found.add("disk_full")
         except OSError as error:
             found.add("disk_full" if error.errno in _FULL else "folder_not_writable")
-    file = connection.settings_dict["NAME"]
-    if connection.vendor == "sqlite" and Path(file).exists() and not os.access(file, os.W_OK):
-        found.add("folder_not_writable")
     return found
-
-
-def _folders() -> Iterator[Path]:
-    if connection.vendor == "sqlite":
-        yield Path(connection.settings_dict["NAME"]).parent
-    if settings.EMAIL_BACKEND == file_backend.BACKEND:
-        folder = Path(getattr(settings, "EMAIL_FILE_PATH", ""))
-        # The first mail makes the folder.
-        yield next(one for one in (folder, *folder.parents) if one.exists())

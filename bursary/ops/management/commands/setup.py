@@ -78,7 +78,11 @@ class Command(OperatorCommand):
         parser.add_argument("--new-key", action="store_true", help="Issue the administrator another API key.")
 
     def run(self, *, dry_run: bool, new_key: bool, **options: Any) -> None:
-        given = self._complete(options)
+        missing = [name for name in QUESTIONS if not options[name]]
+        if missing and (self.as_json or not sys.stdin.isatty()):
+            names = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
+            raise CommandError(f"No terminal to ask on. Give {names}.")
+        given = options | {name: self._ask(name) for name in missing}
         plan = SetupPlan(
             customer=given["customer"],
             slug=given["slug"] or slugify(given["customer"]),
@@ -92,16 +96,10 @@ class Command(OperatorCommand):
         try:
             done = setup.set_up(plan, dry_run=dry_run, new_key=new_key)
         except ValidationError as error:
-            raise CommandError(" ".join(_sentences(error))) from error
+            named = error.message_dict if hasattr(error, "error_dict") else {}
+            sentences = [f"{OPTIONS.get(one, one)}: {' '.join(why)}" for one, why in named.items()]
+            raise CommandError(" ".join(sentences or error.messages)) from error
         self.answer({"dry_run": dry_run, **done.summary()}, _text(done, dry_run=dry_run))
-
-    def _complete(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Ask for missing options on a terminal; else name them."""
-        missing = [name for name in QUESTIONS if not options[name]]
-        if missing and (self.as_json or not sys.stdin.isatty()):
-            names = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
-            raise CommandError(f"No terminal to ask on. Give {names}.")
-        return options | {name: self._ask(name) for name in missing}
 
     def _ask(self, name: str) -> str:
         """Ask until the answer can be read."""
@@ -127,14 +125,6 @@ def _read(option: str, parse: Callable[[str], T], text: str) -> T:
         return parse(text)
     except ValueError as error:
         raise CommandError(f"{option} {text}: {error}") from error
-
-
-def _sentences(error: ValidationError) -> list[str]:
-    if not hasattr(error, "error_dict"):
-        return error.messages
-    return [
-        f"{OPTIONS.get(field, field)}: {' '.join(messages)}" for field, messages in error.message_dict.items()
-    ]
 
 
 def _text(done: SetUp, *, dry_run: bool) -> str:
