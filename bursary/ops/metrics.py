@@ -24,8 +24,6 @@ from bursary.ops import health
 from bursary.replica import refresh
 from bursary.replica.models import CatalogListing, ContentMetadata
 
-__all__ = ["CONTENT_TYPE", "exposition"]
-
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 SAMPLE = 1000
 """Primary keys that the stale share is estimated from; up to so many, it is exact."""
@@ -42,10 +40,6 @@ def exposition(*, now: datetime) -> bytes:
 class _Figures(Collector):
     def __init__(self, now: datetime) -> None:
         self._now = now
-
-    def describe(self) -> Iterator[Metric]:
-        """Describe nothing: a registry that lives for one answer has no duplicates."""
-        return iter(())
 
     def collect(self) -> Iterator[Metric]:
         """Yield the families."""
