@@ -88,25 +88,25 @@ class ContentEvents(APIView):
         webhook.require_listening()
         body = raw_body(request, most=webhook.LARGEST_BODY)
         event_id = webhook.verify(request.headers, body, now=now)
-        kind, payload = _event(body)
-        new = inbox.receive(event_id, source=EventSource.WEBHOOK, kind=kind, payload=payload, now=now)
-        return Response({"no_change": not new}, status=status.HTTP_202_ACCEPTED)
-
-
-def _event(body: bytes) -> tuple[EventKind, dict[str, Any]]:
-    """Parse a body, dropping unknown fields. Raises ValidationError, Unprocessable."""
-    event = validated(ContentEventInput, BoundedJSONParser().parse(BytesIO(body)))
-    shape = _DATA.get(event["type"])
-    if shape is None:
-        raise Unprocessable(
-            [
-                {
-                    "reason": "unknown_event_type",
-                    "user_message": "Bursary does not handle events of this type.",
-                    "next_step": f"Send only {' and '.join(_DATA)}.",
-                }
-            ]
+        event = validated(ContentEventInput, BoundedJSONParser().parse(BytesIO(body)))
+        shape = _DATA.get(event["type"])
+        if shape is None:
+            raise Unprocessable(
+                [
+                    {
+                        "reason": "unknown_event_type",
+                        "user_message": "Bursary does not handle events of this type.",
+                        "next_step": f"Send only {' and '.join(_DATA)}.",
+                    }
+                ]
+            )
+        data = shape(data=event["data"])
+        data.is_valid(raise_exception=True)
+        new = inbox.receive(
+            event_id,
+            source=EventSource.WEBHOOK,
+            kind=EventKind(event["type"]),
+            payload={**data.data},  # without fields that are unknown here
+            now=now,
         )
-    data = shape(data=event["data"])
-    data.is_valid(raise_exception=True)
-    return EventKind(event["type"]), {**data.data}
+        return Response({"no_change": not new}, status=status.HTTP_202_ACCEPTED)

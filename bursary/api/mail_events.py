@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
 
-from django.http import HttpRequest
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -56,8 +55,13 @@ class MailEvents(APIView):
         delivery = mail_webhook.verify(
             provider, plain, content if isinstance(content, Mapping) else {}, now=now
         )
-        if provider not in SIGNED:
-            _require_password(provider, plain)
+        if provider not in SIGNED and not provider_reports.authenticated(provider, plain):
+            raise WebhookRefused(
+                "webhook_signature_wrong",
+                "It has not the password for reports in its address, or not the provider's signature.",
+                f"Check BURSARY_ANYMAIL_{mail_webhook.PASSWORD}, and the address that the provider "
+                "reports to.",
+            )
         try:
             reports = list(provider_reports.read(provider, plain, now=now))
         except provider_reports.ReportUnreadable as why:
@@ -75,12 +79,3 @@ class MailEvents(APIView):
                 now=now,
             )
         return Response({"no_change": not new})
-
-
-def _require_password(provider: str, request: HttpRequest) -> None:
-    if not provider_reports.authenticated(provider, request):
-        raise WebhookRefused(
-            "webhook_signature_wrong",
-            "It has not the password for reports in its address, or not the provider's signature.",
-            f"Check BURSARY_ANYMAIL_{mail_webhook.PASSWORD}, and the address that the provider reports to.",
-        )

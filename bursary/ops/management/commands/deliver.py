@@ -1,7 +1,6 @@
 """`bursary deliver`: carry out due work, from a terminal, a timer or a process of its own."""
 
 import threading
-from collections.abc import Mapping
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -56,12 +55,8 @@ class Command(OperatorCommand):
         with progress("Delivering", total=due) as advance:
             ended = deliver.deliver_once(now=now, advance=advance)
         summary = {"dry_run": False, **forward, "tried": ended.total(), "ended": dict(ended)}
-        return self.answer(summary, _in_words(ended))
-
-
-def _in_words(ended: Mapping[str, int]) -> str:
-    if not ended:
-        return "Nothing was due."
-    others = [f"{words}: {ended[status]}." for status, words in OUTCOMES.items() if ended.get(status)]
-    advice = ["`bursary status` says why."] if others else []
-    return " ".join([f"Done: {ended.get(Status.DONE, 0)}.", *others, *advice])
+        if not ended:
+            return self.answer(summary, "Nothing was due.")
+        others = [f"{words}: {ended[status]}." for status, words in OUTCOMES.items() if ended[status]]
+        advice = ["`bursary status` says why."] if others else []
+        return self.answer(summary, " ".join([f"Done: {ended[Status.DONE]}.", *others, *advice]))

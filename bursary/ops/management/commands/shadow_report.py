@@ -37,22 +37,19 @@ class Command(OperatorCommand):
         if look_again:
             read_modes.compare_again(clock=timezone.now)
         report = shadow.report(most=NAMED)
-        self.answer(vars(report), _text(report))
+        lines = [
+            f"{report.standing} differences in {report.compared} comparisons of {report.fields_compared} "
+            f"fields; {report.healed} healed, {report.incomparable} not comparable, {report.unrecorded} not "
+            "recorded."
+        ]
+        lines += [
+            f"{one['content_key']}  {one['field']}: upstream {one['upstream']!r}, "
+            f"replica {one['replica']!r}, {one['times']} times since {one['first_seen']:%Y-%m-%d %H:%M} UTC"
+            for one in report.differences
+        ]
+        self.answer(vars(report), "\n".join(lines))
         if not report.compared:
             raise CommandError("Nothing was compared: let the service run in mode shadow for a while first.")
         if report.standing + report.unrecorded > threshold:
             raise CommandError("The replica does not agree with upstream. Refresh it, then run --look-again.")
         return None
-
-
-def _text(report: shadow.ShadowReport) -> str:
-    head = (
-        f"{report.standing} differences in {report.compared} comparisons of {report.fields_compared} fields; "
-        f"{report.healed} healed, {report.incomparable} not comparable, {report.unrecorded} not recorded."
-    )
-    lines = [
-        f"{one['content_key']}  {one['field']}: upstream {one['upstream']!r}, replica {one['replica']!r}, "
-        f"{one['times']} times since {one['first_seen']:%Y-%m-%d %H:%M} UTC"
-        for one in report.differences
-    ]
-    return "\n".join([head, *lines])
