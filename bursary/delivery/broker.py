@@ -65,25 +65,19 @@ class Broker:
         try:
             _publish(message, count=count)
         except Exception as error:  # noqa: BLE001  # whatever the client raises: no request fails for a wake-up
-            self._note_failure(error, count=count)
+            with self._lock:
+                began, self.reachable = self.reachable, False
+                self.unsent += count
+                self._not_before = time.monotonic() + PAUSE_SECONDS
+            if began:
+                waits = "until the broker is back" if settings.CLOCK == "celery" else "for the sweep"
+                line = logs.one_line(error).rstrip(".")
+                logger.warning("The broker takes no wake-ups: %s. Work waits %s.", line, waits)
         else:
-            self._note_success()
-
-    def _note_failure(self, error: Exception, *, count: int) -> None:
-        with self._lock:
-            began, self.reachable = self.reachable, False
-            self.unsent += count
-            self._not_before = time.monotonic() + PAUSE_SECONDS
-        if began:
-            waits = "until the broker is back" if settings.CLOCK == "celery" else "for the sweep"
-            line = logs.one_line(error).rstrip(".")
-            logger.warning("The broker takes no wake-ups: %s. Work waits %s.", line, waits)
-
-    def _note_success(self) -> None:
-        with self._lock:
-            ended, self.reachable = not self.reachable, True
-        if ended:
-            logger.warning("The broker takes wake-ups again; %d could not be sent.", self.unsent)
+            with self._lock:
+                ended, self.reachable = not self.reachable, True
+            if ended:
+                logger.warning("The broker takes wake-ups again; %d could not be sent.", self.unsent)
 
 
 BROKER = Broker()
