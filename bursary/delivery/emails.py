@@ -86,9 +86,15 @@ def notify(action: LearnerContentAssignmentAction) -> Done | Postponed | Skipped
         passed = "The deadline has passed, so that the assignment cannot be accepted any more."
         failure = Failure(ErrorReason.INTERNAL_API_ERROR, "deadline_passed", passed, "")
         return Postponed(failure, until=action.modified + timedelta(hours=2 + action.attempts))
-    if unused := action.assignment.budget.not_in_use(action.modified):
+    budget = action.assignment.budget
+    if unused := budget.not_in_use(action.modified):
+        # Until its start, else for a time that doubles; a change of the budget makes the mail due at once
+        # (`assignments.invitations`).
+        until = action.modified + timedelta(days=2 ** min(action.attempts, 8))
+        if unused is NotInUse.NOT_YET_OPEN and budget.starts_at:
+            until = budget.starts_at
         failure = Failure(ErrorReason.INTERNAL_API_ERROR, "budget_not_in_use", _UNUSED[unused], "")
-        return Postponed(failure, until=_in_use_again(action, unused))
+        return Postponed(failure, until=min(until, action.modified + MOST_WAIT))
     return _send_to_learner(action)
 
 
@@ -161,18 +167,6 @@ def _messages() -> QuerySet[AllocationBatch, Any]:
 
 
 _ENDED_OR_HELD, _MESSAGES = PreparedSelect(_ended_or_held), PreparedSelect(_messages)
-
-
-def _in_use_again(action: LearnerContentAssignmentAction, unused: NotInUse) -> datetime:
-    """Return when to try again: at the budget's start, else after a pause that doubles. At most 30 days.
-
-    A change of the budget makes it due at once (`assignments.invitations`).
-    """
-    latest = action.modified + MOST_WAIT
-    opens_at = action.assignment.budget.starts_at
-    if unused is NotInUse.NOT_YET_OPEN and opens_at:
-        return min(opens_at, latest)
-    return min(action.modified + timedelta(days=2 ** min(action.attempts, 8)), latest)
 
 
 def was_notified(assignment: LearnerContentAssignment, *, cycle: int) -> bool:

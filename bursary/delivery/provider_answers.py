@@ -59,7 +59,20 @@ def meaning(
     keeps, so that it can be repeated without a second mail.
     """
     answer = ProviderAnswer(code=status, text=" ".join(text.split())[:LONGEST_ANSWER])
-    error = _of_status(answer, asks_to_wait=wait is not None, repeatable=repeatable)
+    is_about_mail = status in _ABOUT_THE_MAIL
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        least = UNHURRIED if wait is None else timedelta(0)
+        error = _of_us("sending_limit_reached", answer, wait=least)
+    elif is_about_mail and answer.says(_TO):
+        error = address_rejected(answer.sentence)
+    elif is_about_mail and not answer.says(_FROM):
+        error = judge(answer)
+    elif status < HTTPStatus.BAD_REQUEST or (status in _PERHAPS_ACCEPTED and not repeatable):
+        error = in_doubt(answer.sentence)
+    elif status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _LATER:
+        error = _of_us("mail_server_busy", answer)
+    else:
+        error = _of_us("mail_server_refuses_us", answer)
     error.wait = max(error.wait, min(wait or timedelta(0), LONGEST_ASKED))
     return error
 
@@ -72,23 +85,6 @@ def in_doubt(detail: str) -> DeliveryError:
 def recipient_refused(status: str) -> DeliveryError:
     """Return that the provider takes no mail for the address, in its own word for it."""
     return address_rejected(f"The mail provider takes no mail for the address: {status}.")
-
-
-def _of_status(answer: ProviderAnswer, *, asks_to_wait: bool, repeatable: bool) -> DeliveryError:
-    if answer.code == HTTPStatus.TOO_MANY_REQUESTS:
-        wait = timedelta(0) if asks_to_wait else UNHURRIED
-        return _of_us("sending_limit_reached", answer, wait=wait)
-    if answer.code in _ABOUT_THE_MAIL:
-        if answer.says(_TO):
-            return address_rejected(answer.sentence)
-        if answer.says(_FROM):
-            return _of_us("mail_server_refuses_us", answer)
-        return judge(answer)
-    if answer.code < HTTPStatus.BAD_REQUEST or (answer.code in _PERHAPS_ACCEPTED and not repeatable):
-        return in_doubt(answer.sentence)
-    if answer.code >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.code in _LATER:
-        return _of_us("mail_server_busy", answer)
-    return _of_us("mail_server_refuses_us", answer)
 
 
 def _of_us(error_code: str, answer: ProviderAnswer, *, wait: timedelta = timedelta(0)) -> DeliveryError:

@@ -195,9 +195,15 @@ def _of_mail(answer: Answer) -> DeliveryError:
     if answer.says(_SENDER) and answer.enhanced != (1, 1):
         return _refuses_us(answer)
     judged = _by_enhanced_code(answer) if answer.enhanced not in ((0, 0), (1, 0), (5, 0)) else None
-    if judged is None:
-        judged = _by_words(answer) if answer.is_final else _for_now(answer)
-    return judged
+    if judged is not None:
+        return judged
+    if answer.is_final:
+        return _by_words(answer)
+    if answer.says(_SPAM) or (answer.says(_POLICY) and not answer.says(_LATER)):
+        return _refuses_us(answer)
+    if answer.says(_MAILBOX_FULL) or answer.says(_NO_SUCH_ADDRESS):
+        return _mailbox_unavailable(answer)
+    return _busy(answer)
 
 
 def _by_enhanced_code(answer: Answer) -> DeliveryError | None:
@@ -259,15 +265,6 @@ def _by_code(answer: Answer) -> DeliveryError:
     if answer.verb == "RCPT" and answer.code in (550, 552):
         return _mailbox_unavailable(answer)
     return _refuses_us(answer)
-
-
-def _for_now(answer: Answer) -> DeliveryError:
-    """Return what a temporary answer says without a specific enhanced code."""
-    if answer.says(_SPAM) or (answer.says(_POLICY) and not answer.says(_LATER)):
-        return _refuses_us(answer)
-    if answer.says(_MAILBOX_FULL) or answer.says(_NO_SUCH_ADDRESS):
-        return _mailbox_unavailable(answer)
-    return _busy(answer)
 
 
 def _mailbox_unavailable(answer: Answer) -> DeliveryError:

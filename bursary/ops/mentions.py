@@ -69,7 +69,12 @@ class _Sought(NamedTuple):
 def erase(person: Identity) -> int:
     """Replace every mention by a placeholder, and delete sessions with one; return the number of values."""
     sought = _Sought.of(person)
-    erased = _end_sessions(sought.mention)
+    sessions = []  # one may mention the person in a message that is not shown yet
+    for session in Session.objects.iterator(chunk_size=ROWS_PER_QUERY):
+        decoded = json.dumps(session.get_decoded(), ensure_ascii=False, default=str)
+        if sought.mention.search(decoded) or sought.mention.search(session.session_data):
+            sessions.append(session.pk)
+    erased = Session.objects.filter(pk__in=sessions).delete()[0]
     texts: dict[type[models.Model], list[str]] = {}
     for model, column in columns():
         texts.setdefault(model, []).append(column)
@@ -220,13 +225,3 @@ def _placeholder(found: re.Match[str]) -> str:
     """Return what stands in place of a mention: another each time, as columns may be unique."""
     is_key = re.fullmatch("[0-9a-f]{64}", found[0], re.IGNORECASE)
     return learner_key(placeholder_email()) if is_key else placeholder_email()
-
-
-def _end_sessions(mention: re.Pattern[str]) -> int:
-    """Delete the sessions that mention the person, for example in a message that is not shown yet."""
-    mentioning = []
-    for session in Session.objects.iterator(chunk_size=ROWS_PER_QUERY):
-        decoded = json.dumps(session.get_decoded(), ensure_ascii=False, default=str)
-        if mention.search(decoded) or mention.search(session.session_data):
-            mentioning.append(session.pk)
-    return Session.objects.filter(pk__in=mentioning).delete()[0]
