@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from bursary.catalog.payload import Unstorable, digest, own_links, storable, without_links
 from bursary.catalog.payload import fingerprint as fingerprint
-from bursary.catalog.prices import Price, course_price, run_price
 from bursary.catalog.records import Completeness as Completeness
 from bursary.catalog.records import Content as Content
 from bursary.catalog.records import ContentType as ContentType
@@ -27,10 +26,13 @@ from bursary.catalog.shapes import (
     Notes,
     OwnDates,
     PartnerShape,
+    Price,
     RunKeyShape,
     SeparateRunShape,
+    course_price,
     objects,
     quoted,
+    run_price,
 )
 from bursary.catalog.values import UnusableValue, is_key, uuid
 from bursary.catalog.values import key as usable_key
@@ -148,7 +150,7 @@ class _Course(NamedTuple):
 
     key: str
     fields: Fields
-    executive_cents: int | None
+    entitlement_cents: int | None
     normalized: Json | None
 
 
@@ -176,7 +178,7 @@ def _course(raw: Json, key: str) -> Content:
         ),
     }
     normalized = None if forced else record.normalized_metadata_by_run or {}
-    course = _Course(key, shared, record.executive_cents(notes), normalized)
+    course = _Course(key, shared, record.entitlement_cents(notes), normalized)
     runs = _nested_runs(record, course, notes)
     advertised = _advertised(record, runs, notes)
     of_run = f"course_runs[{advertised.content_key if advertised else 'advertised'}]"
@@ -240,7 +242,7 @@ def _run_terms(
     if course.fields["completeness"][0] is Completeness.THIN:
         price: Price = None, f"{normalized}content_price"
     else:
-        price = run_price(raw, key, terms, executive_cents=course.executive_cents, notes=notes)
+        price = run_price(raw, key, terms, entitlement_cents=course.entitlement_cents, notes=notes)
     return dates | {"price_cents": price}
 
 
@@ -373,7 +375,7 @@ def _normalized_terms(
 ) -> Fields:
     path = "normalized_metadata."
     terms = NormalizedTerms.read(record.normalized_metadata or {}, notes, path)
-    price = course_price(terms, advertised, executive_cents=course.executive_cents, notes=notes)
+    price = course_price(terms, advertised, entitlement_cents=course.entitlement_cents, notes=notes)
     return terms.dates(path) | {"price_cents": price}
 
 

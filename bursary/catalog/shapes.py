@@ -1,4 +1,7 @@
-"""The shapes of upstream's JSON, read tolerantly: what is unusable becomes unknown, with a note."""
+"""The shapes of upstream's JSON, read tolerantly: what is unusable becomes unknown, with a note.
+
+The price of a course or a run is read here as well: the one that upstream normalizes, or that the run lists.
+"""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -7,6 +10,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, Field, ValidationError
 
+from bursary.catalog.records import Content
 from bursary.catalog.values import (
     Cents,
     Count,
@@ -37,6 +41,8 @@ _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 Json = dict[str, Any]
 Fields = dict[str, tuple[Any, str]]
 """By name of a `Content`'s field, its value and the path that it was read from."""
+Price = tuple[int | None, str]
+"""US cents, None for unknown, and the path that they were read from."""
 
 
 class Notes(list[str]):
@@ -124,8 +130,11 @@ class CourseShape(CommonShape):
         slug = name.strip().lower()
         return slug if _SLUG.fullmatch(slug) else "", path
 
-    def executive_cents(self, notes: Notes) -> int | None:
-        """Return what an executive education course costs, 0 for another; its seats always cost 0.00."""
+    def entitlement_cents(self, notes: Notes) -> int | None:
+        """Return the price of a course's entitlement to executive education, 0 for a course without.
+
+        The seats of such a course always cost 0.00.
+        """
         for entitlement, path in objects(self.entitlements, notes, "entitlements"):
             executive = entitlement.get("mode") == "paid-executive-education"
             if executive and entitlement.get("currency") in (None, "USD"):
@@ -236,6 +245,50 @@ def objects(items: Sequence[object], notes: Notes, path: str) -> Iterator[tuple[
             yield item, f"{path}[{position}]"
         else:
             notes.add(f"{path}[{position}] {quoted(item)} is not an object")
+
+
+def course_price(
+    terms: NormalizedTerms, advertised: Content | None, *, entitlement_cents: int | None, notes: Notes
+) -> Price:
+    """Return the normalized price of a course. Upstream serves 0.0 for free and for unknown alike.
+
+    So 0.0 without an advertised run is unknown; with one, it gives way to the price which that run lists.
+    """
+    path = "normalized_metadata.content_price"
+    if terms.content_price == 0 and advertised is None:
+        notes.add(f"{path} 0 without an advertised run is not a price")
+        return None, path
+    if terms.content_price != 0 or advertised is None:
+        return terms.content_price, path
+    # Without notes: where it matters, the run has them.
+    return _listed_price(advertised.payload, advertised.content_key, entitlement_cents, Notes())
+
+
+def run_price(
+    raw: Json, key: str, terms: NormalizedTerms | None, *, entitlement_cents: int | None, notes: Notes
+) -> Price:
+    """Return the normalized price of a run, or the listed one where that is missing or 0.0.
+
+    Only a normalized 0.0 makes a run free: where nothing is normalized and nothing listed, it is unknown.
+    """
+    if terms and terms.content_price != 0:
+        return terms.content_price, f"normalized_metadata_by_run[{key}].content_price"
+    listed, path = _listed_price(raw, key, entitlement_cents, notes)
+    return listed if terms else listed or None, path
+
+
+def _listed_price(run: Json, key: str, entitlement_cents: int | None, notes: Notes) -> Price:
+    """Return the first price above 0, in the order in which upstream itself normalizes; 0 for none.
+
+    An unusable one makes the price unknown (None): the next source would give another price. The last one is
+    cut to whole dollars upstream: a seat of 149.50 is served as 149.
+    """
+    price_cents = listed_cents(run, "fixed_price_usd", notes)
+    if price_cents == 0:
+        price_cents = entitlement_cents
+    if price_cents == 0:
+        price_cents = listed_cents(run, "first_enrollable_paid_seat_price", notes)
+    return price_cents, f"course_runs[{key}], the price that it lists"
 
 
 def listed_cents(raw: Json, name: str, notes: Notes, path: str = "") -> int | None:
