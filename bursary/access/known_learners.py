@@ -1,18 +1,26 @@
-"""The accounts of known learners: by every address of theirs, and whether a customer may know them."""
+"""Known learners: their accounts by every address of theirs, and their links to customers.
+
+A customer knows the learners that are linked to it, each by a row, and accounts that have the role there.
+"""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import chain
 from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from bursary.access.models import AccountAddress, LearnerLink, Role, RoleGrant, User, of_mailboxes
+from bursary.budgets.models import Customer
+from bursary.lib import inserts
 from bursary.lib.batches import chunks
+from bursary.lib.locks import for_update
 from bursary.lib.prepared import PreparedSelect, Slot
 
 KEYS_PER_QUERY = 5000
+ROWS_PER_STATEMENT = 2000
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,49 @@ def _accounts() -> QuerySet[User, Any]:
 
 
 _ACCOUNTS = PreparedSelect(_accounts)
+
+
+def link(customer: Customer, addresses: Mapping[str, str], *, now: datetime) -> dict[str, int]:
+    """Link learners, an address by its learner key, to the customer; return the link (pk) of each key.
+
+    Call it inside a transaction. Links that exist are locked: one that an erasure is deleting is waited for,
+    and made again. Safe to repeat.
+    """
+    links = dict(_LINKS.read(customer=customer.pk, keys=list(addresses)))
+    model = LearnerLink(customer=customer, created=now)
+    made = [
+        inserts.alike(model, learner_key=key, mailbox_key=key, learner_email=addresses[key])
+        # In one order everywhere: of two requests for the same learners, one waits for the other.
+        for key in sorted(addresses.keys() - links.keys())
+    ]
+    unique = ("customer", "learner_key")
+    inserts.insert_all(made, size=ROWS_PER_STATEMENT, unique=unique, update=["mailbox_key"])
+    links |= {one.learner_key: one.pk for one in made if one.pk}
+    if unnamed := addresses.keys() - links.keys():  # MySQL returns no keys of many inserted rows
+        links |= dict(_LINKS.read(customer=customer.pk, keys=unnamed))
+    _grant(customer, addresses)
+    return links
+
+
+def _links() -> QuerySet[LearnerLink, Any]:
+    """Return the links of learners with the keys of a slot to the customer of another, locked."""
+    field = LearnerLink._meta.get_field
+    customer, keys = Slot("customer", field("customer")), Slot("keys", field("learner_key"))
+    known = LearnerLink.objects.filter(customer=customer, learner_key__in=keys)
+    return for_update(known).order_by("pk").values_list("learner_key", "pk")
+
+
+_LINKS = PreparedSelect(_links)
+
+
+def _grant(customer: Customer, addresses: Mapping[str, str]) -> None:
+    """Let the accounts of these learners be learners of the customer."""
+    grants = [
+        RoleGrant(user_id=account, role=Role.LEARNER, customer=customer) for account in accounts(addresses)
+    ]
+    for grant in grants:
+        grant.set_scope()
+    RoleGrant.objects.bulk_create(grants, batch_size=ROWS_PER_STATEMENT, ignore_conflicts=True)
 
 
 def learns_at(customer: str) -> Q:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from django.db.models import prefetch_related_objects
 
-from bursary.access import learner_links
+from bursary.access import known_learners
 from bursary.assignments.choices import ActionType, Status
 from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.budgets.models import Customer
@@ -29,7 +29,7 @@ def link_at_once(rows: Sequence[LearnerContentAssignmentAction]) -> None:
         by_customer[customers[one.assignment.budget_id]].append(one)
     for customer, theirs in by_customer.items():
         addresses = {one.assignment.present_key: one.recipient for one in theirs}
-        links = learner_links.link(customer, addresses, now=theirs[0].created)
+        links = known_learners.link(customer, addresses, now=theirs[0].created)
         for one in theirs:
             one.provider_ref = reference(links[one.assignment.present_key])
 

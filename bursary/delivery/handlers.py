@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from django.db import transaction
 
-from bursary.access import learner_links
+from bursary.access import known_learners
 from bursary.assignments import linking, redemption
 from bursary.assignments.actions import Done, Postponed, Skipped
 from bursary.assignments.choices import ActionType, ErrorReason
@@ -23,7 +23,7 @@ def link_learner(action: LearnerContentAssignmentAction) -> Done:
     """Link the action's recipient to the assignment's customer, where an earlier release requested it."""
     customer, key = action.assignment.budget.customer, action.assignment.present_key
     with transaction.atomic():
-        links = learner_links.link(customer, {key: action.recipient}, now=action.created)
+        links = known_learners.link(customer, {key: action.recipient}, now=action.created)
     return Done(provider_ref=linking.reference(links[key]))
 
 

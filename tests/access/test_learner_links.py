@@ -7,7 +7,7 @@ import pytest
 from django.db import transaction
 from pytest_django import DjangoAssertNumQueries
 
-from bursary.access import learner_links
+from bursary.access import known_learners
 from bursary.access.models import LearnerLink, Role, RoleGrant, learner_key
 from bursary.budgets.models import Customer
 from bursary.lib.locks import for_update
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db
 @repeated_after_deadlocks  # as what requests a link is
 def link(customer: Customer, *learners: str) -> dict[str, int]:
     with transaction.atomic():
-        return learner_links.link(customer, {learner_key(one): one for one in learners}, now=NOW)
+        return known_learners.link(customer, {learner_key(one): one for one in learners}, now=NOW)
 
 
 def test_a_learner_without_an_account_is_linked_by_address() -> None:
