@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from bench.dialects import HERE
 from bench.scales import Scale
 from bench.stage import Case, Way
-from bursary.assignments import actions
+from bursary.assignments import actions, outcomes
 from bursary.assignments.choices import LearnerState
 from bursary.assignments.models import CHECK_NOW
 from bursary.assignments.models import LearnerContentAssignment as Assignment
@@ -60,7 +60,7 @@ def ours(now: datetime) -> None:
     while batch := actions.claim(now=now, lease=settings.LEASE, limit=TOGETHER, begun=False):
         for action in batch:
             actions.begin(action, now=now, lease=settings.LEASE)
-            actions.finish(action, actions.Done(), now=now)
+            actions.finish(action, outcomes.Done(), now=now)
 
 
 def raw(now: datetime) -> None:

@@ -142,12 +142,12 @@ def no_op() -> None:
     from django.conf import settings  # noqa: PLC0415  # needs the settings
     from django.utils import timezone  # noqa: PLC0415  # needs the settings
 
-    from bursary.assignments import actions  # noqa: PLC0415  # needs the settings
+    from bursary.assignments import actions, outcomes  # noqa: PLC0415  # needs the settings
 
     while batch := actions.claim(now=timezone.now(), lease=settings.LEASE, limit=20, begun=False):
         for action in batch:
             actions.begin(action, now=timezone.now(), lease=settings.LEASE)
-            actions.finish(action, actions.Done(), now=timezone.now())
+            actions.finish(action, outcomes.Done(), now=timezone.now())
 
 
 def fill(count: int) -> None:

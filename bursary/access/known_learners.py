@@ -122,6 +122,11 @@ def _links() -> QuerySet[LearnerLink, Any]:
 _LINKS = PreparedSelect(_links)
 
 
+def reference(link: int) -> str:
+    """Return the name of a link (pk) on the action that made it."""
+    return f"link:{link}"
+
+
 def _grant(customer: Customer, addresses: Mapping[str, str]) -> None:
     """Let the accounts of these learners be learners of the customer."""
     grants = [

@@ -6,28 +6,24 @@ superseded when the assignment moves on. The dedup key of an action names its re
 removes from it what names a forgotten learner.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, QuerySet, Value
+from django.db.models import F, QuerySet, Value, prefetch_related_objects
 from django.db.models.functions import Concat, Trim
 from django.dispatch import Signal
 from django.utils.translation import gettext
 
+from bursary.access import known_learners
 from bursary.access.models import User
-from bursary.assignments import derived, linking, outcomes
+from bursary.assignments import derived, outcomes
 from bursary.assignments.choices import APPLIES_IN, FACTS, WORK, ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
-from bursary.assignments.outcomes import AttemptResult as AttemptResult
-from bursary.assignments.outcomes import Done as Done
-from bursary.assignments.outcomes import Failed as Failed
-from bursary.assignments.outcomes import Failure as Failure
-from bursary.assignments.outcomes import NotTried as NotTried
-from bursary.assignments.outcomes import Postponed as Postponed
-from bursary.assignments.outcomes import Skipped as Skipped
-from bursary.budgets.models import LedgerEntry
+from bursary.assignments.outcomes import PAID_WAIT, AttemptResult, Failed, NotTried, Postponed, Skipped
+from bursary.budgets.models import Customer
 from bursary.lib import inserts, leases
 from bursary.lib.locks import for_update
 from bursary.lib.prepared import PreparedSelect, Slot
@@ -40,7 +36,6 @@ Only a wake-up: the runner finds what it missed by `due_at`.
 """
 
 ROWS_PER_STATEMENT = 2000
-PAID_WAIT = timedelta(minutes=30)  # between attempts to accept what is paid, once any other work is given up
 
 
 class RetryRefused(Exception):
@@ -202,7 +197,7 @@ def finish(action: LearnerContentAssignmentAction, outcome: AttemptResult, *, no
     with transaction.atomic():
         # Lock order: assignment before action.
         [present_address] = _LOCKED_ADDRESS.read(pk=action.assignment_id)
-        if isinstance(outcome, Failed) and is_paid(action):
+        if isinstance(outcome, Failed) and outcomes.is_paid(action):
             outcome = Postponed(outcome.failure, until=now + PAID_WAIT)
         columns = outcomes.columns(action, outcome, now=now)
         due_at = outcome.until if isinstance(outcome, Postponed | NotTried) else None
@@ -226,15 +221,6 @@ _LOCKED_ADDRESS = PreparedSelect(
         LearnerContentAssignment.objects.filter(pk=Slot("pk", LearnerContentAssignment._meta.pk))
     ).values_list("learner_email", flat=True)
 )
-
-
-def is_paid(action: LearnerContentAssignmentAction) -> bool:
-    """Return whether the action is a redemption with its money spent.
-
-    It is never given up: the assignment would be open again, and its reserved money freed a second time.
-    """
-    redeems = action.action_type == ActionType.REDEEMED
-    return redeems and LedgerEntry.objects.filter(idempotency_key=action.assignment.spending_key).exists()
 
 
 @repeated_after_deadlocks
@@ -358,7 +344,7 @@ def _new(
 ) -> LearnerContentAssignmentAction:
     """Return a fact, complete at once, or work that is due at its place, not yet stored.
 
-    Work is finished, too, where it has `ended` so, and a link is: `_insert` makes it.
+    Work is finished, too, where it has `ended` so, and a link is: `_link` makes it.
     """
     state: dict[str, object]
     if kind in FACTS:
@@ -384,9 +370,29 @@ def _new(
 
 
 def _insert(rows: Sequence[LearnerContentAssignmentAction]) -> None:
-    linking.link_at_once(rows)
+    _link(rows)
     inserts.insert_all(rows, size=ROWS_PER_STATEMENT)
     # MySQL returns no keys of many inserted rows; the runner finds them by `due_at`.
     pks = [row.pk for row in rows if row.pk is not None and row.status == Status.PENDING]
     if pks:
         transaction.on_commit(lambda: requested.send_robust(LearnerContentAssignmentAction, pks=pks))
+
+
+def _link(rows: Sequence[LearnerContentAssignmentAction]) -> None:
+    """Link the learners where actions, not stored yet, say that it is done; name the link on them.
+
+    As many queries for many learners of a customer as for one (decision 0018).
+    """
+    linked = [
+        one for one in rows if one.action_type == ActionType.LEARNER_LINKED and one.status == Status.DONE
+    ]
+    one_of = {one.assignment.budget_id: one.assignment for one in linked}
+    prefetch_related_objects([*one_of.values()], "budget__customer")
+    by_customer: dict[Customer, list[LearnerContentAssignmentAction]] = defaultdict(list)
+    for one in linked:
+        by_customer[one_of[one.assignment.budget_id].budget.customer].append(one)
+    for customer, theirs in by_customer.items():
+        addresses = {one.assignment.present_key: one.recipient for one in theirs}
+        links = known_learners.link(customer, addresses, now=theirs[0].created)
+        for one in theirs:
+            one.provider_ref = known_learners.reference(links[one.assignment.present_key])

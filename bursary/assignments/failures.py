@@ -30,9 +30,9 @@ from django.db.models import (
 
 from bursary.access.models import User
 from bursary.assignments import actions
-from bursary.assignments.actions import Skipped
 from bursary.assignments.choices import APPLIES_IN, OPEN, ActionType, State, Status
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.outcomes import Skipped
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.lib import moments

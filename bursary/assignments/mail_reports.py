@@ -15,9 +15,9 @@ from django.utils.translation import gettext, override
 from bursary.access import suppressions
 from bursary.access.models import SuppressionReason, learner_key
 from bursary.assignments import actions, deadline_notices
-from bursary.assignments.actions import Failed, Failure
 from bursary.assignments.choices import ActionType, ErrorReason, NoticeReason, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.outcomes import Failed, Failure
 from bursary.lib.locks import for_update
 from bursary.lib.retries import repeated_after_deadlocks
 

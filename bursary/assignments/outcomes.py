@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from bursary.assignments.choices import ErrorReason, Status
+from bursary.assignments.choices import ActionType, ErrorReason, Status
 from bursary.assignments.models import LearnerContentAssignmentAction
+from bursary.budgets.models import LedgerEntry
 from bursary.lib import logs
 
 ATTEMPTS_LOGGED = 10
 TRACEBACK_LENGTH = 20_000  # characters
+PAID_WAIT = timedelta(minutes=30)  # between attempts to accept what is paid, once any other work is given up
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,15 @@ def ended(outcome: Skipped | Failed) -> dict[str, Any]:
         "detail": storable(failure.detail),
         "traceback": storable(failure.traceback),
     }
+
+
+def is_paid(action: LearnerContentAssignmentAction) -> bool:
+    """Return whether the action is a redemption with its money spent.
+
+    It is never given up: the assignment would be open again, and its reserved money freed a second time.
+    """
+    redeems = action.action_type == ActionType.REDEEMED
+    return redeems and LedgerEntry.objects.filter(idempotency_key=action.assignment.spending_key).exists()
 
 
 def counted_attempts(action: LearnerContentAssignmentAction) -> int:

@@ -22,10 +22,10 @@ from django.utils.translation import gettext_lazy
 from bursary.access import known_learners
 from bursary.access.models import User, of_mailboxes
 from bursary.assignments import actions, lifecycle, matching, offers
-from bursary.assignments.actions import Done
 from bursary.assignments.choices import OPEN, ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.offers import Offer
+from bursary.assignments.outcomes import Done
 from bursary.budgets import ledger
 from bursary.budgets.models import LedgerEntry, NotInUse
 from bursary.lib import moments

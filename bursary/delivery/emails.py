@@ -20,7 +20,6 @@ from django.utils.translation import gettext_lazy as _
 from bursary.access import contacts, suppressions
 from bursary.access.models import SuppressionReason
 from bursary.assignments import content_display, derived, learner_accounts, signed_links, unsubscribing
-from bursary.assignments.actions import Done, Failure, Postponed, Skipped
 from bursary.assignments.choices import ActionType, ErrorReason, ExpiryReason, State, Status
 from bursary.assignments.learner_accounts import AccountEnded
 from bursary.assignments.models import (
@@ -28,6 +27,7 @@ from bursary.assignments.models import (
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
 )
+from bursary.assignments.outcomes import Done, Failure, Postponed, Skipped
 from bursary.budgets.models import Customer, NotInUse
 from bursary.delivery import mail_connection, mail_server, suppressed
 from bursary.delivery.errors import address_rejected

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from django.db import transaction
 
 from bursary.access import known_learners
-from bursary.assignments import linking, redemption
-from bursary.assignments.actions import Done, Postponed, Skipped
+from bursary.assignments import redemption
 from bursary.assignments.choices import ActionType, ErrorReason
 from bursary.assignments.models import LearnerContentAssignmentAction
+from bursary.assignments.outcomes import Done, Postponed, Skipped
 from bursary.budgets.ledger import LedgerError
 from bursary.delivery import emails
 from bursary.delivery.errors import DeliveryError
@@ -24,7 +24,7 @@ def link_learner(action: LearnerContentAssignmentAction) -> Done:
     customer, key = action.assignment.budget.customer, action.assignment.present_key
     with transaction.atomic():
         links = known_learners.link(customer, {key: action.recipient}, now=action.created)
-    return Done(provider_ref=linking.reference(links[key]))
+    return Done(provider_ref=known_learners.reference(links[key]))
 
 
 def redeem(action: LearnerContentAssignmentAction) -> Done:

@@ -18,9 +18,9 @@ from django.conf import settings
 from django.db.models import QuerySet
 
 from bursary.assignments import actions, outcomes
-from bursary.assignments.actions import AttemptResult, Failed, Failure, NotTried, Postponed
 from bursary.assignments.choices import ActionType, ErrorReason
 from bursary.assignments.models import LearnerContentAssignmentAction
+from bursary.assignments.outcomes import AttemptResult, Failed, Failure, NotTried, Postponed
 from bursary.delivery import emails, handlers, mail_connection, mail_server, sending_rate
 from bursary.delivery.errors import LONGEST_OUTAGE, DeliveryError, ServerPaused
 from bursary.lib import leases, retries
@@ -137,7 +137,7 @@ def attempt(action: LearnerContentAssignmentAction, *, clock: Clock) -> AttemptR
     redeems = action.action_type == ActionType.REDEEMED
     reason = ErrorReason.ENROLLMENT_ERROR if redeems else ErrorReason.INTERNAL_API_ERROR
     try:
-        if outcomes.counted_attempts(action) > MOST_ATTEMPTS and not actions.is_paid(action):
+        if outcomes.counted_attempts(action) > MOST_ATTEMPTS and not outcomes.is_paid(action):
             died = "The worker died each time that this was tried."
             return Failed(Failure(reason, "worker_died", died, ""))
         return handlers.HANDLERS[ActionType(action.action_type)](action)

@@ -5,9 +5,9 @@ from collections.abc import Collection
 from bursary.access import suppressions
 from bursary.access.models import SuppressionReason
 from bursary.assignments import mail_reports
-from bursary.assignments.actions import Done, Skipped
 from bursary.assignments.choices import ActionType
 from bursary.assignments.models import LearnerContentAssignmentAction
+from bursary.assignments.outcomes import Done, Skipped
 from bursary.delivery.errors import address_rejected
 
 REMINDERS = (ActionType.REMINDED, ActionType.NUDGED)

@@ -10,7 +10,7 @@ from django.core.cache import cache
 from pytest_django import DjangoAssertNumQueries
 
 from bursary.access.models import Role
-from bursary.assignments import actions
+from bursary.assignments import actions, outcomes
 from bursary.assignments.choices import ActionType, ExpiryReason, LearnerState, State
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
@@ -158,7 +158,7 @@ def test_a_reminder_that_arrived_is_the_most_recent_action(
     )
     assert only_row(door, budget)["recent_action"] == {"action_type": "assigned", "timestamp": NOW_ISO}
 
-    actions.finish(claimed, actions.Done(), now=later)
+    actions.finish(claimed, outcomes.Done(), now=later)
 
     expected = {"action_type": "reminded", "timestamp": "2026-03-05T09:00:00Z"}
     assert only_row(door, budget)["recent_action"] == expected

@@ -9,9 +9,9 @@ import pytest
 
 from bursary.access.models import Role
 from bursary.assignments import actions, cancellation, reminders, sweeps
-from bursary.assignments.actions import Failed, Failure
 from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, Status
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments.outcomes import Failed, Failure
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
 from tests.api.door import Door, door_of, listing, refusal_of

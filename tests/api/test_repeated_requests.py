@@ -11,10 +11,10 @@ from django.utils import timezone
 
 from bursary.access.models import Role
 from bursary.api import refusals
-from bursary.assignments import actions
-from bursary.assignments.actions import Failed, Failure
+from bursary.assignments import actions, outcomes
 from bursary.assignments.choices import ActionType, ErrorReason, State
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.outcomes import Failed, Failure
 from bursary.budgets.models import Budget, LedgerEntry
 from bursary.replica.models import ContentMetadata
 from tests.api.door import Answer, Door, listing
@@ -34,7 +34,7 @@ def three(budget: Budget, content: ContentMetadata) -> list[LearnerContentAssign
         action = action_of(one, ActionType.NOTIFIED)
         (claimed,) = actions.claim(now=NOW, lease=timedelta(hours=1), limit=1, pks=[action.pk])
         failure = Failure(ErrorReason.EMAIL_ERROR, "address_rejected", "No such mailbox.", "")
-        done = Failed(failure) if one is rows[0] else actions.Done()
+        done = Failed(failure) if one is rows[0] else outcomes.Done()
         assert actions.finish(claimed, done, now=NOW - timedelta(hours=20))
     return rows
 

@@ -4,11 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from bursary.assignments import actions
-from bursary.assignments.actions import AttemptResult, Done, Failed, Failure, NotTried, Postponed
+from bursary.assignments import actions, outcomes
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType, ErrorReason, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.outcomes import AttemptResult, Done, Failed, Failure, NotTried, Postponed
 from bursary.lib.leases import MAY_BE_EARLY, NOT_BEFORE
 from tests.world import (
     ALICE,
@@ -214,7 +214,7 @@ def test_what_answers_a_failed_mail_is_complete_and_names_its_address() -> None:
     [claimed] = actions.claim(now=NOW, lease=timedelta(minutes=1), limit=1)
     actions.finish(claimed, Failed(TROUBLE), now=NOW)
 
-    actions.answer_all([claimed], actions.Skipped("skipped_on_request", "By hand."), now=LATER)
+    actions.answer_all([claimed], outcomes.Skipped("skipped_on_request", "By hand."), now=LATER)
 
     answer = assignment.actions.get(retry_of=claimed)
     assert (answer.status, answer.detail) == (Status.SKIPPED, "By hand.")

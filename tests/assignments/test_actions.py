@@ -8,10 +8,10 @@ from django.db import IntegrityError
 from pytest_django import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks
 
 from bursary.assignments import actions, redemption
-from bursary.assignments.actions import Done, Failed, Failure, Postponed, RetryRefused, Skipped
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import APPLIES_IN, WORK, ActionType, ErrorReason, LearnerState, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.outcomes import Done, Failed, Failure, Postponed, Skipped
 from bursary.budgets import ledger
 from bursary.lib import leases
 from tests.together import together
@@ -164,7 +164,7 @@ def test_failed_work_of_a_forgotten_learner_is_not_retried() -> None:
     failed = claim_notified(assignment)
     actions.finish(failed, Failed(TROUBLE), now=NOW)
     LearnerContentAssignment.objects.filter(pk=assignment.pk).update(forgotten_at=NOW)
-    with pytest.raises(RetryRefused, match="moved on"):
+    with pytest.raises(actions.RetryRefused, match="moved on"):
         actions.retry(failed, now=NOW)
 
 
@@ -374,19 +374,19 @@ def test_a_retry_keeps_what_makes_its_kind_of_work_unique() -> None:
 
 
 def test_what_did_not_fail_or_was_retried_or_moved_on_is_not_retried() -> None:
-    assignment = given_assignment()
-    claimed = claim_notified(assignment)
-    with pytest.raises(RetryRefused, match=r"^Only what failed can be retried\.$"):
+    claimed = claim_notified(given_assignment())
+    with pytest.raises(actions.RetryRefused, match=r"^Only what failed can be retried\.$"):
         actions.retry(claimed, now=NOW)
     actions.finish(claimed, Failed(TROUBLE), now=NOW)
     actions.retry(claimed, now=NOW)
-    with pytest.raises(RetryRefused, match=r"^It was retried already\.$"):
+    with pytest.raises(actions.RetryRefused, match=r"^It was retried already\.$"):
         actions.retry(claimed, now=NOW)
     other = given_assignment()
     claimed = claim_notified(other)
     actions.finish(claimed, Failed(TROUBLE), now=NOW)
     cancel(other.budget, uuids=[other.uuid], now=NOW)
-    with pytest.raises(RetryRefused, match=r"^The assignment has moved on; this does not apply any more\.$"):
+    moved_on = r"^The assignment has moved on; this does not apply any more\.$"
+    with pytest.raises(actions.RetryRefused, match=moved_on):
         actions.retry(claimed, now=NOW)
 
 

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from bursary.access.models import learner_key
-from bursary.assignments import actions, addresses, redemption
+from bursary.assignments import actions, addresses, outcomes, redemption
 from bursary.assignments.actions import RetryRefused
 from bursary.assignments.addresses import AddressHeld, AddressTaken, BadAddresses
 from bursary.assignments.cancellation import cancel
@@ -114,8 +114,8 @@ def test_a_redemption_goes_to_no_address_and_says_how_it_went(lost: bool) -> Non
     begun = redemption.begin(assignment, now=NOW)
     (running,) = actions.claim(now=NOW, lease=timedelta(minutes=2), limit=1, pks=[begun.pk])
     LearnerContentAssignment.objects.update(learner_email=BOB)
-    failure = actions.Failure(ErrorReason.ENROLLMENT_ERROR, "ledger_refused", "The books are closed.", "")
-    actions.finish(running, actions.Postponed(failure, LATER) if lost else actions.Failed(failure), now=NOW)
+    failure = outcomes.Failure(ErrorReason.ENROLLMENT_ERROR, "ledger_refused", "The books are closed.", "")
+    actions.finish(running, outcomes.Postponed(failure, LATER) if lost else outcomes.Failed(failure), now=NOW)
     begun.refresh_from_db()
     assignment.refresh_from_db()
     assert begun.status == (Status.PENDING if lost else Status.FAILED)
@@ -126,8 +126,8 @@ def test_correcting_accepts_nothing_that_failed_to_be_accepted() -> None:
     assignment = given_assignment()
     begun = redemption.begin(assignment, now=NOW)
     (running,) = actions.claim(now=NOW, lease=timedelta(minutes=2), limit=1, pks=[begun.pk])
-    failure = actions.Failure(ErrorReason.ENROLLMENT_ERROR, "ledger_refused", "The books are closed.", "")
-    actions.finish(running, actions.Failed(failure), now=NOW)
+    failure = outcomes.Failure(ErrorReason.ENROLLMENT_ERROR, "ledger_refused", "The books are closed.", "")
+    actions.finish(running, outcomes.Failed(failure), now=NOW)
     addresses.correct(assignment, address=BOB, now=LATER)
     assert assignment.actions.get(action_type=ActionType.REDEEMED).status == Status.FAILED
 
@@ -149,7 +149,7 @@ def test_what_is_on_its_way_to_the_old_address_goes_to_the_new_one_as_well() -> 
     addresses.correct(assignment, address=ALICE, now=NOW)
     deliver()
     for action in running:
-        actions.finish(action, actions.Done(), now=NOW)
+        actions.finish(action, outcomes.Done(), now=NOW)
     told = assignment.actions.filter(action_type=ActionType.NOTIFIED, status=Status.DONE)
     assert {row.recipient for row in told} == {"alcie@learners.example", ALICE}
 
@@ -160,10 +160,10 @@ def test_what_does_not_reach_the_old_address_is_not_sent_there_again(lost: bool)
     running = actions.claim(now=NOW, lease=timedelta(minutes=2), limit=2)
     addresses.correct(assignment, address=ALICE, now=NOW)
     deliver()
-    failure = actions.Failure(ErrorReason.EMAIL_ERROR, "address_rejected", "550", "")
+    failure = outcomes.Failure(ErrorReason.EMAIL_ERROR, "address_rejected", "550", "")
     for action in running:
         actions.finish(
-            action, actions.Postponed(failure, LATER) if lost else actions.Failed(failure), now=NOW
+            action, outcomes.Postponed(failure, LATER) if lost else outcomes.Failed(failure), now=NOW
         )
     deliver(now=LATER)
     old = assignment.actions.filter(recipient="alcie@learners.example", action_type=ActionType.NOTIFIED)

@@ -10,7 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from bursary.access.models import LearnerLink, learner_key
-from bursary.assignments import actions, addresses, erasure, expiry, reminders, sweeps
+from bursary.assignments import actions, addresses, erasure, expiry, outcomes, reminders, sweeps
 from bursary.assignments.actions import RetryRefused
 from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.matching import Verdict
@@ -144,7 +144,7 @@ def test_what_is_being_sent_is_waited_for_even_after_thirty_days(mail: MailServe
     assert erasure.forget_due(now=later, remove=no_files)[0].done == 0
     after_the_lease = later + timedelta(minutes=5)
     assert erasure.forget_due(now=after_the_lease, remove=no_files)[0].done == 1
-    assert not actions.finish(claimed, actions.Done(payload={"text": ALICE}), now=after_the_lease)
+    assert not actions.finish(claimed, outcomes.Done(payload={"text": ALICE}), now=after_the_lease)
     assert "alice" not in words_of(assignment)
 
 

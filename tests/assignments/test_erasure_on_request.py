@@ -21,7 +21,7 @@ from bursary.access.models import (
     User,
     learner_key,
 )
-from bursary.assignments import actions, addresses, cancellation, erasure, expiry, redemption
+from bursary.assignments import actions, addresses, cancellation, erasure, expiry, outcomes, redemption
 from bursary.assignments.addresses import BadAddresses
 from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.erasure import ErasureResult
@@ -135,7 +135,7 @@ def test_what_is_being_sent_is_forgotten_the_next_time(mail: MailServer) -> None
     assert (done.cancelled, done.forgotten) == (1, 0)
     assert [one["reason"] for one in done.not_yet] == ["being_sent"]
     for action in claimed:
-        actions.finish(action, actions.Done(payload={"text": ALICE}), now=NOW)
+        actions.finish(action, outcomes.Done(payload={"text": ALICE}), now=NOW)
     assert forget().complete
     assert "alice" not in words_of(assignment)
 

@@ -19,11 +19,11 @@ from bursary.assignments import (
     reminders,
     shown_assignments,
 )
-from bursary.assignments.actions import Failed, Failure
 from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, Status
 from bursary.assignments.failures import RepairRefusal
 from bursary.assignments.matching import Verdict
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.outcomes import Failed, Failure
 from bursary.budgets.models import Budget
 from tests.world import (
     ALICE,

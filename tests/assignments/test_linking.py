@@ -7,7 +7,7 @@ import pytest
 from bursary.access import permissions
 from bursary.access.models import LearnerLink
 from bursary.access.permissions import Permission
-from bursary.assignments import actions, addresses, failures
+from bursary.assignments import actions, addresses, failures, outcomes
 from bursary.assignments.allocation import AllocationRefused
 from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, Status
 from bursary.assignments.models import LearnerContentAssignment
@@ -66,8 +66,8 @@ def test_a_link_that_failed_is_made_when_it_is_retried_and_the_progress_follows(
     assignment = given_assignment()
     link = link_as_work(assignment)
     (claimed,) = actions.claim(now=NOW, lease=timedelta(hours=1), limit=1, pks=[link.pk])
-    failure = actions.Failure(ErrorReason.INTERNAL_API_ERROR, "unexpected_error", "It failed.", "")
-    actions.finish(claimed, actions.Failed(failure), now=NOW)
+    failure = outcomes.Failure(ErrorReason.INTERNAL_API_ERROR, "unexpected_error", "It failed.", "")
+    actions.finish(claimed, outcomes.Failed(failure), now=NOW)
     assert LearnerContentAssignment.objects.get().learner_state == LearnerState.FAILED
 
     failures.retry(assignment.budget, uuids=[assignment.uuid], now=NOW)
@@ -81,8 +81,8 @@ def test_a_link_that_is_skipped_is_not_made() -> None:
     assignment = given_assignment()
     link = link_as_work(assignment)
     (claimed,) = actions.claim(now=NOW, lease=timedelta(hours=1), limit=1, pks=[link.pk])
-    failure = actions.Failure(ErrorReason.INTERNAL_API_ERROR, "unexpected_error", "It failed.", "")
-    actions.finish(claimed, actions.Failed(failure), now=NOW)
+    failure = outcomes.Failure(ErrorReason.INTERNAL_API_ERROR, "unexpected_error", "It failed.", "")
+    actions.finish(claimed, outcomes.Failed(failure), now=NOW)
     failures.skip(assignment.budget, uuids=[assignment.uuid], reason="Not needed.", now=NOW)
     assert not LearnerLink.objects.exists()
 

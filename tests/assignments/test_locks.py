@@ -21,12 +21,12 @@ from bursary.assignments import (
     signed_links,
 )
 from bursary.assignments.account_linking import link_registered_users
-from bursary.assignments.actions import Failed, Failure
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType, ErrorReason
 from bursary.assignments.declining import decline
 from bursary.assignments.expiry import expire_due
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.outcomes import Failed, Failure
 from bursary.budgets.models import LedgerEntry
 from bursary.lib import prepared
 from tests.world import ALICE, BOB, NOW, PRICE, allocate, given_assignment, given_user

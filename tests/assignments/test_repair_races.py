@@ -6,11 +6,11 @@ from functools import partial
 import pytest
 
 from bursary.assignments import actions, extension, failures
-from bursary.assignments.actions import Failed, Failure
 from bursary.assignments.choices import ActionType, ErrorReason, Status
 from bursary.assignments.extension import ExtensionResult
 from bursary.assignments.failures import RepairResult
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.outcomes import Failed, Failure
 from tests.together import together
 from tests.world import NOW, action_of, addresses, allocate, given_budget, given_content
 

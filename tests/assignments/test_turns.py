@@ -15,9 +15,9 @@ from bursary.assignments import (
     reminders,
     sweeps,
 )
-from bursary.assignments.actions import Failed, Failure
 from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.outcomes import Failed, Failure
 from bursary.budgets.models import Budget
 from tests.world import (
     ALICE,

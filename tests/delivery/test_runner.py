@@ -7,10 +7,10 @@ import pytest
 from django.conf import settings
 
 from bursary.assignments import actions
-from bursary.assignments.actions import Done
 from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, Status
 from bursary.assignments.lifecycle import MOVES
 from bursary.assignments.models import LearnerContentAssignmentAction
+from bursary.assignments.outcomes import Done
 from bursary.delivery import handlers, runner
 from bursary.delivery.errors import DeliveryError
 from bursary.delivery.handlers import Handler

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bursary.assignments import actions
+from bursary.assignments import actions, outcomes
 from bursary.assignments.choices import ActionType
 from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.lib import leases
@@ -46,7 +46,7 @@ def test_work_that_is_tried_again_takes_turns_as_well(mailoutbox: list[Any]) -> 
     first = given_assignment()
     mailed = LearnerContentAssignmentAction.objects.get(action_type=ActionType.NOTIFIED)
     (claimed,) = actions.claim(now=NOW, lease=timedelta(minutes=5), limit=1, pks=[mailed.pk])
-    actions.finish(claimed, actions.NotTried(until=NOW + SECONDS), now=NOW)
+    actions.finish(claimed, outcomes.NotTried(until=NOW + SECONDS), now=NOW)
     allocate(first.budget, given_content(), *addresses(MANY))
 
     deliver(now=NOW + SECONDS, most=10)

@@ -10,9 +10,9 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from bursary.assignments import actions, extension, failures
-from bursary.assignments.actions import Failed, Failure
 from bursary.assignments.choices import ActionType, ErrorReason, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.outcomes import Failed, Failure
 from bursary.budgets import terms
 from bursary.budgets.models import Budget
 from bursary.ops import repair_commands

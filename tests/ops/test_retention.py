@@ -9,9 +9,9 @@ from pytest_django import Settings
 
 from bursary.access import idempotency
 from bursary.assignments import actions
-from bursary.assignments.actions import Done, Failed, Failure
 from bursary.assignments.choices import ActionType, ErrorReason, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.outcomes import Done, Failed, Failure
 from bursary.delivery import file_backend
 from bursary.ops import retention, scheduler
 from bursary.ops.models import ScheduledTask

@@ -11,9 +11,9 @@ from django.utils import timezone
 from bursary.access.models import Role
 from bursary.assignments import actions
 from bursary.assignments import reminders as reminders_of
-from bursary.assignments.actions import Failed, Failure
 from bursary.assignments.choices import ActionType, ErrorReason, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.outcomes import Failed, Failure
 from bursary.budgets.models import Budget
 from bursary.dashboard import bulk_questions, bulk_results, bulk_work
 from tests import world
