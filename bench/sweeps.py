@@ -11,7 +11,7 @@ from django.db.models import Model
 from bench.dialects import HERE
 from bench.scales import Scale
 from bench.stage import Case, Way
-from bursary.assignments import expiry, reminder_dates, reminders
+from bursary.assignments import dates, expiry, reminders
 from bursary.assignments.choices import ActionType, LearnerState, State, Status
 from bursary.assignments.models import FAR_FUTURE
 from bursary.assignments.models import LearnerContentAssignment as Assignment
@@ -28,7 +28,7 @@ class Due(NamedTuple):
 
     budget: Budget
     now: datetime
-    nudge: reminder_dates.ReminderDate
+    nudge: dates.ReminderDate
 
 
 _ASSIGNMENTS, _ACTIONS = Assignment._meta.db_table, Action._meta.db_table
@@ -99,7 +99,7 @@ def filled(count: int, *, after: timedelta, notified: bool = True) -> Due:
         many.deliver(budget, now=now)
     many.copy(budget.assignments.get(), count - 1)
     budget.refresh_from_db()
-    [nudge] = reminder_dates.nudges(budget, starts_at=now + STARTS)
+    [nudge] = dates.nudges(budget, starts_at=now + STARTS)
     return Due(budget, now + after, nudge)
 
 

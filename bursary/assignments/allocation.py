@@ -18,7 +18,7 @@ from bursary.access.models import User
 from bursary.assignments import (
     actions,
     addresses,
-    deadlines,
+    dates,
     derived,
     failures,
     lifecycle,
@@ -112,7 +112,7 @@ def allocate(
     """
     learners = matching.learners_of(addresses.read_all(entries))
     known = _find(budget, content_key, now=now)
-    before, _reason = deadlines.deadline(budget, enroll_by=None, allocated_at=now, due_date=due_date)
+    before, _reason = dates.deadline(budget, enroll_by=None, allocated_at=now, due_date=due_date)
     with transaction.atomic():
         offer = offers.read(known, budget=budget, now=now, before=before, lock=True)
         locked = ledger.lock(budget.pk)
@@ -177,7 +177,7 @@ def preview(
     Raises addresses.TooManyAddresses and reads.ContentUnavailable; other refusals are in the result.
     """
     addressees, bad = addresses.read(entries)
-    ends = partial(deadlines.deadline, budget, allocated_at=now, due_date=due_date)
+    ends = partial(dates.deadline, budget, allocated_at=now, due_date=due_date)
     refusals: list[AllocationRefused] = []
     expires_at, reason, terms, key, course_key = None, "", None, content_key, content_key
     try:
@@ -216,7 +216,7 @@ def _check(
     _check_budget(budget, now=now)
     if not offer.in_catalog:
         raise _not_in_catalog(offer.content.content_key)
-    before, reason = deadlines.deadline(budget, enroll_by=None, allocated_at=now, due_date=due_date)
+    before, reason = dates.deadline(budget, enroll_by=None, allocated_at=now, due_date=due_date)
     if before <= now:
         when = moments.in_words(before, zone=budget.customer.zone)
         raise AllocationRefused(

@@ -12,7 +12,7 @@ from django.db.models import Count, DateTimeField, Exists, F, Max, OuterRef, Q, 
 
 from bursary.assignments import offers
 from bursary.assignments.choices import ABOUT_ADDRESSES, NoticeReason, State
-from bursary.assignments.deadlines import GRACE
+from bursary.assignments.dates import GRACE
 from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.lib import leases

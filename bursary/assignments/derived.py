@@ -27,7 +27,7 @@ from django.db.models import (
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Greatest, Least
 
-from bursary.assignments import deadlines, offers, reminder_dates, repointing
+from bursary.assignments import dates, offers, repointing
 from bursary.assignments.choices import OPEN, ActionType, LearnerState, State, Status
 from bursary.assignments.models import (
     CHECK_NOW,
@@ -60,14 +60,14 @@ def at_allocation(
 ) -> dict[str, object]:
     """Return the derived columns of an allocation from `budget` for the offered content at `now`."""
     content = offer.content
-    before, _reason = deadlines.deadline(budget, enroll_by=None, allocated_at=now, due_date=due_date)
+    before, _reason = dates.deadline(budget, enroll_by=None, allocated_at=now, due_date=due_date)
     join_by = offer.last_closing(now=now, before=before)
-    expires_at, expires_reason = deadlines.deadline(
+    expires_at, expires_reason = dates.deadline(
         budget, enroll_by=join_by, allocated_at=now, due_date=due_date
     )
     starts_at = content.start_date or FAR_FUTURE
-    reminders = reminder_dates.reminders(budget, allocated_at=now, expires_at=expires_at)
-    nudges = reminder_dates.nudges(budget, starts_at=starts_at)
+    reminders = dates.reminders(budget, allocated_at=now, expires_at=expires_at)
+    nudges = dates.nudges(budget, starts_at=starts_at)
     return {
         "age_ends_at": now + timedelta(days=budget.allocation_age_days),
         "expires_at": expires_at,
@@ -75,8 +75,8 @@ def at_allocation(
         "learner_state": LearnerState.NOTIFYING,
         "recent_action_at": now,
         "grace_until": None,
-        "remind_at": reminder_dates.first(reminders, after=now),
-        "nudge_at": reminder_dates.first(nudges, after=now),
+        "remind_at": dates.first(reminders, after=now),
+        "nudge_at": dates.first(nudges, after=now),
         "content_title": title_key(content.title),
         "content_start": starts_at,
         "content_enroll_by": join_by,
@@ -119,9 +119,9 @@ def write_next_checks(
         setattr(assignment, column, check_at)
         pks_at.setdefault(check_at, []).append(assignment.pk)
     # By date: a branch for each row, as `bulk_update` writes it, is quadratic, and most share their date.
-    dates = [When(pk__in=pks, then=Value(check_at)) for check_at, pks in pks_at.items()]
+    checked_at = [When(pk__in=pks, then=Value(check_at)) for check_at, pks in pks_at.items()]
     rows = LearnerContentAssignment.objects.filter(pk__in=[one.pk for one in checks])
-    rows.update(**{column: Case(*dates, default=F(column))})
+    rows.update(**{column: Case(*checked_at, default=F(column))})
 
 
 def follow_content(
@@ -251,7 +251,7 @@ def _write_deadlines(assignments: QuerySet[LearnerContentAssignment], *, now: da
 
 def _deadlines(*, now: datetime | Slot) -> dict[str, object]:
     age, join_by = F("age_ends_at"), F("content_enroll_by")
-    columns = deadlines.columns(age_ends_at=age, enroll_by=join_by, budget_end=_budget_end(), now=now)
+    columns = dates.deadline_columns(age_ends_at=age, enroll_by=join_by, budget_end=_budget_end(), now=now)
     return {**columns, "remind_at": CHECK_NOW}
 
 
@@ -287,7 +287,7 @@ def last_closing(*, now: datetime | Slot) -> Coalesce:
     since = Greatest(OuterRef("allocated_at"), Least(instant(now), passed))  # `as_of`
     budget = Budget.objects.filter(pk=OuterRef(OuterRef("budget_id")))
     course = ContentMetadata.objects.filter(pk=OuterRef(OuterRef("content_id")))
-    before = Least(deadlines.own_end(), Coalesce(Subquery(budget.values("ends_at")[:1]), FAR_FUTURE))
+    before = Least(dates.own_end(), Coalesce(Subquery(budget.values("ends_at")[:1]), FAR_FUTURE))
     runs = CatalogMembership.objects.filter(
         content__content_type=ContentType.COURSERUN,
         content__parent_key=Subquery(course.values("content_key")[:1]),

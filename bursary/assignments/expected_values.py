@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from bursary.assignments import deadlines, derived, reminder_dates
+from bursary.assignments import dates, derived
 from bursary.assignments.choices import OPEN, ActionType, LearnerState, State, Status
+from bursary.assignments.dates import ReminderDate
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
-from bursary.assignments.reminder_dates import ReminderDate
 from bursary.lib.prepared import PreparedSelect, Slot
 from bursary.replica import joining
 from bursary.replica.joining import RunTerms
@@ -99,7 +99,7 @@ def columns(
     if assignment.state == State.ALLOCATED:
         age = timedelta(days=assignment.budget.allocation_age_days)
         expected["age_ends_at"] = assignment.allocated_at + age
-        expected["expires_at"], expected["expires_reason"] = deadlines.deadline(
+        expected["expires_at"], expected["expires_reason"] = dates.deadline(
             assignment.budget,
             enroll_by=join_by,
             allocated_at=assignment.allocated_at,
@@ -121,11 +121,11 @@ def latest_checks(
     content = _followed(one)
     starts_at = (content.start_date or FAR_FUTURE) if content else one.content_start
     if starts_at > now:
-        nudges = reminder_dates.nudges(budget, starts_at=starts_at)
+        nudges = dates.nudges(budget, starts_at=starts_at)
         latest["nudge_at"] = _latest_check(one, nudges, actions, (ActionType.NUDGED,), now=now)
     expires_at = columns(one, actions, runs, now=now).get("expires_at")
     if isinstance(expires_at, datetime) and expires_at > now:
-        reminders = reminder_dates.reminders(budget, allocated_at=one.allocated_at, expires_at=expires_at)
+        reminders = dates.reminders(budget, allocated_at=one.allocated_at, expires_at=expires_at)
         latest["remind_at"] = _latest_check(one, reminders, actions, _INVITATIONS, now=now)
     return latest
 
@@ -206,7 +206,7 @@ def _recent_action_at(assignment: LearnerContentAssignment, actions: Actions) ->
 
 def _latest_check(
     assignment: LearnerContentAssignment,
-    dates: Sequence[ReminderDate],
+    reminder_dates: Sequence[ReminderDate],
     actions: Actions,
     mails: Sequence[ActionType],
     *,
@@ -221,5 +221,5 @@ def _latest_check(
         if one.status not in (Status.SUPERSEDED, Status.SKIPPED)
     )
     last_contact = max([assignment.allocated_at, *contacts])
-    plan = reminder_dates.plan(dates, last_contact=last_contact, used=used, now=now)
+    plan = dates.plan(reminder_dates, last_contact=last_contact, used=used, now=now)
     return now if plan.due else plan.next_check

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
-from bursary.assignments import deadlines, offers
+from bursary.assignments import dates, offers
 from bursary.assignments.choices import State
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
 from bursary.assignments.offers import Offer
@@ -97,7 +97,7 @@ class _Step:
         if self.direct:
             yield ChangeEffect(change, self.direct, change.old, change.new)
         deadline = partial(
-            deadlines.deadline,
+            dates.deadline,
             assignment.budget,
             allocated_at=assignment.allocated_at,
             due_date=assignment.due_date,

@@ -1,7 +1,7 @@
 """Reminders before the deadline and nudges before the start: on the budget's dates, or on request.
 
 The sweep plans under the assignments' locks and writes when to check next, so that a pause of the scheduler
-loses nothing and each date makes one mail (`reminder_dates`).
+loses nothing and each date makes one mail (`dates`).
 """
 
 from collections.abc import Callable, Sequence
@@ -15,10 +15,10 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
 from bursary.access.models import User
-from bursary.assignments import actions, derived, lifecycle, reminder_dates, sweeps
+from bursary.assignments import actions, dates, derived, lifecycle, sweeps
 from bursary.assignments.choices import OPEN, ActionType, LearnerState, State, Status
+from bursary.assignments.dates import ReminderDate, ReminderPlan
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
-from bursary.assignments.reminder_dates import ReminderDate, ReminderPlan
 from bursary.assignments.sweeps import Due, SweepResult
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
@@ -155,9 +155,7 @@ _REMINDING = _Kind(
     "remind_at",
     to_remind,
     _INVITATIONS,
-    lambda budget, one: reminder_dates.reminders(
-        budget, allocated_at=one.allocated_at, expires_at=one.expires_at
-    ),
+    lambda budget, one: dates.reminders(budget, allocated_at=one.allocated_at, expires_at=one.expires_at),
     lambda one: one.expires_at,
 )
 _NUDGING = _Kind(
@@ -165,7 +163,7 @@ _NUDGING = _Kind(
     "nudge_at",
     to_nudge,
     (ActionType.NUDGED,),
-    lambda budget, one: reminder_dates.nudges(budget, starts_at=one.content_start),
+    lambda budget, one: dates.nudges(budget, starts_at=one.content_start),
     lambda one: min(one.content_start, one.expires_at if one.state == State.ALLOCATED else FAR_FUTURE),
 )
 
@@ -202,9 +200,9 @@ class _History:
         unnotified = assignment.state == State.ALLOCATED and assignment.learner_state != LearnerState.WAITING
         if unnotified or self._kind.ends_at(assignment) <= now:
             return ReminderPlan(None, FAR_FUTURE)
-        dates = self._kind.dates(budget, assignment)
+        reminder_dates = self._kind.dates(budget, assignment)
         last_contact, used = self._last_contact[assignment.pk], self._used[assignment.pk]
-        return reminder_dates.plan(dates, last_contact=last_contact, used=used, now=now)
+        return dates.plan(reminder_dates, last_contact=last_contact, used=used, now=now)
 
     def free_key(self, assignment: LearnerContentAssignment, name: str) -> str:
         """Return the date's name as `dedup_key`, with a number if an action that was dropped has it."""

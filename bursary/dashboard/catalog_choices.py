@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.db.models import DateTimeField, Exists, F, OuterRef, Q, QuerySet
 
-from bursary.assignments import deadlines
+from bursary.assignments import dates
 from bursary.budgets.models import Budget
 from bursary.dashboard.forms import Choice
 from bursary.lib.prepared import Slot, built_once
@@ -71,7 +71,7 @@ def catalog_choices(
     three queries.
     """
     until = due_date if due_date and due_date > now else None
-    before, _reason = deadlines.deadline(budget, enroll_by=None, allocated_at=now, due_date=until)
+    before, _reason = dates.deadline(budget, enroll_by=None, allocated_at=now, due_date=until)
     asked: dict[str, Any] = {"catalog": budget.catalog_uuid, "now": now, "before": before}
     found = list(_searched(words, **asked)) if words.split() else built_once(_first).read(**asked)
     heads = found[:MOST_COURSES]

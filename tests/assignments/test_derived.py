@@ -8,7 +8,7 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from bursary.assignments import deadlines, derived
+from bursary.assignments import dates, derived
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType, ExpiryReason, LearnerState, State, Status
 from bursary.assignments.matching import Verdict
@@ -81,7 +81,7 @@ def test_a_failing_follower_rolls_the_change_back(monkeypatch: pytest.MonkeyPatc
     def break_down(*_args: object, **_more: object) -> None:
         raise RuntimeError("no")
 
-    monkeypatch.setattr(deadlines, "columns", break_down)
+    monkeypatch.setattr(dates, "deadline_columns", break_down)
     with pytest.raises(RuntimeError):
         terms.change(assignment.budget, now=NOW, terms={"allocation_age_days": 30})
     assert Budget.objects.get().allocation_age_days == 90

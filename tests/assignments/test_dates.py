@@ -2,9 +2,9 @@
 
 from datetime import timedelta
 
-from bursary.assignments import reminder_dates
+from bursary.assignments import dates
+from bursary.assignments.dates import ReminderDate
 from bursary.assignments.models import FAR_FUTURE
-from bursary.assignments.reminder_dates import ReminderDate
 from bursary.budgets.models import Budget
 from tests.world import NOW
 
@@ -16,47 +16,47 @@ def tables(*, after: str = "", before: str = "", nudge: str = "") -> Budget:
     return Budget(remind_days_after=after, remind_days_before=before, nudge_days_before=nudge)
 
 
-def days_of(dates: list[ReminderDate]) -> list[int]:
-    return [(one.at - NOW).days for one in dates]
+def days_of(found: list[ReminderDate]) -> list[int]:
+    return [(one.at - NOW).days for one in found]
 
 
 def test_reminders_come_days_after_the_allocation_and_days_before_the_deadline() -> None:
     budget = tables(after="7, 30", before="1,7")
-    assert days_of(reminder_dates.reminders(budget, allocated_at=NOW, expires_at=EXPIRES)) == [7, 30, 83, 89]
+    assert days_of(dates.reminders(budget, allocated_at=NOW, expires_at=EXPIRES)) == [7, 30, 83, 89]
 
 
 def test_no_reminder_comes_at_the_deadline_or_after_it() -> None:
     budget = tables(after="7,30,90,120")
-    assert days_of(reminder_dates.reminders(budget, allocated_at=NOW, expires_at=EXPIRES)) == [7, 30]
+    assert days_of(dates.reminders(budget, allocated_at=NOW, expires_at=EXPIRES)) == [7, 30]
 
 
 def test_without_a_table_and_without_a_date_there_are_none() -> None:
-    assert reminder_dates.reminders(tables(), allocated_at=NOW, expires_at=EXPIRES) == []
-    assert reminder_dates.nudges(tables(nudge="7"), starts_at=FAR_FUTURE) == []
+    assert dates.reminders(tables(), allocated_at=NOW, expires_at=EXPIRES) == []
+    assert dates.nudges(tables(nudge="7"), starts_at=FAR_FUTURE) == []
 
 
 def test_a_deadline_that_moves_makes_another_date() -> None:
     budget = tables(before="7")
-    (first,) = reminder_dates.reminders(budget, allocated_at=NOW, expires_at=EXPIRES)
-    (second,) = reminder_dates.reminders(budget, allocated_at=NOW, expires_at=EXPIRES + DAY)
+    (first,) = dates.reminders(budget, allocated_at=NOW, expires_at=EXPIRES)
+    (second,) = dates.reminders(budget, allocated_at=NOW, expires_at=EXPIRES + DAY)
     assert first.name != second.name
 
 
 def test_the_latest_of_several_missed_dates_is_due_and_the_next_is_checked_next() -> None:
-    dates = [ReminderDate(NOW + days * DAY, str(days)) for days in (7, 30, 60)]
-    plan = reminder_dates.plan(dates, last_contact=NOW, used=(), now=NOW + 40 * DAY)
-    assert plan.due == dates[1]
-    assert plan.next_check == dates[2].at
+    three = [ReminderDate(NOW + days * DAY, str(days)) for days in (7, 30, 60)]
+    plan = dates.plan(three, last_contact=NOW, used=(), now=NOW + 40 * DAY)
+    assert plan.due == three[1]
+    assert plan.next_check == three[2].at
 
 
 def test_a_date_is_due_at_its_very_instant() -> None:
     date = ReminderDate(NOW + DAY, "1")
-    plan = reminder_dates.plan([date], last_contact=NOW, used=(), now=NOW + DAY)
+    plan = dates.plan([date], last_contact=NOW, used=(), now=NOW + DAY)
     assert (plan.due, plan.next_check) == (date, FAR_FUTURE)
 
 
 def test_a_learner_written_to_since_or_sent_that_very_mail_is_not_written_to() -> None:
     date = ReminderDate(NOW + DAY, "1")
     later = NOW + 2 * DAY
-    assert reminder_dates.plan([date], last_contact=date.at, used=(), now=later).due is None
-    assert reminder_dates.plan([date], last_contact=NOW, used={"1"}, now=later).due is None
+    assert dates.plan([date], last_contact=date.at, used=(), now=later).due is None
+    assert dates.plan([date], last_contact=NOW, used={"1"}, now=later).due is None
