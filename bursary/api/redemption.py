@@ -49,7 +49,7 @@ from bursary.assignments.models import LearnerContentAssignment, LearnerContentA
 from bursary.budgets.models import Budget, Customer
 from bursary.delivery import runner
 from bursary.lib.prepared import PreparedSelect, Slot
-from bursary.replica import read_modes, reads, renamed_keys
+from bursary.replica import reads, renamed_keys
 from bursary.replica.reads import ContentUnavailable
 from bursary.replica.types import CatalogKey
 
@@ -177,7 +177,7 @@ class CanRedeem(APIView):
         own = learner.assignments().filter(budget__customer=customer)
         asked = _present_keys(own, keys)
         keys = list(dict.fromkeys(asked.values()))
-        parents = read_modes.courses_of(keys, assigned=_courses(own), now=timezone.now())
+        parents = reads.courses_of(keys, assigned=_courses(own), now=timezone.now())
         covering = Q(content_key__in={*keys, *parents.values()}) | redemption.accepted_runs(keys)
         rows = own.filter(covering).select_related("budget__customer")
         found = rows.order_by("-allocated_at", "-pk")[:MOST_ASSIGNMENTS]
@@ -268,7 +268,7 @@ class Redeem(APIView):
         )
         own = learner.assignments().filter(budget=budget)
         [key] = _present_keys(own, [body["content_key"]]).values()
-        course = read_modes.courses_of([key], assigned=_courses(own), now=now).get(key)
+        course = reads.courses_of([key], assigned=_courses(own), now=now).get(key)
         found = own.filter(redemption.covering(key, course=course))
         assignment = redemption.answering(found, courses={key: course}, now=now)[key]
         if assignment is None:

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy
 from bursary.assignments import derived, statuses
 from bursary.assignments.choices import State
 from bursary.assignments.models import FAR_FUTURE, DeadlineNotice, LearnerContentAssignment
-from bursary.replica import joining, read_modes, reads
+from bursary.replica import joining, reads
 from bursary.replica.models import ContentMetadata, ContentType
 from bursary.replica.types import CatalogKey, UpstreamContent
 
@@ -80,7 +80,7 @@ def starts_of(
 ) -> dict[int, datetime | None]:
     """Return the start that learners read of each, by primary key; content is attached. One query at most."""
     by_runs = [one for one in assignments if _joined_at(one, now=now)]
-    if by_runs and not read_modes.reads_upstream():
+    if by_runs and not reads.are_from_upstream():
         _attach_runs(by_runs)
     return {one.pk: _dates(one, now=now)[0] for one in assignments}
 
@@ -153,13 +153,13 @@ def attach_content(assignments: Sequence[LearnerContentAssignment], *, now: date
     have recorded of them: they may be as another catalog has them since. One query, unless `is_held` is
     annotated.
     """
-    if not read_modes.reads_upstream():
+    if not reads.are_from_upstream():
         for one in _not_held(assignments):
             one.shown_content = _recorded(one)
         return
     key_of = {one.pk: CatalogKey(one.budget.catalog_uuid, one.content_key) for one in assignments}
     asked = {key_of[one.pk]: one.parent_content_key or one.content_key for one in assignments}
-    known = read_modes.from_upstream(asked, now=now)
+    known = reads.from_upstream(asked, now=now)
     for one in assignments:
         one.shown_content = known.get(key_of[one.pk])
 

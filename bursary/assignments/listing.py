@@ -47,7 +47,7 @@ from bursary.assignments.shown_assignments import JOIN_BY, ShownAssignment
 from bursary.lib import mailbox, moments
 from bursary.lib.moments import UTC_ZONE
 from bursary.lib.prepared import PreparedSelect, Slot
-from bursary.replica import read_modes, renamed_keys
+from bursary.replica import reads, renamed_keys
 
 DEFAULT_ORDERING = "-recent_action_time"
 
@@ -175,7 +175,7 @@ class AssignmentFilters(django_filters.FilterSet):
         self, queryset: QuerySet[LearnerContentAssignment]
     ) -> QuerySet[LearnerContentAssignment]:
         """Return the filtered set. Raises ContentFiltersUnavailable."""
-        if read_modes.reads_upstream() and (parameters := self._through_content()):
+        if reads.are_from_upstream() and (parameters := self._through_content()):
             raise ContentFiltersUnavailable(parameters)
         found: QuerySet[LearnerContentAssignment] = super().filter_queryset(queryset)
         used = {name for name in _OF_CONTENT if self.form.cleaned_data.get(name) not in EMPTY_VALUES}

@@ -19,7 +19,7 @@ from bursary.budgets.models import Budget
 from bursary.lib import moments
 from bursary.lib.locks import for_update
 from bursary.lib.prepared import PreparedSelect, Slot
-from bursary.replica import joining, read_modes, reads
+from bursary.replica import joining, reads
 from bursary.replica.joining import JoiningRefusal, JoiningTerms, NotJoinable, RunTerms, lacks_runs
 from bursary.replica.models import CatalogMembership, Completeness, ContentMetadata, ContentType
 from bursary.replica.types import AnyContent, CatalogKey, UpstreamContent
@@ -111,11 +111,11 @@ def find(content_key: str, *, budget: Budget, now: datetime) -> KnownOffer:
     than a summary record yet: nothing is known by that.
     """
     upstream = None
-    if read_modes.reads_upstream():
-        upstream = read_modes.one_from_upstream(content_key, catalog_uuid=budget.catalog_uuid, now=now)
+    if reads.are_from_upstream():
+        upstream = reads.one_from_upstream(content_key, catalog_uuid=budget.catalog_uuid, now=now)
         if joining.is_summary(upstream):
             raise reads.ContentUnavailable("The catalog has not the whole record yet.")
-    return KnownOffer(read_modes.linked(content_key, catalog_uuid=budget.catalog_uuid, now=now), upstream)
+    return KnownOffer(reads.linked(content_key, catalog_uuid=budget.catalog_uuid, now=now), upstream)
 
 
 def assigned(assignments: Sequence[LearnerContentAssignment], *, now: datetime) -> dict[int, Offer | None]:
@@ -126,9 +126,9 @@ def assigned(assignments: Sequence[LearnerContentAssignment], *, now: datetime) 
     for use inside a transaction.
     """
     key_of = {one.pk: CatalogKey(one.budget.catalog_uuid, one.content_key) for one in assignments}
-    if read_modes.reads_upstream():
+    if reads.are_from_upstream():
         keys = {key_of[one.pk]: one.parent_content_key or one.content_key for one in assignments}
-        known = read_modes.from_upstream(keys, now=now)
+        known = reads.from_upstream(keys, now=now)
         served = {
             key: _of_upstream(content) if content else None
             for key, content in known.items()

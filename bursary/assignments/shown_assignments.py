@@ -24,7 +24,7 @@ from bursary.assignments.unanswered import newest_failure
 from bursary.budgets.models import Budget
 from bursary.lib.batches import chunks
 from bursary.lib.prepared import PreparedSelect, Slot
-from bursary.replica import joining, read_modes
+from bursary.replica import joining, reads
 
 JOIN_BY = "content_enroll_by"
 """Sorted and filtered by one column; shown as `join_by`. FAR_FUTURE, no date, matches no filter."""
@@ -177,7 +177,7 @@ def _attach_held(
             offered[one.pk] = offers.of_row(one.content, runs=runs, in_catalog=True)
             date = _joined_by(one, offered[one.pk], now=now)
         row.join_by = None if date == FAR_FUTURE else date
-    if read_modes.reads_upstream():
+    if reads.are_from_upstream():
         return {}
     return {pk: offer for pk, offer in offered.items() if not joining.lacks_runs(offer.content)}
 

@@ -1,7 +1,10 @@
-"""Reads of the replica. Its rows are served fresh or stale, also while upstream is down.
+"""Reads of content: from the replica's rows, or during a roll-out from upstream (record 0023, decision 0009).
 
-Each read is for a catalog, and returns the row that this one holds. Only content that it is not known to hold
-is fetched while the reader waits.
+`CONTENT_READS` decides for what lists, pages and mails show of assignments, and for allocation. The replica
+is refreshed in every mode.
+
+Its rows are served fresh or stale, also while upstream is down. Each read is for a catalog, and returns the
+row that this one holds. Only content that it is not known to hold is fetched while the reader waits.
 """
 
 import time
@@ -17,7 +20,7 @@ from django.db.models import FilteredRelation, Q, QuerySet
 from bursary.catalog.payload import with_links
 from bursary.catalog.values import is_key
 from bursary.lib.prepared import PreparedSelect, Slot
-from bursary.replica import cold_reads, refresh, renamed_keys, schedule
+from bursary.replica import cold_reads, refresh, renamed_keys, schedule, shadow, upstream_cache
 from bursary.replica.joining import is_summary
 from bursary.replica.models import (
     CatalogMembership,
@@ -25,11 +28,12 @@ from bursary.replica.models import (
     ColdReadStatus,
     ContentMetadata,
     ContentType,
+    ReadMode,
     RefreshSource,
     in_catalog,
 )
 from bursary.replica.refresh import ContentUnavailable as ContentUnavailable
-from bursary.replica.types import CatalogKey
+from bursary.replica.types import CatalogKey, KnownContent, LookupKeys, UpstreamContent
 
 POLL_INTERVAL = 0.05  # seconds, while another reader fetches the same key
 
@@ -44,6 +48,16 @@ class UnknownContent(Exception):
     def __init__(self, content_key: str) -> None:
         super().__init__(content_key)
         self.content_key = content_key
+
+
+def mode() -> ReadMode:
+    """Return the mode that the settings name."""
+    return ReadMode(settings.CONTENT_READS)
+
+
+def are_from_upstream() -> bool:
+    """Return whether content is shown and allocated from upstream."""
+    return mode() is not ReadMode.REPLICA
 
 
 def content_for(content_key: str, *, catalog_uuid: UUID, now: datetime) -> ContentMetadata:
@@ -264,3 +278,68 @@ def _is_of_summary_course(read: ColdRead) -> bool:
     run = ContentMetadata.objects.filter(content_key=read.content_key).exclude(parent_key="")
     courses = held_by(read.catalog_uuid).filter(content_key__in=run.values("parent_key"))
     return not held_by(read.catalog_uuid).filter(pk__in=run).exists() and any(map(is_summary, courses))
+
+
+# -- Upstream, in place of the replica -----------------------------------------------------------------------
+
+
+def from_upstream(keys: LookupKeys, *, now: datetime) -> KnownContent:
+    """Return upstream's answers (see `upstream_cache.look_up`); in shadow mode, compare the new ones."""
+    result = upstream_cache.look_up(keys, now=now)
+    if mode() is ReadMode.SHADOW and result.fresh:
+        shadow.compare(result.fresh, now=now)
+    return result.known
+
+
+def one_from_upstream(content_key: str, *, catalog_uuid: UUID, now: datetime) -> UpstreamContent:
+    """Return content as upstream serves it.
+
+    Raises UnknownContent where upstream has none, and ContentUnavailable where it does not answer
+    and the cache has no answer.
+    """
+    if not is_key(content_key):
+        raise UnknownContent(content_key)
+    key = CatalogKey(catalog_uuid, content_key)
+    known = from_upstream({key: content_key}, now=now)
+    if key not in known:
+        raise ContentUnavailable("The catalog did not answer in time.")
+    content = known[key]
+    if content is None:
+        raise UnknownContent(content_key)
+    return content
+
+
+def linked(content_key: str, *, catalog_uuid: UUID, now: datetime) -> int | None:
+    """Return the primary key of the row that an allocation refers to, fetched if need be; None without one.
+
+    In mode upstream no allocation refers to a row. Raises what `content_for` raises, but not in shadow
+    mode: there upstream has answered already, and the backfill attaches the assignment later.
+    """
+    if mode() is ReadMode.UPSTREAM:
+        return None
+    try:
+        return content_for(content_key, catalog_uuid=catalog_uuid, now=now).pk
+    except (UnknownContent, ContentUnavailable):
+        if mode() is ReadMode.SHADOW:
+            return None
+        raise
+
+
+def courses_of(
+    keys: Collection[str], *, assigned: Iterable[tuple[UUID, str]], now: datetime
+) -> dict[str, str]:
+    """Return the course of each run among these keys.
+
+    For a run without a row, upstream is asked for the courses that are `assigned`, given by catalog and key,
+    and never for `keys`: a learner may have made them up.
+    """
+    rows = ContentMetadata.objects.filter(content_key__in=list(keys))
+    parents = dict(rows.order_by().values_list("content_key", "parent_key"))
+    unknown = {key for key in keys if key not in parents}
+    if unknown and are_from_upstream():
+        courses = {CatalogKey(catalog_uuid, course): course for catalog_uuid, course in assigned}
+        for content in from_upstream(courses, now=now).values():
+            if content is not None:
+                runs = {run.key for run in content.runs}
+                parents |= dict.fromkeys(unknown & runs, content.content_key)
+    return {run: course for run, course in parents.items() if course}

@@ -8,7 +8,7 @@ and when upstream's record holds too little to compare.
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -19,8 +19,14 @@ from django.db.models import F, Min, Sum
 
 from bursary.lib.batches import chunks, keyset_pages
 from bursary.lib.retries import in_transaction
-from bursary.replica import reads
-from bursary.replica.models import Completeness, ContentMetadata, ShadowDifference, ShadowTally
+from bursary.replica import upstream_cache
+from bursary.replica.models import (
+    Completeness,
+    ContentMetadata,
+    ShadowDifference,
+    ShadowTally,
+    in_catalog,
+)
 from bursary.replica.types import CatalogKey, KnownContent, UpstreamContent
 
 logger = logging.getLogger(__name__)
@@ -99,6 +105,16 @@ def standing_keys() -> Iterator[set[CatalogKey]]:
         yield {CatalogKey(catalog_uuid, key) for _pk, catalog_uuid, key in page}
 
 
+def compare_again(*, clock: Callable[[], datetime]) -> None:
+    """Compare again what differed when it was last compared, also where it is no longer read."""
+    for found in standing_keys():
+        runs = ContentMetadata.objects.filter(content_key__in={key.content_key for key in found})
+        courses = dict(runs.exclude(parent_key="").order_by().values_list("content_key", "parent_key"))
+        keys = {key: courses.get(key.content_key, key.content_key) for key in found}
+        now = clock()
+        compare(upstream_cache.look_up(keys, now=now, anew=True).fresh, now=now)
+
+
 def reset() -> None:
     """Delete all differences and counts."""
 
@@ -110,7 +126,7 @@ def reset() -> None:
 
 
 def _compare(catalog_uuid: UUID, contents: Mapping[str, UpstreamContent | None], *, now: datetime) -> None:
-    held = reads.held_by(catalog_uuid).filter(content_key__in=list(contents))
+    held = ContentMetadata.objects.filter(in_catalog(catalog_uuid), content_key__in=list(contents))
     rows = {row.content_key: row for row in held.defer("payload")}
     result = _Comparison()
     for key, content in contents.items():

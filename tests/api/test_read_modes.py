@@ -13,7 +13,7 @@ from bursary.assignments import derived
 from bursary.assignments.choices import ExpiryReason
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
 from bursary.budgets.models import Budget
-from bursary.replica import read_modes, refresh
+from bursary.replica import reads, refresh
 from bursary.replica.models import (
     CatalogMembership,
     ColdRead,
@@ -270,7 +270,7 @@ def test_a_run_of_ours_that_opens_after_the_due_date_is_no_difference(budget: Bu
 def test_a_replica_that_cannot_be_filled_stops_no_allocation(
     upstream: Upstream, budget: Budget, door: Door
 ) -> None:
-    read_modes.one_from_upstream(TIDES, catalog_uuid=CATALOG, now=NOW)  # remembered from now on
+    reads.one_from_upstream(TIDES, catalog_uuid=CATALOG, now=NOW)  # remembered from now on
     upstream.fails_with(faults.status(503))
 
     assert allocate(door, budget, TIDES, ALICE).status_code == 202

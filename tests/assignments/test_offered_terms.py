@@ -13,7 +13,7 @@ import pytest
 from bursary.assignments import offers
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.offers import Offer
-from bursary.replica import read_modes, reads
+from bursary.replica import reads
 from bursary.replica.joining import JoiningRefusal, NotJoinable, RunTerms
 from bursary.replica.models import CatalogMembership, Completeness, ContentMetadata, ContentType
 from bursary.replica.types import CatalogKey, UpstreamContent
@@ -117,8 +117,8 @@ def upstream_answers(
     monkeypatch: pytest.MonkeyPatch, known: Mapping[CatalogKey, UpstreamContent | None]
 ) -> None:
     """Read content from an upstream that answers for these keys and is silent about every other."""
-    monkeypatch.setattr(read_modes, "reads_upstream", lambda: True)
-    monkeypatch.setattr(read_modes, "from_upstream", lambda _keys, *, now: known)
+    monkeypatch.setattr(reads, "are_from_upstream", lambda: True)
+    monkeypatch.setattr(reads, "from_upstream", lambda _keys, *, now: known)
 
 
 def key_of(assignment: LearnerContentAssignment) -> CatalogKey:
@@ -149,8 +149,8 @@ def test_upstream_is_asked_for_a_run_by_its_course_and_for_a_course_by_itself(
     budget, from_upstream = given_budget(), Mock(return_value={})
     course, run = (given_assignment(budget, given_content()) for _each in range(2))
     run.parent_content_key = "TidesX+1"
-    monkeypatch.setattr(read_modes, "reads_upstream", lambda: True)
-    monkeypatch.setattr(read_modes, "from_upstream", from_upstream)
+    monkeypatch.setattr(reads, "are_from_upstream", lambda: True)
+    monkeypatch.setattr(reads, "from_upstream", from_upstream)
 
     assert offers.assigned([course, run], now=NOW) == {}
 
@@ -178,7 +178,7 @@ def test_what_is_asked_of_upstream_refers_to_the_row_that_ends_the_assignment_al
     opens = assignment.expires_at - DAY if not same else assignment.expires_at
     given_run(course, "later", enroll_start=opens, enroll_by=NOW + 80 * DAY)
     upstream_answers(monkeypatch, {})
-    monkeypatch.setattr(read_modes, "one_from_upstream", lambda _key, **_more: theirs)
+    monkeypatch.setattr(reads, "one_from_upstream", lambda _key, **_more: theirs)
 
     offer = offers.asked(assignment, now=NOW)
 

@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from django.db.models import QuerySet
 from pytest_django import Settings
 
-from bursary.replica import read_modes
+from bursary.replica import reads
 from bursary.replica.models import CatalogMembership, ContentMetadata, ShadowDifference, ShadowTally
 from bursary.replica.types import CatalogKey
 from tests.enterprise_catalog.server import Upstream
@@ -170,7 +170,7 @@ def test_what_differs_is_healed_by_a_refresh_of_its_key(
 ) -> None:
     differ(upstream)
     every = {CatalogKey(CATALOG, key): key for key in (TIDES, run_of(TIDES), KNOTS, run_of(KNOTS))}
-    read_modes.from_upstream(every, now=NOW + HOUR)
+    reads.from_upstream(every, now=NOW + HOUR)
     found = standing(hours=2)
     assert len(found) >= 2
 
@@ -182,7 +182,7 @@ def test_what_differs_is_healed_by_a_refresh_of_its_key(
 
 def test_what_left_the_catalog_is_healed_once_two_refreshes_confirm_it(upstream: Upstream) -> None:
     upstream.remove(TIDES, catalog_uuid=CATALOG)
-    read_modes.from_upstream({CatalogKey(CATALOG, TIDES): TIDES}, now=NOW + HOUR)
+    reads.from_upstream({CatalogKey(CATALOG, TIDES): TIDES}, now=NOW + HOUR)
     assert standing(hours=2) == [(TIDES, "in_catalog")]
 
     for hours in (3, 5):

@@ -10,7 +10,7 @@ import pytest
 from django.db import DatabaseError
 from pytest_django import Settings
 
-from bursary.replica import read_modes, refresh, shadow
+from bursary.replica import reads, refresh, shadow
 from bursary.replica.models import (
     CatalogMembership,
     Completeness,
@@ -39,7 +39,7 @@ def upstream(settings: Settings) -> Iterator[Upstream]:
 
 def read(*keys: str, hours: int = 0) -> None:
     places = {CatalogKey(CATALOG, key): key for key in keys or (TIDES, KNOTS)}
-    read_modes.from_upstream(places, now=NOW + hours * HOUR)
+    reads.from_upstream(places, now=NOW + hours * HOUR)
 
 
 def ours(key: str = TIDES) -> Any:
@@ -167,7 +167,7 @@ def test_what_differed_can_be_looked_at_again_though_it_is_not_read() -> None:
     read(TIDES, run_of(TIDES))
     ours().update(title=f"About {TIDES}")
 
-    read_modes.compare_again(clock=lambda: NOW + timedelta(seconds=1))
+    shadow.compare_again(clock=lambda: NOW + timedelta(seconds=1))
 
     assert standing() == [(run_of(TIDES), "title")]
 
@@ -193,7 +193,7 @@ def test_what_differed_is_healed_when_neither_has_the_content_any_more(upstream:
 def test_what_left_both_and_is_not_read_any_more_is_healed_by_looking_again(upstream: Upstream) -> None:
     leaves(upstream)
 
-    read_modes.compare_again(clock=lambda: NOW + HOUR)
+    shadow.compare_again(clock=lambda: NOW + HOUR)
 
     assert standing() == []
 
@@ -251,7 +251,7 @@ def test_a_comparison_that_cannot_be_kept_fails_no_reader(
 
     monkeypatch.setattr(shadow, "_record", full)
     with caplog.at_level(logging.WARNING):
-        found = read_modes.from_upstream({CatalogKey(CATALOG, TIDES): TIDES}, now=NOW)
+        found = reads.from_upstream({CatalogKey(CATALOG, TIDES): TIDES}, now=NOW)
 
     assert found[CatalogKey(CATALOG, TIDES)] is not None
     assert "error=DatabaseError" in caplog.text

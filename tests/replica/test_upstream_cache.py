@@ -9,7 +9,7 @@ import pytest
 from django.core.cache import cache
 from pytest_django import Settings
 
-from bursary.replica import read_modes, reads, upstream_cache
+from bursary.replica import reads, upstream_cache
 from bursary.replica.models import ContentMetadata
 from bursary.replica.types import CatalogKey, KnownContent
 from tests.elapsed import AT_ONCE, taking_at_most
@@ -173,12 +173,12 @@ def test_a_record_that_upstream_fails_on_is_not_taken_for_absent(upstream: Upstr
 
 def test_one_piece_of_content_is_unknown_or_unavailable(upstream: Upstream) -> None:
     with pytest.raises(reads.UnknownContent):
-        read_modes.one_from_upstream(GONE, catalog_uuid=CATALOG, now=NOW)
+        reads.one_from_upstream(GONE, catalog_uuid=CATALOG, now=NOW)
     with pytest.raises(reads.UnknownContent):
-        read_modes.one_from_upstream("not a key", catalog_uuid=CATALOG, now=NOW)
+        reads.one_from_upstream("not a key", catalog_uuid=CATALOG, now=NOW)
     upstream.fails_with(faults.status(503))
     with pytest.raises(reads.ContentUnavailable):
-        read_modes.one_from_upstream(TIDES, catalog_uuid=CATALOG, now=NOW)
+        reads.one_from_upstream(TIDES, catalog_uuid=CATALOG, now=NOW)
 
 
 def test_catalogs_do_not_answer_for_each_other(upstream: Upstream) -> None:

@@ -6,7 +6,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from bursary.ops.console import OperatorCommand, number
-from bursary.replica import read_modes, shadow
+from bursary.replica import shadow
 
 NAMED = 100
 
@@ -35,7 +35,7 @@ class Command(OperatorCommand):
             shadow.reset()
             return self.answer({"reset": True}, "Deleted. Counting begins anew.")
         if look_again:
-            read_modes.compare_again(clock=timezone.now)
+            shadow.compare_again(clock=timezone.now)
         report = shadow.report(most=NAMED)
         lines = [
             f"{report.standing} differences in {report.compared} comparisons of {report.fields_compared} "
