@@ -17,7 +17,7 @@ from bursary.api.inputs import FlagField, TextField, example, validated
 from bursary.api.refusals import Unprocessable
 from bursary.assignments import address_corrections
 from bursary.assignments.address_corrections import MOST_PAIRS, REFUSALS, Correction
-from bursary.assignments.addresses import BadAddresses
+from bursary.assignments.matching import BadAddresses
 
 REFUSED = (BadAddresses.reason, *REFUSALS)
 """Why a pair is not corrected."""

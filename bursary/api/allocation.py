@@ -20,8 +20,7 @@ from bursary.api.inputs import AllocateInput, validated
 from bursary.api.refusals import as_refusal, refusal
 from bursary.api.views import APIView
 from bursary.assignments import allocation, pasted_lists, preview_warnings, shown_assignments
-from bursary.assignments.addresses import BadAddresses, TooManyAddresses
-from bursary.assignments.matching import NO_CHANGE, Match, Repeats, Verdict
+from bursary.assignments.matching import NO_CHANGE, BadAddresses, Match, Repeats, TooManyAddresses, Verdict
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.pasted_lists import PastedList
 from bursary.assignments.preview_warnings import PreviewWarning, WarningSummary

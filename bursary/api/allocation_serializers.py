@@ -6,9 +6,8 @@ from drf_spectacular.utils import PolymorphicProxySerializer
 from rest_framework import serializers
 
 from bursary.api.serializers import AssignmentSerializer
-from bursary.assignments.addresses import BadAddresses
 from bursary.assignments.choices import ExpiryReason, State
-from bursary.assignments.matching import NO_CHANGE, Verdict
+from bursary.assignments.matching import NO_CHANGE, BadAddresses, Verdict
 from bursary.assignments.preview_warnings import WarningCode
 from bursary.replica.joining import JoiningRefusal
 

@@ -18,7 +18,7 @@ from bursary.api.authentication import caller
 from bursary.api.inputs import AssignmentUuidsInput, NudgeInput, OptionalCountInput, validated
 from bursary.api.refusals import CountChanged, TooManyFound, Unprocessable
 from bursary.assignments import cancellation, listing, reminders
-from bursary.assignments.addresses import MOST_ADDRESSES
+from bursary.assignments.matching import MOST_ADDRESSES
 from bursary.assignments.models import LearnerContentAssignment
 
 OF_CONFIRMED = {

@@ -13,10 +13,10 @@ from rest_framework import serializers
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
 
-from bursary.assignments.addresses import MOST_ADDRESSES
 from bursary.assignments.allocation import LONGEST_MESSAGE
 from bursary.assignments.choices import ActionType
 from bursary.assignments.failures import LONGEST_REASON
+from bursary.assignments.matching import MOST_ADDRESSES
 from bursary.budgets.models import LONGEST_AGE_DAYS
 from bursary.lib import moments
 

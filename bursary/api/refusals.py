@@ -21,10 +21,10 @@ from rest_framework.views import exception_handler
 from bursary.access.permissions import ScopeTooNarrow
 from bursary.access.signing_keys import SigningKeysUnavailable
 from bursary.api.authentication import KeysNotReadable, refused_token
-from bursary.assignments.addresses import BadAddresses, TooManyAddresses
 from bursary.assignments.allocation import AllocationRefused
 from bursary.assignments.declining import DeclineRefused
 from bursary.assignments.listing import ContentFiltersUnavailable
+from bursary.assignments.matching import BadAddresses, TooManyAddresses
 from bursary.assignments.redemption import RedemptionRefused
 from bursary.events.webhook import WebhookRefused
 from bursary.replica.reads import ContentUnavailable

@@ -1,5 +1,6 @@
-"""Correction of an address in every open assignment that has it: for a pair of addresses, all or nothing."""
+"""Corrections of addresses: in one open assignment, or in every one that has the address, all or nothing."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -15,14 +16,18 @@ from django.utils.translation import gettext_lazy as _
 
 from bursary.access import known_learners
 from bursary.access.models import User, learner_key, of_mailboxes
-from bursary.assignments import addresses
-from bursary.assignments.choices import State
-from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments import actions, derived, matching
+from bursary.assignments.choices import ActionType, State, Status
+from bursary.assignments.matching import IDENTITY, Addressee
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import ledger
+from bursary.lib.locks import for_update
 from bursary.lib.retries import repeated_after_deadlocks
 
 MOST_PAIRS = 1000
 MOST_ASSIGNMENTS = 1000  # of one address
+CORRECTED = "From {old} to {new}."
+"""The detail of a correction, in every language: `corrected_addresses` reads it."""
 
 REFUSALS: Mapping[str, tuple[Any, Any]] = {
     "same_address": (_("Both are the same address."), _("Give another address.")),
@@ -46,6 +51,18 @@ REFUSALS: Mapping[str, tuple[Any, Any]] = {
 }
 
 
+class AddressTaken(Exception):
+    """Another assignment of the same content and budget belongs to that learner. Nothing was changed."""
+
+    reason = "address_taken"
+
+
+class AddressHeld(Exception):
+    """The assignment is being accepted at that address. Nothing was changed; retry in some minutes."""
+
+    reason = "being_redeemed"
+
+
 @dataclass(frozen=True)
 class Correction:
     """What was done for one pair of addresses, or why nothing was."""
@@ -57,6 +74,84 @@ class Correction:
     sentence: str
     next_step: str
     corrected: list[UUID] = field(default_factory=list)
+
+
+@repeated_after_deadlocks
+def correct_one(
+    assignment: LearnerContentAssignment,
+    *,
+    address: str,
+    now: datetime,
+    actor: User | None = None,
+    place: int = 0,
+) -> None:
+    """Correct an open assignment's address; link and notify the new one.
+
+    `place` is the number of assignments that the same request corrected before.
+    Links in mails sent so far stop working, also where an earlier address is restored.
+    Raises matching.BadAddresses, AddressTaken, AddressHeld while it is being redeemed, or
+    actions.RetryRefused where the assignment is not open.
+    """
+    (addressee,) = matching.read_all_addresses([address])
+    with transaction.atomic():
+        ledger.lock(assignment.budget_id)  # so that no allocation to the new address runs meanwhile
+        locked = for_update(LearnerContentAssignment.objects.all()).get(pk=assignment.pk)
+        if locked.state != State.ALLOCATED:
+            raise actions.RetryRefused(gettext("Only an open assignment's address can be corrected."))
+        if locked.redeeming_since:
+            raise AddressHeld(gettext("It is being accepted at this moment. Try again in some minutes."))
+        # Names people: erased with them, by whichever of the two they are known (`erasure`, `ops/mentions`).
+        detail = CORRECTED.format(old=locked.learner_email, new=addressee.address)
+        _write_address(locked, addressee, now)
+        history = locked.actions.filter(cycle=locked.cycle)
+        dedup_key = str(1 + history.filter(action_type=ActionType.EMAIL_CORRECTED).count())
+        actions.record(
+            [locked], ActionType.EMAIL_CORRECTED, now=now, actor=actor, dedup_key=dedup_key, detail=detail
+        )
+        _start_over(locked, dedup_key=dedup_key, now=now, actor=actor, place=place)
+        derived.follow_progress([locked.pk])
+    assignment.refresh_from_db()
+
+
+def corrected_addresses(detail: str) -> dict[str, str]:
+    """Return the `old` and the `new` address of a correction's detail; empty where they are erased."""
+    found = re.fullmatch(CORRECTED.format(old=r"(?P<old>\S+)", new=r"(?P<new>\S+)"), detail)
+    return found.groupdict() if found else {}
+
+
+def _write_address(assignment: LearnerContentAssignment, addressee: Addressee, now: datetime) -> None:
+    assignment.learner_email = addressee.address
+    assignment.learner_key = assignment.mailbox_key = addressee.learner_key
+    assignment.second_row = 0
+    known = known_learners.by_keys([addressee.learner_key])
+    assignment.lms_user_id = known[addressee.learner_key].lms_user_id
+    # Links are bound to an address: an old one would work again where that address is restored.
+    assignment.links_revoked_at = assignment.modified = now
+    siblings = LearnerContentAssignment.objects.filter(
+        of_mailboxes([addressee.learner_key])
+        | Q(lms_user_id=assignment.lms_user_id, lms_user_id__isnull=False),
+        budget=assignment.budget_id,
+        content_key=assignment.content_key,
+    )
+    if siblings.exclude(pk=assignment.pk).exists():
+        raise AddressTaken(gettext("Another assignment of this content belongs to that learner."))
+    assignment.save(update_fields=[*IDENTITY, "links_revoked_at", "modified"])
+
+
+def _start_over(
+    assignment: LearnerContentAssignment, *, dedup_key: str, now: datetime, actor: User | None, place: int
+) -> None:
+    """Retry what failed at the old address, redirect what is pending, and repeat what was done."""
+    failures = LearnerContentAssignmentAction.objects.filter(assignment=assignment).unanswered_failures()
+    # A redemption goes to no address, and only the learner starts it.
+    for failed in failures.exclude(action_type=ActionType.REDEEMED):
+        actions.retry(failed, now=now, actor=actor, place=place)
+    actions.redirect(assignment, now=now)
+    waiting = assignment.actions.filter(cycle=assignment.cycle, status=Status.PENDING)
+    covered = set(waiting.values_list("action_type", flat=True))
+    again = [kind for kind in (ActionType.LEARNER_LINKED, ActionType.NOTIFIED) if kind not in covered]
+    dedup_key = f"address-{dedup_key}"
+    actions.request([assignment], again, now=now, actor=actor, dedup_key=dedup_key, place=place)
 
 
 def correct_all(
@@ -111,7 +206,7 @@ def correct(
     """
     done: list[UUID] = []
     try:
-        (addressee,) = addresses.read_all([new])
+        (addressee,) = matching.read_all_addresses([new])
         if learner_key(old) == addressee.learner_key:
             return _refused(old, new, "same_address")
         with transaction.atomic():
@@ -122,11 +217,11 @@ def correct(
                 transaction.set_rollback(True)
                 return _refused(old, new, "too_many_assignments")
             transaction.set_rollback(dry_run)
-    except addresses.BadAddresses as bad:
+    except matching.BadAddresses as bad:
         return Correction(
             old, new, bad.reason, " ".join(bad.errors.values()), gettext("Correct the new address.")
         )
-    except (addresses.AddressTaken, addresses.AddressHeld) as refused:
+    except (AddressTaken, AddressHeld) as refused:
         return _refused(old, new, refused.reason)
     return Correction(old, new, "", "", "", done)
 
@@ -157,7 +252,7 @@ def _correct(old: str, new: str, *, now: datetime, actor: User | None, within: Q
     rows = list(here.order_by("pk")[: MOST_ASSIGNMENTS + 1])
     if len(rows) <= MOST_ASSIGNMENTS:
         for number, row in enumerate(rows, start=place):
-            addresses.correct(row, address=new, now=now, actor=actor, place=number)
+            correct_one(row, address=new, now=now, actor=actor, place=number)
     return [row.uuid for row in rows]
 
 

@@ -5,7 +5,7 @@ cost money. Repeating a request changes nothing, but that a mail which failed is
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -17,7 +17,6 @@ from django.utils.translation import gettext as _
 from bursary.access.models import User
 from bursary.assignments import (
     actions,
-    addresses,
     dates,
     derived,
     failures,
@@ -27,7 +26,7 @@ from bursary.assignments import (
     preview_warnings,
 )
 from bursary.assignments.choices import ActionType, State
-from bursary.assignments.matching import COSTLY, NOT_ALLOCATED, ONCE, Match, Repeats, Verdict
+from bursary.assignments.matching import COSTLY, IDENTITY, NOT_ALLOCATED, ONCE, Match, Repeats, Verdict
 from bursary.assignments.models import AllocationBatch, LearnerContentAssignment
 from bursary.assignments.offers import KnownOffer, Offer
 from bursary.assignments.preview_warnings import PreviewWarning
@@ -107,10 +106,10 @@ def allocate(
     """Allocate one course or run to every address, within the budget, all or nothing.
 
     `message` is plain text of the administrator's own, for the mail about the assignment.
-    Raises addresses.BadAddresses, addresses.TooManyAddresses, AllocationRefused, reads.ContentUnavailable
+    Raises matching.BadAddresses, matching.TooManyAddresses, AllocationRefused, reads.ContentUnavailable
     where content that the replica lacks cannot be fetched, and IntegrityError for a `batch_uuid` in use.
     """
-    learners = matching.learners_of(addresses.read_all(entries))
+    learners = matching.learners_of(matching.read_all_addresses(entries))
     known = _find(budget, content_key, now=now)
     before, _reason = dates.deadline(budget, enroll_by=None, allocated_at=now, due_date=due_date)
     with transaction.atomic():
@@ -174,9 +173,9 @@ def preview(
 ) -> Preview:
     """Return what `allocate` would do now, address by address, and change nothing.
 
-    Raises addresses.TooManyAddresses and reads.ContentUnavailable; other refusals are in the result.
+    Raises matching.TooManyAddresses and reads.ContentUnavailable; other refusals are in the result.
     """
-    addressees, bad = addresses.read(entries)
+    addressees, bad = matching.read_addresses(entries)
     ends = partial(dates.deadline, budget, allocated_at=now, due_date=due_date)
     refusals: list[AllocationRefused] = []
     expires_at, reason, terms, key, course_key = None, "", None, content_key, content_key
@@ -357,10 +356,29 @@ def _allocate_again(
     place: int,
 ) -> None:
     existing = [one.assignment for one in outcomes if one.assignment]
-    matching.assign_identity(outcomes)
+    assign_identity(outcomes)
     lifecycle.move(budget, existing, ActionType.ALLOCATED, now=now, actor=actor, changes=columns, place=place)
     readdressed = [one.assignment for one in outcomes if one.assignment and one.known_by_other_address]
     actions.record(readdressed, ActionType.EMAIL_CORRECTED, now=now, actor=actor)
+
+
+def assign_identity(outcomes: Iterable[Match]) -> None:
+    """Write the address and LMS user id of the request to assignments that are allocated again."""
+    changed = []
+    for one in outcomes:
+        assignment, addressee = one.assignment, one.addressee
+        if assignment is None:
+            continue
+        before = (assignment.learner_email, assignment.present_key, assignment.lms_user_id)
+        person = one.lms_user_id or assignment.lms_user_id
+        if before == (addressee.address, addressee.learner_key, person):
+            continue
+        assignment.learner_email, assignment.lms_user_id = addressee.address, person
+        if assignment.present_key != addressee.learner_key:
+            assignment.learner_key = assignment.mailbox_key = addressee.learner_key
+            assignment.second_row = 0
+        changed.append(assignment)
+    LearnerContentAssignment.objects.bulk_update(changed, IDENTITY, batch_size=500)
 
 
 def _notify_again(outcomes: Sequence[Match], batch: AllocationBatch, *, place: int) -> None:

@@ -120,7 +120,7 @@ def forget_due(
 
 
 def preview(address: str) -> ErasurePreview:
-    """Return what `forget` would erase, changing nothing. Raises addresses.BadAddresses."""
+    """Return what `forget` would erase, changing nothing. Raises matching.BadAddresses."""
     learner = learner_identity.trace(address)
     assigned = LearnerContentAssignment.objects.filter(learner.rows)
     counts = assigned.order_by().values_list("state").annotate(count=Count("pk"))
@@ -145,7 +145,7 @@ def forget(
 
     `learner` is what an earlier call has traced. Open assignments are cancelled first, without a notice.
     Those being redeemed, or sent a mail, at this moment stay, and with them links and accounts: `not_yet`
-    names them, and a later call completes it. Raises addresses.BadAddresses.
+    names them, and a later call completes it. Raises matching.BadAddresses.
     """
     learner = learner or learner_identity.trace(address)
     outcome = ErasureResult()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from django.db.models import Q
 
 from bursary.access.models import AccountAddress, LearnerLink, User, learner_key, of_mailboxes
-from bursary.assignments import addresses
+from bursary.assignments import matching
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.lib import mailbox
 from bursary.lib.batches import keyset_pages
@@ -60,9 +60,9 @@ class Identity:
 
 
 def trace(address: str) -> Identity:
-    """Return what the person with this address is known by. Raises addresses.BadAddresses."""
+    """Return what the person with this address is known by. Raises matching.BadAddresses."""
     if "@" not in mailbox.comparable(address):  # what only an earlier release accepted is traced all the same
-        addresses.read_all([address])
+        matching.read_all_addresses([address])
     person = Identity()
     person.add([address])
     known: Identity | None = None

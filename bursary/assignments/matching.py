@@ -1,4 +1,4 @@
-"""Matches addresses to existing assignments, also of a learner known by another address.
+"""Addresses of a list: read, and matched to existing assignments, also of a learner known by another address.
 
 One course, one price: an assignment of the same course, or of one of its runs, counts, too.
 """
@@ -13,21 +13,25 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import F, Q, QuerySet
+from django.utils.translation import gettext, ngettext
 
 from bursary.access import known_learners
 from bursary.access.known_learners import KnownLearner
-from bursary.access.models import of_mailboxes
+from bursary.access.models import key_of_canonical, of_mailboxes
 from bursary.assignments import failures
-from bursary.assignments.addresses import IDENTITY, Addressee
 from bursary.assignments.choices import ActionType, LearnerState, State
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
+from bursary.lib import mailbox
 from bursary.lib.locks import for_update
 from bursary.lib.prepared import PreparedSelect, Slot
 from bursary.replica.models import ContentMetadata
 
+MOST_ADDRESSES = 10_000
 ROWS_PER_QUERY = 5000
 
+IDENTITY = ("learner_email", "learner_key", "mailbox_key", "second_row", "lms_user_id")
+"""The columns of an assignment that say which learner it is of."""
 COLUMNS = (
     *("uuid", "budget", "content", "content_key", "parent_content_key", *IDENTITY),
     *("state", "cycle", "learner_state", "redeeming_since", "expires_at", "forgotten_at"),
@@ -38,6 +42,54 @@ _Rank = Callable[[LearnerContentAssignment], tuple[int, ...]]
 
 _IN_FORCE = (State.ALLOCATED, State.ACCEPTED)
 """Open or accepted: allocating it again changes nothing."""
+
+
+@dataclass(frozen=True)
+class Addressee:
+    """One address of a request: canonical, with its position in the list and its key for comparison."""
+
+    position: int
+    address: str
+    learner_key: str
+
+
+@dataclass
+class BadAddresses(Exception):
+    """Some entries are not e-mail addresses: `errors` by position. Nothing was done.
+
+    `items` has the position of the item that each entry was read from, if an item may have several.
+    """
+
+    errors: Mapping[int, str]
+    items: Sequence[int] = ()
+    reason = "invalid_addresses"
+
+    def __str__(self) -> str:
+        words = ngettext(
+            "%(count)s of the addresses cannot be used.",
+            "%(count)s of the addresses cannot be used.",
+            len(self.errors),
+        )
+        return words % {"count": len(self.errors)}
+
+    def by_item(self) -> dict[int, list[str]]:
+        """Return all errors of each item."""
+        found: dict[int, list[str]] = {}
+        for position, error in sorted(self.errors.items()):
+            found.setdefault(self.items[position] if self.items else position, []).append(error)
+        return found
+
+
+@dataclass
+class TooManyAddresses(Exception):
+    """The request has too many addresses. Nothing was done."""
+
+    count: int
+    reason = "too_many_addresses"
+
+    def __str__(self) -> str:
+        sentence = gettext("%(count)s addresses are more than the %(most)s that one request may carry.")
+        return sentence % {"count": f"{self.count:,}", "most": f"{MOST_ADDRESSES:,}"}
 
 
 class Verdict(enum.StrEnum):
@@ -104,6 +156,33 @@ class Learners:
 
     addressees: Sequence[Addressee]
     known: Mapping[str, KnownLearner]
+
+
+def read_addresses(entries: Sequence[object]) -> tuple[list[Addressee], dict[int, str]]:
+    """Return the valid addressees and, by position, the errors of the other entries.
+
+    Raises TooManyAddresses.
+    """
+    if len(entries) > MOST_ADDRESSES:
+        raise TooManyAddresses(len(entries))
+    good: list[Addressee] = []
+    bad: dict[int, str] = {}
+    for position, entry in enumerate(entries):
+        try:
+            address = mailbox.canonical(entry if isinstance(entry, str) else "")
+        except mailbox.BadAddress as problem:
+            bad[position] = str(problem)
+        else:
+            good.append(Addressee(position, address, key_of_canonical(address)))
+    return good, bad
+
+
+def read_all_addresses(entries: Sequence[object]) -> list[Addressee]:
+    """Return all addressees. Raises BadAddresses for any other entry, and TooManyAddresses."""
+    good, bad = read_addresses(entries)
+    if bad:
+        raise BadAddresses(bad)
+    return good
 
 
 def learners_of(addressees: Sequence[Addressee]) -> Learners:
@@ -203,25 +282,6 @@ def which_declined(assignments: Sequence[LearnerContentAssignment]) -> set[int]:
         assignment__in=ended, action_type=ActionType.DECLINED, cycle=F("assignment__cycle")
     )
     return set(facts.values_list("assignment_id", flat=True))
-
-
-def assign_identity(outcomes: Iterable[Match]) -> None:
-    """Write the address and LMS user id of the request to assignments that are allocated again."""
-    changed = []
-    for one in outcomes:
-        assignment, addressee = one.assignment, one.addressee
-        if assignment is None:
-            continue
-        before = (assignment.learner_email, assignment.present_key, assignment.lms_user_id)
-        person = one.lms_user_id or assignment.lms_user_id
-        if before == (addressee.address, addressee.learner_key, person):
-            continue
-        assignment.learner_email, assignment.lms_user_id = addressee.address, person
-        if assignment.present_key != addressee.learner_key:
-            assignment.learner_key = assignment.mailbox_key = addressee.learner_key
-            assignment.second_row = 0
-        changed.append(assignment)
-    LearnerContentAssignment.objects.bulk_update(changed, IDENTITY, batch_size=500)
 
 
 def _existing(

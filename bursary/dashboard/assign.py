@@ -13,10 +13,16 @@ from django.utils.translation import ngettext
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted
 from bursary.assignments import allocation, preview_warnings
-from bursary.assignments.addresses import BadAddresses, TooManyAddresses
 from bursary.assignments.allocation import AllocationRefused
 from bursary.assignments.choices import ExpiryReason
-from bursary.assignments.matching import COSTLY, OTHER_ASSIGNMENT, Repeats, Verdict
+from bursary.assignments.matching import (
+    COSTLY,
+    OTHER_ASSIGNMENT,
+    BadAddresses,
+    Repeats,
+    TooManyAddresses,
+    Verdict,
+)
 from bursary.assignments.models import AllocationBatch
 from bursary.assignments.preview_warnings import WarningSummary
 from bursary.budgets.models import Budget

@@ -7,10 +7,16 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from bursary.assignments.addresses import BadAddresses, TooManyAddresses
 from bursary.assignments.allocation import Allocation, AllocationRefused, Preview
 from bursary.assignments.choices import ExpiryReason, State
-from bursary.assignments.matching import COSTLY, OTHER_ASSIGNMENT, Match, Verdict
+from bursary.assignments.matching import (
+    COSTLY,
+    OTHER_ASSIGNMENT,
+    BadAddresses,
+    Match,
+    TooManyAddresses,
+    Verdict,
+)
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.pasted_lists import Entry, PastedList
 from bursary.assignments.preview_warnings import PreviewWarning, WarningCode

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy
 
 from bursary.access import anonymisation
 from bursary.assignments import causes
-from bursary.assignments.addresses import corrected_addresses
+from bursary.assignments.address_corrections import corrected_addresses
 from bursary.assignments.choices import WORK, ActionType, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.lib import moments

@@ -43,7 +43,7 @@ def forget(address: str, *, now: datetime, actor: User | None = None) -> dict[st
     """Erase a person everywhere; return what was done and what has to wait, as plain values.
 
     Every address, key and id that leads to the person is traced first. Then all tables and mail files are
-    searched again and again, until a round finds nothing. Raises addresses.BadAddresses.
+    searched again and again, until a round finds nothing. Raises matching.BadAddresses.
     """
     expect_traces()
     learner = learner_identity.trace(address)

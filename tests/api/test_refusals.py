@@ -11,8 +11,8 @@ from rest_framework import exceptions
 
 from bursary.api import refusals
 from bursary.assignments import allocation
-from bursary.assignments.addresses import BadAddresses, TooManyAddresses
 from bursary.assignments.allocation import AllocationRefused
+from bursary.assignments.matching import BadAddresses, TooManyAddresses
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
 from bursary.replica.reads import ContentUnavailable

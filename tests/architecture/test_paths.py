@@ -24,9 +24,9 @@ from tests.world import ALICE, CATALOG, NOW, allocate, given_budget, given_conte
 
 pytestmark = pytest.mark.django_db
 
-# Decision 0001 has the argument for the files more than at first: offers, joining, and the local link.
+# Decision 0001 says what was put together, and why.
 PAYLOAD_TO_ROW = 14
-ALLOCATION_TO_QUEUED_MAIL = 16
+ALLOCATION_TO_QUEUED_MAIL = 15
 
 
 def files_of(path: Callable[[], object], *, layers: set[str]) -> list[str]:

@@ -8,11 +8,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from bursary.assignments import allocation
-from bursary.assignments.addresses import BadAddresses, TooManyAddresses
 from bursary.assignments.allocation import AllocationRefused
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType, ExpiryReason, LearnerState, State, Status
-from bursary.assignments.matching import Verdict
+from bursary.assignments.matching import BadAddresses, TooManyAddresses, Verdict
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Account, Budget
 from bursary.replica.models import ContentMetadata, ContentType

@@ -10,7 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from bursary.access.models import LearnerLink, learner_key
-from bursary.assignments import actions, addresses, erasure, expiry, outcomes, reminders, sweeps
+from bursary.assignments import actions, address_corrections, erasure, expiry, outcomes, reminders, sweeps
 from bursary.assignments.actions import RetryRefused
 from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.matching import Verdict
@@ -221,7 +221,7 @@ def test_the_link_stays_while_the_customer_has_something_else_for_the_address(ma
 def test_an_address_that_was_corrected_before_goes_as_well(mail: MailServer) -> None:
     assignment = given_assignment(address="alcie@learners.example")
     deliver()
-    addresses.correct(assignment, address=ALICE, now=NOW)
+    address_corrections.correct_one(assignment, address=ALICE, now=NOW)
     deliver()
     expiry.expire_due(now=OVER)
     deliver(now=OVER)

@@ -21,11 +21,18 @@ from bursary.access.models import (
     User,
     learner_key,
 )
-from bursary.assignments import actions, addresses, cancellation, erasure, expiry, outcomes, redemption
-from bursary.assignments.addresses import BadAddresses
+from bursary.assignments import (
+    actions,
+    address_corrections,
+    cancellation,
+    erasure,
+    expiry,
+    outcomes,
+    redemption,
+)
 from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.erasure import ErasureResult
-from bursary.assignments.matching import Verdict
+from bursary.assignments.matching import BadAddresses, Verdict
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
 from tests.smtp import MailServer
@@ -154,7 +161,7 @@ def test_on_request_the_address_goes_from_every_customer(mail: MailServer) -> No
 def test_an_address_that_was_corrected_is_forgotten_without_the_assignment(mail: MailServer) -> None:
     assignment = given_assignment()
     deliver()
-    addresses.correct(assignment, address=BOB, now=NOW)
+    address_corrections.correct_one(assignment, address=BOB, now=NOW)
     deliver()
     assert erasure.preview(ALICE).elsewhere == 3  # linked, notified, and the correction
     assert forget().complete

@@ -3,7 +3,7 @@
 import pytest
 
 from bursary.access.models import User
-from bursary.assignments import addresses, expected_values
+from bursary.assignments import address_corrections, expected_values
 from bursary.assignments.choices import ActionType, LearnerState, Status
 from bursary.assignments.models import LearnerContentAssignment
 from tests.smtp import MailServer
@@ -42,7 +42,7 @@ def test_no_mail_is_on_its_way_to_the_learner_of_an_ended_account(
 def test_the_mail_to_a_corrected_address_counts_again(
     skipped: LearnerContentAssignment, mail: MailServer
 ) -> None:
-    addresses.correct(skipped, address=BOB, now=NOW)
+    address_corrections.correct_one(skipped, address=BOB, now=NOW)
     assert state_of(skipped) is LearnerState.NOTIFYING
     deliver()
     assert state_of(skipped) is LearnerState.WAITING

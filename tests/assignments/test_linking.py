@@ -7,7 +7,7 @@ import pytest
 from bursary.access import permissions
 from bursary.access.models import LearnerLink
 from bursary.access.permissions import Permission
-from bursary.assignments import actions, addresses, failures, outcomes
+from bursary.assignments import actions, address_corrections, failures, outcomes
 from bursary.assignments.allocation import AllocationRefused
 from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, Status
 from bursary.assignments.models import LearnerContentAssignment
@@ -53,7 +53,7 @@ def test_learners_of_several_customers_are_linked_to_their_own() -> None:
 
 def test_a_corrected_address_is_linked_at_once() -> None:
     assignment = given_assignment(address="alcie@learners.example")
-    addresses.correct(assignment, address=ALICE, now=NOW)
+    address_corrections.correct_one(assignment, address=ALICE, now=NOW)
     assert LearnerLink.objects.filter(learner_email=ALICE).exists()
     linked = assignment.actions.filter(action_type=ActionType.LEARNER_LINKED).timeline()
     assert [(one.recipient, one.status) for one in linked] == [

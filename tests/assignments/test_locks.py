@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from bursary.assignments import (
     acknowledgement,
     actions,
-    addresses,
+    address_corrections,
     allocation,
     redemption,
     reminders,
@@ -121,7 +121,7 @@ Verb = Callable[[LearnerContentAssignment], object]
             id="remind on request",
         ),
         pytest.param(
-            lambda one: addresses.correct(one, address=BOB, now=NOW),
+            lambda one: address_corrections.correct_one(one, address=BOB, now=NOW),
             [*MONEY, ASSIGNMENT, "LearnerLink"],
             id="correct",
         ),

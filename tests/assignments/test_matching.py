@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bursary.assignments import addresses, matching
+from bursary.assignments import allocation, matching
 from bursary.assignments.choices import State
 from bursary.assignments.matching import Match, Verdict, learners_of, match_learners
 from bursary.assignments.models import LearnerContentAssignment
@@ -45,7 +45,7 @@ def match(budget: Budget, content: ContentMetadata, *entries: str, **more: Any) 
         budget,
         content_key=content.content_key,
         course_key=content.parent_key or content.content_key,
-        learners=learners_of(addresses.read_all(entries)),
+        learners=learners_of(matching.read_all_addresses(entries)),
         now=NOW,
         **more,
     )
@@ -226,7 +226,7 @@ def test_entries_of_one_learner_count_once_and_name_the_first(
 def test_a_learner_is_known_by_every_key_of_the_account_and_its_id(
     budget: Budget, content: ContentMetadata
 ) -> None:
-    alice, bob = addresses.read_all([ALICE, BOB])
+    alice, bob = matching.read_all_addresses([ALICE, BOB])
     given_user(email=ALICE, lms_user_id=7)
 
     assert [one.known_by for one in match(budget, content, ALICE, BOB)] == [
@@ -257,7 +257,7 @@ def test_an_assignment_takes_the_address_and_id_of_the_request(
     LearnerContentAssignment.objects.filter(pk=moved.pk).update(second_row=moved.pk)
     given_user(email=ALICE, lms_user_id=7)
     found = match(budget, content, CAROL, BOB.capitalize(), ALICE)
-    matching.assign_identity(found)
+    allocation.assign_identity(found)
     moved.refresh_from_db()
     known.refresh_from_db()
     assert (moved.learner_email, moved.lms_user_id) == (ALICE, 7)
@@ -269,7 +269,7 @@ def test_an_assignment_takes_the_address_and_id_of_the_request(
 def test_an_account_that_registered_since_gives_its_id(budget: Budget, content: ContentMetadata) -> None:
     existing = given(budget, content, ALICE, State.EXPIRED)
     given_user(email=ALICE, lms_user_id=7)
-    matching.assign_identity(match(budget, content, ALICE))
+    allocation.assign_identity(match(budget, content, ALICE))
     existing.refresh_from_db()
     assert (existing.learner_email, existing.lms_user_id) == (ALICE, 7)
 
@@ -278,6 +278,6 @@ def test_what_stays_the_same_is_not_written(budget: Budget, content: ContentMeta
     existing = given(budget, content, ALICE, State.EXPIRED)
     found = match(budget, content, ALICE)
     LearnerContentAssignment.objects.update(lms_user_id=9, modified=NOW + timedelta(days=1))
-    matching.assign_identity(found)
+    allocation.assign_identity(found)
     existing.refresh_from_db()
     assert existing.lms_user_id == 9

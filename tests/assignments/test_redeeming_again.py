@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from bursary.access.models import AccountAddress, learner_key
-from bursary.assignments import addresses, redemption
+from bursary.assignments import address_corrections, redemption
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import State
 from bursary.assignments.matching import Repeats
@@ -125,7 +125,7 @@ def test_what_was_allocated_at_the_moment_of_the_acceptance_is_covered(budget: B
 def test_an_address_that_is_corrected_meanwhile_does_not_stop_a_redemption(budget: Budget) -> None:
     assigned(budget, COURSE)
     as_read = of(COURSE)
-    addresses.correct(of(COURSE), address=BOB, now=NOW)
+    address_corrections.correct_one(of(COURSE), address=BOB, now=NOW)
     redeem(as_read)
     redeemed = LearnerContentAssignment.objects.get()
     assert (redeemed.learner_email, redeemed.state) == (BOB, State.ACCEPTED)

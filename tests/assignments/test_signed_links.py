@@ -6,7 +6,7 @@ import pytest
 from pytest_django import DjangoAssertNumQueries
 
 from bursary.access.links import LinkExpired, LinkRefused, LinkWithdrawn
-from bursary.assignments import actions, addresses, redemption, signed_links
+from bursary.assignments import actions, address_corrections, redemption, signed_links
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType, Status
 from bursary.assignments.models import LearnerContentAssignment
@@ -89,7 +89,7 @@ def test_an_address_is_the_same_however_it_is_written(assignment: LearnerContent
 def test_a_link_to_an_address_that_was_put_right_opens_nothing(
     assignment: LearnerContentAssignment, token: str
 ) -> None:
-    addresses.correct(assignment, address=BOB, now=NOW)
+    address_corrections.correct_one(assignment, address=BOB, now=NOW)
     assert revoked(token)
     # Nor does one in a mail that was on its way to the old address meanwhile.
     assert revoked(signed_links.token_for(assignment, address=ALICE, now=NOW))
@@ -99,8 +99,8 @@ def test_a_link_to_an_address_that_was_put_right_opens_nothing(
 def test_a_link_to_an_address_that_comes_back_stays_closed(
     assignment: LearnerContentAssignment, token: str
 ) -> None:
-    addresses.correct(assignment, address=BOB, now=NOW)
-    addresses.correct(assignment, address=ALICE, now=LATER)
+    address_corrections.correct_one(assignment, address=BOB, now=NOW)
+    address_corrections.correct_one(assignment, address=ALICE, now=LATER)
     assert revoked(token)
     assert not revoked(signed_links.token_for(assignment, address=ALICE, now=LATER))
 

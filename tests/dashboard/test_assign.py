@@ -11,7 +11,7 @@ from django.urls import reverse
 from pytest_django import Settings
 
 from bursary.access.models import Role
-from bursary.assignments import addresses
+from bursary.assignments import matching
 from bursary.assignments.choices import State
 from bursary.assignments.models import AllocationBatch, LearnerContentAssignment
 from bursary.budgets.models import Budget
@@ -146,7 +146,7 @@ def test_of_very_many_bad_addresses_the_first_are_named(desk: Desk) -> None:
 def test_too_many_addresses_are_refused(
     desk: Desk, budget: Budget, button: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(addresses, "MOST_ADDRESSES", 2)
+    monkeypatch.setattr(matching, "MOST_ADDRESSES", 2)
 
     text = desk.text(desk.press(button, world.given_content(), "\n".join(world.addresses(3))))
 

@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from bursary.access.models import Role
-from bursary.assignments import actions, addresses, redemption, signed_links
+from bursary.assignments import actions, address_corrections, redemption, signed_links
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.matching import Verdict
@@ -344,7 +344,7 @@ def test_a_revoked_link_is_gone_and_offers_no_other(
 def test_a_link_to_the_wrong_address_is_gone_once_it_is_put_right(
     client: Client, assignment: LearnerContentAssignment, link: str
 ) -> None:
-    addresses.correct(assignment, address=BOB, now=NOW)
+    address_corrections.correct_one(assignment, address=BOB, now=NOW)
     assert accept(client, link).status_code == 410
     assert state() == State.ALLOCATED
 

@@ -6,7 +6,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from bursary.access.models import Role
-from bursary.assignments import addresses, signed_links
+from bursary.assignments import address_corrections, signed_links
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType, State
 from bursary.assignments.models import LearnerContentAssignment
@@ -144,7 +144,7 @@ def test_after_a_correction_the_page_has_both_addresses_and_why_links_ended(
     ada: Client, assignment: LearnerContentAssignment
 ) -> None:
     new = "alice.new@learners.example"
-    addresses.correct(assignment, address=new, now=timezone.now())
+    address_corrections.correct_one(assignment, address=new, now=timezone.now())
 
     html = ada.get(at("assignment", assignment)).content.decode()
     assert f"From {ALICE} to {new}." in html
@@ -160,7 +160,7 @@ def test_after_a_correction_the_page_has_both_addresses_and_why_links_ended(
 def test_the_learner_does_not_read_a_former_address(
     client: Client, assignment: LearnerContentAssignment
 ) -> None:
-    addresses.correct(assignment, address=BOB, now=timezone.now())
+    address_corrections.correct_one(assignment, address=BOB, now=timezone.now())
     customer = assignment.budget.customer
     client.force_login(world.given_user(Role.LEARNER, customer=customer, email=BOB))
     listed = client.get(

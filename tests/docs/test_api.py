@@ -11,8 +11,8 @@ from django.urls.resolvers import URLPattern
 from bursary.access.models import Role
 from bursary.api import paging, subsidy_urls, urls
 from bursary.api.not_found import UnknownURL
-from bursary.assignments.addresses import MOST_ADDRESSES
 from bursary.assignments.listing import DEFAULT_ORDERING, ORDERINGS, AssignmentFilters
+from bursary.assignments.matching import MOST_ADDRESSES
 from tests.docs.pages import first_column, page, rows, section, spans
 
 API = page("docs/api.md")

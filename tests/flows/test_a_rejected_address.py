@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from bursary.access.models import LearnerLink
-from bursary.assignments import addresses
+from bursary.assignments import address_corrections
 from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from tests.smtp import MailServer
@@ -50,7 +50,7 @@ def it_is_put_right_and_retried(
     assignment: LearnerContentAssignment, failed: LearnerContentAssignmentAction, mail: MailServer
 ) -> None:
     ada, later = given_user(), NOW + timedelta(hours=2)
-    addresses.correct(assignment, address=RIGHT, now=later, actor=ada)
+    address_corrections.correct_one(assignment, address=RIGHT, now=later, actor=ada)
     assert assignment.learner_state == LearnerState.NOTIFYING
     deliver(now=later)
 

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from bursary.assignments.addresses import BadAddresses
+from bursary.assignments.matching import BadAddresses
 from bursary.ops import erasure_runs
 from bursary.ops.console import OperatorCommand, counted_in_words
 
