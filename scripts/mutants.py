@@ -23,9 +23,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 from mutmut.__main__ import create_mutants
 from mutmut.mutation.diff_apply import get_diff_for_mutant
+from mutmut.mutation.file_mutation import MutatedFile, mutate_file_contents
 from mutmut.mutation.trampoline import set_mutant_under_test
 from mutmut.stats import status_by_exit_code
 from mutmut.utils.file_utils import copy_also_copy_files, copy_src_dir, setup_source_paths
@@ -33,6 +36,8 @@ from mutmut.utils.file_utils import copy_also_copy_files, copy_src_dir, setup_so
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "mutants.md"
 BURSARY = Path(sys.executable).with_name("bursary")
+STATEMENT = re.compile(r"^@(Prepared\w+)\n(def (\w+)\(\).*(?:\n\n? .*)+)\n", re.MULTILINE)
+"""A function that returns what a class of `bursary/lib/prepared.py` keeps the SQL of, which decorates it."""
 HEAD = """# Mutants
 
 `make mutants` changes one thing at a time in the modules that decide: a comparison, a constant, an argument.
@@ -42,7 +47,7 @@ process, fails again with the change and passes without it; a test that takes mo
 change that meets all of them has survived. The tables say of each survivor why it changes nothing; one
 without a reason still needs a test. A change with a reason meets the 100 nearest tests only. Left out are
 functions with a decorator, such as `actions.finish`: theirs are made by hand, or with the decorator called
-below the function.
+below the function, as is done for statements that are kept (`lib/prepared.py`).
 
 `make mutants MODULE=ledger` runs the changes of one module and writes its section anew. A `+` after a commit
 says that files had been changed since that commit.
@@ -92,11 +97,19 @@ def make() -> None:
     """Have mutmut write every mutant."""
     set_mutant_under_test("mutant_generation")
     Path("mutants").mkdir(exist_ok=True)
-    with redirect_stdout(StringIO()):  # mutmut prints the name of every file
+    with (
+        redirect_stdout(StringIO()),  # mutmut prints the name of every file
+        patch("mutmut.__main__.mutate_file_contents", mutated),  # inherited by the process that it forks
+    ):
         copy_src_dir()
         copy_also_copy_files()
         setup_source_paths()
         create_mutants(max_children=1)
+
+
+def mutated(filename: str, code: str, *more: Any, **options: Any) -> MutatedFile:
+    """Mutate a file. A statement is prepared below its function there: what is decorated is left out."""
+    return mutate_file_contents(filename, STATEMENT.sub(r"\2\n\n\3 = \1(\3)\n", code), *more, **options)
 
 
 def results() -> Iterator[Mutant]:

@@ -37,10 +37,11 @@ def contacts_of(customers: Collection[Customer]) -> dict[int, str]:
     """Return the `contact` of each customer, by the customers' pks. At most one query."""
     found = {one.pk: one.contact_email for one in customers}
     if unnamed := [pk for pk, email in found.items() if not email]:
-        found |= _FIRST_ADMINISTRATORS.read(customers=unnamed)
+        found |= _first_administrators.read(customers=unnamed)
     return found
 
 
+@PreparedSelect
 def _first_administrators() -> QuerySet[Customer, Any]:
     """Return the customers of a slot, each with its first administrator's address, or an empty one."""
     grants = RoleGrant.objects.filter(role=Role.ADMINISTRATOR, user__is_active=True)
@@ -48,9 +49,6 @@ def _first_administrators() -> QuerySet[Customer, Any]:
     first = Coalesce(Subquery(grants.values("user__email")[:1]), Value(""))
     customers = Customer.objects.filter(pk__in=Slot("customers", Customer._meta.pk))
     return customers.order_by().values_list("pk", first)
-
-
-_FIRST_ADMINISTRATORS = PreparedSelect(_first_administrators)
 
 
 def for_notices(

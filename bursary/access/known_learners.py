@@ -41,7 +41,7 @@ def by_keys(learner_keys: Sequence[str]) -> dict[str, KnownLearner]:
     ids: dict[str, dict[tuple[bool, int], int]] = defaultdict(dict)
     keys_of: dict[int, set[str]] = defaultdict(set)
     for chunk in chunks(list(filter(None, learner_keys)), KEYS_PER_QUERY):
-        for pk, mailbox_key, learner_key, lms_user_id, other_key in _ACCOUNTS.read(keys=chunk):
+        for pk, mailbox_key, learner_key, lms_user_id, other_key in _accounts.read(keys=chunk):
             own = mailbox_key or learner_key
             for key in filter(None, (own, other_key)):
                 keys_of[pk].add(key)
@@ -62,7 +62,7 @@ def by_keys(learner_keys: Sequence[str]) -> dict[str, KnownLearner]:
 
 def accounts(learner_keys: Iterable[str]) -> list[int]:
     """Return the accounts (pks), in order, that have, or had, an address with one of these keys."""
-    found = (_ACCOUNTS.read(keys=chunk) for chunk in chunks(list(learner_keys), KEYS_PER_QUERY))
+    found = (_accounts.read(keys=chunk) for chunk in chunks(list(learner_keys), KEYS_PER_QUERY))
     return sorted({pk for pk, *_keys in chain.from_iterable(found)})
 
 
@@ -73,6 +73,7 @@ def all_keys(learner_key: str) -> list[str]:
     return [learner_key, *by_keys([learner_key])[learner_key].other_keys]
 
 
+@PreparedSelect
 def _accounts() -> QuerySet[User, Any]:
     """Return the accounts with addresses of the slot `keys`: present ones, and those that had one."""
     keys = Slot("keys", AccountAddress._meta.get_field("learner_key"))
@@ -86,16 +87,13 @@ def _accounts() -> QuerySet[User, Any]:
     return present.union(had)
 
 
-_ACCOUNTS = PreparedSelect(_accounts)
-
-
 def link(customer: Customer, addresses: Mapping[str, str], *, now: datetime) -> dict[str, int]:
     """Link learners, an address by its learner key, to the customer; return the link (pk) of each key.
 
     Call it inside a transaction. Links that exist are locked: one that an erasure is deleting is waited for,
     and made again. Safe to repeat.
     """
-    links = dict(_LINKS.read(customer=customer.pk, keys=list(addresses)))
+    links = dict(_links.read(customer=customer.pk, keys=list(addresses)))
     model = LearnerLink(customer=customer, created=now)
     made = [
         inserts.alike(model, learner_key=key, mailbox_key=key, learner_email=addresses[key])
@@ -106,20 +104,18 @@ def link(customer: Customer, addresses: Mapping[str, str], *, now: datetime) -> 
     inserts.insert_all(made, size=ROWS_PER_STATEMENT, unique=unique, update=["mailbox_key"])
     links |= {one.learner_key: one.pk for one in made if one.pk}
     if unnamed := addresses.keys() - links.keys():  # MySQL returns no keys of many inserted rows
-        links |= dict(_LINKS.read(customer=customer.pk, keys=unnamed))
+        links |= dict(_links.read(customer=customer.pk, keys=unnamed))
     _grant(customer, addresses)
     return links
 
 
+@PreparedSelect
 def _links() -> QuerySet[LearnerLink, Any]:
     """Return the links of learners with the keys of a slot to the customer of another, locked."""
     field = LearnerLink._meta.get_field
     customer, keys = Slot("customer", field("customer")), Slot("keys", field("learner_key"))
     known = LearnerLink.objects.filter(customer=customer, learner_key__in=keys)
     return for_update(known).order_by("pk").values_list("learner_key", "pk")
-
-
-_LINKS = PreparedSelect(_links)
 
 
 def reference(link: int) -> str:

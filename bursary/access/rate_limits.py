@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from datetime import datetime, timedelta
 
-from django.db.models import Case, F, Q, Value, When
+from django.db.models import Case, F, Q, QuerySet, Value, When
 
 from bursary.access.models import RequestTally
 from bursary.lib import batches
@@ -21,17 +21,17 @@ KEPT_FOR = timedelta(days=1)
 _MINUTE, _NEXT_MINUTE = (Slot(name, RequestTally.minute.field) for name in ("minute", "next_minute"))
 # A minute ahead may be the next one by another machine's clock; what is later was written by a wrong one.
 _ANOTHER = Q(minute__lt=_MINUTE) | Q(minute__gt=_NEXT_MINUTE)
-_COUNTED = PreparedUpdate(
-    lambda: RequestTally.objects.filter(
-        _ANOTHER | Q(count__lt=Slot("limit", RequestTally.count.field)),
-        caller=Slot("caller", RequestTally.caller.field),
-    ),
-    # MariaDB assigns from left to right: the minute, with which the count compares, goes last.
-    lambda: {
+
+
+@PreparedUpdate
+def _count() -> tuple[QuerySet[RequestTally], dict[str, object]]:
+    """Count a request of the caller, unless that has sent as many as it may in this minute."""
+    limit, caller = Slot("limit", RequestTally.count.field), Slot("caller", RequestTally.caller.field)
+    return RequestTally.objects.filter(_ANOTHER | Q(count__lt=limit), caller=caller), {
+        # MariaDB assigns from left to right: the minute, with which the count compares, goes last.
         "count": Case(When(_ANOTHER, then=Value(1)), default=F("count") + 1),
         "minute": Case(When(_ANOTHER, then=_MINUTE), default=F("minute")),
-    },
-)
+    }
 
 
 def count_post(caller: str, *, limit: int, now: datetime) -> int:
@@ -45,7 +45,7 @@ def count_post(caller: str, *, limit: int, now: datetime) -> int:
     rows = RequestTally.objects.filter(caller=caller)
 
     def count() -> int:
-        return _COUNTED.run(caller=caller, limit=limit, minute=minute, next_minute=minute + 1)
+        return _count.run(caller=caller, limit=limit, minute=minute, next_minute=minute + 1)
 
     if in_transaction(count):
         return 0

@@ -2,16 +2,18 @@
 
 from django.contrib.sessions.backends import db
 from django.contrib.sessions.models import Session
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from bursary.lib.prepared import PreparedSelect, Slot
 
-_SESSION = PreparedSelect(
-    lambda: Session.objects.filter(
-        session_key=Slot("key", Session._meta.get_field("session_key")),
-        expire_date__gt=Slot("now", Session._meta.get_field("expire_date")),
-    )
-)
+
+@PreparedSelect
+def _sessions() -> QuerySet[Session]:
+    """Return the session with the key of a slot, unless it has expired."""
+    field = Session._meta.get_field
+    key, now = Slot("key", field("session_key")), Slot("now", field("expire_date"))
+    return Session.objects.filter(session_key=key, expire_date__gt=now)
 
 
 class SessionStore(db.SessionStore):
@@ -23,7 +25,7 @@ class SessionStore(db.SessionStore):
         super().__init__(session_key if may_be_one else None)
 
     def _get_session_from_db(self) -> Session | None:
-        found: Session | None = _SESSION.first(key=self.session_key, now=timezone.now())
+        found: Session | None = _sessions.first(key=self.session_key, now=timezone.now())
         if found is None:
             self._session_key = None
         return found

@@ -48,7 +48,7 @@ def reasons_of(
 ) -> Mapping[tuple[int, str], frozenset[SuppressionReason]]:
     """Return the reasons that there are, by customer (pk) and address. One query for all of them."""
     hashes = {address: _hashes(address) for _customer, address in addresses}
-    kept = set(_KEPT.read(hashes=[*chain(*hashes.values())]))
+    kept = set(_kept.read(hashes=[*chain(*hashes.values())]))
     return {
         (customer, address): frozenset(
             reason
@@ -59,14 +59,12 @@ def reasons_of(
     }
 
 
+@PreparedSelect
 def _kept() -> QuerySet[Suppression, Any]:
     """Return what there is of the hashes of a slot."""
     hashes = Slot("hashes", Suppression._meta.get_field("address_hash"))
     rows = Suppression.objects.filter(address_hash__in=hashes).order_by()
     return rows.values_list("customer", "address_hash", "reason")
-
-
-_KEPT = PreparedSelect(_kept)
 
 
 def is_reported_since(customer_pk: int, address: str, *, since: datetime) -> bool:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework import status
@@ -28,11 +29,12 @@ TOKEN_REASONS = (
 )
 """Why a token is refused, each with 401."""
 
-_KEY = PreparedSelect(
-    lambda: ApiKey.objects.select_related("user").filter(
-        digest=Slot("digest", ApiKey._meta.get_field("digest"))
-    )
-)
+
+@PreparedSelect
+def _keys() -> QuerySet[ApiKey]:
+    """Return the key with the digest of a slot."""
+    digest = Slot("digest", ApiKey._meta.get_field("digest"))
+    return ApiKey.objects.select_related("user").filter(digest=digest)
 
 
 class ApiKeyAuthentication(BaseAuthentication):
@@ -43,7 +45,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         scheme, _, key = get_authorization_header(request).decode("latin-1").partition(" ")
         if scheme.lower() != "bearer":
             return None
-        found: ApiKey | None = _KEY.first(digest=ApiKey.digest_of(key.strip()))
+        found: ApiKey | None = _keys.first(digest=ApiKey.digest_of(key.strip()))
         now = timezone.now()
         if found is None or not found.works_at(now) or not found.user.is_active:
             raise AuthenticationFailed("This API key is unknown, has expired or was revoked.")

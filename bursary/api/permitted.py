@@ -60,14 +60,15 @@ def permitted_row(
 def _statement(
     rows: Callable[[], QuerySet[Any]], permission: Permission, customer: str, names: tuple[str, ...]
 ) -> PreparedSelect:
-    def asked() -> QuerySet[Any]:
+    @PreparedSelect
+    def statement() -> QuerySet[Any]:
         named: QuerySet[Any] = rows().order_by()
         slots = {name: Slot(name, named.model._meta.get_field(name)) for name in names}
         permitted = granted_to_account(USER, permission, customer=customer)
         named = named.filter(**slots).annotate(permitted=permitted)
         return named
 
-    return PreparedSelect(asked)
+    return statement
 
 
 def permitted_customer(request: Request, permission: Permission, **which: UUID | str) -> Customer:

@@ -144,7 +144,8 @@ def _part(page: int, *, others: bool) -> PreparedSelect:
     """
     start = (page - 1) * MOST_ASSIGNMENTS
 
-    def asked() -> QuerySet[LearnerContentAssignment]:
+    @PreparedSelect
+    def statement() -> QuerySet[LearnerContentAssignment]:
         keys, lms_user_id, created = (
             LearnerContentAssignment._meta.get_field(name)
             for name in ("learner_key", "lms_user_id", "created")
@@ -158,7 +159,7 @@ def _part(page: int, *, others: bool) -> PreparedSelect:
         ordered = listing.in_learners_order(own, now=Slot("now", created))
         return shown_assignments.annotated(ordered)[start : start + MOST_ASSIGNMENTS + 1]
 
-    return PreparedSelect(asked)
+    return statement
 
 
 class CanRedeem(APIView):

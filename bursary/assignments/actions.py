@@ -196,7 +196,7 @@ def finish(action: LearnerContentAssignmentAction, outcome: AttemptResult, *, no
     """Write how a claimed action went. Return False, having written nothing, if the claim was lost."""
     with transaction.atomic():
         # Lock order: assignment before action.
-        [present_address] = _LOCKED_ADDRESS.read(pk=action.assignment_id)
+        [present_address] = _locked_address.read(pk=action.assignment_id)
         if isinstance(outcome, Failed) and outcomes.is_paid(action):
             outcome = Postponed(outcome.failure, until=now + PAID_WAIT)
         columns = outcomes.columns(action, outcome, now=now)
@@ -216,11 +216,10 @@ def finish(action: LearnerContentAssignmentAction, outcome: AttemptResult, *, no
     return bool(written)
 
 
-_LOCKED_ADDRESS = PreparedSelect(
-    lambda: for_update(
-        LearnerContentAssignment.objects.filter(pk=Slot("pk", LearnerContentAssignment._meta.pk))
-    ).values_list("learner_email", flat=True)
-)
+@PreparedSelect
+def _locked_address() -> QuerySet[LearnerContentAssignment, str]:
+    rows = LearnerContentAssignment.objects.filter(pk=Slot("pk", LearnerContentAssignment._meta.pk))
+    return for_update(rows).values_list("learner_email", flat=True)
 
 
 @repeated_after_deadlocks

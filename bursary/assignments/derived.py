@@ -104,7 +104,7 @@ def follow_progress(pks: Sequence[int]) -> None:
     Open ones that waited for the learner's notification are checked again for reminders and nudges.
     """
     if len(pks) == 1:  # as after each mail
-        _FOLLOW_ONE.run(pk=pks[0])
+        _progress_of_one.run(pk=pks[0])
         return
     for chunk in chunks(pks, ASSIGNMENTS_PER_STATEMENT):
         LearnerContentAssignment.objects.filter(pk__in=chunk).update(**_progress())
@@ -148,7 +148,7 @@ def follow_content(
             assignments = LearnerContentAssignment.objects.filter(held(), content__in=contents)
             _locked_budgets(assignments.values("budget"))
             _write_content(assignments, contents, now=now)
-            _DEADLINES_OF_CONTENTS.run(contents=[one.pk for one in contents], now=now)
+            _deadlines_of_contents.run(contents=[one.pk for one in contents], now=now)
 
 
 def follow_budgets(*, pks: Iterable[int], now: datetime, **_signal: object) -> None:
@@ -171,8 +171,8 @@ def follow_extension(pks: Sequence[int], *, now: datetime) -> None:
 
     Call it inside a transaction, with their content, their budget and them locked.
     """
-    _JOIN_BY.run(pks=pks, now=now)
-    _DEADLINES.run(pks=pks, now=now)
+    _join_by_of_these.run(pks=pks, now=now)
+    _deadlines_of_these.run(pks=pks, now=now)
 
 
 def rebuild(pks: Sequence[int], *, now: datetime) -> None:
@@ -196,7 +196,7 @@ def rebuild(pks: Sequence[int], *, now: datetime) -> None:
     rows.filter(_OPEN).update(age_ends_at=Case(*ages, default=F("age_ends_at")))
     if contents:
         rows.filter(held(), content__in=contents).update(**_content_columns(contents, now=now))
-    _DEADLINES.run(pks=pks, now=now)
+    _deadlines_of_these.run(pks=pks, now=now)
     rows.filter(_STARTING).update(nudge_at=CHECK_NOW)
     follow_progress(pks)
 
@@ -213,7 +213,7 @@ def attach(content: ContentMetadata, *, pks: Sequence[int], now: datetime) -> in
     attached = LearnerContentAssignment.objects.filter(pk__in=locked)
     attached.update(content=content)
     _write_content(attached, [content], now=now)
-    _DEADLINES.run(pks=locked, now=now)
+    _deadlines_of_these.run(pks=locked, now=now)
     return len(locked)
 
 
@@ -330,23 +330,33 @@ def _progress() -> dict[str, Combinable]:
 
 _NOW = Slot("now", DateTimeField())
 _THESE = Q(pk__in=Slot("pks", LearnerContentAssignment._meta.pk))
-_JOIN_BY = PreparedUpdate(
-    lambda: LearnerContentAssignment.objects.filter(_THESE, held()),
-    lambda: {"content_enroll_by": last_closing(now=_NOW)},
-)
-_DEADLINES = PreparedUpdate(
-    lambda: LearnerContentAssignment.objects.filter(_THESE, _OPEN), lambda: _deadlines(now=_NOW)
-)
-_DEADLINES_OF_CONTENTS = PreparedUpdate(
-    lambda: LearnerContentAssignment.objects.filter(
-        held(), _OPEN, content__in=Slot("contents", ContentMetadata._meta.pk)
-    ),
-    lambda: _deadlines(now=_NOW),
-)
-_FOLLOW_ONE = PreparedUpdate(
-    lambda: LearnerContentAssignment.objects.filter(pk=Slot("pk", LearnerContentAssignment._meta.pk)),
-    _progress,
-)
+
+
+_Update = tuple[QuerySet[LearnerContentAssignment], Mapping[str, object]]
+
+
+@PreparedUpdate
+def _join_by_of_these() -> _Update:
+    rows = LearnerContentAssignment.objects.filter(_THESE, held())
+    return rows, {"content_enroll_by": last_closing(now=_NOW)}
+
+
+@PreparedUpdate
+def _deadlines_of_these() -> _Update:
+    return LearnerContentAssignment.objects.filter(_THESE, _OPEN), _deadlines(now=_NOW)
+
+
+@PreparedUpdate
+def _deadlines_of_contents() -> _Update:
+    contents = Slot("contents", ContentMetadata._meta.pk)
+    rows = LearnerContentAssignment.objects.filter(held(), _OPEN, content__in=contents)
+    return rows, _deadlines(now=_NOW)
+
+
+@PreparedUpdate
+def _progress_of_one() -> _Update:
+    pk = Slot("pk", LearnerContentAssignment._meta.pk)
+    return LearnerContentAssignment.objects.filter(pk=pk), _progress()
 
 
 def _learner_state() -> Case:

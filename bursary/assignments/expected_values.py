@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.db.models import QuerySet
+
 from bursary.assignments import dates, derived
 from bursary.assignments.choices import OPEN, ActionType, LearnerState, State, Status
 from bursary.assignments.dates import ReminderDate
@@ -38,32 +40,33 @@ class DerivedDifference:
 
 
 _PK = LearnerContentAssignment._meta.pk
-_ROWS = PreparedSelect(
-    lambda: (
+
+
+@PreparedSelect
+def _assignments() -> QuerySet[LearnerContentAssignment]:
+    """Return the assignments of a slot, with what their columns are derived from."""
+    return (
         LearnerContentAssignment.objects.filter(pk__in=Slot("pks", _PK))
         .select_related("budget", "content")
         .annotate(is_held=derived.held())
         .defer("content__payload", "content__partners")
         .order_by("pk")
     )
-)
-_ACTIONS = PreparedSelect(
-    lambda: (
-        LearnerContentAssignmentAction.objects.filter(
-            assignment__in=Slot("assignments", _PK), action_type__in=_COMPARED
-        )
-        .only(*_READ)
-        .order_by("created", "pk")
-    )
-)
+
+
+@PreparedSelect
+def _actions() -> QuerySet[LearnerContentAssignmentAction]:
+    """Return the actions of the assignments of a slot that are compared."""
+    these = {"assignment__in": Slot("assignments", _PK), "action_type__in": _COMPARED}
+    return LearnerContentAssignmentAction.objects.filter(**these).only(*_READ).order_by("created", "pk")
 
 
 def compare(pks: Sequence[int], *, now: datetime) -> list[DerivedDifference]:
     """Return the derived columns of these assignments that are wrong at `now`. Three queries."""
-    rows = _ROWS.read(pks=pks)
+    rows = _assignments.read(pks=pks)
     cycles = {row.pk: row.cycle for row in rows}
     actions: dict[int, list[LearnerContentAssignmentAction]] = {row.pk: [] for row in rows}
-    for action in _ACTIONS.read(assignments=list(cycles)):
+    for action in _actions.read(assignments=list(cycles)):
         if action.cycle == cycles[action.assignment_id]:
             actions[action.assignment_id].append(action)
     courses = {row.content.content_key for row in rows if row.content}

@@ -238,7 +238,7 @@ def _stored(pk: int, *, catalog_uuid: uuid.UUID, lock: bool) -> Offer:
     """Read the replica's row and its runs, locked in the order of keys if `lock`: the runs decide as well."""
     content = next(one for one in _ROWS[lock].read(pk=pk) if one.pk == pk)
     # Asked for after the locks: a change that they waited for may have brought a run, or taken one away.
-    members = _MEMBERS.read(pk=pk, key=content.content_key, catalog=catalog_uuid)
+    members = _members.read(pk=pk, key=content.content_key, catalog=catalog_uuid)
     held = [one.content for one in members]
     of_course = [RunTerms.of(one) for one in held if one.pk != pk]
     return of_row(content, runs=of_course, in_catalog=content in held and content.gone_at is None)
@@ -256,6 +256,7 @@ def _rows(*, lock: bool) -> QuerySet[ContentMetadata]:
     return for_update((itself | of_it).order_by(*ContentMetadata.LOCK_ORDER))
 
 
+@PreparedSelect
 def _members() -> QuerySet[CatalogMembership]:
     """Return what the catalog of a slot holds of the row of another, and of its runs."""
     key = Slot("key", ContentMetadata._meta.get_field("parent_key"))
@@ -267,7 +268,6 @@ def _members() -> QuerySet[CatalogMembership]:
 
 _PK = Slot("pk", ContentMetadata._meta.pk)
 _ROWS = {lock: PreparedSelect(partial(_rows, lock=lock)) for lock in (False, True)}
-_MEMBERS = PreparedSelect(_members)
 
 
 def _of_upstream(content: UpstreamContent) -> Offer:

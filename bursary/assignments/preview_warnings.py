@@ -310,9 +310,10 @@ def _other_assignments(budget: Budget, seats: Sequence[Match], *, course_key: st
     ids = chunks((one for one in known if isinstance(one, int)), LEARNERS_PER_QUERY)
     same = {"course": course_key, "customer": budget.customer_id}
     for some_keys, some_ids in zip_longest(keys, ids, fillvalue=()):
-        yield from _SAME_COURSE.read(keys=some_keys, ids=some_ids, **same)
+        yield from _same_course.read(keys=some_keys, ids=some_ids, **same)
 
 
+@PreparedSelect
 def _same_course() -> QuerySet[LearnerContentAssignment]:
     """Return the assignments that `_other_assignments` asks for, by slots."""
     field = LearnerContentAssignment._meta.get_field
@@ -331,9 +332,6 @@ def _same_course() -> QuerySet[LearnerContentAssignment]:
         .filter(Q(state__in=(State.ALLOCATED, State.ACCEPTED)) | Q(declined=True))
         .select_related("budget")
     )
-
-
-_SAME_COURSE = PreparedSelect(_same_course)
 
 
 def _beyond_available(

@@ -127,28 +127,26 @@ def _named(*, with_account_ended: bool) -> PreparedSelect:
 
 
 _NAMED = {shown: _named(with_account_ended=shown) for shown in (False, True)}
-_BUDGETS = PreparedSelect(
-    lambda: (
-        Budget.objects.select_related("customer", "account")
-        .filter(pk__in=Slot("pks", Budget._meta.pk))
-        .order_by()
-    )
-)
-_ACTIONS = PreparedSelect(
-    lambda: (
-        LearnerContentAssignmentAction.objects.filter(
-            assignment__in=Slot("assignments", LearnerContentAssignment._meta.pk)
-        )
-        .timeline()
-        .values_list("assignment", *ShownAction._fields)
-    )
-)
+
+
+@PreparedSelect
+def _budgets() -> QuerySet[Budget]:
+    these = Budget.objects.filter(pk__in=Slot("pks", Budget._meta.pk))
+    return these.select_related("customer", "account").order_by()
+
+
+@PreparedSelect
+def _timelines() -> QuerySet[LearnerContentAssignmentAction, Any]:
+    """Return what is shown of the actions of the assignments of a slot."""
+    assignments = Slot("assignments", LearnerContentAssignment._meta.pk)
+    rows = LearnerContentAssignmentAction.objects.filter(assignment__in=assignments).timeline()
+    return rows.values_list("assignment", *ShownAction._fields)
 
 
 def _attach_budgets(rows: Sequence[LearnerContentAssignment]) -> None:
     """Give the assignments their budgets: many share one."""
     pks = {one.budget_id for one in rows}
-    budgets = {budget.pk: budget for budget in _BUDGETS.read(pks=pks)} if pks else {}
+    budgets = {budget.pk: budget for budget in _budgets.read(pks=pks)} if pks else {}
     for one in rows:
         one.budget = budgets[one.budget_id]
 
@@ -191,6 +189,6 @@ def _joined_by(one: LearnerContentAssignment, offer: Offer, *, now: datetime) ->
 
 def _actions(pks: Sequence[int]) -> dict[int, list[ShownAction]]:
     found: dict[int, list[ShownAction]] = defaultdict(list)
-    for assignment, *columns in _ACTIONS.read(assignments=pks) if pks else ():
+    for assignment, *columns in _timelines.read(assignments=pks) if pks else ():
         found[assignment].append(ShownAction._make(columns))
     return found

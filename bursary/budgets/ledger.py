@@ -45,16 +45,24 @@ class InsufficientFunds(Exception):
 
 def lock(budget_pk: int) -> Budget:
     """Lock the budget and its account until the transaction ends; return the budget, with its account."""
-    account = _ACCOUNT.get(budget=budget_pk)
-    budget: Budget = _BUDGET.get(budget=budget_pk)
+    account = _account.get(budget=budget_pk)
+    budget: Budget = _budget.get(budget=budget_pk)
     budget.account = account
     return budget
 
 
 _THE_BUDGET = Budget.objects.filter(pk=Slot("budget", Budget._meta.pk))
-# By subquery, not by join: a join would lock the budget first.
-_ACCOUNT = PreparedSelect(lambda: for_update(Account.objects.filter(pk__in=_THE_BUDGET.values("account"))))
-_BUDGET = PreparedSelect(lambda: for_update(_THE_BUDGET.all()))
+
+
+@PreparedSelect
+def _account() -> QuerySet[Account]:
+    # By subquery, not by join: a join would lock the budget first.
+    return for_update(Account.objects.filter(pk__in=_THE_BUDGET.values("account")))
+
+
+@PreparedSelect
+def _budget() -> QuerySet[Budget]:
+    return for_update(_THE_BUDGET.all())
 
 
 def lock_all(budget_pks: Iterable[int]) -> None:
@@ -157,10 +165,10 @@ _HELD, _SPENT = F("held_cents"), F("spent_cents")
 def _movements(condition: Q, **moved: Any) -> tuple[PreparedUpdate, PreparedUpdate]:
     """Return the updates of one account and one budget that move money where the condition holds."""
 
-    def rows(model: type[Account | Budget]) -> QuerySet[Any]:
-        return model._default_manager.filter(condition, pk=_PK)
+    def move(model: type[Account | Budget]) -> tuple[QuerySet[Any], dict[str, Any]]:
+        return model._default_manager.filter(condition, pk=_PK), moved
 
-    account, budget = (PreparedUpdate(partial(rows, model), lambda: moved) for model in (Account, Budget))
+    account, budget = (PreparedUpdate(partial(move, model)) for model in (Account, Budget))
     return account, budget
 
 

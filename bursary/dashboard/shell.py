@@ -86,13 +86,11 @@ def context(request: HttpRequest) -> dict[str, Any]:
     return {"shell": SimpleLazyObject(lambda: load(request))}
 
 
+@PreparedSelect
 def _first_grants() -> QuerySet[RoleGrant]:
     roles, user = (Role.OPERATOR, Role.ADMINISTRATOR), Slot("user", User._meta.pk)
     grants = RoleGrant.objects.filter(user=user, role__in=roles).select_related("customer")
     return grants.order_by("-role", "pk")[:2]  # operators before the others
-
-
-_GRANTS = PreparedSelect(_first_grants)
 
 
 def load(request: HttpRequest) -> Shell:
@@ -100,7 +98,7 @@ def load(request: HttpRequest) -> Shell:
     user = getattr(request, "user", None)
     if not isinstance(user, User):
         return Shell((), "", None, administers=False)
-    first = _GRANTS.read(user=user.pk)
+    first = _first_grants.read(user=user.pk)
     customer = first[0].customer if len(first) == 1 else None
     operates = any(grant.role == Role.OPERATOR for grant in first)
     if customer:

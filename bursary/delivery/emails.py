@@ -136,10 +136,10 @@ def read_ahead(actions: Sequence[LearnerContentAssignmentAction]) -> None:
     assignments = [one.assignment for one in actions]
     if not assignments:
         return
-    found = {pk: more for pk, *more in _ENDED_OR_HELD.read(pks=[one.pk for one in assignments])}
+    found = {pk: more for pk, *more in _ended_or_held.read(pks=[one.pk for one in assignments])}
     contact_of = contacts.contacts_of({one.budget.customer for one in assignments})
     batches = {one.allocation_batch_uuid for one in assignments}
-    message_of: dict[UUID | None, str] = dict(_MESSAGES.read(batches=batches))
+    message_of: dict[UUID | None, str] = dict(_messages.read(batches=batches))
     content_display.attach_texts(assignments)
     recipients = {one.pk: (one.assignment.budget.customer_id, one.recipient) for one in actions}
     suppressed_by = suppressions.reasons_of([*recipients.values()])
@@ -153,6 +153,7 @@ def read_ahead(actions: Sequence[LearnerContentAssignmentAction]) -> None:
         vars(one).update(zip(("ended", "is_held"), found[one.pk], strict=True), _ahead=ahead)
 
 
+@PreparedSelect
 def _ended_or_held() -> QuerySet[LearnerContentAssignment, Any]:
     """Return of the assignments of a slot whether the account has ended, and the content is held."""
     pks = Slot("pks", LearnerContentAssignment._meta.pk)
@@ -160,13 +161,11 @@ def _ended_or_held() -> QuerySet[LearnerContentAssignment, Any]:
     return rows.values_list("pk", learner_accounts.ended(), derived.held())
 
 
+@PreparedSelect
 def _messages() -> QuerySet[AllocationBatch, Any]:
     """Return the messages of the batches of a slot."""
     batches = Slot("batches", AllocationBatch._meta.get_field("uuid"))
     return AllocationBatch.objects.filter(uuid__in=batches).order_by().values_list("uuid", "message")
-
-
-_ENDED_OR_HELD, _MESSAGES = PreparedSelect(_ended_or_held), PreparedSelect(_messages)
 
 
 def was_notified(assignment: LearnerContentAssignment, *, cycle: int) -> bool:

@@ -396,4 +396,4 @@ def _prepared(
         mine |= {"pk": Slot("pk", model._meta.pk), "fence": Slot("fence", field("fence"))}
         mine["lease_until__isnull"] = False
     written = {name: Slot(name, field(name)) for name in columns} | dict(expressions)
-    return PreparedUpdate(lambda: model._default_manager.filter(**mine), lambda: written | lease())
+    return PreparedUpdate(lambda: (model._default_manager.filter(**mine), written | lease()))

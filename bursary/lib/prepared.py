@@ -51,10 +51,13 @@ def instant(given: datetime | Slot) -> Expression:
 
 
 class PreparedSelect:
-    """The rows of a query set, which has slots, with other values in these each time."""
+    """The rows of a query set, which has slots, with other values in these each time.
+
+    It decorates the function that returns the query set, and stands in its place.
+    """
 
     def __init__(self, rows: Callable[[], QuerySet[Any, Any]]) -> None:
-        self._rows = rows
+        self._rows, self.__doc__ = rows, rows.__doc__
         self._built: dict[str, _Select] = {}
 
     def read(self, **given: Any) -> list[Any]:
@@ -203,12 +206,13 @@ def _instance(model: type[Model], db: str, names: Sequence[str], values: Sequenc
 
 
 class PreparedUpdate:
-    """An update of a query set, with the same columns each time; both may have slots."""
+    """An update of a query set, with the same columns each time; both may have slots.
 
-    def __init__(
-        self, rows: Callable[[], QuerySet[Any]], columns: Callable[[], Mapping[str, object]]
-    ) -> None:
-        self._rows, self._columns = rows, columns
+    It decorates the function that returns the query set and the columns, and stands in its place.
+    """
+
+    def __init__(self, update: Callable[[], tuple[QuerySet[Any], Mapping[str, object]]]) -> None:
+        self._update, self.__doc__ = update, update.__doc__
         self._built: dict[str, tuple[str, list[Any]]] = {}
 
     def run(self, **given: Any) -> int:
@@ -224,7 +228,8 @@ class PreparedUpdate:
             return int(cursor.rowcount)
 
     def _build(self) -> tuple[str, list[Any]]:
-        query = cast(UpdateQuery, self._rows().query.chain(UpdateQuery))
-        query.add_update_values(dict(self._columns()))
+        rows, columns = self._update()
+        query = cast(UpdateQuery, rows.query.chain(UpdateQuery))
+        query.add_update_values(dict(columns))
         sql, parameters = query.get_compiler(connection=connection).as_sql()
         return sql, list(parameters)

@@ -217,11 +217,12 @@ def runs_of(
 ) -> dict[tuple[UUID, str], list[RunTerms]]:
     """Return the runs of these courses that the catalogs hold, by catalog and course. One query."""
     found: dict[tuple[UUID, str], list[RunTerms]] = defaultdict(list)
-    for catalog, course, *terms in _RUNS.read(courses=list(courses), catalogs=list(catalogs)):
+    for catalog, course, *terms in _runs.read(courses=list(courses), catalogs=list(catalogs)):
         found[catalog, course].append(RunTerms(*terms))
     return dict(found)
 
 
+@PreparedSelect
 def _runs() -> QuerySet[CatalogMembership, Any]:
     """Return the runs that the catalogs of a slot hold of the courses of another."""
     courses = Slot("courses", ContentMetadata._meta.get_field("parent_key"))
@@ -230,9 +231,6 @@ def _runs() -> QuerySet[CatalogMembership, Any]:
     held = CatalogMembership.objects.filter(runs, catalog_uuid__in=catalogs).order_by()
     columns = ("catalog_uuid", "content__parent_key", "content__content_key")
     return held.values_list(*columns, *(f"content__{name}" for name in TERMS))
-
-
-_RUNS = PreparedSelect(_runs)
 
 
 def _held(*, with_runs: bool) -> QuerySet[CatalogMembership, Any]:

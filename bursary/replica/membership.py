@@ -128,25 +128,17 @@ def write(
 def note_seen(contents: Collection[int], *, context: FetchContext) -> None:
     """Write that the catalog returned this content. What a later fetch found or missed stays."""
     if contents:
-        _NOTE_SEEN.run(catalog=context.catalog_uuid, contents=contents, now=context.now)
+        _note_seen.run(catalog=context.catalog_uuid, contents=contents, now=context.now)
 
 
-def _seen() -> QuerySet[CatalogMembership]:
-    of = CatalogMembership._meta.get_field
-    return CatalogMembership.objects.filter(
-        catalog_uuid=Slot("catalog", of("catalog_uuid")),
-        content__in=Slot("contents", ContentMetadata._meta.pk),
-        seen_at__lt=Slot("now", of("seen_at")),
-    )
-
-
-def _as_seen() -> dict[str, object]:
-    now = Slot("now", CatalogMembership._meta.get_field("seen_at"))
+@PreparedUpdate
+def _note_seen() -> tuple[QuerySet[CatalogMembership], dict[str, object]]:
+    field = CatalogMembership._meta.get_field
+    catalog, now = Slot("catalog", field("catalog_uuid")), Slot("now", field("seen_at"))
+    contents = Slot("contents", ContentMetadata._meta.pk)
+    seen = CatalogMembership.objects.filter(catalog_uuid=catalog, content__in=contents, seen_at__lt=now)
     missed_later = When(missing_since__gt=now, then=F("missing_since"))
-    return {"seen_at": now, "missing_since": Case(missed_later, default=None)}
-
-
-_NOTE_SEEN = PreparedUpdate(_seen, _as_seen)
+    return seen, {"seen_at": now, "missing_since": Case(missed_later, default=None)}
 
 
 def mark_gone(pks: Collection[int], *, context: FetchContext) -> set[int]:

@@ -173,11 +173,12 @@ def texts_of(courses: Collection[tuple[UUID, str]]) -> dict[tuple[UUID, str], Co
     catalogs, keys = {catalog for catalog, _key in courses}, {key for _catalog, key in courses}
     found = {
         (catalog, key): CourseText(_description(payload), _url(links.get("marketing_url")))
-        for catalog, key, payload, links in _TEXTS.read(catalogs=catalogs, keys=keys)
+        for catalog, key, payload, links in _texts.read(catalogs=catalogs, keys=keys)
     }
     return {course: found.get(course, CourseText("", "")) for course in courses}
 
 
+@PreparedSelect
 def _texts() -> QuerySet[CatalogMembership, Any]:
     """Return what `texts_of` reads: of the keys of a slot, what the catalogs of another hold."""
     rows = CatalogMembership.objects.filter(
@@ -186,9 +187,6 @@ def _texts() -> QuerySet[CatalogMembership, Any]:
     )
     columns = ("catalog_uuid", "content__content_key", "content__payload", "links")
     return rows.order_by("-pk").values_list(*columns)
-
-
-_TEXTS = PreparedSelect(_texts)
 
 
 def _description(payload: Mapping[str, object]) -> str:
@@ -203,18 +201,16 @@ def title_of(content_key: str, *, catalog_uuid: UUID) -> str:
 
 
 def _stored(content_key: str, *, catalog_uuid: UUID) -> ContentMetadata | None:
-    found: ContentMetadata | None = _STORED.first(key=content_key, catalog=catalog_uuid)
+    found: ContentMetadata | None = _row.first(key=content_key, catalog=catalog_uuid)
     return found
 
 
+@PreparedSelect
 def _row() -> QuerySet[ContentMetadata]:
     """Return the row that the catalog of a slot holds with the key of another."""
     catalog = Slot("catalog", CatalogMembership._meta.get_field("catalog_uuid"))
     key = Slot("key", ContentMetadata._meta.get_field("content_key"))
     return held_by(catalog).defer("payload").filter(content_key=key)[:1]
-
-
-_STORED = PreparedSelect(_row)
 
 
 def _has_left_every_catalog(content_key: str) -> bool:

@@ -125,7 +125,7 @@ def confirm(
     worker, and runs have no `due_at`. `versions` has the pks by a new `upstream_modified`, and `served`
     those by a new `served_digest`.
     """
-    _CONFIRM.run(
+    _confirm.run(
         pks=[pk for found in until.values() for pk in found],
         until=until if len(until) > 1 else next(iter(until), now),
         changed=changed,
@@ -136,14 +136,15 @@ def confirm(
     )
 
 
-def _confirmed() -> dict[str, object]:
-    """Return what confirms rows. MariaDB assigns from left to right: what is compared comes last."""
+@PreparedUpdate
+def _confirm() -> tuple[QuerySet[ContentMetadata], dict[str, object]]:
+    """Confirm rows. MariaDB assigns from left to right: what is compared comes last."""
     field = ContentMetadata._meta.get_field
     now, until = Slot("now", field("checked_at")), Slot("until", field("fresh_until"))
     expected = Q(expected_since=None) | Q(expected_since__lte=now, pk__in=Slot("changed", field("id")))
     earlier = Q(due_at__lte=now) | Q(due_at=F("fresh_until"))
     earlier |= Q(due_at=None) & ~Q(content_type=ContentType.COURSERUN)
-    return {
+    return ContentMetadata.objects.filter(pk__in=Slot("pks", ContentMetadata._meta.pk)), {
         **leases.postponing(until=until, condition=expected & earlier, now=now),
         "fresh_until": until,
         "checked_at": now,
@@ -155,11 +156,6 @@ def _confirmed() -> dict[str, object]:
         "served_digest": Slot("served", field("served_digest")),
         "served_digest_at": now,
     }
-
-
-_CONFIRM = PreparedUpdate(
-    lambda: ContentMetadata.objects.filter(pk__in=Slot("pks", ContentMetadata._meta.pk)), _confirmed
-)
 
 
 def claim(*, started: datetime, now: datetime, limit: int) -> list[ContentMetadata]:

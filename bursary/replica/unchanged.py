@@ -161,16 +161,14 @@ def _confirm(served: Mapping[int, _Served], *, context: FetchContext) -> dict[in
 def _locked(served: Iterable[_Served]) -> list[_Row]:
     """Return all rows of the records' keys, of any variant."""
     keys = {key for one in served for key in one.keys}
-    return [_Row._make(row) for row in _LOCKED.read(keys=sorted(keys))]
+    return [_Row._make(row) for row in _of_keys.read(keys=sorted(keys))]
 
 
+@PreparedSelect
 def _of_keys() -> QuerySet[ContentMetadata, Any]:
     keys = Slot("keys", ContentMetadata._meta.get_field("content_key"))
     rows = ContentMetadata.objects.filter(content_key__in=keys).order_by("content_key", "variant")
     return for_update(rows).values_list(*_Row._fields)
-
-
-_LOCKED = PreparedSelect(_of_keys)
 
 
 def _held(
@@ -181,7 +179,7 @@ def _held(
     Of a key that it holds by two rows, the merge leaves one: both are left out.
     """
     keys = {row.pk: row.content_key for row in rows}
-    members = _MEMBERS.read(catalog=context.catalog_uuid, contents=list(keys), courses=courses)
+    members = _memberships.read(catalog=context.catalog_uuid, contents=list(keys), courses=courses)
     held: dict[int, _Membership] = {}
     named: dict[str, set[int]] = defaultdict(set)
     for one in map(_Membership._make, members):
@@ -191,15 +189,13 @@ def _held(
     return {pk: one for pk, one in held.items() if times[keys.get(pk, "")] == 1}, named
 
 
+@PreparedSelect
 def _memberships() -> QuerySet[CatalogMembership, Any]:
     field = CatalogMembership._meta.get_field
     either = Q(content__in=Slot("contents", ContentMetadata._meta.pk))
     either |= Q(named_by__in=Slot("courses", field("named_by")))
     members = CatalogMembership.objects.filter(either, catalog_uuid=Slot("catalog", field("catalog_uuid")))
     return members.values_list(*_Membership._fields)
-
-
-_MEMBERS = PreparedSelect(_memberships)
 
 
 def _is_unchanged(

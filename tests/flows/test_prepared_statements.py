@@ -139,16 +139,16 @@ def test_those_about_content_give_what_their_query_sets_give(comparison: Compari
     for _ in range(ROUNDS):
         keys, catalogs = [one.content_key for one in some(world.contents)], some(world.catalogs)
         check(joining, *joining._HELD.values(), keys=keys, catalogs=catalogs)
-        check(joining, joining._RUNS, courses=keys, catalogs=catalogs)
-        check(reads, reads._TEXTS, keys=keys, catalogs=catalogs)
-        check(reads, reads._STORED, key=keys[0], catalog=catalogs[0])
+        check(joining, joining._runs, courses=keys, catalogs=catalogs)
+        check(reads, reads._texts, keys=keys, catalogs=catalogs)
+        check(reads, reads._row, key=keys[0], catalog=catalogs[0])
         days = {"now": NOW, "before": NOW + timedelta(days=90)}
         offered = {"catalog": catalogs[0], "courses": keys, "key": keys[0]} | days
         choices = (built_once(catalog_choices._first), built_once(catalog_choices._chosen))
         check(catalog_choices, *choices, built_once(catalog_choices._runs, 100), **offered)
         content = comparison.chance.choice(world.contents)
         check(offers, *offers._ROWS.values(), pk=content.pk)
-        check(offers, offers._MEMBERS, pk=content.pk, key=content.content_key, catalog=catalogs[0])
+        check(offers, offers._members, pk=content.pk, key=content.content_key, catalog=catalogs[0])
 
 
 def test_those_about_assignments_give_what_their_query_sets_give(comparison: Comparison) -> None:
@@ -156,19 +156,19 @@ def test_those_about_assignments_give_what_their_query_sets_give(comparison: Com
     actions = list(LearnerContentAssignmentAction.objects.all())
     for _ in range(ROUNDS):
         pks = comparison.pks(world.assignments)
-        check(shown_assignments, shown_assignments._ACTIONS, assignments=pks)
-        check(shown_assignments, shown_assignments._BUDGETS, pks=comparison.pks(world.budgets))
+        check(shown_assignments, shown_assignments._timelines, assignments=pks)
+        check(shown_assignments, shown_assignments._budgets, pks=comparison.pks(world.budgets))
         named = LearnerContentAssignment.objects.filter(pk__in=pks)
         for ended, prepared in shown_assignments._NAMED.items():
             expected = shown_assignments.annotated(named, with_account_ended=ended)
             assert compared(prepared.read(pks=pks)) == compared(list(expected))
         now = NOW + timedelta(days=comparison.chance.randint(-5, 100))
         check(listing, *listing._SHOWN.values(), pks=pks, now=now)
-        check(expected_values, expected_values._ROWS, pks=pks)
-        check(expected_values, expected_values._ACTIONS, assignments=pks)
-        check(emails, emails._ENDED_OR_HELD, pks=pks)
+        check(expected_values, expected_values._assignments, pks=pks)
+        check(expected_values, expected_values._actions, assignments=pks)
+        check(emails, emails._ended_or_held, pks=pks)
         batches = [one.allocation_batch_uuid for one in some(world.assignments)]
-        check(emails, emails._MESSAGES, batches=batches)
+        check(emails, emails._messages, batches=batches)
         pks, rows = comparison.pks(actions), timeline._with_assignments
         claimed = built_once(leases._of_pks, rows).read(pks=pks)
         assert compared(claimed) == compared(list(rows().filter(pk__in=pks)))
@@ -219,13 +219,13 @@ def test_those_about_people_give_what_their_query_sets_give(comparison: Comparis
     check, some, chance, world = comparison.check, comparison.some, comparison.chance, comparison.world
     for _ in range(ROUNDS):
         keys, customers = some(ADDRESSES), comparison.pks(world.customers)
-        check(known_learners, known_learners._ACCOUNTS, keys=keys)
-        check(contacts, contacts._FIRST_ADMINISTRATORS, customers=customers)
+        check(known_learners, known_learners._accounts, keys=keys)
+        check(contacts, contacts._first_administrators, customers=customers)
         one, ids = chance.choice(world.assignments), some(range(1, 6))
         of_course = {"course": one.content_key, "customer": customers[0]}
         check(
             preview_warnings,
-            preview_warnings._SAME_COURSE,
+            preview_warnings._same_course,
             keys=[learner_key(address) for address in keys],
             ids=ids,
             **of_course,
@@ -234,7 +234,7 @@ def test_those_about_people_give_what_their_query_sets_give(comparison: Comparis
         statements = [redemption._part(1, others=others) for others in (True, False)]
         check(redemption, *statements, keys=keys, lms_user_id=ids[0], customer=customers[0], now=now)
         user, budget = chance.choice(world.users), chance.choice(world.budgets)
-        check(shell, shell._GRANTS, user=user.pk)
+        check(shell, shell._first_grants, user=user.pk)
         check_permissions(user, budget)
         RoleGrant.objects.filter(user=user).delete()  # between two requests
         RoleGrant.objects.create(user=user, role=Role.LEARNER, customer=chance.choice(world.customers))

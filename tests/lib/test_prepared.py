@@ -123,13 +123,13 @@ def test_an_update_writes_each_row_its_value_and_leaves_the_others(
 ) -> None:
     rows = links(5)
     created = slot("created", LearnerLink, "created")
-    prepared = PreparedUpdate(
-        lambda: LearnerLink.objects.filter(
-            pk__in=slot("pks", LearnerLink, "id"),
-            created__lt=created + timedelta(seconds=4) - timedelta(seconds=1),
-        ),
-        lambda: {"learner_email": slot("emails", LearnerLink, "learner_email"), "mailbox_key": "%s"},
-    )
+
+    @PreparedUpdate
+    def prepared() -> tuple[QuerySet[LearnerLink], dict[str, object]]:
+        earlier = {"created__lt": created + timedelta(seconds=4) - timedelta(seconds=1)}
+        chosen = LearnerLink.objects.filter(pk__in=slot("pks", LearnerLink, "id"), **earlier)
+        return chosen, {"learner_email": slot("emails", LearnerLink, "learner_email"), "mailbox_key": "%s"}
+
     first, second, third, fourth, late = (one.pk for one in rows)
     as_they_were = {one.pk: (one.learner_email, one.mailbox_key) for one in rows}
     for pks, emails, written in (
@@ -153,8 +153,10 @@ def test_a_list_or_mapping_is_one_value_of_a_column_of_json_and_none_is_null(
 ) -> None:
     change = ContentChange.objects.create(content=given_content(), field="partners", old=0, created=NOW)
     prepared = PreparedUpdate(
-        lambda: ContentChange.objects.filter(pk=slot("pk", ContentChange, "id")),
-        lambda: {"old": slot("old", ContentChange, "old")},
+        lambda: (
+            ContentChange.objects.filter(pk=slot("pk", ContentChange, "id")),
+            {"old": slot("old", ContentChange, "old")},
+        )
     )
     for old in ([], [{"name": "%s"}], {"name": ["Riverside"]}, "Riverside", None):
         with subtests.test(old=old):
@@ -182,6 +184,26 @@ def test_an_instant_is_a_value_of_sql_and_its_slot_stays_one() -> None:
     created = slot("created", LearnerLink, "created")
     assert instant(created) is created
     assert instant(NOW) == Value(NOW)
+
+
+def test_a_statement_stands_in_the_place_of_the_function_that_it_decorates_and_keeps_its_docstring() -> None:
+    @PreparedSelect
+    def asked() -> QuerySet[Customer]:
+        """Return the customer with the slug of a slot."""
+        return Customer.objects.filter(slug=slot("slug", Customer, "slug"))
+
+    @PreparedUpdate
+    def renamed() -> tuple[QuerySet[Customer], dict[str, object]]:
+        """Rename the customer of a slot."""
+        return Customer.objects.filter(pk=slot("pk", Customer, "id")), {
+            "name": slot("name", Customer, "name")
+        }
+
+    customer = given_customer()
+    renamed.run(pk=customer.pk, name="Riverside")
+    assert asked.get(slug=customer.slug).name == "Riverside"
+    assert asked.__doc__ == "Return the customer with the slug of a slot."
+    assert renamed.__doc__ == "Rename the customer of a slot."
 
 
 def test_the_sql_is_built_once() -> None:
