@@ -3,7 +3,6 @@
 The facts about it that this module states were observed on a running enterprise-catalog.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from time import monotonic
@@ -14,7 +13,7 @@ from uuid import UUID
 from bursary.catalog import parser
 from bursary.catalog.records import CatalogUnavailable, Known, Unfetched
 from bursary.catalog.values import is_key
-from bursary.lib.batches import chunks
+from bursary.lib.batches import Halving, chunks
 from bursary.upstream.client import Client
 from bursary.upstream.errors import (
     Outage,
@@ -113,20 +112,20 @@ class HttpCatalog:
     ) -> list[object]:
         """Return what upstream answers for the keys of one request. Where it fails, find on which of them.
 
-        A part that fails is halved until the key that it fails on is alone, and becomes Unfetched. Halves
-        wait behind the other parts, so that one bad record is no row of failures, and share the time that is
-        left. Keys without an answer when time or `MAX_PARTS` run out become Unfetched as well. Where nothing
-        was answered, neither here nor to the question's other requests (`others_answered`), it is an outage.
+        A part that fails is halved until the key that it fails on is alone, and becomes Unfetched. Parts
+        share the time that is left. Keys without an answer when time or `MAX_PARTS` run out become Unfetched
+        as well. Where nothing was answered, neither here nor to the question's other requests
+        (`others_answered`), it is an outage.
         """
         ends = monotonic() + MAX_SECONDS if until is None else until
         found: list[object] = []
-        answered, waiting = False, deque([keys])
-        for number in range(1 + MAX_PARTS):
+        first = FIRST_SHARE if len(keys) > 1 else 1.0
+        answered, parts = False, Halving(keys)
+        for number, part in enumerate(parts):
             left = max(ends - monotonic(), 0.0)
-            share = left / (len(waiting) + 1) if number else left * (FIRST_SHARE if len(keys) > 1 else 1)
-            if not waiting or (number and share < MIN_SECONDS):
+            share = left / (len(parts.waiting) + 1) if number else left * first
+            if number > MAX_PARTS or (number and share < MIN_SECONDS):
                 break
-            part = waiting.popleft()
             try:
                 found += self._ask(catalog_uuid, part, within=share, isolating=number > 0)
                 answered = True
@@ -137,17 +136,13 @@ class HttpCatalog:
                 if not answered and (_is_outage(error) or number >= _parts_before_outage(error)):
                     raise _unavailable(error) from error
                 if _is_outage(error):
-                    waiting.append(part)
                     break
-                if len(part) == 1:
+                if not parts.halve(part):
                     found.append(Unfetched(part[0], "too_large" if large else "upstream_error", str(error)))
-                else:
-                    middle = len(part) // 2
-                    waiting += (part[:middle], part[middle:])
         if not answered and not others_answered:
             raise _unavailable(failure)
         rest = "Records asked for with it failed; which, is not known yet."
-        return found + [Unfetched(key, "upstream_error", rest) for part in waiting for key in part]
+        return found + [Unfetched(key, "upstream_error", rest) for part in parts.waiting for key in part]
 
     def _ask(
         self, catalog_uuid: UUID, keys: Sequence[str], *, within: float, isolating: bool

@@ -1,10 +1,11 @@
-"""Many rows, a few at a time: chunks, pages by primary key, deletions, and random samples."""
+"""Many items, a few at a time: chunks, halves, pages by primary key, deletions, and random samples."""
 
 import random
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import nsmallest
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from django.db import connection
 from django.db.models import Max, Min, QuerySet
@@ -24,6 +25,29 @@ def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
     rest = iter(items)
     while chunk := list(islice(rest, size)):
         yield chunk
+
+
+class Halving(Generic[T]):
+    """Yields the items at once, then the halves of each part that fails, until the item it fails on is alone.
+
+    Halves come after all parts that wait, so that one bad item is no row of failures.
+    """
+
+    def __init__(self, items: Sequence[T]) -> None:
+        self.waiting: deque[Sequence[T]] = deque([items] if items else [])
+        """The parts that are not done, the one that was yielded last among them."""
+
+    def __iter__(self) -> Iterator[Sequence[T]]:
+        while self.waiting:
+            yield self.waiting[0]
+            self.waiting.popleft()
+
+    def halve(self, part: Sequence[T]) -> bool:
+        """Let the halves of a part be yielded, too; return False where it is a single item."""
+        middle = len(part) // 2
+        if middle:
+            self.waiting += (part[:middle], part[middle:])
+        return middle > 0
 
 
 def keyset_pages(rows: QuerySet[Any, T], *, size: int, after: int = 0, key: str = "pk") -> Iterator[list[T]]:

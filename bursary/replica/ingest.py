@@ -5,8 +5,9 @@ quarantined, that is, its digest is kept, and it is not tried again until upstre
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Self
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from django.dispatch import Signal
 
 from bursary.catalog import parser
 from bursary.catalog.records import Content
+from bursary.lib.batches import Halving
 from bursary.lib.locks import for_update
 from bursary.lib.retries import in_transaction
 from bursary.replica import merge, store, unchanged
@@ -179,27 +181,21 @@ class _NotStorable(Exception):
 
 def _store(records: Sequence[Content], *, served: Mapping[str, str], context: FetchContext) -> RefreshReport:
     """Store the records. Where the database refuses a value, halve until its record stands alone."""
-    if not records:
-        return RefreshReport()
+    report, parts = RefreshReport(), Halving(records)
+    for part in parts:
+        try:
+            report += in_transaction(partial(_write, part, served=served, context=context))
+        except _NotStorable as refusal:
+            if not parts.halve(part):
+                rejected = RejectedRecord(part[0].content_key, "not_storable", str(refusal))
+                _quarantine([(rejected, part[0].digest)], context=context)
+                report += RefreshReport.of_unusable([rejected])
+    return report
+
+
+def _write(records: Sequence[Content], *, served: Mapping[str, str], context: FetchContext) -> RefreshReport:
     chosen, lost = merge.choose_records(records)
     own = {record.content_key for record in records}
-    try:
-        written = in_transaction(lambda: _write(chosen, own=own, served=served, context=context))
-        return written + RefreshReport.of(lost)
-    except _NotStorable as refusal:
-        if len(records) == 1:
-            rejected = RejectedRecord(records[0].content_key, "not_storable", str(refusal))
-            _quarantine([(rejected, records[0].digest)], context=context)
-            return RefreshReport.of_unusable([rejected])
-    middle = len(records) // 2
-    halves = (records[:middle], records[middle:])
-    first, second = (_store(half, served=served, context=context) for half in halves)
-    return first + second
-
-
-def _write(
-    chosen: Mapping[str, Content], *, own: Set[str], served: Mapping[str, str], context: FetchContext
-) -> RefreshReport:
     try:
         written = store.store(chosen, own=own, served=served, context=context)
     except _REFUSED_VALUES as error:
@@ -214,7 +210,7 @@ def _write(
         )
     decisions = [(one.content.content_key, one.decision) for one in written.merges]
     refused = {key for key, decision in decisions if decision is MergeDecision.REFUSED_TYPE}
-    return RefreshReport.of(decisions) + RefreshReport(listed=len(set(own) - refused))
+    return RefreshReport.of([*decisions, *lost]) + RefreshReport(listed=len(own - refused))
 
 
 def _quarantined(keys: Iterable[str], *, catalog_uuid: UUID) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Deleting many rows, a batch at a time."""
+"""Many items, a few at a time: deletions in batches, and halves until a bad item stands alone."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -55,3 +55,30 @@ def test_rows_beyond_the_newest_can_be_named_by_an_offset() -> None:
 
 def test_a_day_deletes_as_many_rows_as_a_large_organisation_makes_in_one() -> None:
     assert batches.ROWS_PER_DELETION * batches.MOST_DELETIONS >= 200_000
+
+
+def test_a_part_that_fails_is_halved_behind_what_waits_until_its_bad_item_is_alone() -> None:
+    parts, tried, alone = batches.Halving(range(7)), [], []
+
+    for part in parts:
+        tried.append([*part])
+        if 5 in part and not parts.halve(part):
+            alone.append([*part])
+
+    assert tried == [[0, 1, 2, 3, 4, 5, 6], [0, 1, 2], [3, 4, 5, 6], [3, 4], [5, 6], [5], [6]]
+    assert alone == [[5]]
+    assert not parts.waiting
+
+
+def test_the_part_at_which_work_breaks_off_still_waits() -> None:
+    parts = batches.Halving(range(4))
+
+    for part in parts:
+        if not (len(part) == 4 and parts.halve(part)):
+            break
+
+    assert [[*part] for part in parts.waiting] == [[0, 1], [2, 3]]
+
+
+def test_of_nothing_there_is_no_part() -> None:
+    assert list(batches.Halving([])) == []

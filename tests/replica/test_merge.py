@@ -173,4 +173,5 @@ def test_a_key_does_not_change_its_type() -> None:
     report = bring_in(a_run(key=COURSE), now=NOW + HOUR)
 
     assert [(one.key, one.reason) for one in report.unparsable] == [(COURSE, "content_type_changed")]
+    assert report.listed == 0
     assert row().content_type == "course"
