@@ -47,7 +47,7 @@ ON_SQLITE_ONLY = [
     *("delivery/test_smtp_answers.py", "delivery/test_broker.py", "delivery/test_provider_backend.py"),
     *("ops/test_timeline_report.py", "ops/test_explain_report.py", "ops/test_audit_report.py"),  # printing
     # Reading upstream over HTTP. What it writes is tested on both, in replica/test_refresh.py and others.
-    *("replica/test_upstream_cache.py", "replica/test_refresh_over_http.py", "replica/test_memory.py"),
+    *("replica/test_refresh_over_http.py", "replica/test_memory.py"),
     "replica/test_many_catalogs.py",
     *("api/test_read_modes.py", "replica/test_merge_decisions.py", "faults/test_an_hour_of_outage.py"),
     *("faults/test_fault_02_catalog_unreachable.py", "faults/test_fault_03_missing_courses.py"),
@@ -175,6 +175,8 @@ MOSTLY_ON_SQLITE = [
     *("replica/test_merge.py", "replica/test_quarantine.py", "replica/test_reads.py"),
     *("replica/test_refresh.py", "replica/test_removal.py", "replica/test_renamed_keys.py"),
     *("replica/test_schedule.py", "replica/test_shadow.py", "replica/test_variants.py"),
+    # Lookups: one at a time asks.
+    "replica/test_upstream_cache.py",
 ]
 # How many queries there are for many rows and for few is the same on both engines.
 COUNTS_QUERIES = re.compile(

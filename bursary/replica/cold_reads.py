@@ -1,10 +1,12 @@
-"""Cold reads: fetches of content that a catalog is not known to hold, while a reader waits.
+"""Questions to a catalog while a reader waits: one reader of a key asks, in whatever process, others wait.
 
-A key is asked for once at a time, and upstream's answer is remembered for a while.
+Upstream's answer is remembered for a while where it has no such content or did not answer.
 """
 
+import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.conf import settings
@@ -13,11 +15,59 @@ from bursary.lib import batches, leases
 from bursary.lib.retries import in_transaction
 from bursary.replica import schedule
 from bursary.replica.models import ColdRead, ColdReadStatus
+from bursary.replica.refresh import ContentUnavailable
 
+POLL_INTERVAL = 0.05  # seconds, while another reader asks
 SILENT_FOR = timedelta(seconds=5)
 """How long a key is not asked for again after upstream did not answer."""
 KEPT = 10_000
 """Answers that are kept, the newest. A forgotten one costs one more request."""
+
+Found = TypeVar("Found")
+
+
+def ask_once(
+    content_key: str,
+    *,
+    catalog_uuid: UUID,
+    known: Callable[[], Found | None],
+    ask: Callable[[], Found | None],
+    ends: float,
+    now: datetime,
+) -> Found | None:
+    """Return what is `known`, else what `ask` returns; None where upstream has, or lately had, nothing.
+
+    While another reader asks, wait for what is known by then, until `ends` at most, on the monotonic clock.
+    Raises ContentUnavailable after that, where `ask` does, and where it did lately; RuntimeError inside a
+    transaction, which would stay open while upstream is asked.
+    """
+    while True:
+        acquired = acquire(content_key, catalog_uuid=catalog_uuid, now=now)
+        if isinstance(acquired, ColdRead):
+            return _answer(acquired, known, ask, now=now)
+        found = known()
+        if found is not None or acquired is ColdReadStatus.ABSENT:
+            return found
+        if acquired is ColdReadStatus.SILENT or time.monotonic() >= ends:
+            raise ContentUnavailable("The catalog did not answer in time.")
+        time.sleep(POLL_INTERVAL)
+
+
+def _answer(
+    read: ColdRead, known: Callable[[], Found | None], ask: Callable[[], Found | None], *, now: datetime
+) -> Found | None:
+    """Return what is known by now, else what `ask` returns, and free the row: deleted, or with the answer."""
+    try:
+        found = known()
+        if found is None and (found := ask()) is None:
+            kept_until = now + schedule.fresh_for("absent")
+            leases.settle([read], due_at=kept_until, now=now, answer=ColdReadStatus.ABSENT)
+        return found
+    except ContentUnavailable:
+        leases.settle([read], due_at=now + SILENT_FOR, now=now, answer=ColdReadStatus.SILENT)
+        raise
+    finally:
+        leases.discard(read)  # where no answer was settled
 
 
 def acquire(content_key: str, *, catalog_uuid: UUID, now: datetime) -> ColdRead | ColdReadStatus:
@@ -38,17 +88,6 @@ def acquire(content_key: str, *, catalog_uuid: UUID, now: datetime) -> ColdRead 
     if claimed := leases.claim(rows, now=now, lease=lease, limit=1, **asking):
         return claimed[0]
     return ColdReadStatus(rows.values_list("answer", flat=True).first() or ColdReadStatus.ASKING)
-
-
-def release(read: ColdRead) -> None:
-    """Forget the request: the content is there now, or nothing was learned."""
-    leases.discard(read)
-
-
-def remember(read: ColdRead, answer: ColdReadStatus, *, now: datetime) -> None:
-    """Remember an absence for as long as `CONTENT_FRESHNESS` says, and a silence for `SILENT_FOR`."""
-    kept_for = schedule.fresh_for("absent") if answer is ColdReadStatus.ABSENT else SILENT_FOR
-    leases.settle([read], due_at=now + kept_for, now=now, answer=answer)
 
 
 def delete_old(*, now: datetime) -> int:

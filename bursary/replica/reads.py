@@ -24,8 +24,6 @@ from bursary.replica import cold_reads, refresh, renamed_keys, schedule, shadow,
 from bursary.replica.joining import is_summary
 from bursary.replica.models import (
     CatalogMembership,
-    ColdRead,
-    ColdReadStatus,
     ContentMetadata,
     ContentType,
     ReadMode,
@@ -34,8 +32,6 @@ from bursary.replica.models import (
 )
 from bursary.replica.refresh import ContentUnavailable as ContentUnavailable
 from bursary.replica.types import CatalogKey, KnownContent, LookupKeys, UpstreamContent
-
-POLL_INTERVAL = 0.05  # seconds, while another reader fetches the same key
 
 _NOT_SERVED = {"upstream_error", "too_large"}  # reasons of rejected records that upstream has
 
@@ -221,59 +217,52 @@ def _has_left_every_catalog(content_key: str) -> bool:
 
 def _cold_read(content_key: str, *, catalog_uuid: UUID, now: datetime) -> ContentMetadata:
     """Ask the catalog for content, or wait for the reader that does, at most until the deadline."""
-    ends = time.monotonic() + settings.CONTENT_READ_DEADLINE.total_seconds()
-    while True:
-        acquired = cold_reads.acquire(content_key, catalog_uuid=catalog_uuid, now=now)
-        # Another reader may have stored it just now.
+
+    def known() -> ContentMetadata | None:
         content = _stored(content_key, catalog_uuid=catalog_uuid)
-        known = content is not None and not is_summary(content)
-        if isinstance(acquired, ColdRead):
-            if not known:
-                return _fetch(acquired, now=now)
-            cold_reads.release(acquired)
-        if content is not None and known:
-            return content
-        if acquired is ColdReadStatus.ABSENT:
-            raise UnknownContent(content_key)
-        if acquired is ColdReadStatus.SILENT or time.monotonic() >= ends:
-            raise ContentUnavailable("The catalog did not answer in time.")
-        time.sleep(POLL_INTERVAL)
+        return None if content is None or is_summary(content) else content
+
+    content = cold_reads.ask_once(
+        content_key,
+        catalog_uuid=catalog_uuid,
+        known=known,
+        ask=lambda: _fetch(content_key, catalog_uuid=catalog_uuid, now=now),
+        ends=time.monotonic() + settings.CONTENT_READ_DEADLINE.total_seconds(),
+        now=now,
+    )
+    if content is None:
+        raise UnknownContent(content_key)
+    return content
 
 
-def _fetch(read: ColdRead, *, now: datetime) -> ContentMetadata:
+def _fetch(content_key: str, *, catalog_uuid: UUID, now: datetime) -> ContentMetadata | None:
+    """Return content fetched now; None if the catalog has none. Raises ContentUnavailable."""
     # A run that has ended is found by its course alone, which another catalog may have named.
-    runs = ContentMetadata.objects.filter(content_key=read.content_key).exclude(parent_key="")
-    try:
-        report = refresh.refresh_keys(
-            [read.content_key, *runs.values_list("parent_key", flat=True)],
-            catalog_uuid=read.catalog_uuid,
-            source=refresh.configured_source(),
-            now=now,
-            by=RefreshSource.READ,
-            within=settings.CONTENT_READ_DEADLINE,
-        )
-        content = _stored(read.content_key, catalog_uuid=read.catalog_uuid)
-        if (content is not None and is_summary(content)) or _is_of_summary_course(read):
-            raise ContentUnavailable("The catalog has not the whole record yet.")
-        if content is not None:
-            return content
+    runs = ContentMetadata.objects.filter(content_key=content_key).exclude(parent_key="")
+    report = refresh.refresh_keys(
+        [content_key, *runs.values_list("parent_key", flat=True)],
+        catalog_uuid=catalog_uuid,
+        source=refresh.configured_source(),
+        now=now,
+        by=RefreshSource.READ,
+        within=settings.CONTENT_READ_DEADLINE,
+    )
+    content = _stored(content_key, catalog_uuid=catalog_uuid)
+    if (content is not None and is_summary(content)) or _is_of_summary_course(content_key, catalog_uuid):
+        raise ContentUnavailable("The catalog has not the whole record yet.")
+    if content is None:
         for rejected in report.unparsable:
-            if rejected.key == read.content_key and rejected.reason in _NOT_SERVED:
+            if rejected.key == content_key and rejected.reason in _NOT_SERVED:
                 raise ContentUnavailable(f"The catalog failed on {rejected.key}. {rejected.detail}")
-        cold_reads.remember(read, ColdReadStatus.ABSENT, now=now)
-        raise UnknownContent(read.content_key)
-    except ContentUnavailable:
-        cold_reads.remember(read, ColdReadStatus.SILENT, now=now)
-        raise
-    finally:
-        cold_reads.release(read)
+    return content
 
 
-def _is_of_summary_course(read: ColdRead) -> bool:
+def _is_of_summary_course(run_key: str, catalog_uuid: UUID) -> bool:
     """Return whether the catalog holds only a summary record of this run's course: it names no runs yet."""
-    run = ContentMetadata.objects.filter(content_key=read.content_key).exclude(parent_key="")
-    courses = held_by(read.catalog_uuid).filter(content_key__in=run.values("parent_key"))
-    return not held_by(read.catalog_uuid).filter(pk__in=run).exists() and any(map(is_summary, courses))
+    run = ContentMetadata.objects.filter(content_key=run_key).exclude(parent_key="")
+    held = held_by(catalog_uuid)
+    courses = held.filter(content_key__in=run.values("parent_key"))
+    return not held.filter(pk__in=run).exists() and any(map(is_summary, courses))
 
 
 # -- Upstream, in place of the replica -----------------------------------------------------------------------

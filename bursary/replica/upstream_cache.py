@@ -1,19 +1,20 @@
 """Fetch and cache: upstream's answers, kept in this process and not in the replica (decision 0009).
 
 A fresh answer is served from the cache, and so is the answer that there is no such content. A request names
-at most `BATCH` keys of one catalog, and a lookup takes at most `CONTENT_READ_DEADLINE` in all. One thread at
-a time asks a catalog; the others wait for its answers. What is not answered is served from the cache for a
-day; a catalog that answers nothing is left alone by the breaker of its HTTP client.
+at most `BATCH` keys of one catalog, and a lookup takes at most `CONTENT_READ_DEADLINE` in all. One lookup of
+this process at a time asks a catalog; the others wait for its answers, as cold reads do. What is not answered
+is served from the cache for a day; a catalog that answers nothing is left alone by the breaker of its HTTP
+client.
 """
 
-import threading
+import os
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.core.cache import cache
@@ -21,7 +22,7 @@ from django.core.cache import cache
 from bursary.catalog import parser
 from bursary.catalog.records import CatalogUnavailable, Content, ContentType
 from bursary.lib.batches import chunks
-from bursary.replica import merge, refresh, schedule
+from bursary.replica import cold_reads, merge, refresh, schedule
 from bursary.replica.ingest import BATCH
 from bursary.replica.joining import RunTerms
 from bursary.replica.types import CatalogKey, KnownContent, LookupKeys, UpstreamContent
@@ -31,8 +32,8 @@ KEPT_FOR = timedelta(hours=24)
 LEAST_SHARE = 0.1
 """Share of the deadline below which no request is begun: it would fail, and count against upstream."""
 
+_PROGRAM = uuid4()  # of this and the processes forked from it: others may have the number of one
 _COPIED = set(UpstreamContent.__dataclass_fields__) & set(merge.COLUMNS)
-_locks: dict[UUID, threading.Lock] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +65,42 @@ def look_up(keys: LookupKeys, *, now: datetime, anew: bool = False) -> LookupRes
         missing[key.catalog_uuid][key] = asked
     answered: KnownContent = {}
     for catalog_uuid, lookups in missing.items():
-        lock = _locks.setdefault(catalog_uuid, threading.Lock())
-        if not lock.acquire(timeout=max(ends - time.monotonic(), 0)):
-            continue
-        try:
-            if not anew:  # the thread that held the lock may have asked for the same
-                cached |= _cached(lookups)
-            answered |= _ask(catalog_uuid, _stale(lookups, cached, now=now), ends=ends, now=now)
-        finally:
-            lock.release()
+        answered |= _ask_once(catalog_uuid, lookups, cached, anew=anew, ends=ends, now=now)
     # An old answer that there is no such content does not stand in for a newer one.
     kept = {key: one.content for key, one in cached.items() if one.fresh(now) or one.content is not None}
     return LookupResult(kept | answered, answered)
+
+
+def _ask_once(
+    catalog_uuid: UUID,
+    lookups: LookupKeys,
+    cached: dict[CatalogKey, _Cached],
+    *,
+    anew: bool,
+    ends: float,
+    now: datetime,
+) -> KnownContent:
+    """Ask a catalog once no other lookup does, but for what others have cached meanwhile; note that."""
+
+    def known() -> KnownContent | None:
+        if not anew:
+            cached.update(_cached(lookups))
+        return None if _stale(lookups, cached, now=now) else {}
+
+    def ask() -> KnownContent:
+        return _ask(catalog_uuid, _stale(lookups, cached, now=now), ends=ends, now=now)
+
+    name = _name_of_lookups(os.getpid())
+    try:
+        found = cold_reads.ask_once(name, catalog_uuid=catalog_uuid, known=known, ask=ask, ends=ends, now=now)
+    except refresh.ContentUnavailable:
+        return {}
+    return found or {}
+
+
+def _name_of_lookups(process: int) -> str:
+    """Return what stands for a key where a process asks: other processes cannot see what it caches."""
+    return f"lookups of {_PROGRAM}, process {process}"
 
 
 def _ask(catalog_uuid: UUID, keys: LookupKeys, *, ends: float, now: datetime) -> KnownContent:

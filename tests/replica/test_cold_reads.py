@@ -1,5 +1,6 @@
 """Cold reads: one request a key, however many readers, its answer remembered for a while."""
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -119,10 +120,13 @@ def test_what_a_refresh_brought_in_meanwhile_is_there_whatever_is_remembered(ups
 
 
 @pytest.mark.django_db
-def test_silence_is_remembered_for_seconds_and_recovery_needs_no_action(upstream: Upstream) -> None:
+def test_silence_is_remembered_for_seconds_and_recovery_needs_no_action(
+    upstream: Upstream, settings: Settings
+) -> None:
+    settings.CONTENT_READ_DEADLINE = MINUTE
     upstream.down = True
     for seconds in (0, 4):
-        with pytest.raises(reads.ContentUnavailable):
+        with taking_at_most(AT_ONCE), pytest.raises(reads.ContentUnavailable):
             read(after=timedelta(seconds=seconds))
     assert len(upstream.questions) == 1
 
@@ -139,6 +143,21 @@ def test_a_reader_that_died_is_followed_when_its_lease_ends(upstream: Upstream, 
     with pytest.raises(reads.ContentUnavailable):
         read(after=timedelta(seconds=20))
     assert read(after=MINUTE).content_key == COURSE
+
+
+@pytest.mark.django_db
+def test_what_is_known_meanwhile_is_read_though_another_still_asks() -> None:
+    cold_reads.acquire(COURSE, catalog_uuid=CATALOG, now=NOW)
+
+    def ask() -> str:
+        raise AssertionError("Another reader asks already.")
+
+    ends = time.monotonic() + 60
+    with taking_at_most(AT_ONCE):
+        found = cold_reads.ask_once(
+            COURSE, catalog_uuid=CATALOG, known=lambda: "there", ask=ask, ends=ends, now=NOW
+        )
+    assert found == "there"
 
 
 @pytest.mark.django_db
@@ -256,11 +275,11 @@ def test_no_reader_is_held_past_the_deadline(
 
 
 @pytest.mark.django_db
-def test_an_event_while_a_key_is_asked_for_keeps_the_answer_from_being_remembered() -> None:
-    asking = cold_reads.acquire("N+N", catalog_uuid=CATALOG, now=NOW)
-    assert isinstance(asking, ColdRead)
+def test_an_event_while_a_key_is_asked_for_keeps_the_answer_from_being_remembered(upstream: Upstream) -> None:
+    upstream.meanwhile = lambda: schedule.request_refresh([ABSENT], now=NOW, until_changed=True)
 
-    schedule.request_refresh(["N+N"], now=NOW, until_changed=True)
-    cold_reads.remember(asking, ColdReadStatus.ABSENT, now=NOW)
+    for _time in range(2):
+        with pytest.raises(reads.UnknownContent):
+            read(ABSENT)
 
-    assert isinstance(cold_reads.acquire("N+N", catalog_uuid=CATALOG, now=NOW), ColdRead)
+    assert upstream.questions == [(ABSENT,)] * 2

@@ -1,16 +1,18 @@
 """Fetch and cache: few requests, each for many keys, and a bounded wait."""
 
+import os
 from collections.abc import Iterator
-from datetime import timedelta
-from threading import Lock
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import pytest
 from django.core.cache import cache
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
-from bursary.replica import reads, upstream_cache
-from bursary.replica.models import ContentMetadata
+from bursary.replica import cold_reads, reads, upstream_cache
+from bursary.replica.models import ColdRead, ColdReadStatus, ContentMetadata
 from bursary.replica.types import CatalogKey, KnownContent
 from tests.elapsed import AT_ONCE, taking_at_most
 from tests.enterprise_catalog import faults
@@ -144,6 +146,8 @@ def test_an_upstream_that_hangs_is_waited_for_five_times_at_most(
     assert len(keys_asked(upstream)) <= 6
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.on_every_engine
 def test_other_threads_wait_for_the_answer_of_the_one_that_asks(
     upstream: Upstream, settings: Settings
 ) -> None:
@@ -154,13 +158,105 @@ def test_other_threads_wait_for_the_answer_of_the_one_that_asks(
 
     assert all(isinstance(known, dict) and known[CatalogKey(CATALOG, TIDES)] for known in found)
     assert len(keys_asked(upstream)) == 1
+    assert not ColdRead.objects.exists()
 
 
-def test_a_lookup_waits_for_another_thread_no_longer_than_for_upstream(settings: Settings) -> None:
+def given_a_lookup_that_asks(*, process: int) -> None:
+    name = upstream_cache._name_of_lookups(process)
+    assert isinstance(cold_reads.acquire(name, catalog_uuid=CATALOG, now=NOW), ColdRead)
+
+
+def test_a_lookup_waits_for_another_no_longer_than_for_upstream_nor_than_that_may_live(
+    upstream: Upstream, settings: Settings
+) -> None:
     settings.CONTENT_READ_DEADLINE = timedelta(seconds=0.2)
+    given_a_lookup_that_asks(process=os.getpid())
 
-    with taking_at_most(AT_ONCE), upstream_cache._locks.setdefault(CATALOG, Lock()):
+    with taking_at_most(AT_ONCE):
         assert look_up(TIDES) == {}
+        assert upstream_cache.look_up({CatalogKey(CATALOG, TIDES): TIDES}, now=NOW, anew=True).known == {}
+    assert keys_asked(upstream) == []
+    assert look_up(TIDES, after=MINUTE)
+
+
+def test_neither_another_catalog_nor_another_process_is_waited_for(
+    upstream: Upstream, settings: Settings
+) -> None:
+    settings.CONTENT_READ_DEADLINE = timedelta(minutes=1)
+    given_a_lookup_that_asks(process=os.getpid() + 1)  # its answers are in its own memory
+    assert look_up(TIDES)
+    given_a_lookup_that_asks(process=os.getpid())
+
+    upstream_cache.look_up({CatalogKey(UUID(int=5), TIDES): TIDES}, now=NOW)
+
+    assert len(upstream.asked("get_content_metadata")) == 2
+
+
+@pytest.fixture
+def another_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another lookup asks for TIDES and ends just before this one acquires the catalog."""
+    acquire = cold_reads.acquire
+
+    def acquired(content_key: str, *, catalog_uuid: UUID, now: datetime) -> ColdRead | ColdReadStatus:
+        monkeypatch.setattr(cold_reads, "acquire", acquire)
+        look_up(TIDES)
+        return acquire(content_key, catalog_uuid=catalog_uuid, now=now)
+
+    monkeypatch.setattr(cold_reads, "acquire", acquired)
+
+
+@pytest.mark.usefixtures("another_before")
+def test_a_lookup_asks_for_what_no_other_has_asked_for_meanwhile(upstream: Upstream) -> None:
+    assert len(look_up(TIDES, GONE)) == 2
+
+    assert keys_asked(upstream) == [[TIDES], [GONE]]
+
+
+def test_a_lookup_takes_what_another_has_cached_though_that_still_asks(
+    upstream: Upstream, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.CONTENT_READ_DEADLINE = timedelta(minutes=1)
+
+    def acquired(content_key: str, *, catalog_uuid: UUID, now: datetime) -> ColdReadStatus:
+        if not keys_asked(upstream):
+            with monkeypatch.context() as as_it_is:
+                as_it_is.setattr(cold_reads, "acquire", acquire)
+                look_up(TIDES)
+        return ColdReadStatus.ASKING
+
+    acquire = cold_reads.acquire
+    monkeypatch.setattr(cold_reads, "acquire", acquired)
+
+    with taking_at_most(AT_ONCE):
+        assert look_up(TIDES)
+    assert keys_asked(upstream) == [[TIDES]]
+
+
+def test_asked_for_anew_nothing_comes_from_the_cache(upstream: Upstream) -> None:
+    look_up(TIDES)
+    upstream.edit(TIDES, title="Tidal Engines II")
+
+    [found] = upstream_cache.look_up({CatalogKey(CATALOG, TIDES): TIDES}, now=NOW, anew=True).fresh.values()
+
+    assert found is not None
+    assert found.title == "Tidal Engines II"
+
+
+def test_a_lookup_that_the_cache_answers_asks_the_database_nothing(upstream: Upstream) -> None:
+    look_up(TIDES, GONE)
+
+    with CaptureQueriesContext(connection) as statements:
+        assert len(look_up(TIDES, GONE)) == 2
+
+    assert len(statements) == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_lookup_is_refused_inside_a_transaction(upstream: Upstream) -> None:
+    with transaction.atomic(), pytest.raises(RuntimeError):
+        look_up(TIDES)
+
+    assert keys_asked(upstream) == []
 
 
 def test_a_record_that_upstream_fails_on_is_not_taken_for_absent(upstream: Upstream) -> None:
