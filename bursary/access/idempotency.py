@@ -15,6 +15,7 @@ from django.db.models import Q
 
 from bursary.access.models import IdempotentRequest, User
 from bursary.lib import batches, leases
+from bursary.lib.inserts import insert_missing
 from bursary.lib.retries import in_transaction, repeated_after_deadlocks
 
 LEASE = timedelta(minutes=5)
@@ -53,7 +54,7 @@ def begin(
             due_at=now,
             early=leases.NOT_BEFORE,
         )
-        in_transaction(lambda: IdempotentRequest.objects.bulk_create([new], ignore_conflicts=True))
+        in_transaction(lambda: insert_missing([new], unique=["identity"]))
         known = rows.first()
     if known is None:  # another process has done it meanwhile, and failed
         raise RequestRunning

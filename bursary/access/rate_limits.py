@@ -12,6 +12,7 @@ from django.db.models import Case, F, Q, QuerySet, Value, When
 
 from bursary.access.models import RequestTally
 from bursary.lib import batches
+from bursary.lib.inserts import insert_missing
 from bursary.lib.prepared import PreparedUpdate, Slot
 from bursary.lib.retries import in_transaction
 
@@ -51,7 +52,7 @@ def count_post(caller: str, *, limit: int, now: datetime) -> int:
         return 0
     if not rows.exists():
         new = RequestTally(caller=caller, minute=minute, count=0)
-        in_transaction(lambda: RequestTally.objects.bulk_create([new], ignore_conflicts=True))
+        in_transaction(lambda: insert_missing([new], unique=["caller"]))
     # Again: another process may have made the row since the first time.
     if in_transaction(count):
         return 0

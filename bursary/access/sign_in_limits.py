@@ -17,6 +17,7 @@ from django.utils.crypto import salted_hmac
 
 from bursary.access.models import SignInFailures, User
 from bursary.lib import batches
+from bursary.lib.inserts import insert_missing
 from bursary.lib.prepared import PreparedSelect, Slot
 from bursary.lib.retries import repeated_after_deadlocks
 
@@ -130,6 +131,6 @@ def _count(limits: Mapping[str, int], *, now: datetime) -> None:
     for digest in sorted(limits):
         rows = SignInFailures.objects.filter(digest=digest)
         new = SignInFailures(digest=digest, failures=0, since=now)
-        repeated_after_deadlocks(SignInFailures.objects.bulk_create)([new], ignore_conflicts=True)
+        insert_missing([new], unique=["digest"])
         rows.filter(since__lte=now - WINDOW).update(failures=0, since=now)
         rows.update(failures=F("failures") + 1)

@@ -20,6 +20,7 @@ from django.db.models import QuerySet
 
 from bursary.access.models import JwkSet
 from bursary.lib import leases
+from bursary.lib.inserts import insert_missing
 from bursary.lib.retries import in_transaction
 from bursary.upstream.client import Client
 from bursary.upstream.errors import UnreadableAnswer, UpstreamError
@@ -120,7 +121,7 @@ def _refreshed(now: datetime) -> JwkSet | None:
     """Return the set after a fetch, or as it is if another process fetches it or a minute is not over."""
     if not _row().exists():
         row = JwkSet(url=settings.JWT_JWK_SET_URL, due_at=now, early=leases.NOT_BEFORE)
-        in_transaction(lambda: JwkSet.objects.bulk_create([row], ignore_conflicts=True))
+        in_transaction(lambda: insert_missing([row], unique=["url"]))
     for claimed in leases.claim(_row(), now=now, lease=LEASE, limit=1):
         keys, fetched_at = claimed.keys, claimed.fetched_at
         try:

@@ -17,12 +17,15 @@ from types import NoneType
 from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
-from django.db import connection, connections, models
+from django.db import connection, connections, models, transaction
 
 from bursary.lib.batches import chunks, unique_fields
+from bursary.lib.retries import repeated_after_deadlocks
 
 _Field: TypeAlias = "models.Field[Any, Any]"
 Row = TypeVar("Row", bound=models.Model)
+
+MISSING_PER_STATEMENT = 500
 
 _AS_THEY_ARE = {
     "postgresql": frozenset({str, int, UUID, NoneType}),
@@ -63,6 +66,15 @@ def alike(row: Row, **own: Any) -> Row:
 def _renewed(model: type[models.Model]) -> tuple[_Field, ...]:
     """Return the fields of which each row has a default of its own."""
     return tuple(one for one in model._meta.concrete_fields if callable(one.default) and one.has_default())
+
+
+def insert_missing(rows: Sequence[models.Model], *, unique: Sequence[str]) -> None:
+    """Insert those rows of one model that are not there by the `unique` fields; what is there stays.
+
+    In the caller's transaction; or in one of its own, which runs again after deadlocks.
+    """
+    insert = transaction.atomic(savepoint=False)(insert_all)
+    repeated_after_deadlocks(insert)(rows, size=MISSING_PER_STATEMENT, unique=unique)
 
 
 def insert_all(

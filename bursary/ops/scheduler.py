@@ -20,7 +20,7 @@ from bursary.delivery import executors
 from bursary.events import inbox
 from bursary.lib import leases, logs, retries
 from bursary.lib.clock import Clock, renewing
-from bursary.lib.retries import repeated_after_deadlocks
+from bursary.lib.inserts import insert_missing
 from bursary.lib.threads import PollingThread
 from bursary.ops import derived_report, erasure_runs, rebuild_runs, refresh_runs, retention, sweep_commands
 from bursary.ops.console import to_json
@@ -146,7 +146,7 @@ def prepare(tasks: Sequence[TaskDefinition] = TASKS, *, now: datetime) -> QueryS
     missing = {task.name for task in tasks} - set(rows.values_list("name", flat=True))
     if missing:  # another process may be inserting them as well
         new = [ScheduledTask(name=name, due_at=now, early=leases.NOT_BEFORE) for name in missing]
-        repeated_after_deadlocks(ScheduledTask.objects.bulk_create)(new, ignore_conflicts=True)
+        insert_missing(new, unique=["name"])
     return rows
 
 

@@ -12,6 +12,7 @@ from uuid import UUID
 from django.conf import settings
 
 from bursary.lib import batches, leases
+from bursary.lib.inserts import insert_missing
 from bursary.lib.retries import in_transaction
 from bursary.replica import schedule
 from bursary.replica.models import ColdRead, ColdReadStatus
@@ -83,7 +84,7 @@ def acquire(content_key: str, *, catalog_uuid: UUID, now: datetime) -> ColdRead 
     row = ColdRead(
         catalog_uuid=catalog_uuid, content_key=content_key, due_at=now, early=leases.NOT_BEFORE, **asking
     )
-    in_transaction(lambda: ColdRead.objects.bulk_create([row], ignore_conflicts=True))
+    in_transaction(lambda: insert_missing([row], unique=["catalog_uuid", "content_key"]))
     lease = settings.CONTENT_READ_DEADLINE * 3 + timedelta(seconds=30)
     if claimed := leases.claim(rows, now=now, lease=lease, limit=1, **asking):
         return claimed[0]

@@ -17,6 +17,7 @@ from bursary.catalog.records import Completeness, Content, ContentType
 from bursary.catalog.values import is_key
 from bursary.lib import leases, retries
 from bursary.lib.batches import chunks
+from bursary.lib.inserts import insert_missing
 from bursary.lib.locks import for_update
 from bursary.lib.prepared import PreparedUpdate, Slot
 from bursary.lib.retries import in_transaction, repeated_after_deadlocks
@@ -258,7 +259,7 @@ def settle_failed(rows: Sequence[ContentMetadata | CatalogListing], *, error: st
 def add_listings(catalogs: Collection[UUID], *, now: datetime) -> None:
     """Let each of these catalogs have its row; a catalog that was never listed is due now."""
     rows = [CatalogListing(catalog_uuid=uuid, due_at=now, early=leases.NOT_BEFORE) for uuid in catalogs]
-    repeated_after_deadlocks(CatalogListing.objects.bulk_create)(rows, ignore_conflicts=True)
+    insert_missing(rows, unique=["catalog_uuid"])
 
 
 def claim_listing(catalogs: Collection[UUID], *, now: datetime) -> CatalogListing | None:

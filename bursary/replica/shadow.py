@@ -18,6 +18,7 @@ from django.db import Error
 from django.db.models import F, Min, Sum
 
 from bursary.lib.batches import chunks, keyset_pages
+from bursary.lib.inserts import insert_missing
 from bursary.lib.retries import in_transaction
 from bursary.replica import upstream_cache
 from bursary.replica.models import (
@@ -184,11 +185,11 @@ def _record(catalog_uuid: UUID, keys: list[str], result: _Comparison, *, now: da
         if (key, name) not in known
     ]
     room = _make_room(len(new)) if new else 0
-    ShadowDifference.objects.bulk_create(new[:room], ignore_conflicts=True)
+    insert_missing(new[:room], unique=["catalog_uuid", "content_key", "field"])
     if not (result.compared or result.incomparable):
         return
     tally = ShadowTally(catalog_uuid=catalog_uuid, since=now, last_at=now)
-    ShadowTally.objects.bulk_create([tally], ignore_conflicts=True)
+    insert_missing([tally], unique=["catalog_uuid"])
     ShadowTally.objects.filter(catalog_uuid=catalog_uuid).update(
         last_at=now,
         compared=F("compared") + result.compared,

@@ -1,17 +1,22 @@
 """Many rows in one statement, as `bulk_create` inserts them, whatever columns they share."""
 
+from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import timedelta
 from itertools import product
+from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import DataError, connection, transaction
-from django.db.models import Value
+from django.db import DataError, IntegrityError, OperationalError, connection, transaction
+from django.db.models import Model, Value
 from django.db.models.functions import Lower
+from django.db.transaction import atomic
 from django.utils.translation import gettext_lazy
 from pytest_django import DjangoAssertNumQueries
 
 from bursary.access.models import LearnerLink
+from bursary.access.sign_in_failures import SignInFailures
 from bursary.assignments.choices import ActionType, Status
 from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.budgets.models import Budget, Customer
@@ -153,6 +158,47 @@ def test_rows_that_are_there_stay_but_for_what_is_to_update(subtests: pytest.Sub
             written = as_known | {name: as_new[name] for name in update}
             assert stored() == [("key-0", *written.values()), *added]
     assert LearnerLink.objects.get(learner_key="key-0").pk == known.pk
+
+
+def test_what_is_missing_is_inserted_and_what_is_there_stays() -> None:
+    known = SignInFailures.objects.create(digest="known", failures=7, since=NOW)
+    rows = [SignInFailures(digest=digest, failures=0, since=NOW) for digest in ("known", "new", "newer")]
+
+    for missing in (rows[:2], rows, rows[:1], []):
+        inserts.insert_missing(missing, unique=["digest"])
+
+    stored = SignInFailures.objects.order_by("failures", "digest").values_list("digest", "failures")
+    assert list(stored) == [("new", 0), ("newer", 0), ("known", 7)]
+    assert SignInFailures.objects.get(digest="known").pk == known.pk
+
+
+def test_what_is_wrong_with_a_missing_row_is_an_error_and_not_taken_for_one_that_is_there() -> None:
+    nothing: Any = None  # of which MySQL's INSERT IGNORE would make 0
+    wrong = SignInFailures(digest="new", failures=nothing, since=NOW)
+
+    with pytest.raises(IntegrityError), transaction.atomic():
+        inserts.insert_missing([wrong], unique=["digest"])
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_missing_rows_are_inserted_again_after_a_deadlock_but_not_in_a_callers_transaction(
+    own: bool, monkeypatch: pytest.MonkeyPatch, transactional_db: None
+) -> None:
+    insert_all, tries = inserts.insert_all, []
+
+    def deadlocked(rows: Sequence[Model], **options: Any) -> None:
+        tries.append(connection.in_atomic_block)
+        insert_all(rows, **options)
+        if len(tries) == 1:
+            raise OperationalError(1213, "Deadlock found when trying to get lock; try restarting transaction")
+
+    monkeypatch.setattr(inserts, "insert_all", deadlocked)
+    row = SignInFailures(digest="new", failures=0, since=NOW)
+    with nullcontext() if own else pytest.raises(OperationalError), nullcontext() if own else atomic():
+        inserts.insert_missing([row], unique=["digest"])
+
+    assert tries == [True] * (2 if own else 1)
+    assert SignInFailures.objects.count() == own
 
 
 @pytest.mark.parametrize("size", [1, 10])
