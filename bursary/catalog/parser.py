@@ -114,7 +114,7 @@ def paths(payload: object, content_key: str) -> dict[str, str]:
 
 def _identity(payload: Json) -> tuple[ContentType, str]:
     value, key = payload.get("content_type"), payload.get("key")
-    if _is_forced(payload):
+    if _is_force_included(payload):
         value = ContentType.COURSE.value
     try:
         content_type = ContentType(value if isinstance(value, str) else "")
@@ -131,10 +131,10 @@ def _identity(payload: Json) -> tuple[ContentType, str]:
         raise UnusableRecord("key_unusable", f"{name} {quoted(identity)} {exc}.") from exc
 
 
-def _is_forced(payload: Json) -> bool:
-    """Return whether this is a course that an operator has forced into catalogs: it has no type, but runs.
+def _is_force_included(payload: Json) -> bool:
+    """Return whether an operator of upstream has force-included this course: it has no type, but runs.
 
-    Upstream fetches the whole of such a course, and normalizes nothing in it.
+    Upstream serves the whole of such a course, and normalizes nothing in it.
     """
     return payload.get("content_type") is None and isinstance(payload.get("course_runs"), list)
 
@@ -145,7 +145,7 @@ def _is_forced(payload: Json) -> bool:
 class _Course(NamedTuple):
     """The parts of a course that its runs share.
 
-    `normalized` has upstream's dates and prices by run key, None for a course that is forced into catalogs.
+    `normalized` has upstream's dates and prices by run key, None for a force-included course.
     """
 
     key: str
@@ -159,12 +159,11 @@ def _course(raw: Json, key: str) -> Content:
 
     Full means that `normalized_metadata` is an object. Until upstream has fetched the whole course, and for
     as long as it cannot, it serves a summary (`THIN`): a price of 0.0 and an `active` that mean nothing.
-    A course that is forced into catalogs is full without.
+    A force-included course is full without.
     """
     payload, notes = storable(raw), Notes()
     record = CourseShape.read(raw, notes)
-    forced = _is_forced(raw) and record.normalized_metadata is None
-    full = forced or record.normalized_metadata is not None
+    bare = _is_force_included(raw) and record.normalized_metadata is None  # nothing is normalized yet
     shared: Fields = {
         "title": (record.title, "title"),
         "course_type": (record.course_type, "course_type"),
@@ -173,11 +172,11 @@ def _course(raw: Json, key: str) -> Content:
         "image_url": record.picture(notes),
         "upstream_modified": (record.content_last_modified, "content_last_modified"),
         "completeness": (
-            Completeness.FULL if full else Completeness.THIN,
-            "content_type, whether it is null" if forced else "normalized_metadata, whether it is there",
+            Completeness.FULL if bare or record.normalized_metadata is not None else Completeness.THIN,
+            "content_type, whether it is null" if bare else "normalized_metadata, whether it is there",
         ),
     }
-    normalized = None if forced else record.normalized_metadata_by_run or {}
+    normalized = None if bare else record.normalized_metadata_by_run or {}
     course = _Course(key, shared, record.entitlement_cents(notes), normalized)
     runs = _nested_runs(record, course, notes)
     advertised = _advertised(record, runs, notes)
@@ -185,7 +184,7 @@ def _course(raw: Json, key: str) -> Content:
     joinable = (any(run.active for run in runs), "course_runs[], whether any can be joined")
     fields = shared | {
         "uuid": (record.uuid, "uuid"),
-        **(_advertised_terms(advertised) if forced else _normalized_terms(record, advertised, course, notes)),
+        **_course_terms(record, advertised, course, notes),
         "pacing": (advertised.pacing if advertised else "", f"{of_run}.pacing_type"),
         "weeks_to_complete": (advertised and advertised.weeks_to_complete, f"{of_run}.weeks_to_complete"),
         "advertised_run": (advertised.content_key if advertised else "", "advertised_course_run_uuid"),
@@ -230,9 +229,9 @@ def _run_terms(
 ) -> Fields:
     """Return the dates and the price of a run: its own dates and the listed price where none are normalized.
 
-    For a course that is forced into catalogs, the end of enrolment is found as upstream finds it for all
-    others: it is the deadline of the upgrade, if that is earlier, save in executive education. This agrees
-    with 467 of 467 recorded runs. In a summary record, the price is unknown.
+    For a force-included course, the end of enrolment is found as upstream finds it for all others: it is the
+    deadline of the upgrade, if that is earlier, save in executive education. This agrees with 467 of 467
+    recorded runs. In a summary record, the price is unknown.
     """
     path, normalized = f"course_runs[{key}].", f"normalized_metadata_by_run[{key}]."
     dates = terms.dates(normalized) if terms else OwnDates.read(raw, notes).dates(path)
@@ -370,17 +369,13 @@ def _partners(owners: Any, notes: Notes, path: str) -> tuple[Partner, ...]:
     return tuple(Partner(**owner.model_dump()) for owner in read)
 
 
-def _normalized_terms(
-    record: CourseShape, advertised: Content | None, course: _Course, notes: Notes
-) -> Fields:
-    path = "normalized_metadata."
-    terms = NormalizedTerms.read(record.normalized_metadata or {}, notes, path)
-    price = course_price(terms, advertised, entitlement_cents=course.entitlement_cents, notes=notes)
-    return terms.dates(path) | {"price_cents": price}
-
-
-def _advertised_terms(advertised: Content | None) -> Fields:
-    """Return the dates and the price of the advertised run, from which upstream normalizes a course's."""
+def _course_terms(record: CourseShape, advertised: Content | None, course: _Course, notes: Notes) -> Fields:
+    """Return a course's dates and price: as normalized, else of the advertised run, as upstream would."""
+    if course.normalized is not None:
+        path = "normalized_metadata."
+        terms = NormalizedTerms.read(record.normalized_metadata or {}, notes, path)
+        price = course_price(terms, advertised, entitlement_cents=course.entitlement_cents, notes=notes)
+        return terms.dates(path) | {"price_cents": price}
     if advertised is None:
         return dict.fromkeys((*DATES, "price_cents"), (None, "advertised_course_run_uuid"))
     return {name: (getattr(advertised, name), advertised.paths[name]) for name in (*DATES, "price_cents")}

@@ -78,7 +78,7 @@ class Shelf:
 
     def force_include(self, record: Record, *, catalogs: Iterable[str]) -> None:
         """Put a course into catalogs that their queries do not find, as an operator does."""
-        self.put(views.forced(record), catalogs=catalogs)
+        self.put(views.force_included(record), catalogs=catalogs)
 
     def rename_key(self, old: str, new: str) -> None:
         """Give a course another key; uuid and runs stay. The old row is in no catalog any more."""

@@ -185,7 +185,7 @@ def test_restricted_runs_stay_allowed_when_their_course_gets_another_key(upstrea
     assert len(upstream.records(ORDINARY, "PrivX+2")[0]["course_runs"]) == 1
 
 
-def test_a_course_that_is_forced_into_a_catalog_has_no_type_and_nothing_normalized() -> None:
+def test_a_force_included_course_has_no_type_and_nothing_normalized() -> None:
     upstream = Upstream(Shelf([], [str(ORDINARY)]))
     upstream.shelf.force_include(a_course(), catalogs=[str(ORDINARY)])
 

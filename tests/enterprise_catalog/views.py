@@ -84,8 +84,8 @@ def search_document(record: Record, run_key: str) -> Record:
     }
 
 
-def forced(record: Record) -> Record:
-    """Return a course's record as upstream serves it when an operator forces the course into catalogs."""
+def force_included(record: Record) -> Record:
+    """Return a course's record as upstream serves it when an operator has force-included the course."""
     runs = [run | {"status": "published", "availability": "Current"} for run in runs_of(record)]
     rest = {name: value for name, value in record.items() if name not in NORMALIZED}
     return rest | {

@@ -103,8 +103,8 @@ def record(number: int, dates: Record, changes: Record) -> Record:
     return made
 
 
-def forced(course: Record) -> Record:
-    """Return the course as one that an operator has forced into the catalog."""
+def force_included(course: Record) -> Record:
+    """Return the course as one that an operator has force-included in the catalog."""
     kept = {name: value for name, value in course.items() if not name.startswith("normalized_metadata")}
     return kept | {"content_type": None, "aggregation_key": None}
 
@@ -127,8 +127,8 @@ def http(served: list[Record], _folder: Path) -> Iterator[dict[str, str]]:
 
 
 OF_THE_SOURCE = ("id", "fetched_from", "payload", "digest", "served_digest")
-SOURCES = [(file, deepcopy), (http, forced)]
-"""Ordinary records of a file, and forced ones over HTTP."""
+SOURCES = [(file, deepcopy), (http, force_included)]
+"""Ordinary records of a file, and force-included ones over HTTP."""
 
 
 def stored() -> dict[str, Record]:

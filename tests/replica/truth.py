@@ -38,7 +38,7 @@ class Course:
     active: bool = True
     thin: bool = False
     """Upstream has only the search hit."""
-    forced: bool = False
+    force_included: bool = False
     """An operator has put it into catalogs."""
     poison: str = ""
     """An unknown content type."""
@@ -69,7 +69,7 @@ class Course:
         if self.thin:
             return record
         record |= self._what_a_search_hit_lacks()
-        return views.forced(record) if self.forced and not self.poison else record
+        return views.force_included(record) if self.force_included and not self.poison else record
 
     def search_document(self, run: str) -> Record:
         """Return the record of a run that a catalog lists itself."""

@@ -29,7 +29,7 @@ edits = st.fixed_dictionaries(
     | {
         "title": st.sampled_from(["Tidal Engines", "Tidal Engines II", "Wind"]),
         "thin": st.booleans(),
-        "forced": st.booleans(),
+        "force_included": st.booleans(),
         "poison": st.sampled_from(["", "", "video"]),
     },
 )
