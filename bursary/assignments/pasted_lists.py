@@ -351,8 +351,8 @@ def _named(cell: str) -> tuple[str, str] | None:
     else:
         return None
     address = _address(address)
-    alone = not _AT.search(name) or mailbox.comparable(name) == mailbox.comparable(address)
-    return (address, name) if alone and _AT.search(address) else None
+    one_address = not _AT.search(name) or mailbox.comparable(name) == mailbox.comparable(address)
+    return (address, name) if one_address and _AT.search(address) else None
 
 
 def _address(cell: str) -> str:

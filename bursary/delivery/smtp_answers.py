@@ -312,9 +312,9 @@ def mail_errors_translated() -> Iterator[None]:
             "mail_folder_not_writable", str(error), blames_server=True, others_wait=True
         ) from error
     except (smtplib.SMTPException, OSError) as error:
-        alone = isinstance(error, DialogueLost)  # perhaps because of this mail
+        by_this_mail = isinstance(error, DialogueLost)  # perhaps
         where = f"{settings.EMAIL_HOST}:{settings.EMAIL_PORT}: " if settings.EMAIL_HOST else ""
-        raise unreachable(f"{where}{type(error).__name__}: {error}", others_wait=not alone) from error
+        raise unreachable(f"{where}{type(error).__name__}: {error}", others_wait=not by_this_mail) from error
 
 
 def _verb(error: smtplib.SMTPResponseException) -> str:

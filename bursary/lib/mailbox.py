@@ -182,8 +182,8 @@ def _look_alike(domain: str) -> str:
     for part in (*parts, ending):
         if found := _LOOK_ALIKES.search(part):
             mixed = re.search("[a-z]", part)
-            alone = ending.isascii() and not _OTHER_LETTER.search(_LOOK_ALIKES.sub("", part))
-            if mixed or alone:
+            only_look_alikes = ending.isascii() and not _OTHER_LETTER.search(_LOOK_ALIKES.sub("", part))
+            if mixed or only_look_alikes:
                 return found[0]
     return ""
 

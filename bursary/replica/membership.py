@@ -61,13 +61,12 @@ def named_keys(chosen: Mapping[str, Content], *, context: FetchContext) -> set[s
     return set(rows.order_by().values_list("content__content_key", flat=True))
 
 
-def alone(
+def unnamed_runs(
     chosen: Mapping[str, Content], rows: Mapping[tuple[str, str], StoredContent], *, own: Set[str]
 ) -> set[str]:
-    """Return the runs among the catalog's `own` records that were once cut from a course.
+    """Return the keys of runs that were cut from a course, and that no course names any more.
 
-    No course that a catalog holds names them any more: their own records, which are summaries, are all there
-    is.
+    They are among the catalog's `own` records: these are summaries, and all that upstream still has of them.
     """
     cut = {
         key: rows[key, ""].parent_key

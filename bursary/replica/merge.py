@@ -157,14 +157,14 @@ def choose_records(records: Iterable[Content]) -> tuple[dict[str, Content], list
 
 
 def decide(
-    content: Content, row: StoredContent, *, context: FetchContext, inserted: bool, alone: bool
+    content: Content, row: StoredContent, *, context: FetchContext, inserted: bool, is_unnamed: bool
 ) -> Merge:
     """Decide about a record and the row of its key and variant.
 
-    `inserted`: this fetch tried to insert the row. `alone`: it is a run that no course names any more.
+    `inserted`: this fetch tried to insert the row. `is_unnamed`: no course names the run any more.
     """
     parent_key = content.parent_key or row.parent_key  # once known it stays: run records may come without
-    decision = _refusal(content, row, context=context, alone=alone)
+    decision = _refusal(content, row, context=context, is_unnamed=is_unnamed)
     is_new = inserted and (row.fetched_at, row.fetched_from) == (context.now, context.fetched_from)
     if decision is None and is_new:
         decision = MergeDecision.CREATED
@@ -210,14 +210,14 @@ def columns(content: Content) -> dict[str, Any]:
 
 
 def _refusal(
-    content: Content, row: StoredContent, *, context: FetchContext, alone: bool
+    content: Content, row: StoredContent, *, context: FetchContext, is_unnamed: bool
 ) -> MergeDecision | None:
     if content.content_type != row.content_type:
         return MergeDecision.REFUSED_TYPE
     if content.completeness != row.completeness:
         # Whatever their times: a run's own record is a summary, with another modified time than its course's.
         summary = content.completeness is Completeness.THIN
-        if not summary or (alone and not _checked_later(row, context=context)):
+        if not summary or (is_unnamed and not _checked_later(row, context=context)):
             return None
         return MergeDecision.REFUSED_THIN
     return MergeDecision.REFUSED_OLDER if _is_older(content, row, context=context) else None

@@ -36,7 +36,7 @@ class RenamedKeys:
     keys: Mapping[str, str]
     rows: Mapping[int, tuple[str, str]]
     """The courses' rows, with the old and the new key."""
-    lagging: Collection[str]
+    by_former_key: Collection[str]
     """Present keys of courses that the catalog still serves under a former one."""
 
 
@@ -62,7 +62,7 @@ def follow(
     )
     rows_of = _rows_of(courses, former=former, chosen=chosen, context=context)
     still_served = _served_in_this_listing({old for old, _at in rows_of.values()}, context=context)
-    lagging = {
+    by_former_key = {
         new: old
         for new, (old, at) in rows_of.items()
         if former.get(new) == old and context.now < at + FORMER_KEY_SERVED_FOR
@@ -70,10 +70,10 @@ def follow(
     keys = {
         old: new
         for new, (old, at) in rows_of.items()
-        if new not in lagging and old not in still_served and at <= context.now
+        if new not in by_former_key and old not in still_served and at <= context.now
     }
-    batch = _under_present_keys(chosen, lagging, own=own)
-    return RenamedKeys(batch, keys, _rename(keys) if keys else {}, set(lagging.values()))
+    batch = _under_present_keys(chosen, by_former_key, own=own)
+    return RenamedKeys(batch, keys, _rename(keys) if keys else {}, set(by_former_key.values()))
 
 
 def successors(pks: Collection[int], *, context: FetchContext) -> dict[int, int]:

@@ -304,12 +304,12 @@ def _rows_to_refresh(keys: Sequence[str]) -> QuerySet[ContentMetadata]:
     """Return the rows of these keys, or of their courses: every variant, one for each set of restricted runs.
 
     For an unknown run, the course that its key names by convention. It is only a hint. A run without a row
-    of its course is refreshed alone.
+    of its course is refreshed by itself.
     """
     former = FormerContentKey.objects.filter(former_key__in=keys).values_list("content_key", flat=True)
     rows = ContentMetadata.objects.filter(content_key__in=[*keys, *former])
     known = dict(rows.order_by().values_list("content_key", "parent_key"))
     hinted = {match[1] for key in keys if key not in known and (match := _RUN_KEY.fullmatch(key))}
     courses = set(_keys_of_courses({*filter(None, known.values()), *hinted}))
-    alone = {key for key, course in known.items() if course not in courses}
-    return ContentMetadata.objects.filter(content_key__in=alone | courses)
+    without_course = {key for key, course in known.items() if course not in courses}
+    return ContentMetadata.objects.filter(content_key__in=without_course | courses)

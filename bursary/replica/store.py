@@ -86,7 +86,7 @@ def store(
         # SQLite leaves out rows that break a constraint where PostgreSQL says so.
         raise IntegrityError(f"left out: {', '.join(refused)}")
     decided = _decide(chosen, rows, targets=targets, own=own, inserted=inserted, context=context)
-    merges = [_lagging(one) if one.content.content_key in renamed.lagging else one for one in decided]
+    merges = [_refused(one) if one.content.content_key in renamed.by_former_key else one for one in decided]
     _apply(merges, digests=digests, context=context)
     members = membership.write(merges, rows=rows, own=own, context=context)
     note_listed(
@@ -102,7 +102,8 @@ def _of_full_records(chosen: Mapping[str, Content], served: Mapping[str, str]) -
     return {key: served[key] for key in full if key in served}
 
 
-def _lagging(one: Merge) -> Merge:
+def _refused(one: Merge) -> Merge:
+    """Return the merge of a record under a former key: an older one, of which nothing is written."""
     return replace(one, decision=MergeDecision.REFUSED_OLDER, changes={})
 
 
@@ -113,9 +114,9 @@ def _apply(merges: Sequence[Merge], *, digests: Mapping[str, str], context: Fetc
     )
     thin = [one for one in _decided(merges, MergeDecision.REFUSED_THIN) if not one.checked_later]
     if thin:
-        believed = When(served_digest_at=F("checked_at"), then=Value(context.now))
+        digest_is_current = When(served_digest_at=F("checked_at"), then=Value(context.now))
         ContentMetadata.objects.filter(pk__in=_pks(thin)).update(
-            served_digest_at=Case(believed, default=None),
+            served_digest_at=Case(digest_is_current, default=None),
             checked_at=context.now,  # no more: a summary record says nothing of a price
         )
 
@@ -209,14 +210,14 @@ def _decide(
     inserted: Collection[RowKey],
     context: FetchContext,
 ) -> list[Merge]:
-    alone = membership.alone(chosen, rows, own=own)
+    unnamed = membership.unnamed_runs(chosen, rows, own=own)
     return [
         merge.decide(
             content,
             rows[targets[key]],
             context=context,
             inserted=targets[key] in inserted,
-            alone=key in alone,
+            is_unnamed=key in unnamed,
         )
         for key, content in chosen.items()
     ]

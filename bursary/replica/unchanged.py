@@ -61,8 +61,8 @@ class _Row(NamedTuple):
     checked_at: datetime
     gone_at: datetime | None
 
-    def is_believed(self, now: datetime) -> bool:
-        """Return whether code that knows its digest has confirmed it last, before `now`, and it is there."""
+    def digest_is_current(self, now: datetime) -> bool:
+        """Return whether its digest was written with its last check, not after `now`, and it is not gone."""
         return self.served_digest_at == self.checked_at <= now and self.gone_at is None
 
 
@@ -84,16 +84,16 @@ def confirm(batch: Sequence[object], *, context: FetchContext) -> tuple[dict[int
     found = {position: one for position, (raw, keys) in enumerate(keyed) if (one := _served(raw, keys))}
     names = [_names(raw, keys) for raw, keys in keyed]
     named = Counter(chain.from_iterable(names))
-    alone = {
+    distinct = {
         position: one
         for position, one in found.items()
         # Of two records about one key, or one course, the merge decides.
         if all(named[name] == 1 for name in names[position])
     }
-    digests = {key: one.digest for one in alone.values() for key in one.keys}
-    if not alone or context.in_full:
+    digests = {key: one.digest for one in distinct.values() for key in one.keys}
+    if not distinct or context.in_full:
         return {}, digests
-    return in_transaction(lambda: _confirm(alone, context=context)), digests
+    return in_transaction(lambda: _confirm(distinct, context=context)), digests
 
 
 @cache
@@ -139,7 +139,7 @@ def _runs(raw: Mapping[str, Any], keys: Collection[str]) -> list[Mapping[str, An
 
 def _confirm(served: Mapping[int, _Served], *, context: FetchContext) -> dict[int, int]:
     locked = _locked(served.values())
-    rows = {(row.content_key, row.served_digest): row for row in locked if row.is_believed(context.now)}
+    rows = {(row.content_key, row.served_digest): row for row in locked if row.digest_is_current(context.now)}
     candidates = {
         position: [rows[key, one.digest] for key in one.keys]
         for position, one in served.items()

@@ -103,12 +103,12 @@ def test_the_csrf_cookie_alone_crosses_sites_and_only_where_origins_are_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     base = "https://bursary.example"
-    alone = settings_with(monkeypatch, BURSARY_BASE_URL=base)
+    unnamed = settings_with(monkeypatch, BURSARY_BASE_URL=base)
     named = settings_with(monkeypatch, BURSARY_CLIENT_ORIGINS=f"{PORTAL},https://learn.example")
 
-    assert alone.get("CSRF_COOKIE_SAMESITE", "Lax") == "Lax"
-    assert alone["CSRF_TRUSTED_ORIGINS"] == [base]
-    assert alone["CORS_ALLOWED_ORIGINS"] == []
+    assert unnamed.get("CSRF_COOKIE_SAMESITE", "Lax") == "Lax"
+    assert unnamed["CSRF_TRUSTED_ORIGINS"] == [base]
+    assert unnamed["CORS_ALLOWED_ORIGINS"] == []
     assert (named["CSRF_COOKIE_SAMESITE"], named["CSRF_COOKIE_SECURE"]) == ("None", True)
     assert named["CSRF_TRUSTED_ORIGINS"] == [base, PORTAL, "https://learn.example"]
     assert named["CORS_ALLOWED_ORIGINS"] == [PORTAL, "https://learn.example"]

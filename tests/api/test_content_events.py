@@ -1,4 +1,4 @@
-"""Webhooks about content: believed when they are signed, kept once, refused with a reason otherwise."""
+"""Webhooks about content: accepted when they are signed, kept once, refused with a reason otherwise."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""Reports of mail providers: believed when they are signed, kept once, and without what names a person."""
+"""Reports of mail providers: accepted when they are signed, kept once, and without what names a person."""
 
 import base64
 import json

@@ -118,15 +118,15 @@ def two_runs(record: Record) -> None:
     }
 
 
-@pytest.mark.parametrize("alone", [True, False], ids=["one run", "two runs"])
+@pytest.mark.parametrize("one_run", [True, False], ids=["one run", "two runs"])
 @pytest.mark.parametrize(
     "edit", [*EDITS, *(pytest.param(edit, marks=pytest.mark.sqlite_only) for edit in MORE_EDITS)]
 )
 def test_old_and_new_are_what_was_and_is_stored_for_exactly_those_that_are_listed(
-    edit: Edit, alone: bool
+    edit: Edit, one_run: bool
 ) -> None:
     def start(record: Record) -> None:
-        if not alone:
+        if not one_run:
             two_runs(record)
 
     def edited(record: Record) -> None:

@@ -77,9 +77,9 @@ def test_a_change_reads_the_rows_that_it_concerns(subtests: pytest.Subtests) -> 
     budget, content = world.given_budget(), world.given_content()
     # A row that this transaction wrote is read in each of its versions, which the first time shows less.
     measured(budget, content, first=0)
-    alone = measured(budget, content, first=100)
+    at_first = measured(budget, content, first=100)
     many.fill(budget, HISTORY, first=10_000)
 
     for name, read in measured(budget, content, first=200).items():
         with subtests.test(name):
-            assert read < alone[name] + HISTORY // 2
+            assert read < at_first[name] + HISTORY // 2

@@ -38,12 +38,12 @@ def versions_after(before: Versions) -> Versions:
     """
     rows = ContentMetadata.objects.order_by().only(*Version._fields)
     after = {row.pk: Version(*(getattr(row, name) for name in Version._fields)) for row in rows}
-    listed = CatalogMembership.objects.filter(named_by="", content__content_type=ContentType.COURSERUN)
-    alone = set(listed.values_list("content", flat=True))
+    members = CatalogMembership.objects.filter(named_by="", content__content_type=ContentType.COURSERUN)
+    listed_runs = set(members.values_list("content", flat=True))
     for pk, was in before.items():
         now = after[pk]  # rows are never deleted
         lost = (was.completeness, now.completeness) == (Completeness.FULL, Completeness.THIN)
-        assert not lost or pk in alone, pk
+        assert not lost or pk in listed_runs, pk
         assert now.checked_at >= was.checked_at, pk
         assert now.fetched_at >= was.fetched_at, pk
         # An instant from the future freezes nothing: of such the later fetch wins.
@@ -122,8 +122,8 @@ def check_content(truth: Truth, *, now: datetime) -> None:
         assert rows.keys() == view.keys(), (catalog_uuid, rows.keys() ^ view.keys())
         for key, content in view.items():
             assert rows[key].named_by in ("", content.parent_key)
-            is_alone = content.completeness is Completeness.THIN
-            _check_row(rows[key].content, named.get(key, content) if is_alone else content)
+            is_summary = content.completeness is Completeness.THIN
+            _check_row(rows[key].content, named.get(key, content) if is_summary else content)
             if content.content_type is ContentType.COURSE:
                 due_at = rows[key].content.due_at
                 assert due_at is not None

@@ -137,12 +137,12 @@ class AnyOrder(UpstreamHistory):
             self.refresh("listing", catalog)
         last = ContentChange.objects.order_by("pk").values_list("pk", flat=True).last() or 0
         runs = ContentMetadata.objects.filter(content_type=ContentType.COURSERUN)
-        alone = list(runs.filter(completeness=Completeness.THIN).values_list("pk", flat=True))
+        thin = list(runs.filter(completeness=Completeness.THIN).values_list("pk", flat=True))
         self.truth.edit(name, stamped=stamped, **changes, title=f"Edited on {self.now}")
         for which in order * 2:
             self.now += MINUTE
             self.refresh("keys", CATALOGS[which])
-        assert agreement.most_changes_of_a_field(since=last, but_for=alone) <= 1
+        assert agreement.most_changes_of_a_field(since=last, but_for=thin) <= 1
 
     @rule(way=ways, catalog=catalogs, where=st.sampled_from(["asking", "writing", "settling"]))
     def a_worker_dies(self, way: str, catalog: UUID, where: str) -> None:

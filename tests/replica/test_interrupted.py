@@ -155,7 +155,7 @@ def test_it_is_read_anew_when_asked_and_when_it_began_long_ago(
     assert (report.records, report.passed_over) == (120, 0)
 
 
-def test_one_that_is_not_believed_is_not_gone_on_with() -> None:
+def test_a_listing_that_raised_an_alarm_is_not_resumed() -> None:
     def read_file(records: int, *, now: datetime) -> RefreshReport:
         source = Listing(RECORDS[:records])
         return refresh.refresh_catalog(CATALOG, source=source, now=now, by=RefreshSource.CRON)

@@ -39,9 +39,9 @@ def refreshes(catalog_uuid: UUID, *, first: int) -> Iterator[tuple[str, int]]:
 def test_a_refresh_reads_the_rows_that_it_concerns(subtests: pytest.Subtests) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
-    alone = dict(refreshes(UUID(int=1), first=10_000))
+    at_first = dict(refreshes(UUID(int=1), first=10_000))
     listing_of(Upstream(courses(BESIDE)), catalog_uuid=OTHER_CATALOG)
 
     for name, read in refreshes(UUID(int=2), first=20_000):
         with subtests.test(name):
-            assert read < alone[name] + BESIDE, alone
+            assert read < at_first[name] + BESIDE, at_first

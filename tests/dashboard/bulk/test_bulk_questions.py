@@ -305,7 +305,7 @@ def test_no_step_follows_a_question_that_was_not_answered(client: Client, budget
     assert set(LearnerContentAssignment.objects.values_list("extended_until", flat=True)) == {None}
 
 
-def test_a_step_is_believed_only_as_it_was_signed(
+def test_a_step_is_accepted_only_as_it_was_signed(
     client: Client, budget: Budget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk_work, "BATCH", 2)
