@@ -71,8 +71,8 @@ def deadline(
     return min(dates, key=lambda dated: dated[0])
 
 
-def own_end(ref: Callable[[str], Combinable] = OuterRef) -> Combinable:
-    """Return as SQL when an assignment ends by its own dates, whatever its content and budget.
+def end_by_own_dates(ref: Callable[[str], Combinable] = OuterRef) -> Combinable:
+    """Return as SQL when an assignment ends by its extension, else by its age or due date.
 
     `ref` refers to its columns.
     """

@@ -269,11 +269,11 @@ def _budget_end() -> Coalesce:
     return Coalesce(Subquery(ends_at), FAR_FUTURE)
 
 
-def as_of(one: LearnerContentAssignment, *, now: datetime) -> datetime:
-    """Return the instant from which an assignment's content must be joinable to bound its deadline.
+def joinable_from(one: LearnerContentAssignment, *, now: datetime) -> datetime:
+    """Return the instant from which a run must be open to count for an assignment's deadline.
 
-    Runs that had closed before the allocation bound nothing. A date that has passed stays as it was: it is
-    looked at from just before, so that no later change opens what has ended.
+    Runs that closed before the allocation do not count. Once enrolment has closed, the instant stays just
+    before the closing, so that no later change opens what has ended.
     """
     return max(one.allocated_at, min(now, one.content_enroll_by - _MICROSECOND))
 
@@ -284,10 +284,10 @@ def last_closing(*, now: datetime | Slot) -> Coalesce:
     An assignment without content keeps the date that was known when it was made.
     """
     passed = ExpressionWrapper(OuterRef("content_enroll_by") - Value(_MICROSECOND), DateTimeField())
-    since = Greatest(OuterRef("allocated_at"), Least(instant(now), passed))  # `as_of`
+    since = Greatest(OuterRef("allocated_at"), Least(instant(now), passed))  # `joinable_from`
     budget = Budget.objects.filter(pk=OuterRef(OuterRef("budget_id")))
     course = ContentMetadata.objects.filter(pk=OuterRef(OuterRef("content_id")))
-    before = Least(dates.own_end(), Coalesce(Subquery(budget.values("ends_at")[:1]), FAR_FUTURE))
+    before = Least(dates.end_by_own_dates(), Coalesce(Subquery(budget.values("ends_at")[:1]), FAR_FUTURE))
     runs = CatalogMembership.objects.filter(
         content__content_type=ContentType.COURSERUN,
         content__parent_key=Subquery(course.values("content_key")[:1]),

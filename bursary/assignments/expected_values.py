@@ -169,11 +169,11 @@ def _joined_by(assignment: LearnerContentAssignment, runs: Runs, *, now: datetim
         if assignment.state == State.ALLOCATED
         else assignment.age_ends_at
     )
-    own_end = assignment.extended_until or min(age_ends_at, assignment.due_date or FAR_FUTURE)
-    before = min(own_end, budget.ends_at or FAR_FUTURE)
+    end_by_own_dates = assignment.extended_until or min(age_ends_at, assignment.due_date or FAR_FUTURE)
+    before = min(end_by_own_dates, budget.ends_at or FAR_FUTURE)
     join_by = joining.closing(content.enroll_by, content.end_date) if content else None
     if content and content.content_type == ContentType.COURSE:
-        since = derived.as_of(assignment, now=now)
+        since = derived.joinable_from(assignment, now=now)
         join_by = joining.last_closing(runs, now=since, before=before, otherwise=join_by)
     return join_by or FAR_FUTURE
 

@@ -182,9 +182,9 @@ def _attach_held(
 
 def _joined_by(one: LearnerContentAssignment, offer: Offer, *, now: datetime) -> datetime:
     """Return `derived.last_closing`: the rule in Python."""
-    own_end = one.extended_until or min(one.age_ends_at, one.due_date or FAR_FUTURE)
-    before = min(own_end, one.budget.ends_at or FAR_FUTURE)
-    return offer.last_closing(now=derived.as_of(one, now=now), before=before)
+    end_by_own_dates = one.extended_until or min(one.age_ends_at, one.due_date or FAR_FUTURE)
+    before = min(end_by_own_dates, one.budget.ends_at or FAR_FUTURE)
+    return offer.last_closing(now=derived.joinable_from(one, now=now), before=before)
 
 
 def _actions(pks: Sequence[int]) -> dict[int, list[ShownAction]]:
