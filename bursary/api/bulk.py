@@ -160,7 +160,7 @@ class CancelAll(OfAllFound):
         found = as_confirmed(self)
         done = cancellation.cancel_all(self.budget, uuids=found, now=timezone.now(), actor=caller(request))
         counts = {"cancelled": len(done.cancelled), "no_change": len(done.unchanged)}
-        return counted("not_cancelled", counts, done.refused, Cancel.reason, _ONLY_OPEN)
+        return counts_response("not_cancelled", counts, done.refused, Cancel.reason, _ONLY_OPEN)
 
 
 class RemindAll(OfAllFound):
@@ -174,7 +174,7 @@ class RemindAll(OfAllFound):
         found = as_confirmed(self)
         done = reminders.remind_waiting(self.budget, uuids=found, now=timezone.now(), actor=caller(request))
         counts = {"reminded": len(done.requested), "no_change": len(done.on_their_way)}
-        return counted("not_reminded", counts, done.refused, Remind.reason, _REMINDABLE)
+        return counts_response("not_reminded", counts, done.refused, Remind.reason, _REMINDABLE)
 
 
 def filtered(view: OfOneBudget) -> QuerySet[LearnerContentAssignment]:
@@ -232,9 +232,10 @@ def as_confirmed(view: OfOneBudget) -> list[UUID]:
     return uuids
 
 
-def counted(
+def counts_response(
     name: str, counts: Mapping[str, int], refused: Mapping[UUID, str], reason: str, next_step: str
 ) -> Response:
+    """Return the counts, with the number of refusals and the first `MOST_NAMED` of them as `name`."""
     first = dict(islice(refused.items(), MOST_NAMED))
     body = {**counts, f"{name}_count": len(refused), name: refusals(first, reason, next_step)}
     return Response(body, status=202)

@@ -37,12 +37,12 @@ class Failure:
 class Postponed:
     """The attempt failed; the next one is at `until`.
 
-    Attempts that are not `counted` met a known temporary answer, and are limited by time instead.
+    After a known temporary answer, attempts are limited by time; after any other, by their number.
     """
 
     failure: Failure
     until: datetime
-    counted: bool = True
+    limited_by_time: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def columns(
         case Skipped():
             return {"completed_at": now, **ended(outcome)}
         case Postponed(failure):
-            log = _logged(action, failure, now, counted=outcome.counted)
+            log = _logged(action, failure, now, limited_by_time=outcome.limited_by_time)
             return {"status": Status.PENDING, "attempt_log": log}
         case NotTried():
             return {"status": Status.PENDING, "attempts": action.attempts - 1}
@@ -117,10 +117,10 @@ def is_paid(action: LearnerContentAssignmentAction) -> bool:
     return redeems and LedgerEntry.objects.filter(idempotency_key=action.assignment.spending_key).exists()
 
 
-def counted_attempts(action: LearnerContentAssignmentAction) -> int:
-    """Return how many attempts count towards the most that there may be, the present one included.
+def attempts_towards_limit(action: LearnerContentAssignmentAction) -> int:
+    """Return how many attempts count towards their greatest number, the present one included.
 
-    Of dead workers there is no entry in the log: they are between its numbers.
+    Attempts of workers that died count too: they are the gaps between the log's numbers.
     """
     last = action.attempt_log[-1] if action.attempt_log else {"attempt": 0}
     logged = int(last["attempt"])
@@ -134,10 +134,10 @@ def first_met(action: LearnerContentAssignmentAction) -> dict[str, datetime]:
 
 
 def _logged(
-    action: LearnerContentAssignmentAction, failure: Failure, now: datetime, *, counted: bool = True
+    action: LearnerContentAssignmentAction, failure: Failure, now: datetime, *, limited_by_time: bool = False
 ) -> list[dict[str, object]]:
     met = first_met(action)
-    if not counted:
+    if limited_by_time:
         met.setdefault(failure.error_code, now)
     entry: dict[str, object] = {
         "at": now.isoformat(),
@@ -147,7 +147,7 @@ def _logged(
         "traceback": storable(failure.traceback),
     }
     if met:
-        entry["counted"] = counted_attempts(action) - (not counted)
+        entry["counted"] = attempts_towards_limit(action) - limited_by_time
         entry["first_met"] = {cause: at.isoformat() for cause, at in met.items()}
     return [*action.attempt_log, entry][-ATTEMPTS_LOGGED:]
 

@@ -205,14 +205,14 @@ def send(
     context: Mapping[str, object],
     name: str,
     now: datetime,
-    met_before: bool = False,
+    failed_before: bool = False,
     replies_to: str = "",
     sender_name: str = "",
     unsubscribe_url: str = "",
 ) -> Done:
     """Render and send one mail; `name` makes its Message-ID. Raises DeliveryError.
 
-    `met_before`: the mail server has refused this mail before. `replies_to`: a canonical address; replies to
+    `failed_before`: an attempt at this mail has failed. `replies_to`: a canonical address; replies to
     mails without one are not read. `sender_name` stands before the sender's address, in place of the usual
     one. `unsubscribe_url` is where a POST unsubscribes from such mails.
 
@@ -234,7 +234,7 @@ def send(
     )
     message.attach_alternative(html, "text/html")
     message.metadata = {ACTION_KEY: name}  # type: ignore[attr-defined]  # for providers, which report it back
-    with mail_server.reached(now=now, met_before=met_before), cut_off_after(settings.SEND_DEADLINE):
+    with mail_server.reached(now=now, failed_before=failed_before), cut_off_after(settings.SEND_DEADLINE):
         mail_connection.send(message)
     kept = {"subject": subject, "text": without_tokens(text), "html": without_tokens(html)}
     return Done(provider_ref=_provider_ref(message) or message_id, payload=kept)
@@ -310,7 +310,7 @@ def _send_to_learner(action: LearnerContentAssignmentAction) -> Done | Skipped:
         context=context,
         name=str(action.uuid),
         now=action.modified,
-        met_before=bool(action.attempt_log),
+        failed_before=bool(action.attempt_log),
         replies_to=_replies_to(str(context["contact"])),
         sender_name=assignment.budget.customer.sender_name,
         unsubscribe_url=unsubscribe_url,

@@ -53,11 +53,11 @@ def _those_in_trouble() -> QuerySet[MailServer]:
 
 
 @contextmanager
-def reached(*, now: datetime, met_before: bool = False) -> Iterator[None]:
+def reached(*, now: datetime, failed_before: bool = False) -> Iterator[None]:
     """Send one mail inside; note how the server took it.
 
-    Raises DeliveryError, and ServerPaused where the mail must wait with the others. `met_before`: this mail
-    was refused before, so that its next refusal is no news of the server.
+    Raises DeliveryError, and ServerPaused where the mail must wait with the others. `failed_before`: an
+    attempt at this mail has failed, so its next refusal does not count against the server.
     """
     server = in_trouble()
     probe = _probe(server, now=now) if server and server.due_at else None
@@ -70,14 +70,14 @@ def reached(*, now: datetime, met_before: bool = False) -> Iterator[None]:
                 leases.settle([probe], due_at=None, now=now, finished_wins=True)
         elif not error.blames_server:
             _works(server, probe, now=now, takes="answers")
-        elif error.others_wait or server or not met_before:
+        elif error.others_wait or server or not failed_before:
             _fails(error, probe, now=now)
         raise
     _works(server, probe, now=now)
 
 
 def _probe(server: MailServer, *, now: datetime) -> MailServer:
-    """Claim the server, if it is due, to try it for all. Raises ServerPaused."""
+    """Claim the server, if it is due: this mail tries it for all. Raises ServerPaused."""
     claimed = leases.claim(MailServer.objects.all, now=now, lease=settings.LEASE, limit=1, pks=[server.pk])
     if claimed:
         return claimed[0]

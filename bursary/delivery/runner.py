@@ -137,7 +137,7 @@ def attempt(action: LearnerContentAssignmentAction, *, clock: Clock) -> AttemptR
     redeems = action.action_type == ActionType.REDEEMED
     reason = ErrorReason.ENROLLMENT_ERROR if redeems else ErrorReason.INTERNAL_API_ERROR
     try:
-        if outcomes.counted_attempts(action) > MOST_ATTEMPTS and not outcomes.is_paid(action):
+        if outcomes.attempts_towards_limit(action) > MOST_ATTEMPTS and not outcomes.is_paid(action):
             died = "The worker died each time that this was tried."
             return Failed(Failure(reason, "worker_died", died, ""))
         return handlers.HANDLERS[ActionType(action.action_type)](action)
@@ -153,7 +153,7 @@ def attempt(action: LearnerContentAssignmentAction, *, clock: Clock) -> AttemptR
         logger.warning("Delivery failed: action=%s error=%s", action.uuid, type(error).__name__)
         detail = f"{type(error).__name__}: {error}"
         failure = Failure(reason, "unexpected_error", detail, traceback.format_exc())
-    if outcomes.counted_attempts(action) >= MOST_ATTEMPTS:
+    if outcomes.attempts_towards_limit(action) >= MOST_ATTEMPTS:
         return _given_up(action, failure)
     return Postponed(failure, until=clock() + wait_after(action.attempts))
 
@@ -175,7 +175,7 @@ def _after(
     if now >= ends_at or of_its_kind >= (error.most_attempts or of_its_kind + 1):
         return _given_up(action, failure)
     wait = max(error.wait, wait_after(action.attempts))
-    return Postponed(failure, until=min(now + wait, ends_at), counted=False)
+    return Postponed(failure, until=min(now + wait, ends_at), limited_by_time=True)
 
 
 def _given_up(action: LearnerContentAssignmentAction, failure: Failure) -> Failed:

@@ -85,7 +85,7 @@ class OperatorCommand(BaseCommand):
             raise CommandError(in_words(error)) from error
 
 
-def counted(text: str) -> int:
+def positive_number(text: str) -> int:
     """Return an option's whole number from 1 up. Raises ArgumentTypeError."""
     if not text.isdecimal() or len(text) > 9 or not int(text):
         raise ArgumentTypeError(f"{text!r} is not a number from 1 up")
@@ -114,7 +114,7 @@ def add_sample(parser: CommandParser, *, default: int, everything: str) -> None:
     """Add --sample N and --all, which exclude each other; `everything` is the help of --all."""
     group = parser.add_mutually_exclusive_group()
     sampled = f"Check N at random; {default} by default."
-    group.add_argument("--sample", type=counted, metavar="N", default=default, help=sampled)
+    group.add_argument("--sample", type=positive_number, metavar="N", default=default, help=sampled)
     group.add_argument("--all", action="store_true", help=everything)
 
 

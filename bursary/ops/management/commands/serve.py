@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from bursary.ops import serving
-from bursary.ops.console import OperatorCommand, counted
+from bursary.ops.console import OperatorCommand, positive_number
 
 
 class Command(OperatorCommand):
@@ -17,7 +17,7 @@ class Command(OperatorCommand):
             "--bind", default="", metavar="HOST:PORT", help="This machine's $PORT, or 8000, unless given."
         )
         parser.add_argument(
-            "--workers", type=counted, default=0, metavar="N", help="Processes; 1 on SQLite, else 2."
+            "--workers", type=positive_number, default=0, metavar="N", help="Processes; 1 on SQLite, else 2."
         )
         parser.add_argument("--access-log", action="store_true", help="Write a line for each request.")
 

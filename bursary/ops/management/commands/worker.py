@@ -7,14 +7,16 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
-from bursary.ops.console import OperatorCommand, counted
+from bursary.ops.console import OperatorCommand, positive_number
 
 
 class Command(OperatorCommand):
     help = "Deliver due work and run scheduled tasks, woken by Celery's messages. Stop it with SIGTERM."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--concurrency", type=counted, metavar="N", help="Processes; 5 by default.")
+        parser.add_argument(
+            "--concurrency", type=positive_number, metavar="N", help="Processes; 5 by default."
+        )
         parser.add_argument(
             "--only", choices=("deliveries", "tasks"), help="Deliver only, or run scheduled tasks only."
         )
