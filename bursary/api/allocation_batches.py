@@ -124,7 +124,7 @@ class AllocationBatchDetail(APIView):
                 {"assignment_uuid": str(one.assignment.uuid), "verdict": one.verdict.value}
                 for one in allocation_batches.left_unchanged(batch, start=0, size=MOST_UNCHANGED)
             ],
-            "causes": [{"cause": cause, "count": count} for cause, count in found.by_cause.items()],
+            "causes": [{"cause": code, "count": count} for code, count in found.by_code.items()],
             "as_of": timezone.now(),
         }
         return response

@@ -23,7 +23,7 @@ from bursary.api.inputs import (
     SkipInput,
     validated,
 )
-from bursary.assignments import extension, failures, failures_by_cause
+from bursary.assignments import extension, failures, failures_by_code
 from bursary.assignments.choices import ActionType, ExpiryReason
 from bursary.assignments.extension import ExtensionRefusal, ExtensionResult
 from bursary.assignments.failures import RepairRefusal, RepairResult
@@ -142,13 +142,13 @@ class Failures(OfOneBudget):
     def get(self, request: Request, **_url: UUID) -> Response:
         budgets, zone = [self.budget], self.budget.customer.zone
         found = failures.counts(budgets, zone=zone, now=timezone.now())
-        by_cause = failures_by_cause.causes(budgets)
+        by_code = failures_by_code.in_budgets(budgets)
         return Response(
             {
-                "causes": [{"cause": cause, "count": count} for cause, count in by_cause.items()],
+                "causes": [{"cause": code, "count": count} for code, count in by_code.items()],
                 "results": [
                     {
-                        "cause": one.cause,
+                        "cause": one.error_code,
                         "action_type": one.action_type,
                         "error_reason": one.error_reason,
                         "day": one.day,
@@ -219,8 +219,8 @@ class RetryAll(OfAllFound):
     def post(self, request: Request, **_url: UUID) -> Response:
         budget, body = self.budget, validated(RetryAllInput, request.data)
         uuids = bulk.confirmed(self, count=body["confirmed_count"])
-        causes = [one for one in request.query_params.get("cause", "").split(",") if one]
-        which = _which(body) & (Q(error_code__in=causes) if causes else Q())
+        codes = [one for one in request.query_params.get("cause", "").split(",") if one]
+        which = _which(body) & (Q(error_code__in=codes) if codes else Q())
         now, actor = timezone.now(), caller(request)
         done = failures.retry(budget, uuids=uuids, which=which, now=now, actor=actor)
         refused = _not_repaired(done)

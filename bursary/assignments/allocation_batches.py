@@ -21,8 +21,8 @@ class BatchProgress:
 
     by_state: list[tuple[State, LearnerState, int]]
     """By state and learner state, most frequent first."""
-    by_cause: dict[str, int]
-    """With failed work to repair, by its cause."""
+    by_code: dict[str, int]
+    """With failed work to repair, by error code."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ def progress(batch: AllocationBatch) -> BatchProgress:
     """Count the batch's assignments. Two queries."""
     rows = assignments(batch)
     failed = failures.to_repair().filter(assignment__in=rows.values("pk")).order_by()
-    by_cause = failed.values_list("error_code").annotate(count=Count("assignment", distinct=True))
-    return BatchProgress(by_state(batch), dict(by_cause.order_by("-count", "error_code")))
+    by_code = failed.values_list("error_code").annotate(count=Count("assignment", distinct=True))
+    return BatchProgress(by_state(batch), dict(by_code.order_by("-count", "error_code")))
 
 
 @dataclass(frozen=True)

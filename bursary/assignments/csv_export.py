@@ -21,7 +21,7 @@ from django.utils.translation import gettext as _
 
 from bursary.access import anonymisation
 from bursary.access.models import User
-from bursary.assignments import causes, content_display, listing, statuses
+from bursary.assignments import content_display, error_texts, listing, statuses
 from bursary.assignments.choices import LearnerState, State
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
 from bursary.budgets.models import Budget
@@ -155,7 +155,7 @@ def _cells(assignment: LearnerContentAssignment, zone: ZoneInfo, *, starts_at: d
         content.partner_names if content else "",
         f"{assignment.price_cents // 100}.{assignment.price_cents % 100:02}",
         str(statuses.STATUSES[status]),
-        str(causes.in_words(failed.error_code).sentence) if failed else "",
+        str(error_texts.for_code(failed.error_code).sentence) if failed else "",
         _local(assignment.allocated_at, zone),
         _local(assignment.recent_action_at, zone),
         _local(assignment.expires_at if is_open else None, zone),

@@ -182,10 +182,10 @@ def rebuild(pks: Sequence[int], *, now: datetime) -> None:
     budgets and them. A deadline that is brought forward has its grace, as after any other change.
     """
     rows = LearnerContentAssignment.objects.filter(pk__in=pks)
-    causes = list(rows.values_list("content", "budget"))
-    assigned = ContentMetadata.objects.filter(pk__in={content for content, _budget in causes if content})
+    pairs = list(rows.values_list("content", "budget"))
+    assigned = ContentMetadata.objects.filter(pk__in={content for content, _budget in pairs if content})
     contents = list(for_update(assigned.order_by("content_key")).only("pk", *_FROM_CONTENT))
-    budgets = _locked_budgets({budget for _content, budget in causes})
+    budgets = _locked_budgets({budget for _content, budget in pairs})
     list(for_update(rows).order_by("pk").values_list("pk"))
     if not budgets:
         return

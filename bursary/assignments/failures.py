@@ -80,18 +80,18 @@ def to_repair() -> QuerySet[LearnerContentAssignmentAction]:
     return unanswered.filter(applies, ~Exists(later), assignment__forgotten_at=None)
 
 
-def with_failures(causes: Sequence[str] = ()) -> Exists:
-    """Return the condition that an assignment has failed work, of these causes (all, when empty)."""
+def with_failures(error_codes: Sequence[str] = ()) -> Exists:
+    """Return the condition that an assignment has failed work, of these error codes (all, when empty)."""
     failed = to_repair().filter(assignment=OuterRef("pk"))
-    return Exists(failed.filter(error_code__in=causes) if causes else failed)
+    return Exists(failed.filter(error_code__in=error_codes) if error_codes else failed)
 
 
 @dataclass(frozen=True)
 class FailureCount:
-    """Failed work of one budget, cause, type and day."""
+    """Failed work of one budget, error code, type and day."""
 
     budget: Budget
-    cause: str
+    error_code: str
     action_type: str
     error_reason: str
     day: date | None
@@ -101,7 +101,7 @@ class FailureCount:
 
 
 def counts(budgets: Collection[Budget], *, zone: ZoneInfo, now: datetime) -> list[FailureCount]:
-    """Count the failed work of these budgets by budget, cause, type and day: the newest `MOST_COUNTS`.
+    """Count the failed work of these budgets by budget, error code, type and day: the newest `MOST_COUNTS`.
 
     One query, aggregated by the database.
     """
@@ -123,10 +123,8 @@ def counts(budgets: Collection[Budget], *, zone: ZoneInfo, now: datetime) -> lis
         .order_by("-latest", "error_code", "action_type")
     )
     return [
-        FailureCount(
-            by_pk[budget], cause, kind, reason, None if index is None else days[index], count, latest
-        )
-        for budget, cause, kind, reason, index, count, latest in found[:MOST_COUNTS]
+        FailureCount(by_pk[budget], code, kind, reason, None if index is None else days[index], count, latest)
+        for budget, code, kind, reason, index, count, latest in found[:MOST_COUNTS]
     ]
 
 

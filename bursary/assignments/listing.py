@@ -261,7 +261,7 @@ class AssignmentFilters(django_filters.FilterSet):
     def with_failed_work(
         self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: Sequence[str]
     ) -> QuerySet[LearnerContentAssignment]:
-        """Keep the assignments with failed work to repair, of one of these causes."""
+        """Keep the assignments with failed work to repair, of one of these error codes."""
         return queryset.filter(failures.with_failures(value))
 
     def in_title_or_address(

@@ -329,10 +329,10 @@ class LearnerContentAssignmentAction(LeasedRow):
 
     @property
     def last_error(self) -> dict[str, str]:
-        """The `cause`, `detail` and `traceback` of its failure; while it is open, of the last attempt."""
+        """Its failure's `error_code`, `detail` and `traceback`; while it is open, the last attempt's."""
         last = self.attempt_log[-1] if self.due_at and self.attempt_log else {}
-        final = {"cause": self.error_code, "detail": self.detail, "traceback": self.traceback}
-        return {name: value or last.get(name, "") for name, value in final.items()}
+        columns = (("error_code", "cause"), ("detail", "detail"), ("traceback", "traceback"))
+        return {name: getattr(self, name) or last.get(logged, "") for name, logged in columns}
 
     def __str__(self) -> str:
         return str(self.uuid)

@@ -128,9 +128,9 @@ def attempts_towards_limit(action: LearnerContentAssignmentAction) -> int:
 
 
 def first_met(action: LearnerContentAssignmentAction) -> dict[str, datetime]:
-    """Return when each temporary cause was met first, of those that were."""
+    """Return when each temporary error was met first, by its code."""
     last = action.attempt_log[-1] if action.attempt_log else {}
-    return {cause: datetime.fromisoformat(at) for cause, at in last.get("first_met", {}).items()}
+    return {code: datetime.fromisoformat(at) for code, at in last.get("first_met", {}).items()}
 
 
 def _logged(
@@ -148,7 +148,7 @@ def _logged(
     }
     if met:
         entry["counted"] = attempts_towards_limit(action) - limited_by_time
-        entry["first_met"] = {cause: at.isoformat() for cause, at in met.items()}
+        entry["first_met"] = {code: at.isoformat() for code, at in met.items()}
     return [*action.attempt_log, entry][-ATTEMPTS_LOGGED:]
 
 

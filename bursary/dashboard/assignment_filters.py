@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy
 
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted
-from bursary.assignments import causes, failures, failures_by_cause, listing, searches, statuses
+from bursary.assignments import error_texts, failures, failures_by_code, listing, searches, statuses
 from bursary.assignments.choices import State
 from bursary.assignments.filters import MomentFilter, TextFilter
 from bursary.assignments.listing import ContentFiltersUnavailable
@@ -26,7 +26,7 @@ from bursary.lib.moments import UTC_ZONE
 
 MOST_BUDGETS = 200  # to choose from
 MOST_FAILED = 5_000
-"""Of a chosen cause, so many failures are looked up once: a page asks for them three times."""
+"""Of a chosen error code, so many failures are looked up once: a page asks for them three times."""
 
 SORTS: Mapping[str, Any] = {
     "learner_email": gettext_lazy("Learner"),
@@ -40,8 +40,8 @@ SORTS: Mapping[str, Any] = {
 """The columns that a list is sorted by. Each has an index with the budget, and none is NULL."""
 NEWEST = "-recent_action_at"
 
-FailedByCause = Mapping[str, set[int]] | None
-"""Assignments (pks) by the cause of their failed work; None where they are not looked up."""
+FailedByCode = Mapping[str, set[int]] | None
+"""Assignments (pks) by the error code of their failed work; None where they are not looked up."""
 _Rows = QuerySet[LearnerContentAssignment]
 _NO_FILTERS = ("budget", "status", "sort", "cursor")
 
@@ -94,7 +94,7 @@ class ListFilters(listing.AssignmentFilters):
     """A course without its runs, or a run."""
 
     def __init__(
-        self, query: Mapping[str, Any], *, now: datetime, failed: FailedByCause = None, **kwargs: Any
+        self, query: Mapping[str, Any], *, now: datetime, failed: FailedByCode = None, **kwargs: Any
     ) -> None:
         self.now, self.failed = now, failed
         super().__init__(query, only={*query, "ordering"}, **kwargs)
@@ -102,7 +102,7 @@ class ListFilters(listing.AssignmentFilters):
     def with_failed_work(
         self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: Sequence[str]
     ) -> QuerySet[LearnerContentAssignment]:
-        """Keep the assignments with failed work to repair, of one of these causes."""
+        """Keep the assignments with failed work to repair, of one of these error codes."""
         if self.failed is None:
             return super().with_failed_work(queryset, _name, value)
         return queryset.filter(pk__in=set().union(*(self.failed.get(one, ()) for one in value)))
@@ -157,10 +157,10 @@ class Selection:
     problems: Sequence[str]
     """Why the address means nothing, as sentences; empty where it can be read."""
     _found: QuerySet[LearnerContentAssignment]
-    _of_any_cause: QuerySet[LearnerContentAssignment]
+    _of_any_code: QuerySet[LearnerContentAssignment]
     _budget_keys: Any
     _narrowed: bool
-    """A filter is in use, other than budget, cause and status."""
+    """A filter is in use, other than budget, error code and status."""
     are_estimated: bool = False
     """Text is searched for, and found so often that the numbers are estimated."""
 
@@ -177,9 +177,9 @@ class Selection:
         if self.problems or not self.filters.is_search:
             return self
         found = searches.matches(self._found)
-        one_query = self._of_any_cause is self._found
-        others = found if one_query else searches.matches(self._of_any_cause)
-        return replace(self, _found=found.rows, _of_any_cause=others.rows, are_estimated=found.are_estimated)
+        one_query = self._of_any_code is self._found
+        others = found if one_query else searches.matches(self._of_any_code)
+        return replace(self, _found=found.rows, _of_any_code=others.rows, are_estimated=found.are_estimated)
 
     def total(self) -> tuple[int, bool]:
         """Return the number of assignments, with the status, of a search that finds very many.
@@ -213,38 +213,43 @@ class Selection:
             one.count, one.cents = one.count + count, one.cents + cents
         return totals
 
-    def causes(self, everything: Sequence[LearnerContentAssignment] | None) -> list[tuple[str, str, int]]:
-        """Return each cause of failed work in what is found, in words, with its number. One query."""
+    def error_codes(
+        self, everything: Sequence[LearnerContentAssignment] | None
+    ) -> list[tuple[str, str, int]]:
+        """Return each error code of failed work, its sentence and its number of assignments. One query.
+
+        Of the assignments that the filters find, `everything` where those are loaded.
+        """
         chosen = self.filters.data.get("cause", "")
         if self.filters.failed is not None:
             return _in_words({chosen: 0, **self._counted(self.filters.failed)})
         if everything is not None and not chosen:
-            counted = failures_by_cause.causes_of([row.pk for row in everything])
+            counts = failures_by_code.of_assignments([row.pk for row in everything])
         elif self.status or self._narrowed:
-            rows = with_status(self._of_any_cause, self.status).order_by()
-            counted = _by_cause(assignment__in=rows.values("pk"))
+            rows = with_status(self._of_any_code, self.status).order_by()
+            counts = _by_code(assignment__in=rows.values("pk"))
         elif isinstance(self._budget_keys, list):  # each assignment is looked up once less
-            counted = failures_by_cause.causes_in(self._budget_keys)
+            counts = failures_by_code.in_budget_keys(self._budget_keys)
         else:
-            counted = _by_cause(assignment__budget__in=self._budget_keys)
-        return _in_words({chosen: 0, **counted})
+            counts = _by_code(assignment__budget__in=self._budget_keys)
+        return _in_words({chosen: 0, **counts})
 
     def _counted(self, failed: Mapping[str, set[int]]) -> dict[str, int]:
         """Return how many of these are found by the other filters, most first. At most one query."""
         if self.status or self._narrowed:
-            rows = with_status(self._of_any_cause, self.status).order_by()
+            rows = with_status(self._of_any_code, self.status).order_by()
             found = set(rows.filter(pk__in=set().union(*failed.values())).values_list("pk", flat=True))
-            failed = {cause: pks & found for cause, pks in failed.items()}
-        counts = {cause: len(pks) for cause, pks in failed.items() if pks}
+            failed = {code: pks & found for code, pks in failed.items()}
+        counts = {code: len(pks) for code, pks in failed.items() if pks}
         return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
 
 
-def _by_cause(**among: Any) -> dict[str, int]:
-    return dict(failures_by_cause.by_cause(failures.to_repair().filter(**among)))
+def _by_code(**among: Any) -> dict[str, int]:
+    return dict(failures_by_code.by_error_code(failures.to_repair().filter(**among)))
 
 
 def _in_words(counts: Mapping[str, int]) -> list[tuple[str, str, int]]:
-    return [(one, str(causes.in_words(one).sentence), count) for one, count in counts.items() if one]
+    return [(one, str(error_texts.for_code(one).sentence), count) for one, count in counts.items() if one]
 
 
 def with_status(rows: QuerySet[LearnerContentAssignment], status: str) -> QuerySet[LearnerContentAssignment]:
@@ -255,7 +260,7 @@ def with_status(rows: QuerySet[LearnerContentAssignment], status: str) -> QueryS
 def selection(
     user: User, query: QueryDict, *, now: datetime, permission: Permission = Permission.READ_ASSIGNMENTS
 ) -> Selection:
-    """Return what the address means to a user with the permission. One query; two for a cause.
+    """Return what the address means to a user with the permission. One query; two for an error code.
 
     Raises Http404 for a budget that they may not see, and for a user without any.
     """
@@ -271,10 +276,10 @@ def selection(
     of_budgets = LearnerContentAssignment.objects.filter(budget__in=keys)
     zones = {one.customer.zone for one in ([budget] if budget else budgets)}
     zone = zones.pop() if len(zones) == 1 else UTC_ZONE
-    failed = failures_by_cause.of_each_cause(keys, most=MOST_FAILED) if query.get("cause") else None
+    failed = failures_by_code.assignments_by_code(keys, most=MOST_FAILED) if query.get("cause") else None
     filters = ListFilters(query, queryset=of_budgets, zone=zone, now=now, failed=failed)
     status, sort = query.get("status", ""), query.get("sort", "")
-    problems, found, of_any_cause = _found(query, filters)
+    problems, found, of_any_code = _found(query, filters)
     return Selection(
         budgets=budgets,
         budget=budget,
@@ -284,14 +289,14 @@ def selection(
         zone=zone,
         problems=problems,
         _found=found,
-        _of_any_cause=of_any_cause,
+        _of_any_code=of_any_code,
         _budget_keys=keys,
         _narrowed=any(query[name] for name in set(query) - {*_NO_FILTERS, "cause"}),
     )
 
 
 def _found(query: QueryDict, filters: ListFilters) -> tuple[list[str], _Rows, _Rows]:
-    """Return what cannot be read of an address, the rows that it means, and those of any cause.
+    """Return what cannot be read of an address, the rows that it means, and those of any error code.
 
     Of an address that cannot be read: nothing, and not all. Work on it, or its export, would be on too much.
     """

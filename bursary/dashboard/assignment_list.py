@@ -92,7 +92,7 @@ class ListPage:
     filtered: bool
     more_filters: bool
     """One of those that are folded is in use."""
-    causes: Sequence[tuple[str, str, int]]
+    error_codes: Sequence[tuple[str, str, int]]
     """Of failed work: the code, a sentence, and the number of assignments; empty on later pages."""
     remarks: Sequence[str]
     """What of the address was not understood and changes no row: its order, or its page; and an order
@@ -133,7 +133,7 @@ def load(user: User, query: QueryDict, *, now: datetime) -> ListPage:
         later=found.later and changed(query, cursor=found.later),
         query=changed(query),
         filtered=filtered or bool(query.get("budget")),
-        causes=() if cursor else chosen.causes(everything),
+        error_codes=() if cursor else chosen.error_codes(everything),
         more_filters=any(query.get(name) for name in _FOLDED),
         remarks=[
             *_remarks(query, chosen, page_found=found.understood),

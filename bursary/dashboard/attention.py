@@ -14,9 +14,9 @@ from django.utils.translation import ngettext
 
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted, may_everywhere
-from bursary.assignments import causes, content_display, deadline_notices, failures_by_cause
+from bursary.assignments import content_display, deadline_notices, error_texts, failures_by_code
 from bursary.assignments.choices import LearnerState, NoticeReason, State
-from bursary.assignments.failures_by_cause import CauseCount
+from bursary.assignments.failures_by_code import RepairableFailures
 from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.dashboard.money_bars import money_bar
@@ -78,7 +78,7 @@ def _mail_trouble(budgets: Sequence[Budget], *, operates: bool) -> list[Attentio
     if server is None or not server.trouble_since or not budgets:
         return []
     since = moments.in_words(server.trouble_since, zone=budgets[0].customer.zone)
-    words = {"since": since, "why": causes.in_words(server.cause).sentence}
+    words = {"since": since, "why": error_texts.for_code(server.cause).sentence}
     sentence = _(
         "Mails have been delayed since %(since)s. %(why)s That is no learner's fault, and no mail is lost: "
         "they are sent as soon as that is possible. Ask the operator of this service."
@@ -94,9 +94,9 @@ def _mail_trouble(budgets: Sequence[Budget], *, operates: bool) -> list[Attentio
 
 def _failures(budgets: Sequence[Budget], *, operates: bool, now: datetime) -> list[Attention]:
     found = []
-    for one in failures_by_cause.causes_in_time(budgets, now=now)[:MOST_CAUSES]:
-        why = causes.in_words(one.cause)
-        query = urlencode({"cause": one.cause})
+    for one in failures_by_code.repairable(budgets, now=now)[:MOST_CAUSES]:
+        why = error_texts.for_code(one.error_code)
+        query = urlencode({"cause": one.error_code})
         verb = "retry" if why.retried and one.retryable else ""
         next_step = why.next_step_of(operates=operates)
         if one.skippable and not one.retryable:
@@ -118,11 +118,11 @@ def _failures(budgets: Sequence[Budget], *, operates: bool, now: datetime) -> li
     return found
 
 
-def _what_failed(one: CauseCount, *, zone: ZoneInfo) -> str:
+def _what_failed(one: RepairableFailures, *, zone: ZoneInfo) -> str:
     """Return which work failed, for how many, and since when."""
     since = moments.dated(one.since.astimezone(zone))
     if len(one.by_work) == 1:
-        work = ", ".join(str(causes.WORK_IN_WORDS[kind]) for kind in one.by_work)
+        work = ", ".join(str(error_texts.WORK_IN_WORDS[kind]) for kind in one.by_work)
         words = ngettext(
             "%(work)s failed for %(count)s assignment on %(since)s.",
             "%(work)s failed for %(count)s assignments, since %(since)s.",
@@ -130,7 +130,8 @@ def _what_failed(one: CauseCount, *, zone: ZoneInfo) -> str:
         )
         return words % {"work": work, "count": one.count, "since": since}
     works = [
-        (causes.within_sentence(causes.WORK_IN_WORDS[kind]), count) for kind, count in one.by_work.items()
+        (error_texts.within_sentence(error_texts.WORK_IN_WORDS[kind]), count)
+        for kind, count in one.by_work.items()
     ]
     each = ", ".join(f"{work}: {count}" for work, count in works)
     words = ngettext(

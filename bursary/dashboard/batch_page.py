@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted, may, may_everywhere
-from bursary.assignments import allocation_batches, causes, cursors, listing, statuses
+from bursary.assignments import allocation_batches, cursors, error_texts, listing, statuses
 from bursary.assignments.allocation_batches import MailsPlanned
 from bursary.assignments.choices import LearnerState, State, Status
 from bursary.assignments.matching import COSTLY, Verdict
@@ -47,7 +47,7 @@ class BatchRow:
 
 @dataclass(frozen=True)
 class NotAssigned:
-    """A learner of the request without a new assignment, by the assignment that is the cause."""
+    """A learner of the request without a new assignment, and the assignment that they have instead."""
 
     assignment: LearnerContentAssignment
     why: str
@@ -154,7 +154,7 @@ def load(batch: AllocationBatch, *, reader: User, cursor: str, now: datetime) ->
         if content
         else reads.title_of(batch.content_key, catalog_uuid=batch.budget.catalog_uuid)
     )
-    causes_of_failed = {one.error_code for row in shown[: len(pks)] if (one := row.assignment.last_failure())}
+    error_codes = {one.error_code for row in shown[: len(pks)] if (one := row.assignment.last_failure())}
     return BatchPage(
         batch=batch,
         title=title or batch.content_key,
@@ -164,7 +164,7 @@ def load(batch: AllocationBatch, *, reader: User, cursor: str, now: datetime) ->
         earlier=page.earlier and urlencode({"cursor": page.earlier}),
         later=page.later and urlencode({"cursor": page.later}),
         query=urlencode({"allocation_batch": batch.uuid}),
-        may_retry=any(causes.in_words(one).retried for one in causes_of_failed)
+        may_retry=any(error_texts.for_code(one).retried for one in error_codes)
         and may(reader, Permission.REMIND, customer_pk=batch.budget.customer_id),
     )
 
@@ -241,5 +241,5 @@ def _row(assignment: LearnerContentAssignment, *, operates: bool, now: datetime)
         assignment,
         chips.chip(assignment, now=now),
         waits_until=min(due, default=None),
-        remedy=causes.in_words(failed.error_code).next_step_of(operates=operates) if failed else "",
+        remedy=error_texts.for_code(failed.error_code).next_step_of(operates=operates) if failed else "",
     )

@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from bursary.access import anonymisation
-from bursary.assignments import causes, content_display, extension, failures, reminders
+from bursary.assignments import content_display, error_texts, extension, failures, reminders
 from bursary.assignments.choices import ActionType, State
 from bursary.assignments.extension import Span
 from bursary.assignments.models import LearnerContentAssignment
@@ -139,8 +139,8 @@ def failures_in_words(rows: QuerySet[LearnerContentAssignment]) -> list[str]:
     failed = failures.to_repair().filter(assignment__in=rows.order_by().values("pk")).order_by()
     counted = failed.values_list("action_type", "error_code").annotate(count=Count("pk"))
     return [
-        _("%(work)s (%(count)s): %(cause)s")
-        % {"work": causes.WORK_IN_WORDS[kind], "count": count, "cause": causes.in_words(code).clause}
+        _("%(work)s (%(count)s): %(why)s")
+        % {"work": error_texts.WORK_IN_WORDS[kind], "count": count, "why": error_texts.for_code(code).clause}
         for kind, code, count in counted.order_by("-count", "action_type", "error_code")[:MOST_CAUSES]
     ]
 

@@ -1,4 +1,4 @@
-"""The status of an assignment as administrators read it: a few words, and the cause behind them."""
+"""The status of an assignment as administrators read it: a few words, and a sentence on what failed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from datetime import datetime
 
 from django.utils.translation import gettext as _
 
-from bursary.assignments import causes, failures, statuses
+from bursary.assignments import error_texts, failures, statuses
 from bursary.assignments.choices import ActionType, LearnerState, State, Status
 from bursary.assignments.models import LearnerContentAssignment
 
@@ -23,38 +23,38 @@ _INVITING = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
 
 @dataclass(frozen=True)
 class Chip:
-    """`kind` is one of danger, warning, success, info and muted; `cause` a sentence, or empty."""
+    """`kind` is one of danger, warning, success, info and muted; `note` a sentence, or empty."""
 
     words: str
     kind: str
-    cause: str = ""
+    note: str = ""
 
 
 def chip(assignment: LearnerContentAssignment, *, now: datetime) -> Chip:
     """Return the status of an assignment that is loaded with its actions, as `listing` loads it."""
     status = statuses.status_of(assignment.state, assignment.learner_state)
     words, kind = str(statuses.STATUSES[status]), KINDS.get(status, "muted")
-    cause = assignment.decline_reason if status == statuses.DECLINED else _cause(assignment)
+    note = assignment.decline_reason if status == statuses.DECLINED else _failure(assignment)
     if assignment.state != State.ALLOCATED:
-        return Chip(words, kind, cause)
+        return Chip(words, kind, note)
     if assignment.redeeming_since:
-        return Chip(_("Being accepted"), "info", cause)
+        return Chip(_("Being accepted"), "info", note)
     if assignment.expires_at <= now and not (assignment.grace_until and assignment.grace_until > now):
-        return Chip(_("Deadline passed"), "warning", cause)
-    return Chip(words, kind, cause)
+        return Chip(_("Deadline passed"), "warning", note)
+    return Chip(words, kind, note)
 
 
-def _cause(assignment: LearnerContentAssignment) -> str:
+def _failure(assignment: LearnerContentAssignment) -> str:
     """Return why something about it failed, or is being retried; empty if nothing did."""
     if ended := getattr(assignment, "account_ended", ""):
-        return str(causes.in_words(f"account_{ended}").sentence)
+        return str(error_texts.for_code(f"account_{ended}").sentence)
     failed = assignment.last_failure()
     if failed:
-        why = causes.in_words(failed.error_code)
+        why = error_texts.for_code(failed.error_code)
         if failed.action_type in _INVITING:
             return str(why.sentence)
-        work = causes.WORK_IN_WORDS.get(failed.action_type, failed.action_type)
-        return _("%(work)s failed: %(cause)s") % {"work": work, "cause": why.clause}
+        work = error_texts.WORK_IN_WORDS.get(failed.action_type, failed.action_type)
+        return _("%(work)s failed: %(why)s") % {"work": work, "why": why.clause}
     if skipped := _why_skipped(assignment):
         return _("Skipped: %(reason)s") % {"reason": skipped}
     retried = any(one.status == Status.PENDING and one.attempts for one in assignment.actions.all())

@@ -9,7 +9,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from bursary.assignments import causes
+from bursary.assignments import error_texts
 from bursary.assignments.choices import ActionType, LearnerState, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.dashboard import timeline_entries
@@ -60,7 +60,7 @@ class LifeStep:
     kind: str
     at: datetime
     note: str = ""
-    """The cause of a failure, in words."""
+    """What failed, in words."""
     wait: str = ""
     """How long after the step before, or from now, in words; empty for the first."""
     line: str = ""
@@ -104,7 +104,7 @@ def _step(action: LearnerContentAssignmentAction) -> LifeStep | None:
     """Return the step that an action is; None for what is on the timeline alone."""
     kind, at = action.action_type, timeline_entries.happened_at(action)
     if action.status == Status.FAILED and kind in _FAILED:
-        why = str(causes.in_words(action.error_code).sentence)
+        why = str(error_texts.for_code(action.error_code).sentence)
         return LifeStep(str(_FAILED[kind]), "failed", at, why)
     if action.status == Status.DONE and kind in _DONE:
         return LifeStep(str(_DONE[kind]), "failed" if kind == ActionType.BOUNCED else "done", at)

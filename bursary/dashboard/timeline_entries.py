@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from bursary.access import anonymisation
-from bursary.assignments import causes
+from bursary.assignments import error_texts
 from bursary.assignments.address_corrections import corrected_addresses
 from bursary.assignments.choices import WORK, ActionType, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
@@ -44,32 +44,32 @@ _FACTS: Mapping[str, Any] = {
 _ASSIGNED_AGAIN = gettext_lazy("The course was assigned again, and its price reserved.")
 _MAIL: Mapping[str, Any] = {
     Status.PENDING: gettext_lazy("{mail} to {learner} is about to be sent."),
-    AGAIN: gettext_lazy("{mail} to {learner} could not be sent yet: {cause}"),
+    AGAIN: gettext_lazy("{mail} to {learner} could not be sent yet: {why}"),
     Status.RUNNING: gettext_lazy("{mail} to {learner} is being sent."),
     Status.DONE: gettext_lazy("{mail} to {learner} was sent."),
-    Status.FAILED: gettext_lazy("{mail} to {learner} failed: {cause}"),
-    Status.SUPERSEDED: gettext_lazy("{mail} to {learner} was not needed any more: {cause}"),
-    Status.SKIPPED: gettext_lazy("{mail} to {learner} was not sent: {cause}"),
+    Status.FAILED: gettext_lazy("{mail} to {learner} failed: {why}"),
+    Status.SUPERSEDED: gettext_lazy("{mail} to {learner} was not needed any more: {why}"),
+    Status.SKIPPED: gettext_lazy("{mail} to {learner} was not sent: {why}"),
 }
 _LINK: Mapping[str, Any] = {
     Status.PENDING: gettext_lazy("About to add {learner} to the learners of {organisation}."),
-    AGAIN: gettext_lazy("Adding {learner} to the learners of {organisation} has not succeeded yet: {cause}"),
+    AGAIN: gettext_lazy("Adding {learner} to the learners of {organisation} has not succeeded yet: {why}"),
     Status.RUNNING: gettext_lazy("Adding {learner} to the learners of {organisation} at this moment."),
     Status.DONE: gettext_lazy("Added {learner} to the learners of {organisation}."),
-    Status.FAILED: gettext_lazy("Adding {learner} to the learners of {organisation} failed: {cause}"),
+    Status.FAILED: gettext_lazy("Adding {learner} to the learners of {organisation} failed: {why}"),
     Status.SUPERSEDED: gettext_lazy(
-        "Adding {learner} to the learners of {organisation} was not needed any more: {cause}"
+        "Adding {learner} to the learners of {organisation} was not needed any more: {why}"
     ),
-    Status.SKIPPED: gettext_lazy("Adding {learner} to the learners of {organisation} was skipped: {cause}"),
+    Status.SKIPPED: gettext_lazy("Adding {learner} to the learners of {organisation} was skipped: {why}"),
 }
 _ACCEPTANCE: Mapping[str, Any] = {
     Status.PENDING: gettext_lazy("The learner accepts the course: the money is about to be spent."),
-    AGAIN: gettext_lazy("Accepting the course is not finished yet: {cause}"),
+    AGAIN: gettext_lazy("Accepting the course is not finished yet: {why}"),
     Status.RUNNING: gettext_lazy("The learner accepts the course: the money is being spent."),
     Status.DONE: gettext_lazy("The learner accepted the course: its money is spent."),
-    Status.FAILED: gettext_lazy("Accepting the course failed: {cause}"),
-    Status.SUPERSEDED: gettext_lazy("Accepting the course was not needed any more: {cause}"),
-    Status.SKIPPED: gettext_lazy("Accepting the course was not tried again: {cause}"),
+    Status.FAILED: gettext_lazy("Accepting the course failed: {why}"),
+    Status.SUPERSEDED: gettext_lazy("Accepting the course was not needed any more: {why}"),
+    Status.SKIPPED: gettext_lazy("Accepting the course was not tried again: {why}"),
 }
 _OTHERWISE: Mapping[str, Mapping[str, Any]] = {
     ActionType.LEARNER_LINKED: _LINK,
@@ -101,7 +101,7 @@ class TimelineEntry:
     took: str
     """How long after its request it was finished, in words; empty within the same second."""
     code: str
-    """The exact cause, which is stable."""
+    """The error code."""
     detail: str
     traceback: str
     """For operators; else empty."""
@@ -147,7 +147,7 @@ def _entry(
 ) -> TimelineEntry:
     repairable = action.pk in reader.repairable
     failed = action.status == Status.FAILED
-    why = causes.in_words(action.last_error["cause"])
+    why = error_texts.for_code(action.last_error["error_code"])
     came_back = (
         action.action_type == ActionType.BOUNCED
         and action.cycle == of.cycle
@@ -168,7 +168,7 @@ def _entry(
         by=anonymisation.shown_actor(action.actor),
         at=happened_at(action),
         took=_took(action),
-        code=action.last_error["cause"],
+        code=action.last_error["error_code"],
         detail=_detail(action),
         traceback=action.last_error["traceback"] if reader.operates else "",
         repairable=repairable,
@@ -194,10 +194,10 @@ def sentence(action: LearnerContentAssignmentAction, *, of: LearnerContentAssign
     learner = anonymisation.shown_address(action.recipient or of.learner_email)
     return format_html(
         str(words),
-        mail=causes.WORK_IN_WORDS[kind],
+        mail=error_texts.WORK_IN_WORDS[kind],
         learner=format_html("<bdi>{}</bdi>", learner),
         organisation=format_html("<bdi>{}</bdi>", of.budget.customer.name),
-        cause=causes.in_words(action.last_error["cause"]).clause,
+        why=error_texts.for_code(action.last_error["error_code"]).clause,
     )
 
 

@@ -25,7 +25,7 @@ FAULTS: Mapping[str, str] = {
     "worker_died": "this service",
     "unexpected_error": "this service",
 }
-"""What is at fault by cause, in words for the operator."""
+"""What is at fault by error code, in words for the operator."""
 
 
 @dataclass
@@ -37,9 +37,9 @@ class DeliveryError(Exception):
     permanent: bool = False
     reason: ErrorReason = ErrorReason.INTERNAL_API_ERROR
     most_attempts: int | None = None
-    """How often this cause may be met, where each attempt may have delivered the mail."""
+    """How often this error may be met, where each attempt may have delivered the mail."""
     retry_for: timedelta = LONGEST_OUTAGE
-    """How long this cause is met by another attempt."""
+    """How long this error is met by another attempt."""
     wait: timedelta = timedelta(0)
     """How long the server asks to wait, at least."""
     blames_server: bool = False

@@ -82,7 +82,7 @@ def _remedy(refused: Mapping[str, int]) -> str:
 
 
 class RepairCommand(OperatorCommand):
-    """A command that repairs failed work, of some causes or all. A redemption is the learner's to repeat."""
+    """A command that repairs failed work, of some error codes or all. A redemption is not repaired here."""
 
     done: ClassVar[str]
     """The participle in the summary, such as `retried`."""
@@ -91,8 +91,8 @@ class RepairCommand(OperatorCommand):
         super().add_arguments(parser)
         ids = "Only of this assignment, by any id that `bursary timeline` takes."
         parser.add_argument("ids", nargs="*", metavar="ID", help=ids)
-        causes = "Only of this cause; may be repeated."
-        parser.add_argument("--cause", action="append", metavar="CODE", choices=sorted(FAULTS), help=causes)
+        of_code = "Only of this cause; may be repeated."
+        parser.add_argument("--cause", action="append", metavar="CODE", choices=sorted(FAULTS), help=of_code)
         parser.add_argument("--budget", type=UUID, metavar="UUID", help="Only of this budget.")
         types = sorted(one.value for one in WORK - {ActionType.REDEEMED})
         parser.add_argument("--action-type", choices=types, help="Only of this type.")
@@ -110,21 +110,21 @@ class RepairCommand(OperatorCommand):
     ) -> None:
         which = ~Q(action_type=ActionType.REDEEMED)
         which &= Q(action_type=action_type) if action_type else Q()
-        of_any_cause = failures.to_repair().filter(which, _named(ids)).order_by()
+        of_any_code = failures.to_repair().filter(which, _named(ids)).order_by()
         if budget:
-            of_any_cause = of_any_cause.filter(assignment__budget=require_budget(budget))
+            of_any_code = of_any_code.filter(assignment__budget=require_budget(budget))
         which &= Q(error_code__in=cause) if cause else Q()
-        found, late = of_any_cause.filter(which), self.late(now=timezone.now())
+        found, late = of_any_code.filter(which), self.late(now=timezone.now())
         in_time = found.filter(~late) if late else found
         count = in_time.values("assignment").distinct().count()
         rows = LearnerContentAssignment.objects.filter(pk__in=found.values("assignment"))
         refusals = failures.expected_refusals(rows, late=late, which=which)
         if confirm is None:
-            by_cause = _by_cause(in_time)
-            found_text = self._found_in_words(count, by_cause, refusals, options)
-            text = found_text or _nothing_in_words(_by_cause(of_any_cause))
-            counted = {"count": count, "causes": by_cause, "refused": refusals, "failed": _first_of(found)}
-            return self.answer({"dry_run": True, **counted}, text)
+            by_code = _by_code(in_time)
+            found_text = self._found_in_words(count, by_code, refusals, options)
+            text = found_text or _nothing_in_words(_by_code(of_any_code))
+            summary = {"count": count, "causes": by_code, "refused": refusals, "failed": _first_of(found)}
+            return self.answer({"dry_run": True, **summary}, text)
         require_confirmed(confirm, count=count, refused=refusals)
         total = RepairResult()
         budgets = found.values("assignment__budget")
@@ -137,22 +137,22 @@ class RepairCommand(OperatorCommand):
         return self.answer(summary, f"{len(total.repaired)} {self.done}.{text}")
 
     def _found_in_words(
-        self, count: int, by_cause: Mapping[str, int], refused: Mapping[str, int], options: Mapping[str, Any]
+        self, count: int, by_code: Mapping[str, int], refused: Mapping[str, int], options: Mapping[str, Any]
     ) -> str:
         """Return what would be done, by which options, and what be refused; empty where there is neither."""
         rest = _refusals_in_words(refused)
         if not count:
             return rest.strip()
-        what = f"{counted_in_words(count, 'assignment')}: {counts_in_words(by_cause, none='')}."
-        about = " ".join([f"It is about {what}", *self.cautions(by_cause)])
+        what = f"{counted_in_words(count, 'assignment')}: {counts_in_words(by_code, none='')}."
+        about = " ".join([f"It is about {what}", *self.cautions(by_code)])
         return f"{about}{rest} Do it by --confirm {count}{self.missing(options)}."
 
     def missing(self, options: Mapping[str, Any]) -> str:
         """Return the option that --confirm needs beside it and that was not given; empty for none."""
         return ""
 
-    def cautions(self, causes: Collection[str]) -> list[str]:
-        """Return what to know before work that failed by these causes is repaired like this."""
+    def cautions(self, error_codes: Collection[str]) -> list[str]:
+        """Return what to know before work that failed with these error codes is repaired like this."""
         return []
 
     def late(self, *, now: datetime) -> Q | None:
@@ -181,12 +181,12 @@ def _first_of(failed: QuerySet[LearnerContentAssignmentAction]) -> list[dict[str
     return [dict(one) for one in columns.order_by("-completed_at", "-pk")[:MOST_NAMED]]
 
 
-def _by_cause(failed: QuerySet[LearnerContentAssignmentAction]) -> dict[str, int]:
+def _by_code(failed: QuerySet[LearnerContentAssignmentAction]) -> dict[str, int]:
     return dict(failed.values_list("error_code").annotate(count=Count("pk")))
 
 
 def _nothing_in_words(others: Mapping[str, int]) -> str:
-    """Return that there is nothing to do, with the failures of other causes than those asked for."""
+    """Return that there is nothing to do, with the failures of other error codes than those asked for."""
     if not others:
         return "Nothing failed that can be repaired: there is nothing to do."
     return f"Nothing failed by this cause. By others: {counts_in_words(others, none='none')}."
@@ -197,8 +197,8 @@ class RetryCommand(RepairCommand):
 
     done = "retried"
 
-    def cautions(self, causes: Collection[str]) -> list[str]:
-        return [words for cause, words in REMEDIES.items() if cause in causes]
+    def cautions(self, error_codes: Collection[str]) -> list[str]:
+        return [words for code, words in REMEDIES.items() if code in error_codes]
 
     def late(self, *, now: datetime) -> Q | None:
         return failures.too_late(now)

@@ -12,7 +12,7 @@ from uuid import UUID
 from django.conf import settings
 
 from bursary.access.models import User
-from bursary.assignments import causes, failures
+from bursary.assignments import error_texts, failures
 from bursary.assignments.choices import Status
 from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.delivery import mail_server
@@ -41,7 +41,7 @@ class Waiting:
     postponed: dict[str, int]
     """By action type: an attempt failed, and it is tried again later."""
     postponed_by_cause: dict[str, int]
-    """By the last attempt's cause, of the first `MOST_EXAMINED`."""
+    """By the last attempt's error code, of the first `MOST_EXAMINED`."""
     oldest_due: datetime | None
     next_retry: datetime | None
     mails: int
@@ -68,7 +68,7 @@ class MailTrouble:
 
 @dataclass(frozen=True)
 class FailedWork:
-    """Failed work that can still be repaired, of one cause and action type."""
+    """Failed work that can still be repaired, of one error code and action type."""
 
     cause: str
     action_type: str
@@ -78,7 +78,7 @@ class FailedWork:
     first: datetime | None
     latest: datetime | None
     fault: str
-    """What is at fault, in words; empty for an unknown cause."""
+    """What is at fault, in words; empty for an unknown error code."""
     sentence: str
     """What happened, as administrators read it."""
     example: UUID
@@ -182,12 +182,12 @@ def _waiting(now: datetime) -> Waiting:
             postponed[pk] = (kind, due_at)
     examined = actions.filter(pk__in=list(postponed)[:MOST_EXAMINED])
     logs = examined.order_by().values_list("attempt_log", flat=True)
-    by_cause = Counter(str(log[-1].get("cause", "")) for log in logs if log)
+    by_code = Counter(str(log[-1].get("cause", "")) for log in logs if log)
     return Waiting(
         due=dict(due),
         running=dict(running),
         postponed=dict(Counter(kind for kind, _due_at in postponed.values())),
-        postponed_by_cause=dict(by_cause.most_common()),
+        postponed_by_cause=dict(by_code.most_common()),
         oldest_due=leases.oldest_due(actions, now=now),
         next_retry=min((due_at for _kind, due_at in postponed.values()), default=None),
         mails=len(mails),
@@ -199,21 +199,21 @@ def _failed(now: datetime) -> list[FailedWork]:
     columns = ("error_code", "action_type", "completed_at", "assignment__uuid", "is_late")
     newest = failures.to_repair().annotate(is_late=failures.too_late(now)).order_by("-completed_at")
     found: dict[tuple[str, str], list[tuple[datetime | None, UUID, bool]]] = {}
-    for cause, kind, *one in newest.values_list(*columns)[:MOST_COUNTED]:
-        found.setdefault((cause, kind), []).append((one[0], one[1], one[2]))
+    for code, kind, *one in newest.values_list(*columns)[:MOST_COUNTED]:
+        found.setdefault((code, kind), []).append((one[0], one[1], one[2]))
     return [
         FailedWork(
-            cause=cause,
+            cause=code,
             action_type=kind,
             count=len(ones),
             too_late=sum(is_late for _completed_at, _uuid, is_late in ones),
             first=ones[-1][0],
             latest=ones[0][0],
-            fault=FAULTS.get(cause, ""),
-            sentence=str(causes.in_words(cause).sentence),
+            fault=FAULTS.get(code, ""),
+            sentence=str(error_texts.for_code(code).sentence),
             example=ones[0][1],
         )
-        for (cause, kind), ones in sorted(found.items(), key=lambda one: -len(one[1]))
+        for (code, kind), ones in sorted(found.items(), key=lambda one: -len(one[1]))
     ]
 
 

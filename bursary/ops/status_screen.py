@@ -15,7 +15,7 @@ from bursary.ops.health import OK
 from bursary.ops.status_report import OUTCOMES, FailedWork, StatusReport, TaskLine, Waiting
 
 HOUR = timedelta(hours=1)
-MOST_LINES = 10  # of causes
+MOST_LINES = 10  # of error codes
 PROBLEMS: Mapping[str, str] = {
     "database_unavailable": "The database does not answer.",
     "disk_full": "The disk of the database or of the mails is full: free some space.",
@@ -35,7 +35,7 @@ REMEDIES: Mapping[str, str] = {
     "learner there: `bursary correct_address OLD NEW`.",
     "ledger_refused": "ledger_refused: no retry. The learner can accept again.",
 }
-"""What to do about causes that no retry repairs."""
+"""What to do about errors that no retry repairs, by error code."""
 
 
 def render(report: StatusReport) -> RenderableType:

@@ -107,7 +107,7 @@ def _action(action: LearnerContentAssignmentAction, *, traces: bool) -> dict[str
         "attempts": action.attempts,
         "recipient": action.recipient,
         "error_reason": action.error_reason or None,
-        "cause": error["cause"] or None,
+        "cause": error["error_code"] or None,
         "detail": error["detail"] or None,
     }
     return values | {"traceback": error["traceback"].rstrip() or None} if traces else values
@@ -149,7 +149,7 @@ class _Actions:
                 _kind(action),
                 self._status(action),
                 str(action.attempts or ""),
-                escape(action.last_error["cause"]),
+                escape(action.last_error["error_code"]),
                 escape(_detail(action)),
             )
         return table
@@ -163,7 +163,7 @@ class _Actions:
             if action.attempts > 1:
                 parts.append(f"{action.attempts} attempts")
             lines.append("  ".join(parts))
-            if why := ": ".join(filter(None, [action.last_error["cause"], _detail(action)])):
+            if why := ": ".join(filter(None, [action.last_error["error_code"], _detail(action)])):
                 lines.append(Padding(escape(why), (0, 0, 0, 4)))
         return Group(*lines)
 

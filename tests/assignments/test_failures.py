@@ -15,7 +15,7 @@ from bursary.assignments import (
     cancellation,
     derived_audit,
     failures,
-    failures_by_cause,
+    failures_by_code,
     reminders,
     shown_assignments,
 )
@@ -49,14 +49,14 @@ def fail(
     assignment: LearnerContentAssignment,
     kind: ActionType = ActionType.NOTIFIED,
     *,
-    cause: str = "address_rejected",
+    error_code: str = "address_rejected",
     reason: ErrorReason = ErrorReason.EMAIL_ERROR,
     now: object = NOW,
 ) -> LearnerContentAssignmentAction:
     """Let the assignment's newest work of a type fail for good; return it."""
     action = action_of(assignment, kind)
     (claimed,) = actions.claim(now=action.created, lease=HOUR, limit=1, pks=[action.pk])
-    assert actions.finish(claimed, Failed(Failure(reason, cause, "No such mailbox.", "Trace")), now=now)  # type: ignore[arg-type]  # an instant
+    assert actions.finish(claimed, Failed(Failure(reason, error_code, "No such mailbox.", "Trace")), now=now)  # type: ignore[arg-type]  # an instant
     return action
 
 
@@ -73,24 +73,24 @@ def stored(assignment: LearnerContentAssignment) -> LearnerContentAssignment:
 
 
 @pytest.mark.on_every_engine
-def test_failures_are_counted_by_budget_cause_and_day_in_one_query(
+def test_failures_are_counted_by_budget_error_code_and_day_in_one_query(
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
     budget, other = given_budget(), given_budget()
     given_failure(budget, now=NOW)
     given_failure(budget, address=BOB, now=NOW - DAY)
-    given_failure(other, cause="message_refused", reason=ErrorReason.INTERNAL_API_ERROR)
+    given_failure(other, error_code="message_refused", reason=ErrorReason.INTERNAL_API_ERROR)
     given_failure(given_budget())  # not asked for
 
     with django_assert_num_queries(1):
         found = failures.counts([budget, other], zone=MADRID, now=NOW)
 
-    assert {(one.budget, one.cause, one.day, one.count) for one in found} == {
+    assert {(one.budget, one.error_code, one.day, one.count) for one in found} == {
         (budget, "address_rejected", date(2026, 3, 2), 1),
         (budget, "address_rejected", date(2026, 3, 1), 1),
         (other, "message_refused", date(2026, 3, 2), 1),
     }
-    assert failures_by_cause.causes([budget, other]) == {"address_rejected": 2, "message_refused": 1}
+    assert failures_by_code.in_budgets([budget, other]) == {"address_rejected": 2, "message_refused": 1}
 
 
 @pytest.mark.on_every_engine
@@ -112,7 +112,7 @@ def test_what_was_retried_or_does_not_fit_any_more_is_not_counted() -> None:
     actions.retry(action_of(retried, ActionType.NOTIFIED), now=NOW)
     cancellation.cancel(budget, uuids=[cancelled.uuid], now=NOW)
 
-    assert failures_by_cause.causes([budget]) == {}
+    assert failures_by_code.in_budgets([budget]) == {}
 
 
 @pytest.mark.on_every_engine
@@ -129,7 +129,7 @@ def test_of_several_failed_reminders_the_last_one_counts_and_is_retried() -> Non
     assert done.repaired == [assignment.uuid]
     again = assignment.actions.get(status=Status.PENDING)
     assert (again.action_type, again.retry_of and again.retry_of.dedup_key) == ("reminded", "asked-2")
-    assert failures_by_cause.causes([assignment.budget]) == {}
+    assert failures_by_code.in_budgets([assignment.budget]) == {}
 
 
 def test_a_retry_is_a_new_action_of_the_administrator_that_points_to_the_failed_one() -> None:
@@ -156,17 +156,17 @@ def test_a_retry_goes_to_the_corrected_address() -> None:
 
 
 @pytest.mark.on_every_engine
-def test_only_the_named_type_or_cause_is_retried() -> None:
+def test_only_the_named_type_or_error_code_is_retried() -> None:
     assignment = given_failure()
     actions.request([assignment], [ActionType.REMINDED], now=NOW)
-    fail(assignment, ActionType.REMINDED, cause="unexpected_error")
+    fail(assignment, ActionType.REMINDED, error_code="unexpected_error")
 
     done = failures.retry(
         assignment.budget, uuids=[assignment.uuid], which=Q(error_code="unexpected_error"), now=NOW
     )
 
     assert done.repaired == [assignment.uuid]
-    assert failures_by_cause.causes([assignment.budget]) == {"address_rejected": 1}
+    assert failures_by_code.in_budgets([assignment.budget]) == {"address_rejected": 1}
 
 
 @pytest.mark.on_every_engine
@@ -180,7 +180,7 @@ def test_the_refusals_that_are_expected_are_those_of_the_repair() -> None:
         actions.request([one], [ActionType.REMINDED], now=NOW)
         fail(one, ActionType.REMINDED)
     actions.request([redeeming], [ActionType.REDEEMED], now=NOW)
-    fail(redeeming, ActionType.REDEEMED, cause="ledger_refused", reason=ErrorReason.ENROLLMENT_ERROR)
+    fail(redeeming, ActionType.REDEEMED, error_code="ledger_refused", reason=ErrorReason.ENROLLMENT_ERROR)
     rows = LearnerContentAssignment.objects.filter(budget=budget)
     uuids = [one.uuid for one in rows]
     by_skipping = failures.expected_refusals(rows)
@@ -208,7 +208,7 @@ def test_what_cannot_be_retried_is_named_with_the_reason() -> None:
     well = given_assignment(budget)
     redeeming = given_assignment(budget, address=BOB)
     actions.request([redeeming], [ActionType.REDEEMED], now=NOW)
-    fail(redeeming, ActionType.REDEEMED, cause="ledger_refused", reason=ErrorReason.ENROLLMENT_ERROR)
+    fail(redeeming, ActionType.REDEEMED, error_code="ledger_refused", reason=ErrorReason.ENROLLMENT_ERROR)
     foreign = given_failure()
 
     done = failures.retry(budget, uuids=[well.uuid, redeeming.uuid, foreign.uuid], now=NOW)
@@ -263,7 +263,7 @@ def test_an_earlier_failure_of_the_same_work_is_not_shown_any_more_either(answer
 
     assert stored(reminded).last_failure() is None
     assert shown_assignments.load_all([reminded.pk], now=NOW + 3 * DAY)[0].last_failure() is None
-    assert failures_by_cause.causes([budget]) == {}
+    assert failures_by_code.in_budgets([budget]) == {}
 
 
 def test_retrying_many_takes_as_many_queries_as_retrying_one(
@@ -293,7 +293,7 @@ def test_skipping_keeps_the_reason_and_the_actor_and_the_failure() -> None:
     assert (skipped.status, skipped.retry_of, skipped.actor) == (Status.SKIPPED, failed, ada)
     assert (skipped.error_code, skipped.detail) == ("skipped_on_request", "Was called.")
     assert (skipped.completed_at, skipped.due_at) == (NOW, None)
-    assert failures_by_cause.causes([assignment.budget]) == {}
+    assert failures_by_code.in_budgets([assignment.budget]) == {}
     assert stored(assignment).learner_state == LearnerState.FAILED  # not notified
     assert derived_audit.audit(clock=lambda: NOW).wrong == 0
 

@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from bursary.access.models import Role, User
-from bursary.assignments import cancellation, causes, deadline_notices
+from bursary.assignments import cancellation, deadline_notices, error_texts
 from bursary.assignments.choices import ActionType, ErrorReason, NoticeReason, State, Status
 from bursary.assignments.models import (
     DeadlineNotice,
@@ -262,15 +262,15 @@ def test_what_is_to_be_retried_has_the_button_and_an_operator_is_sent_to_no_oper
     operator = Client()
     operator.force_login(world.given_user(Role.OPERATOR))
     sent_to_the_operator = []
-    for cause, words in causes.CAUSES.items():
+    for error_code, words in error_texts.ERROR_TEXTS.items():
         failed = LearnerContentAssignmentAction.objects.filter(status=Status.FAILED)
-        failed.update(error_code=cause)
+        failed.update(error_code=error_code)
         shown = attention(client)
-        assert ('name="verb" value="retry"' in shown) is words.retried, cause
-        assert ("retry it" in shown.lower()) <= words.retried, cause
+        assert ('name="verb" value="retry"' in shown) is words.retried, error_code
+        assert ("retry it" in shown.lower()) <= words.retried, error_code
         if "Ask the operator" in shown:
-            sent_to_the_operator.append(cause)
-            assert "Ask the operator" not in attention(operator), cause
+            sent_to_the_operator.append(error_code)
+            assert "Ask the operator" not in attention(operator), error_code
     assert sent_to_the_operator
 
 

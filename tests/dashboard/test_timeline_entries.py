@@ -10,7 +10,7 @@ import pytest
 from django.utils.html import strip_tags
 
 from bursary.access.models import User
-from bursary.assignments import actions, causes, listing
+from bursary.assignments import actions, error_texts, listing
 from bursary.assignments.choices import FACTS, WORK, ActionType, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget, Customer
@@ -83,7 +83,7 @@ def test_each_cause_that_is_documented_has_words_of_its_own() -> None:
     documented = re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE)
 
     assert "address_rejected" in documented
-    assert [cause for cause in documented if cause not in causes.CAUSES] == []
+    assert [code for code in documented if code not in error_texts.ERROR_TEXTS] == []
 
 
 def test_an_erased_learner_is_not_named_by_the_placeholder() -> None:

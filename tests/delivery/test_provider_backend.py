@@ -102,7 +102,7 @@ NOT_TO = "to parameter is not a valid address. please check documentation"
 NO_ADDRESS = "Invalid `to` field. The email address needs to follow the `email@example.com` format."
 UNVERIFIED = "The mg.example domain is not verified. Please, add and verify your domain."
 ANSWERS: list[tuple[str, int, dict[str, str], object, str, bool, bool]] = [
-    # Provider, status, headers, body; the cause, whether it is final, whether the other mails wait.
+    # Provider, status, headers, body; the error code, whether it is final, whether the other mails wait.
     ("mailgun", 401, {}, "Forbidden", REFUSES_US, False, True),
     ("mailgun", 402, {}, {"message": "Account disabled"}, REFUSES_US, False, True),
     ("mailgun", 404, {}, {"message": "Domain not found: mg.example"}, REFUSES_US, False, True),
@@ -134,7 +134,7 @@ def test_an_answer_is_read_as_what_is_at_fault(
     provider: MailProvider, settings: Settings, subtests: pytest.Subtests
 ) -> None:
     mail = action_of(given_assignment(), ActionType.NOTIFIED)
-    for name, status, headers, body, cause, final, holds in ANSWERS:
+    for name, status, headers, body, error_code, final, holds in ANSWERS:
         with subtests.test(name, status=status, body=body):
             settings.MAIL_PROVIDER, provider.answer = name, (status, headers, body)
             _at_once()
@@ -142,7 +142,7 @@ def test_an_answer_is_read_as_what_is_at_fault(
             deliver()
             mail.refresh_from_db()
             said = mail.last_error
-            assert (said["cause"], mail.status == Status.FAILED) == (cause, final), said["detail"]
+            assert (said["error_code"], mail.status == Status.FAILED) == (error_code, final), said["detail"]
             assert bool(MailServer.objects.filter(due_at__isnull=False)) is holds
             assert "key-" not in f"{mail.attempt_log}{mail.traceback}"
 
@@ -165,7 +165,7 @@ def test_a_provider_that_does_not_answer_is_cut_off_and_leaves_the_mail_in_doubt
         deliver()
 
     assert time.monotonic() - began > DEADLINE.total_seconds()
-    assert _cause(assignment) == "answer_lost"
+    assert _error_code(assignment) == "answer_lost"
 
 
 def test_a_provider_that_is_away_is_unreachable_and_the_mail_was_not_handed_over(
@@ -177,10 +177,10 @@ def test_a_provider_that_is_away_is_unreachable_and_the_mail_was_not_handed_over
 
     deliver()
 
-    assert _cause(assignment) == "mail_server_unreachable"
+    assert _error_code(assignment) == "mail_server_unreachable"
 
 
-def _cause(assignment: LearnerContentAssignment) -> Any:
+def _error_code(assignment: LearnerContentAssignment) -> Any:
     return action_of(assignment, ActionType.NOTIFIED).attempt_log[-1]["cause"]
 
 

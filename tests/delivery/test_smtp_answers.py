@@ -28,9 +28,9 @@ BUSY, SILENT, LOST = "mail_server_busy", "mail_server_unreachable", "answer_lost
 
 @dataclass(frozen=True)
 class Meaning:
-    """What follows an answer: the cause, how long it is tried, and whether an operator must know."""
+    """What follows an answer: the error code, how long it is tried, and whether an operator must know."""
 
-    cause: str
+    error_code: str
     tried_for: timedelta
     operator: bool
 
@@ -85,15 +85,15 @@ def test_each_answer_has_its_fault_and_its_week(
     server.answers[verb] = answer
 
     mail = mail_after(WEEK[:1])
-    assert mail.attempt_log[-1]["cause"] == meaning.cause
+    assert mail.attempt_log[-1]["cause"] == meaning.error_code
     assert (mail.status == Status.FAILED) == (meaning.tried_for == AT_ONCE)
     assert bool(mail_server.in_trouble()) == meaning.operator
 
     for step in WEEK[1:]:
         deliver(now=NOW + step)
     mail.refresh_from_db()
-    at_fault = ErrorReason.EMAIL_ERROR if meaning.cause == ADDRESS else ErrorReason.INTERNAL_API_ERROR
-    assert (mail.status, mail.error_code, mail.error_reason) == (Status.FAILED, meaning.cause, at_fault)
+    at_fault = ErrorReason.EMAIL_ERROR if meaning.error_code == ADDRESS else ErrorReason.INTERNAL_API_ERROR
+    assert (mail.status, mail.error_code, mail.error_reason) == (Status.FAILED, meaning.error_code, at_fault)
     assert mail.completed_at is not None
     assert meaning.tried_for <= mail.completed_at - NOW <= meaning.tried_for + timedelta(hours=12)
     assert server.received == []
@@ -156,14 +156,14 @@ AT_OTHER_VERBS = [
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize(("verb", "answer", "cause"), AT_OTHER_VERBS)
+@pytest.mark.parametrize(("verb", "answer", "error_code"), AT_OTHER_VERBS)
 def test_an_answer_is_lost_only_after_the_messages_end(
-    server: ScriptedServer, verb: str, answer: str, cause: str
+    server: ScriptedServer, verb: str, answer: str, error_code: str
 ) -> None:
     server.answers[verb] = answer
     mail = mail_after(WEEK[:1])
-    assert mail.attempt_log[-1]["cause"] == cause
-    assert (mail.status == Status.FAILED) == (cause in (ADDRESS, MESSAGE))
+    assert mail.attempt_log[-1]["cause"] == error_code
+    assert (mail.status == Status.FAILED) == (error_code in (ADDRESS, MESSAGE))
 
 
 @pytest.mark.django_db
@@ -251,11 +251,13 @@ WORDINGS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("verb", "code", "text", "cause"), WORDINGS)
-def test_the_fault_is_found_however_a_provider_words_it(verb: str, code: int, text: str, cause: str) -> None:
+@pytest.mark.parametrize(("verb", "code", "text", "error_code"), WORDINGS)
+def test_the_fault_is_found_however_a_provider_words_it(
+    verb: str, code: int, text: str, error_code: str
+) -> None:
     judged = judge(Answer(verb, code, text))
-    assert judged.error_code == cause
-    assert (judged.reason == ErrorReason.EMAIL_ERROR) == (cause == ADDRESS)
+    assert judged.error_code == error_code
+    assert (judged.reason == ErrorReason.EMAIL_ERROR) == (error_code == ADDRESS)
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_a_provider_that_answers_byte_by_byte_within_the_deadline_is_waited_for(
 
 
 @pytest.mark.parametrize(
-    ("slow_at", "cause", "copies"),
+    ("slow_at", "error_code", "copies"),
     [("", UNREACHED, 1), ("RCPT", UNREACHED, 1), ("message", LOST, 2)],
     ids=["a greeting byte by byte", "silence", "silence after the mail"],
 )
@@ -73,7 +73,7 @@ def test_a_provider_that_is_slower_than_the_deadline_is_tried_again(
     mails: list[LearnerContentAssignmentAction],
     settings: Settings,
     slow_at: str,
-    cause: str,
+    error_code: str,
     copies: int,
 ) -> None:
     settings.SEND_DEADLINE = SOON
@@ -83,11 +83,11 @@ def test_a_provider_that_is_slower_than_the_deadline_is_tried_again(
         provider.seconds_a_byte = 0.02
     send_first(mails)
     settings.SEND_DEADLINE = timedelta(minutes=1)
-    assert_well_again(provider, mails, cause=cause, copies=copies)
+    assert_well_again(provider, mails, error_code=error_code, copies=copies)
 
 
 @pytest.mark.parametrize(
-    ("verb", "answer", "cause", "copies"),
+    ("verb", "answer", "error_code", "copies"),
     [
         ("connection", GARBAGE, UNREACHED, 1),
         ("RCPT", GARBAGE, UNREACHED, 1),
@@ -110,16 +110,16 @@ def test_a_provider_that_answers_garbage_or_resets_is_tried_again(
     mails: list[LearnerContentAssignmentAction],
     verb: str,
     answer: str,
-    cause: str,
+    error_code: str,
     copies: int,
 ) -> None:
     provider.answers[verb] = answer
     send_first(mails)
-    assert_well_again(provider, mails, cause=cause, copies=copies)
+    assert_well_again(provider, mails, error_code=error_code, copies=copies)
 
 
 def assert_well_again(
-    provider: ScriptedServer, mails: list[LearnerContentAssignmentAction], *, cause: str, copies: int
+    provider: ScriptedServer, mails: list[LearnerContentAssignmentAction], *, error_code: str, copies: int
 ) -> None:
     """Let the provider be well, and check how the mails end: Alice's at the second attempt, Bob's at once."""
     provider.answers.clear()
@@ -131,14 +131,14 @@ def assert_well_again(
     for mail in mails:
         mail.refresh_from_db()
         assert (mail.status, mail.provider_ref) == (Status.DONE, f"<{mail.uuid}@testserver>")
-    assert (met.attempts, [entry["cause"] for entry in met.attempt_log]) == (2, [cause])
+    assert (met.attempts, [entry["cause"] for entry in met.attempt_log]) == (2, [error_code])
     assert (spared.attempts, spared.attempt_log) == (1, [])
     assert arrivals(provider) == {met.provider_ref: copies, spared.provider_ref: 1}
     assert mail_server.in_trouble() is None
 
 
 @pytest.mark.parametrize(
-    ("verb", "answer", "cause", "copies"),
+    ("verb", "answer", "error_code", "copies"),
     [("RCPT", GARBAGE, UNREACHED, 0), ("RCPT", RESETS, UNREACHED, 0), ("message", RESETS, LOST, 3)],
     ids=["garbage", "reset", "reset after the mail"],
 )
@@ -147,7 +147,7 @@ def test_a_provider_that_is_never_well_again_leaves_no_mail_unfinished(
     mails: list[LearnerContentAssignmentAction],
     verb: str,
     answer: str,
-    cause: str,
+    error_code: str,
     copies: int,
 ) -> None:
     provider.answers[verb] = answer
@@ -155,6 +155,6 @@ def test_a_provider_that_is_never_well_again_leaves_no_mail_unfinished(
         deliver(now=NOW + timedelta(hours=16 * day))
     for mail in mails:
         mail.refresh_from_db()
-        assert (mail.status, mail.error_code, mail.due_at) == (Status.FAILED, cause, None)
+        assert (mail.status, mail.error_code, mail.due_at) == (Status.FAILED, error_code, None)
         assert mail.completed_at
         assert arrivals(provider)[f"<{mail.uuid}@testserver>"] == copies

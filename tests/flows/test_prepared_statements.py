@@ -20,7 +20,7 @@ from bursary.assignments import (
     erasure,
     expected_values,
     expiry,
-    failures_by_cause,
+    failures_by_code,
     listing,
     offers,
     preview_warnings,
@@ -185,13 +185,13 @@ def test_those_about_failed_work_give_what_their_query_sets_give(comparison: Com
         budgets = comparison.pks(comparison.world.budgets)
         given = {"budgets": budgets, "assignments": comparison.pks(comparison.world.assignments)}
         for rows in (
-            failures_by_cause._of_budgets,
-            failures_by_cause._of_assignments,
-            failures_by_cause._in_time,
+            failures_by_code._of_budgets,
+            failures_by_code._of_assignments,
+            failures_by_code._in_time,
         ):
-            comparison.check(failures_by_cause, built_once(rows), **given, now=NOW + timedelta(days=200))
-        found += len(failures_by_cause.causes_of(given["assignments"])) + len(
-            failures_by_cause.causes_in(budgets)
+            comparison.check(failures_by_code, built_once(rows), **given, now=NOW + timedelta(days=200))
+        found += len(failures_by_code.of_assignments(given["assignments"])) + len(
+            failures_by_code.in_budget_keys(budgets)
         )
     assert found
 

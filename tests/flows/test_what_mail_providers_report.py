@@ -17,7 +17,7 @@ from bursary.assignments import (
     address_corrections,
     allocation,
     failures,
-    failures_by_cause,
+    failures_by_code,
     reminders,
 )
 from bursary.assignments.choices import ActionType, LearnerState, NoticeReason, Status
@@ -119,7 +119,7 @@ def test_a_mail_that_came_back_has_failed_after_all_and_can_be_repaired(mail: Ma
     )
     assert failed.detail == "The mail server of the address refused it for good. 550 5.1.1"
     assert failed.retry_of == action_of(assignment, ActionType.NOTIFIED, status=Status.DONE)
-    assert failures_by_cause.causes([budget]) == {"address_rejected": 1}
+    assert failures_by_code.in_budgets([budget]) == {"address_rejected": 1}
 
     # A retry is an administrator's decision: it is sent, and reopens the address.
     assert failures.retry(budget, uuids=[assignment.uuid], now=LATER).repaired == [assignment.uuid]

@@ -1,4 +1,4 @@
-"""Why work failed or was not done, as administrators read it, and what they can do about it."""
+"""Each error code as a sentence for administrators: why work failed or was not done, and what to do."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from bursary.assignments.choices import ActionType
 
 
 @dataclass(frozen=True)
-class CauseInWords:
-    """A cause as a sentence, and what to do: lazy texts, in the reader's language."""
+class ErrorText:
+    """An error code as a sentence, and what to do: lazy texts, in the reader's language."""
 
     sentence: Any
     next_step: Any
@@ -36,84 +36,82 @@ class CauseInWords:
 _TRY_AGAIN = _("Retry it.")
 _ASK_OPERATOR = _("Ask the operator of this service, then retry it.")
 
-CAUSES: Mapping[str, CauseInWords] = {
-    "address_rejected": CauseInWords(_("The address does not exist."), _("Correct the address.")),
-    "mailbox_unavailable": CauseInWords(_("The mailbox takes no mail at present."), _TRY_AGAIN),
-    "message_refused": CauseInWords(
+ERROR_TEXTS: Mapping[str, ErrorText] = {
+    "address_rejected": ErrorText(_("The address does not exist."), _("Correct the address.")),
+    "mailbox_unavailable": ErrorText(_("The mailbox takes no mail at present."), _TRY_AGAIN),
+    "message_refused": ErrorText(
         _("The mail server refused the message."),
         _ASK_OPERATOR,
         _("The server's answer, on the timeline, says why: settle that with it, then retry it."),
     ),
-    "message_invalid": CauseInWords(
+    "message_invalid": ErrorText(
         _("The message could not be built."),
         _ASK_OPERATOR,
         _("The timeline says which part of it is invalid: change that in the settings, then retry it."),
     ),
-    "mail_server_refuses_us": CauseInWords(
+    "mail_server_refuses_us": ErrorText(
         _("The mail server does not accept our mails."),
         _ASK_OPERATOR,
         _("Check the account and the sender in the settings against the server's answer, then retry it."),
     ),
-    "sending_limit_reached": CauseInWords(
+    "sending_limit_reached": ErrorText(
         _("The mail provider's limit for sending is reached: mails go out later, and more slowly."),
         _TRY_AGAIN,
     ),
-    "mail_server_busy": CauseInWords(_("The mail server asks to come again later."), _TRY_AGAIN),
-    "mail_folder_not_writable": CauseInWords(
+    "mail_server_busy": ErrorText(_("The mail server asks to come again later."), _TRY_AGAIN),
+    "mail_folder_not_writable": ErrorText(
         _("The folder for mails is full, or cannot be written."),
         _ASK_OPERATOR,
         _("Free space on its disk, or let the service write to it, then retry it."),
     ),
-    "answer_lost": CauseInWords(
-        _("The mail server did not confirm the mail: it may have arrived."), _TRY_AGAIN
-    ),
-    "mail_server_unreachable": CauseInWords(_("The mail server does not answer."), _TRY_AGAIN),
-    "ledger_refused": CauseInWords(_("The money could not be spent."), _("The learner can accept again.")),
-    "unexpected_error": CauseInWords(
+    "answer_lost": ErrorText(_("The mail server did not confirm the mail: it may have arrived."), _TRY_AGAIN),
+    "mail_server_unreachable": ErrorText(_("The mail server does not answer."), _TRY_AGAIN),
+    "ledger_refused": ErrorText(_("The money could not be spent."), _("The learner can accept again.")),
+    "unexpected_error": ErrorText(
         _("An unexpected error."),
         _ASK_OPERATOR,
         _("The stack trace on the timeline says where: mend that, then retry it."),
     ),
-    "worker_died": CauseInWords(
+    "worker_died": ErrorText(
         _("The work was interrupted each time."),
         _ASK_OPERATOR,
         _("The service's log says why it ended then: mend that, then retry it."),
     ),
-    "account_deactivated": CauseInWords(
+    "account_deactivated": ErrorText(
         _("The learner's account is deactivated: no mails are sent."), _("Cancel it to free the money.")
     ),
-    "account_deleted": CauseInWords(
+    "account_deleted": ErrorText(
         _("The learner's account was deleted: no mails are sent."), _("Cancel it to free the money.")
     ),
-    "address_refused": CauseInWords(
+    "address_refused": ErrorText(
         _("The mail server of the address refused an earlier mail for good."), _("Correct the address.")
     ),
-    "mail_unwanted": CauseInWords(
+    "mail_unwanted": ErrorText(
         _("The learner reported an earlier mail as unwanted."), _("Ask the learner by another way.")
     ),
-    "unsubscribed": CauseInWords(_("The learner has unsubscribed from reminders."), ""),
-    "deadline_passed": CauseInWords(_("The deadline had passed."), _("Assign the course again.")),
-    "budget_not_in_use": CauseInWords(
+    "unsubscribed": ErrorText(_("The learner has unsubscribed from reminders."), ""),
+    "deadline_passed": ErrorText(_("The deadline had passed."), _("Assign the course again.")),
+    "budget_not_in_use": ErrorText(
         _("The budget is not in use."),
         _("Ask the operator of this service to change the budget."),
         _("Change the budget in the administration."),
     ),
-    "start_unknown": CauseInWords(_("The start of the course was not known any more."), ""),
-    "started": CauseInWords(_("The course had started."), ""),
-    "never_notified": CauseInWords(_("The learner had no mail about the assignment before."), ""),
-    "skipped_on_request": CauseInWords(_("An administrator decided so."), ""),
-    "assigned_twice": CauseInWords(_("The learner has the same course by another assignment."), ""),
-    "forgotten": CauseInWords(_("The learner's data was erased."), ""),
-    "no_longer_wanted": CauseInWords(_("The assignment had changed before its turn."), ""),
-    ActionType.ALLOCATED: CauseInWords(_("The course was assigned again before its turn."), ""),
-    ActionType.REDEEMED: CauseInWords(_("The learner had accepted the course."), ""),
-    ActionType.CANCELLED: CauseInWords(_("The assignment was cancelled before its turn."), ""),
-    ActionType.DECLINED: CauseInWords(_("The learner had declined the course."), ""),
-    ActionType.EXPIRED: CauseInWords(_("The assignment expired before its turn."), ""),
-    ActionType.REVERSED: CauseInWords(_("The money was refunded before its turn."), ""),
-    ActionType.EMAIL_CORRECTED: CauseInWords(_("The address was corrected meanwhile."), ""),
+    "start_unknown": ErrorText(_("The start of the course was not known any more."), ""),
+    "started": ErrorText(_("The course had started."), ""),
+    "never_notified": ErrorText(_("The learner had no mail about the assignment before."), ""),
+    "skipped_on_request": ErrorText(_("An administrator decided so."), ""),
+    "assigned_twice": ErrorText(_("The learner has the same course by another assignment."), ""),
+    "forgotten": ErrorText(_("The learner's data was erased."), ""),
+    "no_longer_wanted": ErrorText(_("The assignment had changed before its turn."), ""),
+    ActionType.ALLOCATED: ErrorText(_("The course was assigned again before its turn."), ""),
+    ActionType.REDEEMED: ErrorText(_("The learner had accepted the course."), ""),
+    ActionType.CANCELLED: ErrorText(_("The assignment was cancelled before its turn."), ""),
+    ActionType.DECLINED: ErrorText(_("The learner had declined the course."), ""),
+    ActionType.EXPIRED: ErrorText(_("The assignment expired before its turn."), ""),
+    ActionType.REVERSED: ErrorText(_("The money was refunded before its turn."), ""),
+    ActionType.EMAIL_CORRECTED: ErrorText(_("The address was corrected meanwhile."), ""),
 }
-_OTHER = CauseInWords(_("It failed."), _TRY_AGAIN)
+_OTHER = ErrorText(_("It failed."), _TRY_AGAIN)
 
 WORK_IN_WORDS: Mapping[str, Any] = {
     ActionType.LEARNER_LINKED: _("Adding the learner"),
@@ -136,6 +134,6 @@ def within_sentence(text: object) -> str:
     return words[:1].lower() + words[1:]
 
 
-def in_words(cause: str) -> CauseInWords:
-    """Return a cause in words; of one that has none here, that it failed."""
-    return CAUSES.get(cause, _OTHER)
+def for_code(error_code: str) -> ErrorText:
+    """Return the text for an error code; for one that has none here, that it failed."""
+    return ERROR_TEXTS.get(error_code, _OTHER)

@@ -1,4 +1,4 @@
-"""Failed work that can be repaired, by its cause: of how many assignments, and what can be done about it."""
+"""Failed work that can be repaired, by error code: of how many assignments, and what can be done about it."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ from bursary.budgets.models import Budget
 from bursary.lib.prepared import Slot, built_once
 
 
-def by_cause(failed: QuerySet[LearnerContentAssignmentAction]) -> QuerySet[Any, Any]:
-    """Return of how many assignments there is failed work by its cause, most frequent first."""
-    counted = failed.order_by().values_list("error_code").annotate(count=Count("assignment", distinct=True))
-    return counted.order_by("-count", "error_code")
+def by_error_code(failed: QuerySet[LearnerContentAssignmentAction]) -> QuerySet[Any, Any]:
+    """Return each error code of this failed work with its number of assignments, most frequent first."""
+    counts = failed.order_by().values_list("error_code").annotate(count=Count("assignment", distinct=True))
+    return counts.order_by("-count", "error_code")
 
 
 def _of_budgets() -> QuerySet[Any, Any]:
-    return by_cause(failures.to_repair().filter(assignment__budget__in=_BUDGETS))
+    return by_error_code(failures.to_repair().filter(assignment__budget__in=_BUDGETS))
 
 
 def _of_assignments() -> QuerySet[Any, Any]:
-    return by_cause(
+    return by_error_code(
         failures.to_repair().filter(assignment__in=Slot("assignments", LearnerContentAssignment._meta.pk))
     )
 
@@ -33,67 +33,68 @@ def _of_assignments() -> QuerySet[Any, Any]:
 _BUDGETS, _NOW = Slot("budgets", Budget._meta.pk), Slot("now", DateTimeField())
 
 
-def causes(budgets: Collection[Budget]) -> dict[str, int]:
-    """Return the number of assignments with failed work to repair by its cause, most frequent first."""
-    return causes_in([budget.pk for budget in budgets])
+def in_budgets(budgets: Collection[Budget]) -> dict[str, int]:
+    """Return the number of assignments with failed work to repair by error code, most frequent first."""
+    return in_budget_keys([budget.pk for budget in budgets])
 
 
-def causes_in(budgets: Sequence[int]) -> dict[str, int]:
+def in_budget_keys(budgets: Sequence[int]) -> dict[str, int]:
     """Likewise in the budgets with these primary keys."""
     return dict(built_once(_of_budgets).read(budgets=budgets))
 
 
-def causes_of(assignments: Sequence[int]) -> dict[str, int]:
+def of_assignments(assignments: Sequence[int]) -> dict[str, int]:
     """Likewise of the assignments with these primary keys."""
     return dict(built_once(_of_assignments).read(assignments=assignments)) if assignments else {}
 
 
-def of_each_cause(budgets: Any, *, most: int) -> dict[str, set[int]] | None:
-    """Return the assignments (pks) with failed work to repair by its cause; None for more than `most`.
+def assignments_by_code(budgets: Any, *, most: int) -> dict[str, set[int]] | None:
+    """Return the assignments (pks) with failed work to repair by error code; None for more than `most`.
 
     `budgets` are keys, or a query of them.
     """
     failed = failures.to_repair().filter(assignment__budget__in=budgets).order_by()
     found = list(failed.values_list("error_code", "assignment")[: most + 1])
-    by_cause: dict[str, set[int]] = {}
-    for cause, pk in found:
-        by_cause.setdefault(cause, set()).add(pk)
-    return None if len(found) > most else by_cause
+    by_code: dict[str, set[int]] = {}
+    for error_code, pk in found:
+        by_code.setdefault(error_code, set()).add(pk)
+    return None if len(found) > most else by_code
 
 
 @dataclass(frozen=True)
-class CauseCount:
-    """Assignments with failed work of a cause: how many, and of how many it can be retried, and skipped.
+class RepairableFailures:
+    """The number of assignments with failed work of one error code, and what can be done about it.
 
-    `of_ended` are those of which the notice of their end failed. `since` is when the first of it failed, and
-    `by_work` the number for each type of action.
+    It can be retried for `retryable` of them, and skipped for `skippable`; `of_ended` is the number of those
+    of which the notice of their end failed. `since` is when the first failed.
     """
 
-    cause: str
+    error_code: str
     count: int
     retryable: int
     skippable: int
     of_ended: int
     since: datetime
     by_work: Mapping[ActionType, int]
+    """The number of assignments by type of action."""
 
 
-def causes_in_time(budgets: Collection[Budget], *, now: datetime) -> list[CauseCount]:
-    """Return `causes` with what can be done about each now, the latest first. One query."""
+def repairable(budgets: Collection[Budget], *, now: datetime) -> list[RepairableFailures]:
+    """Return the failed work of budgets by error code, the latest first. One query."""
     found = []
     pks = [budget.pk for budget in budgets]
-    for cause, count, retryable, skippable, of_ended, since, *each in built_once(_in_time).read(
+    for code, count, retryable, skippable, of_ended, since, *each in built_once(_in_time).read(
         budgets=pks, now=now
     ):
         by_work = {kind: one for kind, one in zip(APPLIES_IN, each, strict=True) if one}
-        found.append(CauseCount(cause, count, retryable, skippable, of_ended, since, by_work))
+        found.append(RepairableFailures(code, count, retryable, skippable, of_ended, since, by_work))
     return found
 
 
 def _in_time() -> QuerySet[Any, Any]:
     by_others = ~Q(action_type=ActionType.REDEEMED)
     failed = failures.to_repair().filter(assignment__budget__in=_BUDGETS).order_by()
-    counted = failed.values_list("error_code").annotate(
+    counts = failed.values_list("error_code").annotate(
         count=Count("assignment", distinct=True),
         retryable=Count("assignment", distinct=True, filter=by_others & ~failures.too_late(_NOW)),
         skippable=Count("assignment", distinct=True, filter=by_others),
@@ -104,4 +105,4 @@ def _in_time() -> QuerySet[Any, Any]:
             for kind in APPLIES_IN
         },
     )
-    return counted.order_by("-since", "-count", "error_code")
+    return counts.order_by("-since", "-count", "error_code")
