@@ -247,20 +247,20 @@ def refusals(
     next_step: str,
     in_words: Mapping[str, tuple[str, str]] = {},
 ) -> list[dict[str, Any]]:
-    """Return each refusal with its reason: a code of `in_words`, or `reason` for a standing."""
+    """Return each refusal with its reason: a code of `in_words`, or `reason` for a state."""
     found = []
-    for uuid, standing in refused.items():
-        if standing == "unknown":
+    for uuid, code in refused.items():
+        if code == "unknown":
             one = {
                 "reason": "unknown_assignment",
                 "user_message": "There is no such assignment in this budget.",
                 "next_step": "Reload the list.",
             }
-        elif standing in in_words:
-            sentence, step = in_words[standing]
-            one = {"reason": standing, "user_message": sentence, "next_step": step}
+        elif code in in_words:
+            sentence, step = in_words[code]
+            one = {"reason": code, "user_message": sentence, "next_step": step}
         else:
-            sentence = _IN_WORDS.get(standing, f"This assignment is {standing}.")
+            sentence = _IN_WORDS.get(code, f"This assignment is {code}.")
             one = {"reason": reason, "user_message": sentence, "next_step": next_step}
         found.append({**one, "assignment_uuid": str(uuid)})
     return found

@@ -331,13 +331,13 @@ class Acknowledge(APIView):
         own = _Learner(user.lms_user_id, user.learner_key).assignments().filter(budget=budget)
         done = acknowledgement.acknowledge(own, uuids=uuids, now=now, actor=user)
         answer = {
-            "acknowledged_assignments": _serialized(done.now),
-            "already_acknowledged_assignments": _serialized(done.before),
+            "acknowledged_assignments": _serialized(done.acknowledged),
+            "already_acknowledged_assignments": _serialized(done.already),
             "unacknowledged_assignments": _serialized(done.refused),
         }
         if not any(answer.values()):
             raise serializers.ValidationError({"assignment_uuids": ["None of these is yours."]})
-        return Response(answer, status=201 if done.now else 200)
+        return Response(answer, status=201 if done.acknowledged else 200)
 
 
 def _serialized(assignments: Sequence[LearnerContentAssignment]) -> list[Any]:

@@ -23,10 +23,10 @@ FACT_OF = {
 
 @dataclass
 class Acknowledgement:
-    """The result for each assignment: acknowledged now, before, or refused because it did not end."""
+    """The result for each assignment: acknowledged now, already before, or refused because it did not end."""
 
-    now: list[LearnerContentAssignment] = field(default_factory=list)
-    before: list[LearnerContentAssignment] = field(default_factory=list)
+    acknowledged: list[LearnerContentAssignment] = field(default_factory=list)
+    already: list[LearnerContentAssignment] = field(default_factory=list)
     refused: list[LearnerContentAssignment] = field(default_factory=list)
 
 
@@ -41,24 +41,26 @@ def acknowledged() -> Exists:
 
 @repeated_after_deadlocks
 def acknowledge(
-    mine: QuerySet[LearnerContentAssignment],
+    own: QuerySet[LearnerContentAssignment],
     *,
     uuids: Sequence[UUID],
     now: datetime,
     actor: User | None = None,
 ) -> Acknowledgement:
     """Acknowledge those of the learner's own assignments that ended. Idempotent."""
-    outcome = Acknowledgement()
+    result = Acknowledgement()
     with transaction.atomic():
-        pks = list(mine.filter(uuid__in=uuids).values_list("pk", flat=True))
+        pks = list(own.filter(uuid__in=uuids).values_list("pk", flat=True))
         named = LearnerContentAssignment.objects.filter(pk__in=pks)
         rows = list(for_update(named).order_by("pk"))
         seen = set(named.filter(acknowledged()).values_list("pk", flat=True))
         for assignment in rows:
             ended = assignment.state in FACT_OF
-            kept = outcome.before if assignment.pk in seen else outcome.now if ended else outcome.refused
+            kept = (
+                result.already if assignment.pk in seen else result.acknowledged if ended else result.refused
+            )
             kept.append(assignment)
         for state, fact in FACT_OF.items():
-            ended_so = [assignment for assignment in outcome.now if assignment.state == state]
+            ended_so = [assignment for assignment in result.acknowledged if assignment.state == state]
             actions.record(ended_so, fact, now=now, actor=actor)
-    return outcome
+    return result

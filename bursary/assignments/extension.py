@@ -178,7 +178,7 @@ def _extend_batch(
     asked = [uuid for uuid in uuids if uuid not in set(outcome.unchanged)]
     days = {uuid: _day(one, until, budget=budget, now=now) for uuid, one in found.items()}
     outcome.refused = {
-        uuid: why for uuid in asked if (why := objection(found.get(uuid), until=days.get(uuid, now), now=now))
+        uuid: why for uuid in asked if (why := refusal(found.get(uuid), until=days.get(uuid, now), now=now))
     }
     before = {found[uuid].pk: found[uuid] for uuid in asked if uuid not in outcome.refused}
     after = _written({one.pk: days[uuid] for uuid, one in found.items() if one.pk in before}, now=now)
@@ -249,7 +249,7 @@ def _locked(budget: Budget, uuids: Sequence[UUID]) -> dict[UUID, LearnerContentA
     return {one.uuid: one for one in for_update(named).order_by("pk")}
 
 
-def objection(assignment: LearnerContentAssignment | None, *, until: datetime, now: datetime) -> str:
+def refusal(assignment: LearnerContentAssignment | None, *, until: datetime, now: datetime) -> str:
     """Return why the deadline cannot be extended, as far as the assignment alone decides it; else ''.
 
     It is `unknown` for None, an ExtensionRefusal, or the state that forbids it.

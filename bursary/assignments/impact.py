@@ -56,7 +56,7 @@ EFFECTS = {
 DATES = ("start_date", "end_date", "enroll_start", "enroll_by", "gone_at")
 FIELDS = (*EFFECTS, "enroll_start", "enroll_by", "offered", "enrollable")
 
-Span = tuple[datetime | None, datetime]
+Interval = tuple[datetime | None, datetime]
 """Assignments that their content would let end after the one date, and until the other."""
 
 
@@ -113,12 +113,12 @@ class _Step:
         if was != is_:
             yield ChangeEffect(change, Effect.AVAILABILITY, was, is_)
 
-    def spans(self) -> tuple[Span, ...]:
+    def spans(self) -> tuple[Interval, ...]:
         """Return which assignments it affects, by when they would end without their content."""
         if self.direct:
             return ((None, FAR_FUTURE),)
         runs = (*self.before.runs, *self.after.runs)
-        found: list[Span] = []
+        found: list[Interval] = []
         lower: datetime | None = None
         # What can be joined by an assignment, and until when, only differs by the runs that open in time.
         for upper in [*sorted({run.enroll_start for run in runs if run.enroll_start}), FAR_FUTURE]:
@@ -254,7 +254,7 @@ class _Past:
 
 def _conditions(steps: Sequence[_Step]) -> list[Q]:
     """Return the conditions that a step affects an assignment: `_Step.effects_on` as SQL."""
-    alike: dict[tuple[int, datetime, Span], list[UUID]] = defaultdict(list)
+    alike: dict[tuple[int, datetime, Interval], list[UUID]] = defaultdict(list)
     for step in steps:
         for span in step.spans():
             alike[step.content, step.change.created, span].append(step.catalog_uuid)

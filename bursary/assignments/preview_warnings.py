@@ -120,19 +120,19 @@ class WarningSummary:
 
 
 def find(
-    budget: Budget, seats: Sequence[Match], *, course_key: str, price_cents: int, now: datetime
+    budget: Budget, to_allocate: Sequence[Match], *, course_key: str, price_cents: int, now: datetime
 ) -> dict[int, list[PreviewWarning]]:
-    """Return the warnings about `seats`, the matches that would be allocated, by position.
+    """Return, by position, the warnings about the matches that would be allocated.
 
     `course_key` is that of the course, also where a run of it is previewed. For 10,000 addresses three
     queries, and one more where a learner has many addresses, or a mail came back.
     """
     found: dict[int, list[PreviewWarning]] = {}
     for position, warning in chain(
-        _doubtful_domains(budget, seats),
-        _reported(budget, seats),
-        _elsewhere(budget, seats, course_key=course_key, now=now),
-        _beyond_available(budget, seats, price_cents=price_cents),
+        _doubtful_domains(budget, to_allocate),
+        _reported(budget, to_allocate),
+        _elsewhere(budget, to_allocate, course_key=course_key, now=now),
+        _beyond_available(budget, to_allocate, price_cents=price_cents),
     ):
         found.setdefault(position, []).append(warning)
     return found
@@ -190,12 +190,12 @@ def _within(text: str, other: str, *, edits: int) -> bool:
     return any(_within(one, two, edits=edits - 1) for one, two in pairs)
 
 
-def _doubtful_domains(budget: Budget, seats: Sequence[Match]) -> Iterator[tuple[int, PreviewWarning]]:
-    domains = {_domain(one) for one in seats}
+def _doubtful_domains(budget: Budget, to_allocate: Sequence[Match]) -> Iterator[tuple[int, PreviewWarning]]:
+    domains = {_domain(one) for one in to_allocate}
     reserved = {one for one in domains if f".{one}".endswith(tuple(f".{name}" for name in RESERVED_DOMAINS))}
     meant = {one: known for one in domains - reserved if (known := meant_domain(one))}
     used = _domains_in_use(budget, reserved | meant.keys())
-    for one in seats:
+    for one in to_allocate:
         domain = _domain(one)
         if domain in used:
             continue
@@ -237,10 +237,10 @@ def _domains_in_use(budget: Budget, domains: Iterable[str]) -> set[str]:
     return set(in_assignments.union(in_accounts))
 
 
-def _reported(budget: Budget, seats: Sequence[Match]) -> Iterator[tuple[int, PreviewWarning]]:
+def _reported(budget: Budget, to_allocate: Sequence[Match]) -> Iterator[tuple[int, PreviewWarning]]:
     """Yield, for each address of which the mail provider reported something to this customer, what."""
-    reported = suppressions.reported(budget.customer_id, [one.addressee.address for one in seats])
-    for one in seats:
+    reported = suppressions.reported(budget.customer_id, [one.addressee.address for one in to_allocate])
+    for one in to_allocate:
         if reason := reported.get(one.addressee.address):
             code, sentence = _REPORTS[reason]
             yield one.addressee.position, PreviewWarning(code, str(sentence))
@@ -259,16 +259,16 @@ _REPORTS: Mapping[SuppressionReason, tuple[WarningCode, Any]] = {
 
 
 def _elsewhere(
-    budget: Budget, seats: Sequence[Match], *, course_key: str, now: datetime
+    budget: Budget, to_allocate: Sequence[Match], *, course_key: str, now: datetime
 ) -> Iterator[tuple[int, PreviewWarning]]:
     """Yield, for each learner with other assignments of the course, the one that matters most."""
     by_identity: dict[str | int, list[tuple[WarningCode, LearnerContentAssignment]]] = {}
-    for other in _other_assignments(budget, seats, course_key=course_key):
+    for other in _other_assignments(budget, to_allocate, course_key=course_key):
         if code := _code_of(other, now=now):
             for identity in (other.present_key, other.lms_user_id or ""):
                 by_identity.setdefault(identity, []).append((code, other))
     in_order = list(WarningCode)
-    for one in seats:
+    for one in to_allocate:
         others = chain.from_iterable(by_identity.get(identity, ()) for identity in one.known_by)
         own = one.assignment and one.assignment.pk
         found = [(in_order.index(code), other.pk, other) for code, other in others if other.pk != own]
@@ -300,12 +300,12 @@ def _code_of(other: Any, *, now: datetime) -> WarningCode | None:
     return WarningCode.DECLINED_ELSEWHERE if other.declined else None
 
 
-def _other_assignments(budget: Budget, seats: Sequence[Match], *, course_key: str) -> Iterator[Any]:
-    """Yield the customer's assignments of the course to learners of `seats`; `declined` is whether they did.
+def _other_assignments(budget: Budget, to_allocate: Sequence[Match], *, course_key: str) -> Iterator[Any]:
+    """Yield the customer's assignments of the course to these learners; `declined` is whether they did.
 
     Those that are neither open, accepted nor declined are left out.
     """
-    known = dict.fromkeys(chain.from_iterable(one.known_by for one in seats))
+    known = dict.fromkeys(chain.from_iterable(one.known_by for one in to_allocate))
     keys = chunks((one for one in known if isinstance(one, str)), LEARNERS_PER_QUERY)
     ids = chunks((one for one in known if isinstance(one, int)), LEARNERS_PER_QUERY)
     same = {"course": course_key, "customer": budget.customer_id}
@@ -335,13 +335,13 @@ def _same_course() -> QuerySet[LearnerContentAssignment]:
 
 
 def _beyond_available(
-    budget: Budget, seats: Sequence[Match], *, price_cents: int
+    budget: Budget, to_allocate: Sequence[Match], *, price_cents: int
 ) -> Iterator[tuple[int, PreviewWarning]]:
     available = ledger.available_cents(budget)
-    if available is None or price_cents * len(seats) <= available:
+    if available is None or price_cents * len(to_allocate) <= available:
         return
     paid = available // price_cents
-    for one in seats[paid:]:
+    for one in to_allocate[paid:]:
         sentence = gettext("In the order of the list, what is available is used up before this entry.")
         figures = {"affordable_seats": paid}
         yield one.addressee.position, PreviewWarning(WarningCode.BEYOND_AVAILABLE, sentence, figures)

@@ -19,7 +19,7 @@ from bursary.assignments import actions, dates, derived, lifecycle, sweeps
 from bursary.assignments.choices import OPEN, ActionType, LearnerState, State, Status
 from bursary.assignments.dates import ReminderDate, ReminderPlan
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
-from bursary.assignments.sweeps import Due, SweepResult
+from bursary.assignments.sweeps import DueRows, SweepResult
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.lib.locks import for_update
@@ -142,7 +142,7 @@ class _Kind:
 
     work: ActionType
     column: Literal["remind_at", "nudge_at"]
-    due: Due
+    due: DueRows
     contacts: tuple[ActionType, ...]
     """Mails that cover the dates before them."""
     dates: Callable[[Budget, LearnerContentAssignment], list[ReminderDate]]

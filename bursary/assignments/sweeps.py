@@ -31,7 +31,7 @@ MOST_BATCHES = 100_000  # a sweep, so that a batch which leaves its rows due doe
 RECOVERABLE = (Error, LedgerError, lifecycle.MoveRefused, OSError)
 """Failures of one budget's batch that do not stop the others."""
 
-Due = Callable[[datetime | Slot], QuerySet[LearnerContentAssignment]]
+DueRows = Callable[[datetime | Slot], QuerySet[LearnerContentAssignment]]
 
 
 @dataclass
@@ -43,7 +43,7 @@ class SweepResult:
 
 
 def sweep(
-    due: Due,
+    due: DueRows,
     batch: Callable[[int, int], int],
     *,
     now: datetime,
@@ -73,12 +73,14 @@ def sweep(
     return swept
 
 
-def _first_due(due: Due, *, now: datetime, order: str, pks: Sequence[int] | None = None) -> dict[int, UUID]:
+def _first_due(
+    due: DueRows, *, now: datetime, order: str, pks: Sequence[int] | None = None
+) -> dict[int, UUID]:
     """Return pk and uuid of the budgets (of `pks`, if given) that have something due, first the oldest."""
     return dict(built_once(_budgets, due, order, pks is not None).read(now=now, pks=pks))
 
 
-def _budgets(due: Due, order: str, chosen: bool) -> QuerySet[Budget, Any]:
+def _budgets(due: DueRows, order: str, chosen: bool) -> QuerySet[Budget, Any]:
     rows = Budget.objects.filter(pk__in=Slot("pks", Budget._meta.pk)) if chosen else Budget.objects.all()
     # In order, though any row would do: so each budget is read from an index that begins with the budget.
     theirs = due(Slot("now", DateTimeField())).filter(budget=OuterRef("pk")).order_by(order, "id")
@@ -93,7 +95,7 @@ def log_failure(failure: Exception, budget: UUID) -> str:
     return line
 
 
-def lock_batch(due: Due, budget_pk: int, *, now: datetime, order: str) -> list[LearnerContentAssignment]:
+def lock_batch(due: DueRows, budget_pk: int, *, now: datetime, order: str) -> list[LearnerContentAssignment]:
     """Lock and return a batch of what is due in a budget, oldest by `order`, in the order of keys.
 
     `due` is evaluated again under the locks: rows that moved meanwhile are left out.

@@ -37,7 +37,7 @@ _ENDED: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Row:
+class AssignmentRow:
     """An assignment of the list."""
 
     assignment: LearnerContentAssignment
@@ -76,7 +76,7 @@ class ListPage:
     """A page of the list."""
 
     selection: Selection
-    rows: Sequence[Row]
+    rows: Sequence[AssignmentRow]
     columns: Sequence[Column]
     tabs: Sequence[Tab]
     total: int
@@ -195,9 +195,9 @@ def _cents(totals: Mapping[str, StatusTotal], status: str) -> int:
     return totals[status].cents if status else sum(one.cents for one in totals.values())
 
 
-def _row(assignment: LearnerContentAssignment, *, starts_at: datetime | None, now: datetime) -> Row:
+def _row(assignment: LearnerContentAssignment, *, starts_at: datetime | None, now: datetime) -> AssignmentRow:
     is_open = assignment.state == State.ALLOCATED
-    return Row(
+    return AssignmentRow(
         assignment=assignment,
         chip=chips.chip(assignment, now=now),
         deadline=str(statuses.DECIDED_BY[assignment.expires_reason]) if is_open else "",

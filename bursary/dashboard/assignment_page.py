@@ -24,7 +24,7 @@ from bursary.dashboard.content_since import ContentRow
 from bursary.dashboard.learner_answers import Invitation, invitation
 from bursary.dashboard.life_picture import LifePicture
 from bursary.dashboard.overview import own_assignments
-from bursary.dashboard.remedies import Offered
+from bursary.dashboard.remedies import AvailableRemedies
 from bursary.dashboard.timeline_entries import EntryReader, TimelineEntry
 from bursary.delivery.emails import DeadlineText, deadline_in_words
 
@@ -37,7 +37,7 @@ class AdministratorPart:
     """What the administrators of an assignment see of it."""
 
     chip: Chip
-    offered: Offered
+    remedies: AvailableRemedies
     picture: LifePicture
     entries: Sequence[TimelineEntry]
     """The newest first."""
@@ -121,20 +121,20 @@ def _of_administrator(
 ) -> AdministratorPart:
     actions = list(assignment.actions.all())
     pages = Paginator([one.pk for one in reversed(actions)], timeline_entries.PAGE).get_page(number)
-    offered = remedies.offered(assignment, roles=roles, now=now)
+    available = remedies.available(assignment, roles=roles, now=now)
     rows = content_since.content_rows(assignment)
     corrected_at = [one.created for one in actions if one.action_type == ActionType.EMAIL_CORRECTED]
     due = [one.due_at for one in actions if one.due_at and one.due_at < now + FOLLOWED]
     reader = EntryReader(
-        _repairable(assignment, offered),
-        offered.correct,
+        _repairable(assignment, available),
+        available.correct,
         operates=Role.OPERATOR in roles,
-        may_retry=offered.retry,
+        may_retry=available.retry,
         corrected_at=max(corrected_at, default=None),
     )
     return AdministratorPart(
         chip=chips.chip(assignment, now=now),
-        offered=offered,
+        remedies=available,
         picture=life_picture.picture(assignment, now=now),
         entries=timeline_entries.entries(list(pages.object_list), of=assignment, reader=reader, now=now),
         pages=pages,
@@ -150,9 +150,9 @@ def _of_administrator(
     )
 
 
-def _repairable(assignment: LearnerContentAssignment, offered: Offered) -> frozenset[int]:
+def _repairable(assignment: LearnerContentAssignment, available: AvailableRemedies) -> frozenset[int]:
     """Return the failed actions (pks) that can be retried or skipped; a redemption is the learner's own."""
-    if not offered.repair or not assignment.last_failure():
+    if not available.repair or not assignment.last_failure():
         return frozenset()
     failed = failures.to_repair().filter(assignment=assignment.pk).exclude(action_type=ActionType.REDEEMED)
     return frozenset(failed.order_by().values_list("pk", flat=True))

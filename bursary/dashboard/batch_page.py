@@ -54,7 +54,7 @@ class NotAssigned:
 
 
 @dataclass(frozen=True)
-class Progress:
+class MailProgress:
     """How far the mails are: numbers of assignments, and for the bar their shares in percent."""
 
     notified: int
@@ -106,7 +106,7 @@ class BatchPage:
 
     batch: AllocationBatch
     title: str
-    progress: Progress
+    progress: MailProgress
     failed: Sequence[BatchRow]
     rows: Sequence[BatchRow]
     earlier: str
@@ -210,7 +210,7 @@ def summary(batch: AllocationBatch) -> str:
     return " ".join(filter(None, sentences))
 
 
-def _progress(batch: AllocationBatch, *, now: datetime) -> Progress:
+def _progress(batch: AllocationBatch, *, now: datetime) -> MailProgress:
     counted = dict.fromkeys(statuses.STATUSES, 0)
     for state, learner_state, count in allocation_batches.by_state(batch):
         counted[statuses.status_of(state, learner_state)] += count
@@ -219,7 +219,7 @@ def _progress(batch: AllocationBatch, *, now: datetime) -> Progress:
     ended = sum(counted[status] for status in _ENDED)
     notified_and_ended = allocation_batches.notified_and_ended(batch) if ended else 0
     since = (statuses.WAITING, State.ACCEPTED, *_ENDED)
-    return Progress(
+    return MailProgress(
         notified=counted[statuses.WAITING] + counted[State.ACCEPTED] + notified_and_ended,
         failed=counted[statuses.FAILED],
         on_their_way=on_their_way,

@@ -1,7 +1,7 @@
-"""What an administrator can do about one assignment: which remedies are offered, and each one's result.
+"""What an administrator can do about one assignment: which remedies are available, and each one's result.
 
-Each calls the function that the API calls, for one assignment. What it would refuse is not offered; where the
-assignment has changed since the page was read, the refusal is shown with its next step.
+Each calls the function that the API calls, for one assignment. What it would refuse is not available; where
+the assignment has changed since the page was read, the refusal is shown with its next step.
 """
 
 from collections.abc import Collection, Mapping
@@ -75,8 +75,8 @@ class RemedyResult:
 
 
 @dataclass(frozen=True)
-class Offered:
-    """What the page offers its reader to do now."""
+class AvailableRemedies:
+    """What the reader of the page can do now."""
 
     remind: bool
     extend: bool
@@ -90,7 +90,9 @@ class Offered:
     revoke_links: bool
 
 
-def offered(assignment: LearnerContentAssignment, *, roles: Collection[Role], now: datetime) -> Offered:
+def available(
+    assignment: LearnerContentAssignment, *, roles: Collection[Role], now: datetime
+) -> AvailableRemedies:
     """Return what a reader with these roles may do about an assignment that is loaded with its budget."""
 
     def may(permission: Permission) -> bool:
@@ -105,7 +107,7 @@ def offered(assignment: LearnerContentAssignment, *, roles: Collection[Role], no
     in_use = not assignment.budget.not_in_use(now)
     extendable = is_open and (in_time or in_grace) and may(Permission.ALLOCATE)
     bound = assignment.expires_reason in _BOUND
-    return Offered(
+    return AvailableRemedies(
         remind=is_open and in_time and waits and in_use and may(Permission.REMIND),
         extend=extendable and not bound,
         bound=extendable and bound,
@@ -238,7 +240,7 @@ def extend(
 
 def closed_to_extension(assignment: LearnerContentAssignment, *, now: datetime, actor: User) -> str:
     """Return why no day can be chosen to extend its deadline to; empty where one may be."""
-    why = extension.objection(assignment, until=FAR_FUTURE, now=now)
+    why = extension.refusal(assignment, until=FAR_FUTURE, now=now)
     refused = _refusal({assignment.uuid: why} if why else {}, assignment, actor=actor)
     return refused.sentence if refused else ""
 

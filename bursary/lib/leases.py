@@ -85,7 +85,7 @@ Pks = Sequence[int] | None
 Names = tuple[str, ...]
 Columns = Callable[[], dict[str, object]]
 Values = Mapping[str, object]
-Due = datetime | Mapping[int, datetime] | None
+DueAt = datetime | Mapping[int, datetime] | None
 """When rows are due again: one instant, an instant for each primary key, or None for finished rows."""
 
 
@@ -248,7 +248,7 @@ def postponing(*, until: datetime | Combinable, condition: Q, now: datetime | Sl
 def settle(
     rows: Sequence[LeasedRow],
     *,
-    due_at: Due,
+    due_at: DueAt,
     now: datetime,
     finished_wins: bool = False,
     condition: Values | None = None,

@@ -116,7 +116,7 @@ def load(
     return Demo(
         demo_file(),
         record,
-        contents=demo_history.offered(budgets[0]).count(),
+        contents=demo_history.courses_of(budgets[0]).count(),
         assignments=LearnerContentAssignment.objects.filter(budget__customer__slug__in=SLUGS).count(),
     )
 

@@ -76,7 +76,7 @@ def load(budgets: Sequence[Budget], *, administrator: User) -> None:
                     _run(scenario, budget, course, began=began, administrator=administrator)
 
 
-def offered(budget: Budget) -> QuerySet[ContentMetadata]:
+def courses_of(budget: Budget) -> QuerySet[ContentMetadata]:
     """Return the courses that the budget pays for, by their keys."""
     courses = reads.held_by(budget.catalog_uuid).filter(content_type=ContentType.COURSE)
     return courses.defer("payload").order_by("content_key")

@@ -201,7 +201,7 @@ def unknown_keys(keys: Collection[str], *, done: Sequence[CatalogRefresh]) -> li
     return sorted(set(keys) - set(known) - set(former) - unusable)
 
 
-def standing_alarms() -> list[str]:
+def current_alarms() -> list[str]:
     """Return a sentence for each catalog of which too much is missing."""
     return [f"Catalog {uuid}: {alarm}" for uuid, alarm in sorted(removal.alarms().items())]
 

@@ -60,9 +60,9 @@ def answered_by(text: str) -> str:
     text = text.strip()
     for event in _events(text):
         keys = " ".join(event.payload.get("content_keys", ())[:MOST_KEYS])
-        standing = event.outcome or "waiting"
+        outcome = event.outcome or "waiting"
         about = f" `bursary explain_content KEY` answers for its content: {keys}." if keys else ""
-        return f"This is an event, {event.kind}: {standing}. {event.last_error}".rstrip() + about
+        return f"This is an event, {event.kind}: {outcome}. {event.last_error}".rstrip() + about
     if ScheduledTask.objects.filter(name=text).exists():
         return "This is a scheduled task: `bursary status --json` has its last run and error."
     if found := _UUID.search(text):

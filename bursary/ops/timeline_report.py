@@ -115,15 +115,15 @@ def _action(action: LearnerContentAssignmentAction, *, traces: bool) -> dict[str
 
 def _heading(report: TimelineReport) -> Text:
     assignment, content = report.assignment, report.assignment.content
-    standing = "declined" if report.declined else assignment.state
+    state = "declined" if report.declined else assignment.state
     if assignment.state == State.ALLOCATED:
         deadline = deadline_in_words(assignment)
-        standing = f"{standing}; until {deadline.when}: {deadline.because}"
+        state = f"{state}; until {deadline.when}: {deadline.because}"
     return Text.assemble(
         (f"{content.title if content else assignment.content_key}\n", "bold"),
         f"for {assignment.learner_email}, {dollars(assignment.price_cents)} from "
         f"{assignment.budget.name} ({assignment.budget.customer.name})\n",
-        f"{standing}\n",
+        f"{state}\n",
     )
 
 

@@ -139,7 +139,7 @@ def members(catalog_uuid: UUID) -> QuerySet[CatalogMembership]:
 
 
 def alarms(catalogs: Collection[UUID] | None = None) -> dict[UUID, str]:
-    """Return the standing alarm of each catalog, of all or of these."""
+    """Return the alarm of each catalog that has one, of all catalogs or of these."""
     rows = CatalogListing.objects.exclude(alarm="")
     if catalogs is not None:
         rows = rows.filter(catalog_uuid__in=list(catalogs))

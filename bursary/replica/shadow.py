@@ -98,8 +98,8 @@ def report(*, most: int) -> ShadowReport:
     )
 
 
-def standing_keys() -> Iterator[set[CatalogKey]]:
-    """Yield the keys of standing differences, those of at most `KEYS_PER_ROUND` at a time."""
+def unhealed_keys() -> Iterator[set[CatalogKey]]:
+    """Yield the keys of differences that are not healed, those of at most `KEYS_PER_ROUND` at a time."""
     standing = ShadowDifference.objects.filter(healed_at=None)
     rows = standing.values_list("pk", "catalog_uuid", "content_key")
     for page in keyset_pages(rows, size=KEYS_PER_ROUND):
@@ -108,7 +108,7 @@ def standing_keys() -> Iterator[set[CatalogKey]]:
 
 def compare_again(*, clock: Callable[[], datetime]) -> None:
     """Compare again what differed when it was last compared, also where it is no longer read."""
-    for found in standing_keys():
+    for found in unhealed_keys():
         runs = ContentMetadata.objects.filter(content_key__in={key.content_key for key in found})
         courses = dict(runs.exclude(parent_key="").order_by().values_list("content_key", "parent_key"))
         keys = {key: courses.get(key.content_key, key.content_key) for key in found}

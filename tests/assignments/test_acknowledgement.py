@@ -19,13 +19,13 @@ def test_the_end_of_every_cycle_is_acknowledged_and_names_the_account() -> None:
     mine, alice, content = LearnerContentAssignment.objects.all(), given_user(), given_content()
     assignment = given_assignment(given_budget(), content)
     cancel(assignment.budget, uuids=[assignment.uuid], now=NOW)
-    assert acknowledge(mine, uuids=[assignment.uuid], now=NOW, actor=alice).now == [assignment]
-    assert acknowledge(mine, uuids=[assignment.uuid], now=NOW, actor=alice).before == [assignment]
+    assert acknowledge(mine, uuids=[assignment.uuid], now=NOW, actor=alice).acknowledged == [assignment]
+    assert acknowledge(mine, uuids=[assignment.uuid], now=NOW, actor=alice).already == [assignment]
 
     allocate(assignment.budget, content, ALICE, now=LATER)
     assert acknowledge(mine, uuids=[assignment.uuid], now=LATER, actor=alice).refused == [assignment]
     cancel(assignment.budget, uuids=[assignment.uuid], now=LATER)
-    assert acknowledge(mine, uuids=[assignment.uuid], now=LATER, actor=alice).now == [assignment]
+    assert acknowledge(mine, uuids=[assignment.uuid], now=LATER, actor=alice).acknowledged == [assignment]
 
     facts = assignment.actions.filter(action_type=ActionType.CANCELLED_ACKNOWLEDGED).order_by("cycle")
     assert list(facts.values_list("cycle", "completed_at", "actor")) == [

@@ -169,7 +169,7 @@ def test_a_learner_that_declined_has_nothing_to_acknowledge() -> None:
     mine = LearnerContentAssignment.objects.all()
     assert mine.filter(acknowledged()).get() == assignment
     outcome = acknowledge(mine, uuids=[assignment.uuid], now=LATER)
-    assert (outcome.now, outcome.before, outcome.refused) == ([], [assignment], [])
+    assert (outcome.acknowledged, outcome.already, outcome.refused) == ([], [assignment], [])
 
 
 @pytest.mark.needs_row_locks

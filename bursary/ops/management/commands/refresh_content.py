@@ -53,7 +53,7 @@ class Command(OperatorCommand):
             with progress("Refreshing", total=waiting) as advance:
                 report = refresh_runs.refresh_stale(clock=timezone.now, advance=advance)
         left = refresh_runs.count_stale(now=timezone.now())
-        alarms = refresh_runs.standing_alarms()
+        alarms = refresh_runs.current_alarms()
         summary = {
             "dry_run": options["dry_run"],
             "were_due": waiting,

@@ -48,8 +48,8 @@ class Command(OperatorCommand):
         lines = [f"{counted_in_words(count, 'assignment')}, assigned or reminded ({zone_in_words(zone)}):"]
         for row in rows:
             at = f"{row['recent_action_at'].astimezone(zone):{TIME}}"
-            standing = "declined" if row["declined"] else row["state"]
-            parts = [at, str(row["uuid"]), row["learner_email"], row["content_key"], standing]
+            state = "declined" if row["declined"] else row["state"]
+            parts = [at, str(row["uuid"]), row["learner_email"], row["content_key"], state]
             lines.append("  ".join(parts))
         lines += [f"and {count - len(rows)} more"] if count > len(rows) else []
         self.answer({"count": count, "assignments": rows}, "\n".join(lines))
