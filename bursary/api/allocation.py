@@ -20,7 +20,14 @@ from bursary.api.inputs import AllocateInput, validated
 from bursary.api.refusals import as_refusal, refusal
 from bursary.api.views import APIView
 from bursary.assignments import allocation, pasted_lists, preview_warnings, shown_assignments
-from bursary.assignments.matching import NO_CHANGE, BadAddresses, Match, Repeats, TooManyAddresses, Verdict
+from bursary.assignments.matching import (
+    NO_CHANGE,
+    BadAddresses,
+    Match,
+    RepeatPolicy,
+    TooManyAddresses,
+    Verdict,
+)
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.pasted_lists import PastedList
 from bursary.assignments.preview_warnings import PreviewWarning, WarningSummary
@@ -154,7 +161,7 @@ def _parsed(request: Request, budget: Budget) -> tuple[dict[str, Any], PastedLis
         "entries": [entry.text for entry in people.entries],
         "due_date": body.get("due_date"),
         "message": body["message"],
-        "repeats": Repeats(body["allow_another"], body["reallocate_declined"]),
+        "repeats": RepeatPolicy(body["allow_another"], body["reallocate_declined"]),
     }
     return asked, people
 

@@ -47,7 +47,7 @@ class MailEvents(APIView):
     @extend_schema(request=None, responses={200: MailEventsOutput}, auth=[])
     def post(self, request: Request, provider: str) -> Response:
         now, plain = timezone.now(), request._request
-        if not (_NAME.fullmatch(provider) and provider_reports.knows(provider)):
+        if not (_NAME.fullmatch(provider) and provider_reports.is_supported(provider)):
             raise NotFound
         mail_webhook.require_listening(provider)
         body = raw_body(request, most=mail_webhook.LARGEST_BODY)

@@ -183,7 +183,7 @@ class CanRedeem(APIView):
         rows = own.filter(covering).select_related("budget__customer")
         found = rows.order_by("-allocated_at", "-pk")[:MOST_ASSIGNMENTS]
         now = timezone.now()
-        best = redemption.answering(found, courses={key: parents.get(key) for key in keys}, now=now)
+        best = redemption.chosen_by_key(found, courses={key: parents.get(key) for key in keys}, now=now)
         refused = _refusals(best, now=now)
         begun = redemption.redemptions([one for one in best.values() if one])
         bodies = dict(zip(begun, _redemptions(list(begun.values())), strict=True))
@@ -271,7 +271,7 @@ class Redeem(APIView):
         [key] = _present_keys(own, [body["content_key"]]).values()
         course = reads.courses_of([key], assigned=_courses(own), now=now).get(key)
         found = own.filter(redemption.covering(key, course=course))
-        assignment = redemption.answering(found, courses={key: course}, now=now)[key]
+        assignment = redemption.chosen_by_key(found, courses={key: course}, now=now)[key]
         if assignment is None:
             raise redemption.not_assigned()
         action = redemption.begin(assignment, now=now, content_key=key, actor=caller(request))

@@ -1,7 +1,7 @@
 """Linking assignments, made by e-mail address, to users registered with that address later.
 
-Two assignments of the same content may then turn out to be one learner's. One stays: an accepted one before
-an open one, the older of two open ones. The other, if open, is cancelled with the reason on its timeline and
+Two assignments of the same content may then turn out to be one learner's. One is kept: an accepted one
+before an open one, the older of two open ones. The other, if open, is cancelled with the reason on its timeline and
 without a mail, because the learner still has the course. An account without an LMS user id has nothing to be
 linked by; its assignments are found by its addresses.
 """
@@ -165,13 +165,11 @@ def _link(found: LearnerContentAssignment, user_pk: int, *, now: datetime) -> bo
         both = list(for_update(rows).order_by("pk"))
         if not _can_link(both, found, user):
             return False
-        stays, *others = by_preference(both)
+        kept, *others = preferred_first(both)
         for other in others:
             LearnerContentAssignment.objects.filter(pk=other.pk).update(lms_user_id=None, modified=now)
-            give_way(other, budget=budget, stays=stays, now=now)
-        LearnerContentAssignment.objects.filter(pk=stays.pk).update(
-            lms_user_id=user.lms_user_id, modified=now
-        )
+            cancel_second_row(other, budget=budget, kept=kept, now=now)
+        LearnerContentAssignment.objects.filter(pk=kept.pk).update(lms_user_id=user.lms_user_id, modified=now)
     return True
 
 
@@ -187,12 +185,12 @@ def _keep_one(found: LearnerContentAssignment, user_pk: int, *, now: datetime) -
             state__in=_PREFERRED,
             forgotten_at=None,
         )
-        alike = by_preference(list(for_update(rows).order_by("pk")))
+        alike = preferred_first(list(for_update(rows).order_by("pk")))
         giving_way = [one for one in alike[1:] if one.state == State.ALLOCATED]
         if any(one.redeeming_since for one in alike):
             return False
         for other in giving_way:
-            give_way(other, budget=budget, stays=alike[0], now=now)
+            cancel_second_row(other, budget=budget, kept=alike[0], now=now)
     return bool(giving_way)
 
 
@@ -207,28 +205,28 @@ def _can_link(both: Sequence[LearnerContentAssignment], found: LearnerContentAss
     return same_address and newcomer.state in _PREFERRED and not redeeming and not both_accepted
 
 
-def by_preference(alike: Sequence[LearnerContentAssignment]) -> list[LearnerContentAssignment]:
-    """Return one learner's assignments of the same content, the one that stays first."""
-    return sorted(alike, key=_preference)
+def preferred_first(assignments: Sequence[LearnerContentAssignment]) -> list[LearnerContentAssignment]:
+    """Return one learner's assignments of the same content, the one to keep first."""
+    return sorted(assignments, key=_preference)
 
 
-def give_way(
-    other: LearnerContentAssignment, *, budget: Budget, stays: LearnerContentAssignment, now: datetime
+def cancel_second_row(
+    other: LearnerContentAssignment, *, budget: Budget, kept: LearnerContentAssignment, now: datetime
 ) -> None:
-    """Cancel an assignment, if open, because the learner has the same content by the one that stays.
+    """Cancel an assignment, if open, because the learner has the same content by the one that is kept.
 
     The budget and the assignment are locked. Money is released, and no mail is sent.
     """
     if other.state == State.ALLOCATED:
         with translation.override(settings.LANGUAGE_CODE):  # kept on the timeline, for all its readers
-            why = gettext("The learner has the same course by assignment %(uuid)s.") % {"uuid": stays.uuid}
+            why = gettext("The learner has the same course by assignment %(uuid)s.") % {"uuid": kept.uuid}
         lifecycle.move(budget, [other], ActionType.CANCELLED, now=now, detail=why)
         notice = [ActionType.CANCELLATION_NOTIFIED]
         actions.supersede([other.pk], notice, now=now, error_code="assigned_twice")
 
 
 def _preference(assignment: LearnerContentAssignment) -> tuple[int, datetime, int]:
-    """Return the sort key that puts the assignment that stays first."""
+    """Return the sort key that puts the assignment to keep first."""
     state = State(assignment.state)
     rank = _PREFERRED.index(state) if state in _PREFERRED else len(_PREFERRED)
     return (rank, assignment.allocated_at, assignment.pk)

@@ -26,7 +26,15 @@ from bursary.assignments import (
     preview_warnings,
 )
 from bursary.assignments.choices import ActionType, State
-from bursary.assignments.matching import COSTLY, IDENTITY, NOT_ALLOCATED, ONCE, Match, Repeats, Verdict
+from bursary.assignments.matching import (
+    COSTLY,
+    IDENTITY,
+    NO_REPEATS,
+    NOT_ALLOCATED,
+    Match,
+    RepeatPolicy,
+    Verdict,
+)
 from bursary.assignments.models import AllocationBatch, LearnerContentAssignment
 from bursary.assignments.offers import KnownOffer, Offer
 from bursary.assignments.preview_warnings import PreviewWarning
@@ -99,7 +107,7 @@ def allocate(
     now: datetime,
     actor: User | None = None,
     due_date: datetime | None = None,
-    repeats: Repeats = ONCE,
+    repeats: RepeatPolicy = NO_REPEATS,
     message: str = "",
     batch_uuid: UUID | None = None,
 ) -> Allocation:
@@ -169,7 +177,7 @@ def preview(
     entries: Sequence[object],
     now: datetime,
     due_date: datetime | None = None,
-    repeats: Repeats = ONCE,
+    repeats: RepeatPolicy = NO_REPEATS,
 ) -> Preview:
     """Return what `allocate` would do now, address by address, and change nothing.
 

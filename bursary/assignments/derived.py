@@ -142,7 +142,7 @@ def follow_content(
     for catalog_uuid, old_pk, new_pk in moved:
         rows = LearnerContentAssignment.objects.filter(content=old_pk, budget__catalog_uuid=catalog_uuid)
         _locked_budgets(rows.values("budget"))
-        repointing.refer(old_pk, new_pk, budgets=Budget.objects.filter(catalog_uuid=catalog_uuid))
+        repointing.repoint(old_pk, new_pk, budgets=Budget.objects.filter(catalog_uuid=catalog_uuid))
     for chunk in chunks(sorted(pks), CONTENTS_PER_STATEMENT):
         if contents := list(offers.assigned_of(chunk).only("pk", *_FROM_CONTENT)):
             assignments = LearnerContentAssignment.objects.filter(held(), content__in=contents)

@@ -21,9 +21,9 @@ from bursary.assignments.outcomes import Failed, Failure
 from bursary.lib.locks import for_update
 from bursary.lib.retries import repeated_after_deadlocks
 
-PROVIDERS_NAMES = timedelta(days=30)
-"""How long a mail is found by its provider's name for it."""
-ARRIVED = (ActionType.DELIVERED, ActionType.COMPLAINED)
+PROVIDER_REF_VALID_FOR = timedelta(days=30)
+"""How long after sending a mail is found by its `provider_ref`."""
+ARRIVAL_FACTS = (ActionType.DELIVERED, ActionType.COMPLAINED)
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def apply(report: MailReport, *, now: datetime) -> bool:
 def arrived(mail: LearnerContentAssignmentAction) -> bool:
     """Return whether the provider reported that the mail arrived: it is not sent again."""
     rows = LearnerContentAssignmentAction.objects.filter(assignment=mail.assignment_id, cycle=mail.cycle)
-    return rows.filter(action_type__in=ARRIVED, dedup_key=_dedup_key(mail)).exists()
+    return rows.filter(action_type__in=ARRIVAL_FACTS, dedup_key=_dedup_key(mail)).exists()
 
 
 def _mail(report: MailReport, *, now: datetime) -> LearnerContentAssignmentAction:
@@ -86,7 +86,7 @@ def _mail(report: MailReport, *, now: datetime) -> LearnerContentAssignmentActio
     if report.mail:
         found = rows.filter(uuid=report.mail).first()
     else:
-        done = Q(status=Status.DONE, completed_at__gte=now - PROVIDERS_NAMES)
+        done = Q(status=Status.DONE, completed_at__gte=now - PROVIDER_REF_VALID_FOR)
         found = rows.filter(done, provider_ref=report.provider_ref).first() if report.provider_ref else None
     if found is None:
         raise MailUnknown

@@ -2,7 +2,7 @@
 
 That release compares addresses by another rule and goes on writing rows while an upgrade is under way. So
 the key stands in a column of its own, and each run finds rows without it, and those changed since.
-Two assignments may turn out to be one learner's; one stays, as after a registration. See decision 0011.
+Two assignments may turn out to be one learner's; one is kept, as after a registration. See decision 0011.
 """
 
 import logging
@@ -95,13 +95,11 @@ def _rekey_links(pks: Sequence[int]) -> int:
     links = list(for_update(LearnerLink.objects.filter(pk__in=pks)).order_by("pk"))
     keys = {link.pk: learner_key(link.learner_email) for link in links}
     holders = LearnerLink.objects.filter(learner_key__in=keys.values())
-    stays = {
-        (customer, key): pk for pk, customer, key in holders.values_list("pk", "customer", "learner_key")
-    }
+    kept = {(customer, key): pk for pk, customer, key in holders.values_list("pk", "customer", "learner_key")}
     for link in links:
         link.learner_key = link.mailbox_key = keys[link.pk]
     rekeyed = [
-        link for link in links if stays.setdefault((link.customer_id, link.learner_key), link.pk) == link.pk
+        link for link in links if kept.setdefault((link.customer_id, link.learner_key), link.pk) == link.pk
     ]
     LearnerLink.objects.filter(pk__in={link.pk for link in links} - {link.pk for link in rekeyed}).delete()
     LearnerLink.objects.bulk_update(rekeyed, ["learner_key", "mailbox_key"])
@@ -139,18 +137,18 @@ def _rekey_one_learner(
 ) -> None:
     """Write the key of one learner's assignments of the same content; cancel all open ones but one.
 
-    The one that stays has the LMS user id; the others are second rows.
+    The one that is kept has the LMS user id; the others are second rows.
     """
-    stays, *others = account_linking.by_preference(group)
-    person = stays.lms_user_id
+    kept, *others = account_linking.preferred_first(group)
+    person = kept.lms_user_id
     for other in others:
-        account_linking.give_way(other, budget=budget, stays=stays, now=now)
+        account_linking.cancel_second_row(other, budget=budget, kept=kept, now=now)
         own = other.lms_user_id
         if person is None and other.state != State.ACCEPTED:
             person, own = own, None
         LearnerContentAssignment.objects.filter(pk=other.pk).update(
             mailbox_key=key, second_row=other.pk, lms_user_id=own
         )
-    LearnerContentAssignment.objects.filter(pk=stays.pk).update(
+    LearnerContentAssignment.objects.filter(pk=kept.pk).update(
         mailbox_key=key, second_row=0, lms_user_id=person
     )

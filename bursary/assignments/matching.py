@@ -124,8 +124,8 @@ NO_CHANGE = (Verdict.UNCHANGED, Verdict.NOTIFIED_AGAIN, *OTHER_ASSIGNMENT, Verdi
 
 
 @dataclass(frozen=True)
-class Repeats:
-    """What is allocated on request although the learner has, or declined, something of the kind."""
+class RepeatPolicy:
+    """Which verdicts an administrator overrules for a request: it is allocated all the same."""
 
     allow_another: bool = False
     """Also where the learner has an assignment of the same course by another key."""
@@ -133,7 +133,7 @@ class Repeats:
     """Also where the learner declined it before; None: as the customer has set."""
 
 
-ONCE = Repeats()
+NO_REPEATS = RepeatPolicy()
 
 
 @dataclass
@@ -217,7 +217,7 @@ def match_learners(
     learners: Learners,
     now: datetime,
     lock: bool = False,
-    repeats: Repeats = ONCE,
+    repeats: RepeatPolicy = NO_REPEATS,
 ) -> list[Match]:
     """Return the match of each addressee, in order. With `lock`, existing assignments stay locked.
 
@@ -328,7 +328,7 @@ class _Earlier:
         budget: Budget,
         content_key: str,
         now: datetime,
-        repeats: Repeats,
+        repeats: RepeatPolicy,
     ) -> None:
         same = [one for one in existing if one.content_key == content_key]
         others = [one for one in existing if one.content_key != content_key]
@@ -342,7 +342,7 @@ class _Earlier:
 
 
 def _not_asked_again(
-    budget: Budget, assignments: Sequence[LearnerContentAssignment], *, repeats: Repeats
+    budget: Budget, assignments: Sequence[LearnerContentAssignment], *, repeats: RepeatPolicy
 ) -> set[int]:
     """Return the pks of declined assignments, unless they are to be allocated again."""
     asked_for = repeats.reallocate_declined

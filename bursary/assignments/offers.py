@@ -145,8 +145,8 @@ def assigned(assignments: Sequence[LearnerContentAssignment], *, now: datetime) 
     }
 
 
-def asked(assignment: LearnerContentAssignment, *, now: datetime) -> Offer | None:
-    """Return what `assigned` does for one, having asked its catalog for what cannot be read without.
+def assigned_or_fetched(assignment: LearnerContentAssignment, *, now: datetime) -> Offer | None:
+    """Return the offer of one assignment, as `assigned` does, or from its catalog where that is not enough.
 
     Raises reads.ContentUnavailable where upstream does not answer, or has no more than a summary record yet.
     """

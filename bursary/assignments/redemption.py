@@ -49,8 +49,8 @@ class RedemptionRefused(Exception):
         return self.sentence
 
 
-ASK_FOR_OTHER = gettext_lazy("Ask your organisation to assign another course to you.")
-ASK = gettext_lazy("To take it after all, ask your organisation to assign it again.")
+ASK_FOR_ANOTHER_COURSE = gettext_lazy("Ask your organisation to assign another course to you.")
+ASK_TO_ASSIGN_AGAIN = gettext_lazy("To take it after all, ask your organisation to assign it again.")
 ASK_WHEN = gettext_lazy("Ask your organisation when it can be accepted; until then you can decline it.")
 
 _REFUSED: Mapping[str, tuple[str, Any]] = {
@@ -111,7 +111,7 @@ def best_of(candidates: Iterable[LearnerContentAssignment]) -> LearnerContentAss
     return min(newest_first, key=lambda one: _BEST_FIRST.index(State(one.state)), default=None)
 
 
-def answering(
+def chosen_by_key(
     candidates: Collection[LearnerContentAssignment], *, courses: Mapping[str, str | None], now: datetime
 ) -> dict[str, LearnerContentAssignment | None]:
     """Return by key the learner's assignment that answers a redemption of it, of those that cover it.
@@ -193,7 +193,7 @@ def refusal(
     # A passed deadline counts before the sweep runs, but not against a redemption in flight.
     expired = passed and assignment.redeeming_since is None
     refused = _DECLINED if declined else _REFUSED.get(State.EXPIRED if expired else assignment.state)
-    return RedemptionRefused(refused[0], str(refused[1]), str(ASK)) if refused else None
+    return RedemptionRefused(refused[0], str(refused[1]), str(ASK_TO_ASSIGN_AGAIN)) if refused else None
 
 
 def blocked(assignment: LearnerContentAssignment, *, now: datetime) -> RedemptionRefused | None:
@@ -247,7 +247,7 @@ def _asked(assignments: Sequence[LearnerContentAssignment], *, now: datetime) ->
     found: dict[int, Offer | None] = {}
     with suppress(ContentUnavailable):  # those after it are left out
         for one in assignments:
-            found[one.pk] = offers.asked(one, now=now)
+            found[one.pk] = offers.assigned_or_fetched(one, now=now)
     return found
 
 
@@ -278,11 +278,11 @@ def _unjoinable(
     except NotJoinable as refused:
         sentence = offers.in_words(refused, now=now, before=before, zone=assignment.budget.customer.zone)
         figures = offers.figures(refused, before=before)
-        return RedemptionRefused(refused.reason, sentence, str(ASK_FOR_OTHER), figures)
+        return RedemptionRefused(refused.reason, sentence, str(ASK_FOR_ANOTHER_COURSE), figures)
     return RedemptionRefused(
         "content_not_in_catalog",
         _("This is no longer in your organisation's catalog."),
-        str(ASK_FOR_OTHER),
+        str(ASK_FOR_ANOTHER_COURSE),
         {"content_key": content_key},
     )
 
@@ -303,7 +303,7 @@ def begin(
     """
     key, unjoined = content_key or assignment.content_key, None
     if _waiting(assignment) and not refusal(assignment, now=now):
-        unjoined = _unjoinable(offers.asked(assignment, now=now), assignment, key, now=now)
+        unjoined = _unjoinable(offers.assigned_or_fetched(assignment, now=now), assignment, key, now=now)
     return _begin(assignment, key, unjoined, now=now, actor=actor)
 
 

@@ -19,7 +19,7 @@ from bursary.replica.models import ContentMetadata, ContentType
 from bursary.replica.refresh import content_changed
 
 
-def refer(old: int, new: int, *, budgets: Collection[Budget] | QuerySet[Budget]) -> None:
+def repoint(old: int, new: int, *, budgets: Collection[Budget] | QuerySet[Budget]) -> None:
     """Let these budgets' assignments of the content `old`, and the notices about them, refer to `new`.
 
     And by its key. Without its notice, an assignment would expire before administrators were notified.
@@ -45,7 +45,7 @@ def follow_catalog(budget: Budget, *, now: datetime) -> list[ContentMetadata]:
     astray = astray.exclude(held=None).exclude(held=F("content"))
     pairs = list(astray.order_by("content").values_list("content", "held").distinct())
     for old, new in pairs:
-        refer(old, new, budgets=[budget])
+        repoint(old, new, budgets=[budget])
     held_now = {new for _old, new in pairs}
     contents = ContentMetadata.objects.filter(pk__in=held_now).defer("payload")
     concerned = _with_runs(held_now)

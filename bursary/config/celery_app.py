@@ -115,7 +115,7 @@ def _surviving(work: Callable[[], None], *, failure: str) -> Callable[[], None]:
 
     def run() -> None:
         close_old_connections()
-        with outages.survived(failure, log=logger):
+        with outages.errors_logged(failure, log=logger):
             work()
 
     return run

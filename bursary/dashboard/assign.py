@@ -19,7 +19,7 @@ from bursary.assignments.matching import (
     COSTLY,
     OTHER_ASSIGNMENT,
     BadAddresses,
-    Repeats,
+    RepeatPolicy,
     TooManyAddresses,
     Verdict,
 )
@@ -104,7 +104,7 @@ def submit(form: AssignForm, budget: Budget, *, preview: bool, actor: User, now:
         "content_key": choice.content_key,
         "price_cents": choice.price_cents,
         "entries": [entry.text for entry in entries],
-        "repeats": Repeats(form.cleaned_data["allow_another"], form.cleaned_data["reallocate_declined"]),
+        "repeats": RepeatPolicy(form.cleaned_data["allow_another"], form.cleaned_data["reallocate_declined"]),
         "due_date": form.due_date,
         "now": now,
     }

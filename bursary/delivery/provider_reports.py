@@ -43,8 +43,8 @@ class ReportUnreadable(Exception):
     """The report is none that the provider documents."""
 
 
-def knows(provider: str) -> bool:
-    """Return whether the provider is one, and its reports can be read."""
+def is_supported(provider: str) -> bool:
+    """Return whether the provider's reports can be read."""
     return find_spec("anymail") is not None and _view_class(provider) is not None
 
 

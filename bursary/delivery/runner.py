@@ -91,7 +91,7 @@ def _within_rate(
     """Return the claimed actions without the mails that may not be sent now, which are given back."""
     mails = [action for action in batch if action.action_type in handlers.MAILS]
     over = mails[sending_rate.take(len(mails), now=now) :]
-    leases.give_back(over)
+    leases.release(over)
     return [action for action in batch if action not in over]
 
 
@@ -112,7 +112,7 @@ def _work_through(
         while waiting and (not tried or time.monotonic() < ends_at):
             action = waiting[0]
             if not actions.begin(action, now=clock(), lease=settings.LEASE):
-                leases.give_back([waiting.popleft()])  # to be read again, if it is still to be done
+                leases.release([waiting.popleft()])  # to be read again, if it is still to be done
                 continue
             waiting.popleft()
             tried += 1
@@ -120,12 +120,12 @@ def _work_through(
                 outcome = attempt(action, clock=clock)
             except ServerPaused as paused:
                 outcome = NotTried(until=paused.until)
-                leases.give_back(waiting)
+                leases.release(waiting)
                 waiting.clear()
                 mail_server.let_wait(due.filter(action_type__in=handlers.MAILS), paused, now=clock())
             actions.finish(action, outcome, now=clock())
     finally:
-        leases.give_back(waiting)
+        leases.release(waiting)
     return tried
 
 

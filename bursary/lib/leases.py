@@ -32,7 +32,7 @@ NOT_BEFORE = 0
 MAY_BE_EARLY = 1
 """`early`: the row is worked on before `due_at` too, when nothing else is due: `due_at` is its turn."""
 
-APART = timedelta(seconds=1)
+TURN_INTERVAL = timedelta(seconds=1)
 """Between the rows of one bulk request: they take turns with everything that comes after it."""
 
 MAX_DELAY = timedelta(days=31)
@@ -68,7 +68,7 @@ class LeasedRow(models.Model):
     """The columns by which rows of this model are locked everywhere."""
 
     before_claim: "tuple[datetime, int] | None" = None
-    """`due_at` and `early` before this claim, which `give_back` writes again. Never stored."""
+    """`due_at` and `early` before this claim, which `release` writes again. Never stored."""
 
     class Meta:
         abstract = True
@@ -126,7 +126,7 @@ def turn(place: int, *, now: datetime) -> dict[str, Any]:
     Place 0, and work that is requested for one learner alone, is due now. Rows are taken in the order of
     `due_at`, so that what is requested later waits for the turns before that time alone.
     """
-    return {"due_at": now + place * APART, "early": MAY_BE_EARLY if place else NOT_BEFORE}
+    return {"due_at": now + place * TURN_INTERVAL, "early": MAY_BE_EARLY if place else NOT_BEFORE}
 
 
 def first_due(rows: "Rows[Any]", *, now: datetime, limit: int, pks: Pks = None) -> list[int]:
@@ -172,7 +172,7 @@ def renew(
     return bool(_update_one(row, _renewed, condition or {}, columns, until=until))
 
 
-def give_back(rows: Iterable[LeasedRow]) -> int:
+def release(rows: Iterable[LeasedRow]) -> int:
     """Free claimed rows that were not worked on, due as before the claim; return how many were still claimed.
 
     A row that was scheduled under the lease keeps that instant.

@@ -25,8 +25,8 @@ _shared = mmap.mmap(-1, _TIMES.size)
 
 
 @contextmanager
-def survived(what: str, *, log: logging.Logger) -> Iterator[None]:
-    """Log what fails inside as `what`, and go on. Of one outage, the first error and its end are logged."""
+def errors_logged(what: str, *, log: logging.Logger) -> Iterator[None]:
+    """Log an error inside as `what`, and continue. Of an outage, log the first error and the end."""
     try:
         yield
     except Exception as error:  # noqa: BLE001  # what polls must go on polling; it is logged

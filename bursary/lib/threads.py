@@ -37,7 +37,7 @@ class PollingThread(threading.Thread):
             self._wake.clear()
             close_old_connections()
             done: Sized | int = 0
-            with outages.survived(self._failure, log=self._log):
+            with outages.errors_logged(self._failure, log=self._log):
                 done = self._work()
             if not done and not self._stopping.is_set():
                 self._wake.wait(self.seconds)

@@ -83,7 +83,7 @@ def deliver_until(stop: threading.Event) -> int:
     while not stop.is_set():
         close_old_connections()
         done = 0
-        with outages.survived("A round of deliveries failed", log=logger):
+        with outages.errors_logged("A round of deliveries failed", log=logger):
             done = runner.drain(clock=timezone.now, most=ROUND, seconds=ROUND_SECONDS)
             done += notices.send_due(clock=timezone.now)
         tried += done

@@ -55,7 +55,7 @@ LEARNERS = (
     Person(demo_history.LIAM, "liam", "Liam", "Learner", 7002),
     Person(demo_history.LUCY, "lucy", "Lucy", "Learner", 7003),
 )
-SEES: Mapping[str, str] = {
+VISIBLE_TO: Mapping[str, str] = {
     "administrator": f"the budgets and all assignments of {CUSTOMER}",
     "learner": f"what is assigned to her at {CUSTOMER}",
     "operator": "both organisations, and every record in the Django admin",
@@ -76,7 +76,7 @@ class Demo:
     assignments: int
 
 
-class NotHere(Exception):
+class NotADemonstration(Exception):
     """The database belongs to a real organisation; the message names the next step."""
 
 
@@ -90,11 +90,11 @@ def load(
 ) -> Demo:
     """Make what is missing of the demonstration, with so many weeks of its year, and write its file.
 
-    Raises replica.refresh.ContentUnavailable where the configured catalog does not answer, and NotHere.
+    Raises NotADemonstration, and ContentUnavailable where the configured catalog does not answer.
     """
     call_command("migrate", verbosity=0, interactive=False)
     if Customer.objects.exists() and not Customer.objects.filter(slug=SLUG).exists():
-        raise NotHere(
+        raise NotADemonstration(
             "This database belongs to a real organisation, and the demonstration's operator would see it. "
             "Give the demonstration a folder of its own: BURSARY_VAR_DIR=…"
         )
@@ -229,7 +229,7 @@ def _record(customer: Customer, catalog_uuid: UUID, users: Mapping[str, User]) -
             for budget in budgets
         ],
         "users": {
-            role: {**_credentials(user, known.get(role, {})), "sees": SEES[role]}
+            role: {**_credentials(user, known.get(role, {})), "sees": VISIBLE_TO[role]}
             for role, user in users.items()
         },
     }

@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from bursary.access import known_learners
 from bursary.access.models import learner_key, of_mailboxes
 from bursary.assignments.choices import Status
-from bursary.assignments.mail_reports import PROVIDERS_NAMES
+from bursary.assignments.mail_reports import PROVIDER_REF_VALID_FOR
 from bursary.assignments.models import (
     DeadlineNotice,
     LearnerContentAssignment,
@@ -33,7 +33,7 @@ def find(text: str, *, now: datetime) -> QuerySet[LearnerContentAssignment]:
 
     One: by its own uuid or number, an action's, or that of the money's transaction; by a `Message-ID` or its
     file's name, which have the action's uuid; by another name that a provider gave to work which was done in
-    the last `PROVIDERS_NAMES`; by an event about its money or its mail. All that an allocation batch
+    the last `PROVIDER_REF_VALID_FOR`; by an event about its money or its mail. All that an allocation batch
     allocated, by the batch's uuid; those of a deadline notice's budget and content; those of a budget, or of
     a learner by any address of theirs, the latest action first.
     """
@@ -111,7 +111,7 @@ def _of_event(payload: Mapping[str, Any], *, now: datetime) -> Iterator[QuerySet
 
 def _of_mail(provider_ref: str, *, now: datetime) -> QuerySet[LearnerContentAssignment]:
     done = LearnerContentAssignmentAction.objects.filter(
-        status=Status.DONE, completed_at__gte=now - PROVIDERS_NAMES, provider_ref=provider_ref
+        status=Status.DONE, completed_at__gte=now - PROVIDER_REF_VALID_FOR, provider_ref=provider_ref
     )
     return _all().filter(pk__in=done.values("assignment"))
 

@@ -180,7 +180,7 @@ def test_what_is_asked_of_upstream_refers_to_the_row_that_ends_the_assignment_al
     upstream_answers(monkeypatch, {})
     monkeypatch.setattr(reads, "one_from_upstream", lambda _key, **_more: theirs)
 
-    offer = offers.asked(assignment, now=NOW)
+    offer = offers.assigned_or_fetched(assignment, now=NOW)
 
     assert offer is not None
     assert offer.row == (course if same else None)

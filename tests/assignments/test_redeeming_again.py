@@ -10,7 +10,7 @@ from bursary.access.models import AccountAddress, learner_key
 from bursary.assignments import address_corrections, redemption
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import State
-from bursary.assignments.matching import Repeats
+from bursary.assignments.matching import RepeatPolicy
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Account, Budget, LedgerEntry
 from bursary.delivery import runner
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 
 DAY = timedelta(days=1)
 COURSE, SPRING, AUTUMN = "RiversideX+TIDE", "course-v1:TIDE+spring", "course-v1:TIDE+autumn"
-ANOTHER = Repeats(allow_another=True)
+ANOTHER = RepeatPolicy(allow_another=True)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def answering(*keys: str) -> list[str]:
     """Return the content key of the assignment that answers each key."""
     courses = {key: None if key == COURSE else COURSE for key in keys}
     rows = LearnerContentAssignment.objects.all()
-    found = redemption.answering(rows, courses=courses, now=NOW + DAY)
+    found = redemption.chosen_by_key(rows, courses=courses, now=NOW + DAY)
     return [one.content_key if one else "" for one in (found[key] for key in keys)]
 
 

@@ -12,7 +12,7 @@ from bursary.access.models import AccountAddress, learner_key
 from bursary.assignments import allocation, redemption
 from bursary.assignments.choices import State
 from bursary.assignments.declining import decline
-from bursary.assignments.matching import Match, Repeats, Verdict
+from bursary.assignments.matching import Match, RepeatPolicy, Verdict
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Account, Budget, Customer
 from bursary.replica.models import ContentMetadata
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.django_db
 
 DAY = timedelta(days=1)
 OLD_ADDRESS = "alice@old.example"
-ANOTHER = Repeats(allow_another=True)
+ANOTHER = RepeatPolicy(allow_another=True)
 
 
 @pytest.fixture
@@ -306,7 +306,9 @@ def test_the_request_decides_and_without_a_word_of_it_the_organisation(
 ) -> None:
     declined_by(budget, course, ALICE)
     Customer.objects.update(reallocate_declined=organisation_says)
-    [alice] = outcomes(Budget.objects.get(), course, ALICE, repeats=Repeats(reallocate_declined=request_says))
+    [alice] = outcomes(
+        Budget.objects.get(), course, ALICE, repeats=RepeatPolicy(reallocate_declined=request_says)
+    )
     assert alice.verdict is verdict
 
 
@@ -314,7 +316,7 @@ def test_what_was_declined_in_an_earlier_cycle_is_not_declined(
     budget: Budget, course: ContentMetadata
 ) -> None:
     assignment = declined_by(budget, course, ALICE)
-    allocate(budget, course, ALICE, repeats=Repeats(reallocate_declined=True))
+    allocate(budget, course, ALICE, repeats=RepeatPolicy(reallocate_declined=True))
     [alice] = outcomes(budget, course, ALICE)
     assert alice.verdict is Verdict.UNCHANGED
     LearnerContentAssignment.objects.filter(pk=assignment.pk).update(state=State.CANCELLED)

@@ -76,12 +76,12 @@ def test_what_is_given_back_is_due_as_before() -> None:
     before = places()
     claimed = actions.claim(now=NOW, lease=settings.LEASE, limit=3, begun=False)
     leases.schedule(ROWS.filter(pk=claimed[1].pk), at=NOW + timedelta(seconds=1) / 2, now=NOW)
-    assert leases.give_back(claimed) == 3
+    assert leases.release(claimed) == 3
     before[1] = (Status.PENDING, 0, NOW + timedelta(seconds=1) / 2, 0, None)  # sooner, as was asked meanwhile
     assert places() == before
 
     late = actions.claim(now=NOW, lease=settings.LEASE, limit=3, begun=False)
-    assert leases.give_back(claimed) == 0
+    assert leases.release(claimed) == 0
     assert {one.lease_until for one in ROWS.all()} == {late[0].lease_until, None}
 
 

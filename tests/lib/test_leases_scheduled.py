@@ -151,7 +151,7 @@ def test_rows_that_are_given_back_are_due_as_before_their_claim() -> None:
     late, early = given("late", due=-MINUTE), given("early", due=HOUR, early=MAY_BE_EARLY)
     kept = given("kept")
     claimed = claim()
-    assert leases.give_back(row for row in claimed if row.pk != kept.pk) == 2
+    assert leases.release(row for row in claimed if row.pk != kept.pk) == 2
     assert columns_of(late) == (NOW - MINUTE, NOT_BEFORE, None, 1)
     assert columns_of(early) == (NOW + HOUR, MAY_BE_EARLY, None, 1)
     assert columns_of(kept) == (NOW + LEASE, NOT_BEFORE, NOW + LEASE, 1)
@@ -165,7 +165,7 @@ def test_a_row_that_was_scheduled_under_the_lease_keeps_that_instant_when_it_is_
     )
     claimed = claim()
     leases.schedule(ROWS().filter(pk=asked.pk), at=NOW + SECOND, now=NOW)
-    assert leases.give_back(claimed) == 2
+    assert leases.release(claimed) == 2
     assert columns_of(asked) == (NOW + SECOND, NOT_BEFORE, None, 1)
     assert columns_of(other) == (NOW + MINUTE, MAY_BE_EARLY, None, 1)
 
@@ -173,10 +173,10 @@ def test_a_row_that_was_scheduled_under_the_lease_keeps_that_instant_when_it_is_
 def test_what_is_not_claimed_or_not_any_more_is_not_given_back(django_assert_num_queries: Any) -> None:
     row = given("one")
     with django_assert_num_queries(0):
-        assert leases.give_back([]) == leases.give_back([row]) == 0
+        assert leases.release([]) == leases.release([row]) == 0
     late = claim()
     claim(NOW + LEASE)
-    assert leases.give_back(late) == 0
+    assert leases.release(late) == 0
     assert columns_of(row) == (NOW + 2 * LEASE, NOT_BEFORE, NOW + 2 * LEASE, 2)
 
 

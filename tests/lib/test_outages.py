@@ -11,7 +11,7 @@ LOG = logging.getLogger("tests")
 
 
 def attempt(error: Exception | None = None, *, what: str = "A round failed") -> None:
-    with outages.survived(what, log=LOG):
+    with outages.errors_logged(what, log=LOG):
         if error:
             raise error
 

@@ -17,7 +17,7 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Customer
 from bursary.ops import demo as demo_module
 from bursary.ops import demo_history
-from bursary.ops.demo import Demo, NotHere, load
+from bursary.ops.demo import Demo, NotADemonstration, load
 from bursary.ops.management.commands.demo import _text
 from tests.ops.processes import Demonstration, demonstrated
 from tests.world import given_budget, given_content, given_customer, given_run, given_user
@@ -153,7 +153,7 @@ def check_the_past(folder: Path) -> None:
 @pytest.mark.django_db
 def test_the_demonstration_keeps_out_of_a_real_installation() -> None:
     given_customer(name="A real organisation")
-    with pytest.raises(NotHere, match="BURSARY_VAR_DIR"):
+    with pytest.raises(NotADemonstration, match="BURSARY_VAR_DIR"):
         load(now=timezone.now(), advance=lambda _done: None)
     assert not User.objects.exists()
 
@@ -178,7 +178,7 @@ def test_every_budget_and_every_sign_in_is_printed_with_what_that_user_sees(
     assert f"Clinical skills ({demo_module.OTHER_CUSTOMER})" in printed
     for role in users:
         entry = record["users"][role]
-        assert f"{entry['password']}  sees {demo_module.SEES[role]}" in printed
+        assert f"{entry['password']}  sees {demo_module.VISIBLE_TO[role]}" in printed
         assert User.objects.get(username=entry["username"]).check_password(entry["password"])
 
 

@@ -42,7 +42,7 @@ class Command(OperatorCommand):
                 progress("Going through a year", total=weeks) as advance_year,
             ):
                 loaded = demo.load(now=now, advance=advance, weeks=weeks, advance_year=advance_year)
-        except (serving.CannotListen, demo.NotHere) as why:
+        except (serving.CannotListen, demo.NotADemonstration) as why:
             raise CommandError(str(why)) from why
         except ContentUnavailable as silent:
             raise CommandError(f"{silent} Check BURSARY_CATALOG_URL, or leave it out.") from silent
