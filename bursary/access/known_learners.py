@@ -96,7 +96,7 @@ def link(customer: Customer, addresses: Mapping[str, str], *, now: datetime) -> 
     links = dict(_links.read(customer=customer.pk, keys=list(addresses)))
     model = LearnerLink(customer=customer, created=now)
     made = [
-        inserts.alike(model, learner_key=key, mailbox_key=key, learner_email=addresses[key])
+        inserts.unsaved_copy(model, learner_key=key, mailbox_key=key, learner_email=addresses[key])
         # In one order everywhere: of two requests for the same learners, one waits for the other.
         for key in sorted(addresses.keys() - links.keys())
     ]

@@ -61,7 +61,7 @@ class LinkRefused(Exception):
         return str(self.sentence)
 
 
-class LinkCut(LinkRefused):
+class LinkTruncated(LinkRefused):
     """Its end is missing."""
 
     reason = "link_cut"
@@ -77,7 +77,7 @@ class LinkTampered(LinkRefused):
     next_step = _("Open the mail again and press the button there. If you did, ask your organisation.")
 
 
-class LinkForSomethingElse(LinkRefused):
+class LinkForOtherPurpose(LinkRefused):
     """It is genuine, for another purpose."""
 
     reason = "link_for_something_else"
@@ -116,11 +116,11 @@ def token(link: Link) -> str:
 def read(text: str, *, purpose: Purpose, now: datetime) -> Link:
     """Return a token's link if it is genuine, for `purpose`, and young enough at `now`.
 
-    Raises LinkCut, LinkTampered, LinkForSomethingElse, LinkExpired.
+    Raises LinkTruncated, LinkTampered, LinkForOtherPurpose, LinkExpired.
     """
     link = _genuine(text)
     if link.purpose is not purpose:
-        raise LinkForSomethingElse
+        raise LinkForOtherPurpose
     if not link.works_at(now):
         raise LinkExpired(link)
     return link
@@ -144,7 +144,7 @@ def _genuine(text: str) -> Link:
     if len(text) > LONGEST_TOKEN:
         raise LinkTampered
     if len(text.rpartition(".")[2]) < SIGNATURE_LENGTH:
-        raise LinkCut
+        raise LinkTruncated
     try:
         # Links in older mails have no `until`.
         purpose, subject, cycle, issued_at, digest, *until = _signer().unsign(text).split(".")

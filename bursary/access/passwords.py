@@ -5,7 +5,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 
-class UnlikeItsOwner(password_validation.UserAttributeSimilarityValidator):
+class NotSimilarToUser(password_validation.UserAttributeSimilarityValidator):
     """Refuses a password that is much like a name or the address of its owner."""
 
     def get_error_message(self) -> str:

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from bursary.access.permissions import Permission
-from bursary.api.assignments import OfOneBudget
+from bursary.api.assignments import BudgetView
 from bursary.api.authentication import caller
 from bursary.api.inputs import FlagField, TextField, example, validated
 from bursary.api.refusals import Unprocessable
@@ -65,7 +65,7 @@ class CorrectAddressesOutput(serializers.Serializer[Any]):
     not_corrected = NotCorrectedOutput(many=True)
 
 
-class CorrectAddresses(OfOneBudget):
+class CorrectAddresses(BudgetView):
     """Correct addresses in all open assignments of the budget's customer, each pair all or nothing.
 
     The new address is linked and notified; links sent to the old one stop working. Answers 422 if no pair

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from bursary.access.permissions import Permission, granted
 from bursary.api.assignment_bodies import admin_bodies
-from bursary.api.assignments import OF_LISTS, OrganisationsFilters
+from bursary.api.assignments import OF_LISTS, BudgetTimeZoneFilters
 from bursary.api.authentication import caller
 from bursary.api.paging import AssignmentPages, LearnerStateCountOutput, PageOutput
 from bursary.api.repairs import CauseOutput
@@ -91,7 +91,7 @@ class AllocationBatchDetail(APIView):
     reasons = OF_LISTS
     queryset = LearnerContentAssignment.objects.all()
     pagination_class = AssignmentPages
-    filter_backends = (OrganisationsFilters,)
+    filter_backends = (BudgetTimeZoneFilters,)
     filterset_class = listing.AssignmentFilters
 
     @extend_schema(responses=AllocationBatchPageOutput)

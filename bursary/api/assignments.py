@@ -28,7 +28,7 @@ from bursary.assignments.models import LearnerContentAssignment, LearnerContentA
 from bursary.budgets.models import Budget
 
 
-class OfOneBudget(APIView):
+class BudgetView(APIView):
     """A view with an assignment configuration, which is a budget, in its URL.
 
     Views ask for it before they read the body: what a body must be is for callers with the permission.
@@ -59,7 +59,7 @@ OF_LISTS = {400: (*OF_FILTERS[400], PageBesideCursor.reason)}
 """The reasons of what lists them in pages."""
 
 
-class OrganisationsFilters(filters.DjangoFilterBackend):
+class BudgetTimeZoneFilters(filters.DjangoFilterBackend):
     """Filters by dates that are meant in the time zone of the budget's organisation."""
 
     def get_filterset_kwargs(self, request: Request, queryset: QuerySet[Any], view: Any) -> dict[str, Any]:
@@ -75,23 +75,23 @@ class OrganisationsFilters(filters.DjangoFilterBackend):
         return view.filterset
 
 
-class OfAllFound(OfOneBudget):
+class FilteredBudgetView(BudgetView):
     """The same, with what the query string's filters find, which are those of the list."""
 
     passes_over_empty = False  # it would act on too much
     reasons: Mapping[int, Sequence[str]] = OF_FILTERS
     queryset = LearnerContentAssignment.objects.all()
-    filter_backends = (OrganisationsFilters,)
+    filter_backends = (BudgetTimeZoneFilters,)
     filterset_class = listing.AssignmentFilters
 
 
-class AssignmentList(OfOneBudget, generics.ListAPIView[LearnerContentAssignment]):
+class AssignmentList(BudgetView, generics.ListAPIView[LearnerContentAssignment]):
     """List a budget's assignments in pages, filtered and sorted, with counts by learner state."""
 
     reasons = OF_LISTS
     serializer_class = AdminAssignmentSerializer
     pagination_class = AssignmentPages
-    filter_backends = (OrganisationsFilters,)
+    filter_backends = (BudgetTimeZoneFilters,)
     filterset_class = listing.AssignmentFilters
     filterset: listing.AssignmentFilters
     queryset = LearnerContentAssignment.objects.all()
@@ -111,7 +111,7 @@ class AssignmentList(OfOneBudget, generics.ListAPIView[LearnerContentAssignment]
         return super().get_queryset().filter(budget=self.budget)
 
 
-class AssignmentDetail(OfOneBudget):
+class AssignmentDetail(BudgetView):
     """Read one assignment, in the shape of the list."""
 
     @extend_schema(responses=AdminAssignmentSerializer)
@@ -127,7 +127,7 @@ class TimelineOutput(PageOutput):
     results = TimelineActionSerializer(many=True, help_text="All actions in pages, oldest first")
 
 
-class AssignmentTimeline(OfOneBudget):
+class AssignmentTimeline(BudgetView):
     """Read an assignment's timeline: all actions in order, the latest successful one, and the failures."""
 
     query = (

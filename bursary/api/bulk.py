@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from bursary.access.permissions import Permission
-from bursary.api.assignments import OF_FILTERS, OfAllFound, OfOneBudget
+from bursary.api.assignments import OF_FILTERS, BudgetView, FilteredBudgetView
 from bursary.api.authentication import caller
 from bursary.api.inputs import AssignmentUuidsInput, NudgeInput, OptionalCountInput, validated
 from bursary.api.refusals import CountChanged, TooManyFound, Unprocessable
@@ -88,7 +88,7 @@ class RemindAllOutput(serializers.Serializer[Any]):
     not_reminded = NotDoneOutput(many=True, help_text=f"The first {MOST_NAMED} of them")
 
 
-class Cancel(OfOneBudget):
+class Cancel(BudgetView):
     """Cancel the named assignments that are open; the others are listed with the reason.
 
     Answers 422 if none could be cancelled. Safe to repeat.
@@ -107,7 +107,7 @@ class Cancel(OfOneBudget):
         return of_each("cancelled", cancelled, unchanged, refusals(done.refused, self.reason, _ONLY_OPEN))
 
 
-class Remind(OfOneBudget):
+class Remind(BudgetView):
     """Remind the learners of the named assignments that are open; the others are listed with the reason.
 
     Answers 422 if none could be reminded. A repeated request sends no second e-mail.
@@ -125,7 +125,7 @@ class Remind(OfOneBudget):
         return of_each("reminded", done.requested, done.on_their_way, refused)
 
 
-class Nudge(OfOneBudget):
+class Nudge(BudgetView):
     """Send the learners of the named assignments an e-mail that the content starts soon.
 
     Answers 422 if none could be nudged. A repeated request sends no second e-mail.
@@ -149,7 +149,7 @@ class Nudge(OfOneBudget):
         return of_each("nudged", done.requested, done.on_their_way, refused)
 
 
-class CancelAll(OfAllFound):
+class CancelAll(FilteredBudgetView):
     """Cancel all open assignments that the query string's filters match; without filters, all of them."""
 
     reasons = OF_FILTERS | {409: (CountChanged.reason,)}
@@ -163,7 +163,7 @@ class CancelAll(OfAllFound):
         return counts_response("not_cancelled", counts, done.refused, Cancel.reason, _ONLY_OPEN)
 
 
-class RemindAll(OfAllFound):
+class RemindAll(FilteredBudgetView):
     """Remind the learners in the state `waiting`, among those that the query string's filters match."""
 
     reasons = OF_FILTERS | {409: (CountChanged.reason,)}
@@ -177,7 +177,7 @@ class RemindAll(OfAllFound):
         return counts_response("not_reminded", counts, done.refused, Remind.reason, _REMINDABLE)
 
 
-def filtered(view: OfOneBudget) -> QuerySet[LearnerContentAssignment]:
+def filtered(view: BudgetView) -> QuerySet[LearnerContentAssignment]:
     """Return the assignments that the list shows for the same query string. Raises ValidationError.
 
     The list ignores an empty filter and shows too much; here that would act on too much.
@@ -203,7 +203,7 @@ def of_each(
     return Response({verb: done, "no_change": unchanged, f"not_{verb}": refused})
 
 
-def confirmed(view: OfOneBudget, *, count: int) -> list[UUID]:
+def confirmed(view: BudgetView, *, count: int) -> list[UUID]:
     """Return the uuids of all that the query string's filters find, if these are `count`.
 
     Raises CountChanged, TooManyFound, ValidationError.
@@ -217,7 +217,7 @@ def confirmed(view: OfOneBudget, *, count: int) -> list[UUID]:
     return uuids
 
 
-def as_confirmed(view: OfOneBudget) -> list[UUID]:
+def as_confirmed(view: BudgetView) -> list[UUID]:
     """Return the uuids of what the query string's filters find now; if a count is confirmed, if it is that.
 
     What they find later, while batch after batch is worked on, is not confirmed. Raises CountChanged,

@@ -10,12 +10,12 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
 from bursary.api import bulk
-from bursary.api.assignments import OF_FILTERS, OfAllFound
+from bursary.api.assignments import OF_FILTERS, FilteredBudgetView
 from bursary.api.authentication import caller
 from bursary.assignments import csv_export
 
 
-class Export(OfAllFound):
+class Export(FilteredBudgetView):
     """Export all assignments that the query string's filters find as CSV, oldest first. It is logged."""
 
     reasons = OF_FILTERS | {406: ()}

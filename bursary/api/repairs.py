@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from bursary.access.permissions import Permission
 from bursary.api import bulk
-from bursary.api.assignments import OfAllFound, OfOneBudget
+from bursary.api.assignments import BudgetView, FilteredBudgetView
 from bursary.api.authentication import caller
 from bursary.api.inputs import (
     ExtendAllInput,
@@ -135,7 +135,7 @@ class ExtendAllOutput(serializers.Serializer[Any]):
     not_extended = bulk.NotDoneOutput(many=True)
 
 
-class Failures(OfOneBudget):
+class Failures(BudgetView):
     """Count a budget's failed work that can be repaired, by cause, type and day."""
 
     @extend_schema(responses=FailuresOutput)
@@ -161,7 +161,7 @@ class Failures(OfOneBudget):
         )
 
 
-class RepairOfNamed(OfOneBudget):
+class RepairOfNamed(BudgetView):
     """A repair of the named assignments' failed work."""
 
     permission = Permission.ALLOCATE
@@ -206,7 +206,7 @@ class Skip(RepairOfNamed):
         return self.answer("skipped", SkipInput, failures.skip)
 
 
-class RetryAll(OfAllFound):
+class RetryAll(FilteredBudgetView):
     """Retry the failed work of all assignments that the query string's filters find, such as of one cause.
 
     Answers 409 if their count is not the confirmed one.
@@ -228,7 +228,7 @@ class RetryAll(OfAllFound):
         return Response({**body, "not_retried": refused[: bulk.MOST_NAMED]}, status=202)
 
 
-class Extend(OfOneBudget):
+class Extend(BudgetView):
     """Extend the deadlines of the named assignments that are open; the others are listed with the reason.
 
     Answers 422 if none could be extended.
@@ -263,7 +263,7 @@ class Extend(OfOneBudget):
         return response
 
 
-class ExtendAll(OfAllFound):
+class ExtendAll(FilteredBudgetView):
     """Extend the deadlines of all assignments that the query string's filters find.
 
     Answers 409 if their count is not the confirmed one.

@@ -1,9 +1,9 @@
 """Linking assignments, made by e-mail address, to users registered with that address later.
 
 Two assignments of the same content may then turn out to be one learner's. One is kept: an accepted one
-before an open one, the older of two open ones. The other, if open, is cancelled with the reason on its timeline and
-without a mail, because the learner still has the course. An account without an LMS user id has nothing to be
-linked by; its assignments are found by its addresses.
+before an open one, the older of two open ones. The other, if open, is cancelled with the reason on its
+timeline and without a mail, because the learner still has the course. An account without an LMS user id
+has nothing to be linked by; its assignments are found by its addresses.
 """
 
 import logging

@@ -324,7 +324,7 @@ def _of_each(
                 own["recipient"] = assignment.learner_email
             if one.status == Status.PENDING:
                 own |= leases.turn(number, now=one.created)
-            found.append(inserts.alike(one, **own))
+            found.append(inserts.unsaved_copy(one, **own))
     return found
 
 

@@ -327,7 +327,7 @@ def _create(
         **columns,
     )
     created = [
-        inserts.alike(
+        inserts.unsaved_copy(
             model,
             learner_email=one.addressee.address,
             learner_key=one.addressee.learner_key,

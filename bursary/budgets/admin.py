@@ -15,7 +15,7 @@ from bursary.lib.admin import ReadOnlyAdmin, ZonedAdmin
 from bursary.lib.moments import MomentField
 
 
-class Kept(ZonedAdmin):
+class UndeletableAdmin(ZonedAdmin):
     """Records that may be made and changed, never deleted: others refer to them."""
 
     fixed: tuple[str, ...] = ()
@@ -33,7 +33,7 @@ class Kept(ZonedAdmin):
 
 
 @admin.register(Customer)
-class CustomerAdmin(Kept):
+class CustomerAdmin(UndeletableAdmin):
     organisation = "self"
     list_display = ("name", "slug", "time_zone", "created")
     search_fields = ("name", "slug")
@@ -41,7 +41,7 @@ class CustomerAdmin(Kept):
 
 
 @admin.register(Account)
-class AccountAdmin(Kept):
+class AccountAdmin(UndeletableAdmin):
     organisation = "customer"
     list_display = ("name", "customer", "limit_cents", "held_cents", "spent_cents")
     list_select_related = ("customer",)
@@ -82,7 +82,7 @@ class BudgetForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's class t
 
 
 @admin.register(Budget)
-class BudgetAdmin(Kept):
+class BudgetAdmin(UndeletableAdmin):
     organisation = "customer"
     form = BudgetForm
     list_display = ("name", "customer", "limit_cents", "held_cents", "spent_cents", "ends", "active")

@@ -93,7 +93,7 @@ class HttpCatalog:
                 f"/api/v1/enterprise-catalogs/{catalog_uuid}/generate_diff",
                 json={"content_keys": []},
                 repeatable=True,
-                keeping=_key_alone,
+                object_hook=_key_alone,
             )
         except UpstreamError as failure:
             raise _unavailable(failure) from failure

@@ -137,7 +137,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_USER_MODEL = "access.User"
 SESSION_ENGINE = "bursary.access.sessions"
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"bursary.access.passwords.{name}"} for name in ("UnlikeItsOwner", "LongEnough", "NotCommon")
+    {"NAME": f"bursary.access.passwords.{name}"} for name in ("NotSimilarToUser", "LongEnough", "NotCommon")
 ]
 PASSWORD_RESET_TIMEOUT = 3 * 60 * 60  # seconds: mail may be held up by a server that asks to come again
 AUTHENTICATION_BACKENDS = [

@@ -38,8 +38,8 @@ MOST_ENTRIES_SHOWN = 1000
 
 
 @dataclass(frozen=True)
-class EntriesOfAKind:
-    """Entries of a list that are alike for the reader. `more` is the number of those that are not shown."""
+class EntryGroup:
+    """Entries of a list with one verdict. `more` is the number of those that are not shown."""
 
     summary: str
     shown: Sequence[CheckedEntry]
@@ -51,7 +51,7 @@ class EntriesOfAKind:
 class AssignPreview:
     """What assigning would do now. Cents; `remaining_cents` is None if nothing limits the budget."""
 
-    kinds: Sequence[EntriesOfAKind]
+    kinds: Sequence[EntryGroup]
     """What has a problem, what is to be checked, what changes nothing, and the rest."""
     learners: int
     """Learners that cost something."""
@@ -170,7 +170,7 @@ def _preview(found: allocation.Preview, budget: Budget, form: AssignForm) -> Ass
     )
 
 
-def _kinds(checked: Sequence[CheckedEntry]) -> list[EntriesOfAKind]:
+def _kinds(checked: Sequence[CheckedEntry]) -> list[EntryGroup]:
     """Return the entries by what the reader does about them: the most urgent first, the ordinary folded."""
     bad = [one for one in checked if not one.usable]
     doubtful = [one for one in checked if one.usable and one.warnings]
@@ -193,7 +193,7 @@ def _kinds(checked: Sequence[CheckedEntry]) -> list[EntriesOfAKind]:
         (new, partial(ngettext, "%(count)s learner without remarks", "%(count)s learners without remarks")),
     )
     return [
-        EntriesOfAKind(
+        EntryGroup(
             words(len(found)) % {"count": f"{len(found):,}"},
             found[:MOST_ENTRIES_SHOWN],
             more=max(0, len(found) - MOST_ENTRIES_SHOWN),

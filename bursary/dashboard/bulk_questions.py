@@ -19,7 +19,7 @@ from bursary.lib import moments
 from bursary.lib.money import dollars
 
 MOST_LEARNERS, MOST_BUDGETS, MOST_CAUSES = 20, 20, 10  # that are named
-OLD = timedelta(days=30)  # a failure that old is asked about before it is retried
+OLD_FAILURE_AGE = timedelta(days=30)  # a failure that old is asked about before it is retried
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class QuestionScope:
     """By how much each may be extended: in words, and to which days."""
 
 
-def about(rows: QuerySet[LearnerContentAssignment], *, now: datetime) -> QuestionScope:
+def scope_of(rows: QuerySet[LearnerContentAssignment], *, now: datetime) -> QuestionScope:
     """Return what a question says of its assignments. Four queries at most, and the content reads'."""
     first = rows.select_related("content", "budget__customer").defer("content__payload")
     named = list(first.order_by("pk")[:MOST_LEARNERS])
@@ -152,7 +152,9 @@ def old_failures(rows: QuerySet[LearnerContentAssignment], now: datetime) -> str
     """
     failed = failures.to_repair().filter(assignment__in=rows.order_by().values("pk"))
     by_others = failed.filter(~failures.too_late(now), ~Q(action_type=ActionType.REDEEMED))
-    old = rows.filter(pk__in=by_others.filter(completed_at__lte=now - OLD).values("assignment")).order_by()
+    old = rows.filter(
+        pk__in=by_others.filter(completed_at__lte=now - OLD_FAILURE_AGE).values("assignment")
+    ).order_by()
     if not (count := old.count()):
         return ""
     addresses = old.order_by("pk").values_list("learner_email", flat=True)[:MOST_LEARNERS]
@@ -166,10 +168,10 @@ def old_failures(rows: QuerySet[LearnerContentAssignment], now: datetime) -> str
         "expect a mail about it any more: %(names)s. To leave them out, select only the others in the list, "
         "or skip these.",
         count,
-    ) % {"count": count, "days": OLD.days, "names": ", ".join([*names, *more])}
+    ) % {"count": count, "days": OLD_FAILURE_AGE.days, "names": ", ".join([*names, *more])}
 
 
-def what_comes_free(rows: QuerySet[LearnerContentAssignment], _now: datetime) -> str:
+def freed_money(rows: QuerySet[LearnerContentAssignment], _now: datetime) -> str:
     """Return the money that comes free, and of which budgets. Two queries."""
     still_open = rows.filter(state=State.ALLOCATED).order_by()
     all_of_it = {"count": Count("pk"), "cents": Sum("price_cents"), "budgets": Count("budget", distinct=True)}

@@ -120,7 +120,7 @@ class BulkSteps:
     @cached_property
     def about(self) -> QuestionScope:
         """The learners, the course and the deadlines of the question."""
-        return bulk_questions.about(self.rows, now=self.now)
+        return bulk_questions.scope_of(self.rows, now=self.now)
 
     @cached_property
     def failed(self) -> list[str]:

@@ -91,8 +91,8 @@ class _Outcome:
 
 
 @dataclass(frozen=True)
-class WorkAsked:
-    """What is asked for, and by which user."""
+class BulkRequest:
+    """A verb's argument, the user that asks for it, and the place of its mails."""
 
     given: str
     """The answer to what the verb asks for, if it asks."""
@@ -104,7 +104,7 @@ class WorkAsked:
     """The number of assignments for which it was done before."""
 
 
-Work = Callable[[Budget, Sequence[UUID], WorkAsked], _Outcome]
+Work = Callable[[Budget, Sequence[UUID], BulkRequest], _Outcome]
 """The API's function for a verb."""
 
 
@@ -152,28 +152,28 @@ class Verb:
         return " ".join(parts)
 
 
-def _remind(budget: Budget, uuids: Sequence[UUID], asked: WorkAsked) -> _Outcome:
+def _remind(budget: Budget, uuids: Sequence[UUID], asked: BulkRequest) -> _Outcome:
     found = reminders.remind(budget, uuids=uuids, now=asked.now, actor=asked.actor, place=asked.place)
     return _Outcome(len(found.requested), found.on_their_way, found.refused)
 
 
-def _cancel(budget: Budget, uuids: Sequence[UUID], asked: WorkAsked) -> _Outcome:
+def _cancel(budget: Budget, uuids: Sequence[UUID], asked: BulkRequest) -> _Outcome:
     found = cancellation.cancel(budget, uuids=uuids, now=asked.now, actor=asked.actor, place=asked.place)
     unchanged = [one.uuid for one in found.unchanged]
     return _Outcome(len(found.cancelled), unchanged, found.refused)
 
 
-def _retry(budget: Budget, uuids: Sequence[UUID], asked: WorkAsked) -> _Outcome:
+def _retry(budget: Budget, uuids: Sequence[UUID], asked: BulkRequest) -> _Outcome:
     found = failures.retry(budget, uuids=uuids, now=asked.now, actor=asked.actor, place=asked.place)
     return _Outcome(len(found.repaired), (), found.refused)
 
 
-def _skip(budget: Budget, uuids: Sequence[UUID], asked: WorkAsked) -> _Outcome:
+def _skip(budget: Budget, uuids: Sequence[UUID], asked: BulkRequest) -> _Outcome:
     found = failures.skip(budget, uuids=uuids, reason=asked.given, now=asked.now, actor=asked.actor)
     return _Outcome(len(found.repaired), (), found.refused)
 
 
-def _extend(budget: Budget, uuids: Sequence[UUID], asked: WorkAsked) -> _Outcome:
+def _extend(budget: Budget, uuids: Sequence[UUID], asked: BulkRequest) -> _Outcome:
     until = extended_to(asked.given, zone=budget.customer.zone)
     found = extension.extend(
         budget, uuids=uuids, until=until, now=asked.now, actor=asked.actor, dedup_key=asked.dedup_key
@@ -233,7 +233,7 @@ VERBS: Mapping[str, Verb] = {
             ),
             Q(state=State.ALLOCATED),
             _cancel,
-            caution=bulk_questions.what_comes_free,
+            caution=bulk_questions.freed_money,
         ),
         Verb(
             "retry",
@@ -337,7 +337,7 @@ def do_batch(
     sentences: dict[UUID, tuple[str, str]] = {}
     budgets = Budget.objects.select_related("customer").in_bulk(uuids)
     for budget_pk, named in sorted(uuids.items()):
-        asked = WorkAsked(given, now, actor, dedup_key, place=place + result.done)
+        asked = BulkRequest(given, now, actor, dedup_key, place=place + result.done)
         outcome = verb.work(budgets[budget_pk], named, asked)
         result.done += outcome.done
         result.unchanged += len(outcome.unchanged)

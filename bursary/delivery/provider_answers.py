@@ -10,7 +10,13 @@ from datetime import timedelta
 from http import HTTPStatus
 
 from bursary.delivery.errors import DeliveryError, address_rejected
-from bursary.delivery.smtp_answers import ATTEMPTS_IN_DOUBT, LONGEST_ASKED, UNHURRIED, Answer, judge
+from bursary.delivery.smtp_answers import (
+    ATTEMPTS_IN_DOUBT,
+    LEAST_WAIT_AT_LIMIT,
+    LONGEST_ASKED_WAIT,
+    Answer,
+    error_of_answer,
+)
 
 ACTION_KEY = "action"
 """The mail's metadata that names its action; providers give it back in what they report of the mail."""
@@ -50,10 +56,10 @@ class ProviderAnswer(Answer):
         return f"The mail provider answered {self.code}: {self.text}"
 
 
-def meaning(
+def error_of_response(
     status: int, text: str, *, wait: timedelta | None = None, repeatable: bool = False
 ) -> DeliveryError:
-    """Return what an answer means that does not accept a mail.
+    """Return the error that a provider's refusing or temporary response means.
 
     `wait` is how long it asks to wait. `repeatable`: the request has an idempotency key that the provider
     keeps, so that it can be repeated without a second mail.
@@ -61,19 +67,19 @@ def meaning(
     answer = ProviderAnswer(code=status, text=" ".join(text.split())[:LONGEST_ANSWER])
     is_about_mail = status in _ABOUT_THE_MAIL
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        least = UNHURRIED if wait is None else timedelta(0)
+        least = LEAST_WAIT_AT_LIMIT if wait is None else timedelta(0)
         error = _of_us("sending_limit_reached", answer, wait=least)
     elif is_about_mail and answer.says(_TO):
         error = address_rejected(answer.sentence)
     elif is_about_mail and not answer.says(_FROM):
-        error = judge(answer)
+        error = error_of_answer(answer)
     elif status < HTTPStatus.BAD_REQUEST or (status in _PERHAPS_ACCEPTED and not repeatable):
         error = in_doubt(answer.sentence)
     elif status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _LATER:
         error = _of_us("mail_server_busy", answer)
     else:
         error = _of_us("mail_server_refuses_us", answer)
-    error.wait = max(error.wait, min(wait or timedelta(0), LONGEST_ASKED))
+    error.wait = max(error.wait, min(wait or timedelta(0), LONGEST_ASKED_WAIT))
     return error
 
 

@@ -77,7 +77,9 @@ class _Translated:
             timedelta(seconds=min(int(asked[:20]), 10**6)) if asked.isascii() and asked.isdecimal() else None
         )
         repeatable = self.esp_name in _TAKES_KEYS
-        return provider_answers.meaning(response.status_code, response.text, wait=wait, repeatable=repeatable)
+        return provider_answers.error_of_response(
+            response.status_code, response.text, wait=wait, repeatable=repeatable
+        )
 
     def _of_connection(self, error: Exception) -> DeliveryError:
         cause = error.__cause__ or error

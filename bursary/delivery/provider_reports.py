@@ -1,4 +1,4 @@
-"""What a mail provider reports, read by django-anymail and judged as mail servers' answers are.
+"""What a mail provider reports, read by django-anymail and read as mail servers' answers are.
 
 Needs the extra `anymail`. Nothing that names a person is kept: of a mail server's answer its codes.
 """
@@ -20,7 +20,7 @@ from django.urls import Resolver404, resolve
 from bursary.assignments.choices import ActionType
 from bursary.assignments.mail_reports import MailReport
 from bursary.delivery.provider_answers import ACTION_KEY, LONGEST_REF
-from bursary.delivery.smtp_answers import Answer, judge
+from bursary.delivery.smtp_answers import Answer, error_of_answer
 from bursary.lib import logs
 
 logger = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ def _is_permanent(event: Any, said: str) -> bool:
         return True
     status = _STATUS.search(said)
     code = int(status[0]) if status else _BARE
-    return judge(Answer("RCPT", code, said)).error_code == "address_rejected"
+    return error_of_answer(Answer("RCPT", code, said)).error_code == "address_rejected"
 
 
 def _uuid(text: object) -> UUID | None:

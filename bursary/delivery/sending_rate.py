@@ -16,10 +16,10 @@ from bursary.lib.retries import repeated_after_deadlocks
 
 NAME = "default"
 MINUTE, AT_ONCE = timedelta(minutes=1), timedelta(seconds=1)
-LONGEST_ROW = timedelta(hours=1)
-"""Of places that were taken in advance."""
-TRIES = 5
-"""Of an update that others may come before."""
+LONGEST_QUEUE = timedelta(hours=1)
+"""How far ahead places may be taken."""
+ATTEMPTS = 5
+"""To take a place, where other processes take one first."""
 
 
 def interval() -> timedelta:
@@ -41,7 +41,7 @@ def take(count: int, *, now: datetime) -> int:
     """Take places for at most `count` mails that are sent now; return how many there were."""
     if not settings.SENDS_PER_MINUTE or not count:
         return count
-    for _try in range(TRIES):
+    for _try in range(ATTEMPTS):
         stored = _stored()
         first = _first(stored, now=now)
         taken = min(count, _places(first, now=now))
@@ -55,10 +55,10 @@ def take(count: int, *, now: datetime) -> int:
 
 
 def take_anyway(*, now: datetime) -> None:
-    """Take a place for a mail that does not wait; those after it wait the longer, at most `LONGEST_ROW`."""
+    """Take a place for a mail that does not wait; those after it wait the longer, at most `LONGEST_QUEUE`."""
     if settings.SENDS_PER_MINUTE and not take(1, now=now):
         later = ExpressionWrapper(F("free_at") + Value(interval()), DateTimeField())
-        latest = now + LONGEST_ROW - interval()
+        latest = now + LONGEST_QUEUE - interval()
         SendingRate.objects.filter(name=NAME, free_at__lte=latest).update(free_at=later)
 
 
@@ -75,7 +75,7 @@ def _stored() -> datetime | None:
 
 def _first(stored: datetime | None, *, now: datetime) -> datetime:
     """Return the first place from now on. One in the far future is of a clock that was ahead, and ignored."""
-    return stored if stored and now < stored <= now + LONGEST_ROW else now
+    return stored if stored and now < stored <= now + LONGEST_QUEUE else now
 
 
 def _tolerance() -> timedelta:

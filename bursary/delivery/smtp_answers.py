@@ -1,6 +1,6 @@
 """What a mail server's answer means: what is at fault, and what happens next.
 
-An answer is judged by the verb that it is to, its code, its enhanced code (RFC 3463) and its words. The
+An answer is read by the verb that it is to, its code, its enhanced code (RFC 3463) and its words. The
 learner's address is at fault only where the answer is about the address. A limit or a policy of the provider
 is about this service, however it is worded and numbered: Google answers 550 5.4.5 for its daily limit,
 Microsoft 554 5.2.0, and many servers a bare 550 to a relay that they do not know. Decision 0015.
@@ -22,9 +22,9 @@ from bursary.delivery.smtp_backend import AnswerLost, DataRefused, DialogueLost
 ATTEMPTS_IN_DOUBT = 3
 MAILBOX_FOR = timedelta(days=1)
 """How long a mailbox that takes nothing is tried."""
-UNHURRIED = timedelta(minutes=10)
+LEAST_WAIT_AT_LIMIT = timedelta(minutes=10)
 """The least wait where the provider's limit is reached, or a mailbox is full."""
-LONGEST_ASKED = timedelta(days=1)
+LONGEST_ASKED_WAIT = timedelta(days=1)
 """A server that asks for a longer wait is asked again after this."""
 PERMANENT_FROM = 500  # SMTP replies from here on are final, RFC 5321 §4.2.1
 CLOSING = 421  # the answer to any verb by a server that ends the dialogue
@@ -135,14 +135,18 @@ class Answer:
         return bool(words.search(self.text))
 
 
-def judge(answer: Answer) -> DeliveryError:
-    """Return what an answer that does not accept a mail means."""
+def error_of_answer(answer: Answer) -> DeliveryError:
+    """Return the error that a refusing or temporary answer means."""
     if answer.code < CLOSING - CLOSING % 100:  # neither a refusal nor an answer that fits
         return unreachable(answer.sentence, others_wait=answer.verb not in ABOUT_THE_MAIL)
     is_too_large = _size(answer) and (answer.enhanced != (0, 0) or answer.code == 552)  # RFC 1870
     if _is_our_limit(answer):
         error = DeliveryError(
-            "sending_limit_reached", answer.sentence, wait=UNHURRIED, blames_server=True, others_wait=True
+            "sending_limit_reached",
+            answer.sentence,
+            wait=LEAST_WAIT_AT_LIMIT,
+            blames_server=True,
+            others_wait=True,
         )
     elif answer.verb in ABOUT_THE_MAIL and answer.code != CLOSING:
         error = _of_mail(answer)
@@ -155,7 +159,7 @@ def judge(answer: Answer) -> DeliveryError:
 
 
 def asked_to_wait(text: str) -> timedelta:
-    """Return how long an answer asks to wait, at most `LONGEST_ASKED`; zero, where it does not say."""
+    """Return how long an answer asks to wait, at most `LONGEST_ASKED_WAIT`; zero, where it does not say."""
     found = _ASKED.search(text)
     if not found:
         return timedelta(0)
@@ -165,7 +169,7 @@ def asked_to_wait(text: str) -> timedelta:
     else:
         parts = re.findall(rf"(\d+)\s?{_UNIT}", spans, re.IGNORECASE)
         total = sum(int(count) * _SECONDS[unit[0].lower()] for count, unit in parts)
-    return min(timedelta(seconds=total), LONGEST_ASKED)
+    return min(timedelta(seconds=total), LONGEST_ASKED_WAIT)
 
 
 def _is_our_limit(answer: Answer) -> bool:
@@ -268,7 +272,9 @@ def _by_code(answer: Answer) -> DeliveryError:
 
 
 def _mailbox_unavailable(answer: Answer) -> DeliveryError:
-    return DeliveryError("mailbox_unavailable", answer.sentence, retry_for=MAILBOX_FOR, wait=UNHURRIED)
+    return DeliveryError(
+        "mailbox_unavailable", answer.sentence, retry_for=MAILBOX_FOR, wait=LEAST_WAIT_AT_LIMIT
+    )
 
 
 def _message_refused(answer: Answer) -> DeliveryError:
@@ -298,9 +304,9 @@ def mail_errors_translated() -> Iterator[None]:
         ) from lost
     except smtplib.SMTPRecipientsRefused as refused:
         code, said = next(iter(refused.recipients.values()))
-        raise judge(Answer("RCPT", code, _text(said))) from refused
+        raise error_of_answer(Answer("RCPT", code, _text(said))) from refused
     except smtplib.SMTPResponseException as error:
-        raise judge(Answer(_verb(error), error.smtp_code, _text(error.smtp_error))) from error
+        raise error_of_answer(Answer(_verb(error), error.smtp_code, _text(error.smtp_error))) from error
     except smtplib.SMTPNotSupportedError as error:  # no STARTTLS, or no AUTH: settings do not fit the server
         raise DeliveryError(
             "mail_server_refuses_us", f"The mail server: {error}", blames_server=True, others_wait=True

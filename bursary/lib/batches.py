@@ -91,7 +91,7 @@ def sample(rows: QuerySet[Any, Any], *, size: int) -> list[int]:
     return sorted(nsmallest(size, keys(rows), key=lambda _pk: random.random()))  # noqa: S311  # no secret
 
 
-def thin_out(rows: QuerySet[Any, T], *, size: int) -> QuerySet[Any, T]:
+def sample_of_range(rows: QuerySet[Any, T], *, size: int) -> QuerySet[Any, T]:
     """Return at most `size` of the rows, chosen at random from the range of their primary keys.
 
     Takes constant time. Fewer where keys are missing in the range; all, where it has up to `size` keys.

@@ -46,7 +46,7 @@ class _Columns:
     """Lists of values; of documents on PostgreSQL, one document that has them all."""
 
 
-def alike(row: Row, **own: Any) -> Row:
+def unsaved_copy(row: Row, **own: Any) -> Row:
     """Return a row like this one, which is not stored, with what is its own; and what has a default anew.
 
     A model's constructor sets one field after another, which takes five times as long.

@@ -144,7 +144,7 @@ def _validated(text: str) -> email_validator.ValidatedEmail:
         raise BadAddress(_problem(address)) from error
     if letter := _look_alike(valid.domain):
         sentence = gettext("Its domain has {named}, which looks like a Latin letter: type it anew.")
-        raise BadAddress(sentence.format(named=named(letter)))
+        raise BadAddress(sentence.format(named=name_of(letter)))
     return valid
 
 
@@ -166,7 +166,7 @@ def comparable(text: str) -> str:
         return tidy(text).lower()
 
 
-def named(character: str) -> str:
+def name_of(character: str) -> str:
     """Return a character's number and name, such as `U+200E LEFT-TO-RIGHT MARK`; a letter before it."""
     name = f"U+{ord(character):04X} {unicodedata.name(character, 'CONTROL CHARACTER')}"
     seen = _OTHER_LETTER.match(character) and not _HIDDEN.match(character)
@@ -193,6 +193,6 @@ def _problem(address: str) -> str:
     for pattern, sentence in _PROBLEMS:
         if found := pattern.search(address):
             shown = found.groupdict().get("one") or ""
-            words = {"one": shown, "named": named(shown) if shown else "", "most": LONGEST_ADDRESS}
+            words = {"one": shown, "named": name_of(shown) if shown else "", "most": LONGEST_ADDRESS}
             return gettext(sentence).format(**words)
     return gettext("The part after the @ is no domain that mail can be sent to: check how it is spelt.")

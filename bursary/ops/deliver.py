@@ -49,8 +49,8 @@ def deliver_once(*, now: datetime, advance: Advance) -> Counter[str]:
         advance(len(ended))
 
 
-def bring_back(*, now: datetime) -> int:
-    """Let work that was written by a clock that was ahead be due now; return how much it was.
+def reschedule_dated_ahead(*, now: datetime) -> int:
+    """Make work due now that a clock that was ahead has dated; return the number of rows.
 
     Scheduled tasks, too. What a worker of that time has claimed stays claimed until its lease ends.
     """
@@ -63,7 +63,7 @@ def bring_back(*, now: datetime) -> int:
 
 
 def bring_forward(*, now: datetime) -> int:
-    """Let postponed work be due now, and the mail server be tried at once; return how much work it was.
+    """Make postponed work due now, and the mail server tried at once; return the number of actions.
 
     What a worker has claimed is left to it.
     """

@@ -25,7 +25,7 @@ LONGEST_SKEW = timedelta(minutes=5)
 """What was written later than this from now was written by a clock that was ahead."""
 MOST_COUNTED = 10_000
 MOST_EXAMINED = 1000
-FAILURES_TO_WORRY = 5
+FAILURES_TO_REPORT = 5
 """In a row, of one scheduled task."""
 RECENT_ACTIONS = 50_000
 """Failures are counted among so many newest actions, which bounds the cost of the answer."""
@@ -120,7 +120,7 @@ def _failed_last_day(now: datetime) -> int:
 
 def _is_late(task: ScheduledTask, *, now: datetime) -> bool:
     overdue = task.due_at is not None and task.due_at <= now - LONGEST_DELAY
-    return overdue or task.failures >= FAILURES_TO_WORRY
+    return overdue or task.failures >= FAILURES_TO_REPORT
 
 
 def _is_worked_on(now: datetime) -> bool:

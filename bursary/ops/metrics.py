@@ -90,7 +90,7 @@ def _of_content(now: datetime) -> Iterator[Metric]:
         (now - oldest).total_seconds() if oldest else 0.0,
     )
     # A random sample: with their payloads, reading every row is expensive.
-    rows = batches.thin_out(ContentMetadata.objects.order_by(), size=SAMPLE).filter(gone_at=None)
+    rows = batches.sample_of_range(ContentMetadata.objects.order_by(), size=SAMPLE).filter(gone_at=None)
     untils = list(rows.values_list("fresh_until", flat=True))
     yield GaugeMetricFamily(
         "bursary_content_stale_ratio",

@@ -50,7 +50,7 @@ _TEMPORARY = {408: Outage.SERVER_UNAVAILABLE, 429: Outage.TOO_MANY_REQUESTS} | d
 )
 _BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 
-Keeping = Callable[[dict[str, Any]], object]
+ObjectHook = Callable[[dict[str, Any]], object]
 """Returns what is kept of an object in an answer, as soon as that object is read."""
 
 logger = logging.getLogger(__name__)
@@ -108,15 +108,15 @@ class Client:
         json: object,
         within: timedelta | None = None,
         repeatable: bool = False,
-        keeping: Keeping | None = None,
+        object_hook: ObjectHook | None = None,
     ) -> object:
         """Return the service's answer to a JSON value. Only a `repeatable` question is asked again.
 
-        `keeping` returns what is kept of each object in the answer. Raises the errors of `get`; after an
+        `object_hook` returns what is kept of each object in the answer. Raises the errors of `get`; after an
         error, the service may have carried out the request nevertheless.
         """
         question = partial(self._send, "POST", self._base + path, json=json)
-        return self._ask(question, within=within, repeatable=repeatable, keeping=keeping)
+        return self._ask(question, within=within, repeatable=repeatable, object_hook=object_hook)
 
     def _ask(
         self,
@@ -125,7 +125,7 @@ class Client:
         within: timedelta | None,
         repeatable: bool,
         isolating: bool = False,
-        keeping: Keeping | None = None,
+        object_hook: ObjectHook | None = None,
     ) -> object:
         allowed = min(within, self._deadline) if within is not None else self._deadline
         until = time.monotonic() + allowed.total_seconds()
@@ -140,7 +140,9 @@ class Client:
             with attempt:
                 ticket = self.breaker.enter()
                 try:
-                    answer = value_of(_portal().call(_in_time, question, until, allowed), keeping=keeping)
+                    answer = decoded(
+                        _portal().call(_in_time, question, until, allowed), object_hook=object_hook
+                    )
                 except UpstreamError as failure:
                     if _answered(failure):
                         self.breaker.succeeded(ticket)
@@ -308,7 +310,7 @@ def _late(allowed: timedelta) -> UpstreamUnavailable:
 
 async def post_form(url: str, form: Mapping[str, str]) -> object:
     """Post a form to a token endpoint and return the JSON value of its answer. Runs in the loop."""
-    return value_of(await _exchange("POST", url, max_bytes=MAX_TOKEN_BYTES, data=dict(form)))
+    return decoded(await _exchange("POST", url, max_bytes=MAX_TOKEN_BYTES, data=dict(form)))
 
 
 async def _exchange(
@@ -340,7 +342,7 @@ async def _exchange(
     return body
 
 
-def value_of(body: bytearray, *, keeping: Keeping | None = None) -> object:
+def decoded(body: bytearray, *, object_hook: ObjectHook | None = None) -> object:
     """Return the JSON value, None for an empty body. Raises UnreadableAnswer for anything else.
 
     Empties the body as soon as it is text: of a long answer there are never three copies.
@@ -348,7 +350,7 @@ def value_of(body: bytearray, *, keeping: Keeping | None = None) -> object:
     try:
         text = body.decode(json.detect_encoding(body), "surrogatepass")  # as `json.loads` reads bytes
         body.clear()
-        return json.loads(text, object_hook=keeping) if text and not text.isspace() else None
+        return json.loads(text, object_hook=object_hook) if text and not text.isspace() else None
     except (ValueError, RecursionError) as unreadable:  # RecursionError: ten thousand brackets
         raise UnreadableAnswer("not_json", "The answer is not JSON.") from unreadable
 

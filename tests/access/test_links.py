@@ -13,11 +13,11 @@ from pytest_django import Settings
 from bursary.access import links
 from bursary.access.links import (
     Link,
-    LinkCut,
     LinkExpired,
-    LinkForSomethingElse,
+    LinkForOtherPurpose,
     LinkRefused,
     LinkTampered,
+    LinkTruncated,
     LinkWithdrawn,
     Purpose,
 )
@@ -63,13 +63,13 @@ def test_a_token_that_is_cut_anywhere_is_not_complete() -> None:
     until = replace(LINK, until=NOW + 9 * DAY)
     for token in (links.token(LINK), links.token(until)):
         for length in range(len(token)):
-            with pytest.raises(LinkCut):
+            with pytest.raises(LinkTruncated):
                 read(token[:length])
 
 
 @pytest.mark.parametrize("token", [".", "answer", "a.b.c.d.e.f", "é.\0", "x" * 100_000])
 def test_what_is_no_token_is_refused(token: str) -> None:
-    with pytest.raises((LinkCut, LinkTampered)):
+    with pytest.raises((LinkTruncated, LinkTampered)):
         read(token)
 
 
@@ -96,13 +96,13 @@ def test_what_we_signed_and_cannot_read_is_refused(said: str) -> None:
 
 
 def test_a_link_serves_its_purpose_alone() -> None:
-    with pytest.raises(LinkForSomethingElse):
+    with pytest.raises(LinkForOtherPurpose):
         links.read(links.token(LINK), purpose="another", now=NOW)  # type: ignore[arg-type]  # there is one today
 
 
 def test_every_refusal_says_why_and_what_next() -> None:
     kinds = LinkRefused.__subclasses__()
-    assert set(kinds) == {LinkCut, LinkTampered, LinkForSomethingElse, LinkExpired, LinkWithdrawn}
+    assert set(kinds) == {LinkTruncated, LinkTampered, LinkForOtherPurpose, LinkExpired, LinkWithdrawn}
     for name in ("reason", "sentence"):
         assert len({str(getattr(kind, name)) for kind in kinds}) == 5
     assert all(kind.sentence and kind.next_step for kind in kinds)

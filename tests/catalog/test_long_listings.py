@@ -6,7 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 from bursary.catalog.http_source import HttpCatalog
-from bursary.upstream.client import Client, value_of
+from bursary.upstream.client import Client, decoded
 
 MANY = 20_000
 BODY = json.dumps(
@@ -18,7 +18,7 @@ class Long(Client):
     """Lists very many keys, and has no records."""
 
     def post(self, path: str, **how: Any) -> object:
-        return value_of(bytearray(BODY), keeping=how["keeping"])
+        return decoded(bytearray(BODY), object_hook=how["object_hook"])
 
     def get(self, path: str, **how: Any) -> object:
         return {"results": []}

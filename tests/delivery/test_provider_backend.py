@@ -149,9 +149,9 @@ def test_an_answer_is_read_as_what_is_at_fault(
 
 def test_a_limit_is_waited_for_as_long_as_the_provider_asks() -> None:
     minute = timedelta(minutes=1)
-    assert provider_answers.meaning(429, "", wait=minute).wait == minute
-    assert provider_answers.meaning(429, "Quota").wait == timedelta(minutes=10)
-    assert provider_answers.meaning(429, "", wait=timedelta(days=90)).wait == timedelta(days=1)
+    assert provider_answers.error_of_response(429, "", wait=minute).wait == minute
+    assert provider_answers.error_of_response(429, "Quota").wait == timedelta(minutes=10)
+    assert provider_answers.error_of_response(429, "", wait=timedelta(days=90)).wait == timedelta(days=1)
 
 
 def test_a_provider_that_does_not_answer_is_cut_off_and_leaves_the_mail_in_doubt(

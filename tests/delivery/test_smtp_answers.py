@@ -12,7 +12,7 @@ from pytest_django import DjangoDbBlocker, Settings
 from bursary.assignments.choices import ActionType, ErrorReason, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.delivery import mail_server
-from bursary.delivery.smtp_answers import Answer, asked_to_wait, judge
+from bursary.delivery.smtp_answers import Answer, asked_to_wait, error_of_answer
 from tests.once import made_once
 from tests.scripted_smtp import BREAKS, ScriptedServer, scripted_server
 from tests.world import NOW, action_of, deliver, given_assignment
@@ -255,7 +255,7 @@ WORDINGS = [
 def test_the_fault_is_found_however_a_provider_words_it(
     verb: str, code: int, text: str, error_code: str
 ) -> None:
-    judged = judge(Answer(verb, code, text))
+    judged = error_of_answer(Answer(verb, code, text))
     assert judged.error_code == error_code
     assert (judged.reason == ErrorReason.EMAIL_ERROR) == (error_code == ADDRESS)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from urllib.parse import parse_qs, urlencode
 
-from bursary.upstream.client import Client, Keeping
+from bursary.upstream.client import Client, ObjectHook
 from bursary.upstream.errors import Outage, UpstreamRefused, UpstreamUnavailable
 from tests.enterprise_catalog.answers import answer_to
 from tests.enterprise_catalog.shelf import Shelf
@@ -51,10 +51,10 @@ class WithoutSockets(Client):
         json: object,
         within: timedelta | None = None,
         repeatable: bool = False,
-        keeping: Keeping | None = None,
+        object_hook: ObjectHook | None = None,
     ) -> object:
         answer = self._answer("POST", path, query={}, body=to_json.dumps(json).encode())
-        return to_json.loads(to_json.dumps(answer), object_hook=keeping)
+        return to_json.loads(to_json.dumps(answer), object_hook=object_hook)
 
     def _answer(self, method: str, path: str, *, query: dict[str, list[str]], body: bytes) -> object:
         self.questions += 1

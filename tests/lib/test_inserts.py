@@ -259,7 +259,7 @@ def test_a_row_like_another_has_what_is_its_own_and_new_defaults() -> None:
         assignment=assignment, action_type=ActionType.NOTIFIED, cycle=1, status=Status.PENDING, created=NOW
     )
     model.pk, model._state.adding = 7, False
-    row = inserts.alike(model, pk=None, assignment=other, cycle=2)
+    row = inserts.unsaved_copy(model, pk=None, assignment=other, cycle=2)
     assert not row.pk
     assert (row.assignment, row.assignment_id, row.cycle) == (other, other.pk, 2)
     assert (row.action_type, row.status, row.created) == (ActionType.NOTIFIED, Status.PENDING, NOW)

@@ -46,7 +46,7 @@ class Command(OperatorCommand):
             return self.answer({"tried": tried}, f"Stopped; {tried} tried.")
         now = timezone.now()
         if dated_ahead:
-            brought = deliver.bring_back(now=now)
+            brought = deliver.reschedule_dated_ahead(now=now)
             return self.answer({"brought_back": brought}, f"{brought} due now.")
         forward = {"postponed": deliver.bring_forward(now=now)} if postponed else {}
         due = deliver.count_due(now=now)
