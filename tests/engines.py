@@ -22,7 +22,7 @@ ON_SQLITE_ONLY = [
     *("dashboard/test_browsable_api.py", "dashboard/test_cancelling.py", "dashboard/test_due_date.py"),
     *("dashboard/test_home_pages.py", "dashboard/test_invitation_page.py"),
     *("dashboard/test_learner_answers.py", "dashboard/test_learner_views.py"),
-    *("dashboard/test_life_picture.py", "dashboard/test_lists_from_the_field.py"),
+    *("dashboard/test_life_steps.py", "dashboard/test_lists_from_the_field.py"),
     *("dashboard/test_own_assignments.py", "dashboard/test_preview.py", "dashboard/test_remedies.py"),
     *("dashboard/test_remedy_views.py", "dashboard/test_repeats.py", "dashboard/test_shell.py"),
     *("dashboard/test_shown_dates.py", "dashboard/test_signed_out.py"),

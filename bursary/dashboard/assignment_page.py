@@ -18,11 +18,11 @@ from bursary.assignments.models import (
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
 )
-from bursary.dashboard import chips, content_since, life_picture, remedies, timeline_entries
+from bursary.dashboard import chips, content_since, life_steps, remedies, timeline_entries
 from bursary.dashboard.chips import Chip
 from bursary.dashboard.content_since import ContentRow
 from bursary.dashboard.learner_answers import Invitation, invitation
-from bursary.dashboard.life_picture import LifePicture
+from bursary.dashboard.life_steps import LifeSteps
 from bursary.dashboard.overview import own_assignments
 from bursary.dashboard.remedies import AvailableRemedies
 from bursary.dashboard.timeline_entries import EntryReader, TimelineEntry
@@ -38,7 +38,7 @@ class AdministratorPart:
 
     chip: Chip
     remedies: AvailableRemedies
-    picture: LifePicture
+    life: LifeSteps
     entries: Sequence[TimelineEntry]
     """The newest first."""
     pages: Page[int]
@@ -135,7 +135,7 @@ def _of_administrator(
     return AdministratorPart(
         chip=chips.chip(assignment, now=now),
         remedies=available,
-        picture=life_picture.picture(assignment, now=now),
+        life=life_steps.steps_of(assignment, now=now),
         entries=timeline_entries.entries(list(pages.object_list), of=assignment, reader=reader, now=now),
         pages=pages,
         content=rows,

@@ -11,7 +11,7 @@ from bursary.access.models import Role
 from bursary.assignments import reminders
 from bursary.assignments.choices import ActionType
 from bursary.assignments.models import LearnerContentAssignment
-from bursary.dashboard.life_picture import MOST_STEPS
+from bursary.dashboard.life_steps import MOST_STEPS
 from tests import world
 from tests.browser.visitor import Visitor
 

@@ -204,14 +204,14 @@ def test_a_deadline_is_extended_by_a_button_with_its_day(
 def test_a_skipped_invitation_is_shown_with_the_reason_for_which_it_was(
     failed: LearnerContentAssignment, client: Client
 ) -> None:
-    def causes() -> list[str]:
+    def notes() -> list[str]:
         texts = [client.get("/assignments/").content.decode(), page(client, failed).partition("<h2")[0]]
-        return [cause for text in texts for cause in re.findall(r'<span class="cause"[^>]*>(.*?)</', text)]
+        return [note for text in texts for note in re.findall(r'<span class="note"[^>]*>(.*?)</', text)]
 
-    before = causes()
+    before = notes()
     assert before == ["The address does not exist."] * 2
     failures.skip(failed.budget, uuids=[failed.uuid], reason="Alice knows", now=NOW + timedelta(hours=1))
-    assert causes() == ["Skipped: Alice knows"] * 2
+    assert notes() == ["Skipped: Alice knows"] * 2
 
     cancellation.cancel(failed.budget, uuids=[failed.uuid], now=NOW + timedelta(hours=2))
-    assert causes() == []
+    assert notes() == []

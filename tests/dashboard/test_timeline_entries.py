@@ -14,7 +14,7 @@ from bursary.assignments import actions, error_texts, listing
 from bursary.assignments.choices import FACTS, WORK, ActionType, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget, Customer
-from bursary.dashboard import life_picture, timeline_entries
+from bursary.dashboard import life_steps, timeline_entries
 from bursary.dashboard.timeline_entries import EntryReader
 from tests import world
 from tests.world import ALICE, BOB, NOW
@@ -182,7 +182,7 @@ def test_a_mail_that_came_back_asks_for_another_address_until_there_is_one() -> 
 
 
 @pytest.mark.django_db
-def test_what_is_over_has_the_time_of_its_end_as_in_the_picture() -> None:
+def test_what_is_over_has_the_time_of_its_end_as_in_its_steps() -> None:
     row = world.given_assignment()
     world.deliver(now=NOW + timedelta(hours=22))
     sent = world.action_of(row, ActionType.NOTIFIED)
@@ -191,5 +191,5 @@ def test_what_is_over_has_the_time_of_its_end_as_in_the_picture() -> None:
 
     assert (entry.at, entry.took.replace("\xa0", " ")) == (NOW + timedelta(hours=22), "22 hours")
     (loaded,) = listing.with_timelines([row.pk], now=NOW, with_join_by=False)
-    steps = life_picture.picture(loaded, now=NOW + timedelta(days=2)).steps
+    steps = life_steps.steps_of(loaded, now=NOW + timedelta(days=2)).steps
     assert [step.at for step in steps if step.label == "Notified"] == [entry.at]

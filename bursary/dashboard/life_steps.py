@@ -1,4 +1,4 @@
-"""The life of an assignment as a picture: the steps of its present allocation, and the lines between them."""
+"""The steps of an assignment's present allocation, as its page draws them, and the lines between them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -68,7 +68,7 @@ class LifeStep:
 
 
 @dataclass(frozen=True)
-class LifePicture:
+class LifeSteps:
     """The steps in their order."""
 
     steps: Sequence[LifeStep]
@@ -78,8 +78,8 @@ class LifePicture:
     """All of it is on one day of the organisation: only the hours differ."""
 
 
-def picture(assignment: LearnerContentAssignment, *, now: datetime) -> LifePicture:
-    """Return the picture of the present cycle of an assignment that is loaded with its actions."""
+def steps_of(assignment: LearnerContentAssignment, *, now: datetime) -> LifeSteps:
+    """Return the steps of an assignment's present cycle; it is loaded with its actions."""
     this_cycle = [one for one in assignment.actions.all() if one.cycle == assignment.cycle]
     steps = [LifeStep(_("Assigned"), "done", assignment.allocated_at)]
     ends = _ends(assignment)
@@ -97,7 +97,7 @@ def picture(assignment: LearnerContentAssignment, *, now: datetime) -> LifePictu
         steps += [LifeStep(label, "future", assignment.expires_at), LifeStep(_("Today"), "now", now)]
         steps.sort(key=lambda step: step.at)
     days = {one.at.astimezone(assignment.budget.customer.zone).date() for one in steps}
-    return LifePicture(_with_lines(_with_waits(steps), now=now), left_out, on_one_day=len(days) == 1)
+    return LifeSteps(_with_lines(_with_waits(steps), now=now), left_out, on_one_day=len(days) == 1)
 
 
 def _step(action: LearnerContentAssignmentAction) -> LifeStep | None:
