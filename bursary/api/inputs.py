@@ -111,7 +111,7 @@ class FlagField(serializers.BooleanField):
     """True or false, in a JSON body. A query string has text for it, and `BooleanField`."""
 
     def to_internal_value(self, data: Any) -> bool:
-        """Return which. Raises ValidationError for anything else, such as 1 or "yes"."""
+        """Return the boolean. Raises ValidationError for anything else, such as 1 or "yes"."""
         if not isinstance(data, bool):
             self.fail("invalid", input=data)
         return data

@@ -125,7 +125,7 @@ def supersede_rows(rows: QuerySet[LearnerContentAssignmentAction], *, now: datet
 
 
 def annotate(assignment: LearnerContentAssignment, sentence: str, *, now: datetime) -> None:
-    """Add a sentence to the fact of the assignment's allocation: of what is no step of its life.
+    """Append a sentence to the detail of the allocation, about an event that has no action type.
 
     The sentence names no person, and says when it happened.
     """
@@ -279,7 +279,7 @@ def answer_all(
     now: datetime,
     actor: User | None = None,
 ) -> None:
-    """Answer each action by one that has ended so: what failed is skipped, or a mail that was sent came back.
+    """Add a finished row that points to each action: failed work was skipped, or a sent mail bounced.
 
     The caller locks as for `retry_all`. What is answered stays on the timeline as it is.
     """
@@ -295,7 +295,7 @@ def _again(
     place: int = 0,
     outcome: Skipped | Failed | None = None,
 ) -> LearnerContentAssignmentAction:
-    """Return the same work that points to `failed`, not yet stored; finished, where it has an outcome.
+    """Return a new, unsaved row of the same work that points to `failed`; finished with the outcome, if any.
 
     Its dedup key is `retry-1` after the first try, `retry-2` after that, behind what makes this kind of work
     unique.

@@ -58,7 +58,7 @@ _LINK_AND_MAIL = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
 def at_allocation(
     budget: Budget, *, offer: Offer, now: datetime, due_date: datetime | None = None
 ) -> dict[str, object]:
-    """Return the derived columns of an allocation from `budget` for the offered content at `now`."""
+    """Return the derived columns of an assignment that is allocated from `budget` at `now`."""
     content = offer.content
     before, _reason = dates.deadline(budget, enroll_by=None, allocated_at=now, due_date=due_date)
     join_by = offer.last_closing(now=now, before=before)
@@ -202,7 +202,7 @@ def rebuild(pks: Sequence[int], *, now: datetime) -> None:
 
 
 def attach(content: ContentMetadata, *, pks: Sequence[int], now: datetime) -> int:
-    """Let these assignments, where they refer to no content, refer to the row that their catalogs hold.
+    """Set the content of these assignments, where it is NULL, to the row that their catalog holds.
 
     Their derived columns follow. Call it inside a transaction, with the content locked and at most
     `ASSIGNMENTS_PER_STATEMENT` pks. Return the number of assignments attached.

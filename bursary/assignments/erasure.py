@@ -41,7 +41,7 @@ Remove = Callable[[Sequence[UUID]], int]
 
 @dataclass(frozen=True)
 class ErasurePreview:
-    """What an address has: assignments by state, actions of others' sent to it, links, accounts."""
+    """The numbers of an address's assignments by state, others' actions sent to it, links and accounts."""
 
     assignments: dict[str, int]
     elsewhere: int

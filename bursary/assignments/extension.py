@@ -57,7 +57,7 @@ _DECIDED_BY: Mapping[str, Any] = {
 
 
 class Span(enum.StrEnum):
-    """How much later each deadline becomes, whatever it is: to the end of the day that many days after it."""
+    """A duration by which each deadline is extended, to the end of that day."""
 
     TWO_WEEKS = "two_weeks"
     MONTH = "month"
@@ -139,7 +139,7 @@ def extend(
 def cut_short(
     rows: QuerySet[LearnerContentAssignment], *, until: datetime | Span, now: datetime
 ) -> QuerySet[LearnerContentAssignment]:
-    """Return those that would be extended by less than is asked for, as enrolment or the budget ends before.
+    """Return the assignments that enrolment or the budget keeps from being extended as far as asked for.
 
     Among them are those that would not be extended at all. By a span it is so to a day or two: here it ends
     at the deadline's time of the day, and a month is as long as this one.
@@ -154,13 +154,13 @@ def cut_short(
 
 
 def expected_refusals(rows: QuerySet[LearnerContentAssignment]) -> dict[str, int]:
-    """Return how many of these no day extends, by the state or the ExtensionRefusal. One query."""
+    """Return the number of assignments that no date extends, by state or ExtensionRefusal. One query."""
     counted = rows.order_by().values_list(_REFUSAL).annotate(count=Count("pk")).order_by("-count")
     return {reason: count for reason, count in counted if reason}
 
 
 def extensible(rows: QuerySet[LearnerContentAssignment]) -> QuerySet[LearnerContentAssignment]:
-    """Return those that some day extends."""
+    """Return those that a later date would extend."""
     return rows.alias(refusal=_REFUSAL).filter(refusal="")
 
 

@@ -129,7 +129,7 @@ def counts(budgets: Collection[Budget], *, zone: ZoneInfo, now: datetime) -> lis
 
 
 def too_late(now: datetime | Slot) -> Q:
-    """Return the condition on failed work that it would be skipped when it is done again.
+    """Return the condition that failed work would be skipped if it were retried.
 
     A reminder after the deadline; the mail before a start that has passed, or is not known any more.
     """
@@ -141,7 +141,7 @@ def too_late(now: datetime | Slot) -> Q:
 def expected_refusals(
     rows: QuerySet[LearnerContentAssignment], *, late: Q | None = None, which: Q | None = None
 ) -> dict[str, int]:
-    """Return of how many of these nothing can be repaired, by the RepairRefusal. Two queries.
+    """Return the number of assignments without work to repair, by RepairRefusal. Two queries.
 
     Only `which` actions are to be repaired. Failed work that is `late` cannot be.
     """

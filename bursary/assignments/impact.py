@@ -74,7 +74,7 @@ class ChangeEffect:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """What a change did to content that is assigned, in one catalog."""
+    """The effects of one change on content that is assigned, in one catalog."""
 
     change: ContentChange
     content: int
@@ -208,7 +208,7 @@ class _Past:
         self._held = set(members.order_by().values_list("content", "catalog_uuid"))
 
     def undo(self, change: ContentChange) -> list[_Step]:
-        """Return what the change did, and undo it."""
+        """Undo a change; return its steps."""
         concerned = [one for one in self._assigned if self._concerns(change, *one)]
         self._put(change, change.new)
         after = [self._offer(*one) for one in concerned]

@@ -114,13 +114,13 @@ class Verdict(enum.StrEnum):
 
 
 COSTLY = (Verdict.NEW, Verdict.AGAIN)
-"""What is allocated, at its price."""
+"""Verdicts on which content is allocated, at its price."""
 OTHER_ASSIGNMENT = (Verdict.HAS_OTHER_RUN, Verdict.HAS_COURSE, Verdict.ACCEPTED)
-"""What names an assignment of the same course by another key."""
+"""Verdicts about an assignment of the same course by another key."""
 NOT_ALLOCATED = (Verdict.UNCHANGED, *OTHER_ASSIGNMENT, Verdict.DECLINED)
-"""What names an assignment that stays as it is."""
+"""Verdicts about an assignment that stays as it is."""
 NO_CHANGE = (Verdict.UNCHANGED, Verdict.NOTIFIED_AGAIN, *OTHER_ASSIGNMENT, Verdict.DECLINED)
-"""What names an assignment that the learner has, or declined, and costs nothing."""
+"""Verdicts about an assignment that the learner has, or declined, and that cost nothing."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ class _Found:
         self._by |= {one.lms_user_id: one for one in ascending if one.lms_user_id}
 
     def of(self, identities: Iterable[str | int]) -> list[LearnerContentAssignment]:
-        """Return the different ones of these keys and LMS user ids, in their order."""
+        """Return the assignments of these keys and LMS user ids, each once, in their order."""
         found: list[LearnerContentAssignment] = []
         for identity in identities:
             one = self._by.get(identity)

@@ -75,7 +75,7 @@ class Offer:
 
 
 def in_words(refused: NotJoinable, *, now: datetime, before: datetime, zone: ZoneInfo) -> str:
-    """Return as a sentence why content cannot be joined, by the date that decides, in this time zone."""
+    """Return a sentence on why content cannot be joined: the date that decides, in this time zone."""
     run = refused.run
     if refused.reason is JoiningRefusal.ENDED and run and run.end:
         return _("It ended on %(day)s.") % {"day": moments.in_words(run.end, zone=zone)}
@@ -119,7 +119,7 @@ def find(content_key: str, *, budget: Budget, now: datetime) -> KnownOffer:
 
 
 def assigned(assignments: Sequence[LearnerContentAssignment], *, now: datetime) -> dict[int, Offer | None]:
-    """Return what assignments were made of, by their pks, as their budgets' catalogs offer it now.
+    """Return the offers of these assignments' content, by pk, as their budgets' catalogs have it now.
 
     None: the catalog does not hold it. What cannot be read is left out: content without a row, a course
     of which only a summary record is known, and what upstream does not answer for. At most one query; not
@@ -182,7 +182,7 @@ def by_key(keys: Collection[CatalogKey]) -> dict[CatalogKey, Offer]:
 
 
 def assigned_of(pks: Collection[int]) -> QuerySet[ContentMetadata]:
-    """Return those of these rows, and of the courses of the runs among them, that are assigned."""
+    """Return the rows that are assigned: of these, and of the courses of the runs among them."""
     assignments = LearnerContentAssignment.objects.filter(content=OuterRef("pk"))
     return joining.with_courses(pks).filter(Exists(assignments))
 
@@ -209,7 +209,7 @@ def cannot_be_joined(*, now: datetime | Slot) -> Q:
 
 
 def read(known: KnownOffer, *, budget: Budget, now: datetime, before: datetime, lock: bool) -> Offer:
-    """Return the offer, with the replica's row where an assignment can refer to one.
+    """Return the offer of content that `find` found, with the replica's row if one can be referred to.
 
     In shadow mode upstream's content decides. The row is referred to only where the columns derived from it
     would be the same for an allocation that ends `before` that instant otherwise; the backfill attaches the

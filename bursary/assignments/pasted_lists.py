@@ -101,7 +101,7 @@ class _Line(NamedTuple):
     text: str
 
     def cells(self, separator: str) -> list[str]:
-        """Return what the separator divides the line into."""
+        """Return the parts between the separators."""
         return [cell for cell, _mark in _divided(self.text, separator)]
 
 
@@ -162,7 +162,7 @@ def read_items(items: Sequence[str]) -> PastedList:
 
 
 def joined(text: str, table: str) -> tuple[str, PastedList]:
-    """Return a text with the people of another below it, one on each line, and what of that is none of them.
+    """Append the people of another text to a text, one a line; return it, and what was left out.
 
     Below other lines a table is none any more. An empty line stands for its heading. An entry that would be
     divided there, such as a row with several addresses, is in quotation marks: it stays one to correct.

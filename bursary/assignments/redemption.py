@@ -1,4 +1,4 @@
-"""Redemption: a learner accepts an assignment. Mark it, spend, move: each repeatable, none happens twice.
+"""Redemption: a learner accepts an assignment. Mark it, spend, move: each step may be repeated safely.
 
 `begin` marks the assignment as being redeemed and requests the work, in one short transaction: nothing else
 moves it from then on. `fulfil` spends and moves, under one idempotency key for each allocation. After a crash
@@ -91,13 +91,13 @@ def of_learner(*, lms_user_id: int | None, learner_key: str) -> QuerySet[Learner
 
 
 def accepted_runs(courses: Collection[str]) -> Q:
-    """Return a condition: the assignment is of a run of these courses, and accepted or being redeemed."""
+    """Return the condition that an assignment of a run of these courses is accepted or being redeemed."""
     taken = Q(state=State.ACCEPTED) | Q(redeeming_since__isnull=False)
     return Q(parent_content_key__in=courses) & taken
 
 
 def covering(content_key: str, *, course: str | None = None) -> Q:
-    """Return a condition: the assignment answers a redemption of this run or course.
+    """Return the condition that an assignment can be redeemed for this run or course.
 
     It is of the same content, of the `course` of this run, or of a run of this course that is accepted.
     """
@@ -106,7 +106,7 @@ def covering(content_key: str, *, course: str | None = None) -> Q:
 
 
 def best_of(candidates: Iterable[LearnerContentAssignment]) -> LearnerContentAssignment | None:
-    """Return the most relevant: an open one first, then an accepted one, then the one that ended last."""
+    """Return an open assignment, else an accepted one, else the one that ended last; None without any."""
     newest_first = sorted(candidates, key=lambda one: (one.allocated_at, one.pk), reverse=True)
     return min(newest_first, key=lambda one: _BEST_FIRST.index(State(one.state)), default=None)
 
@@ -114,7 +114,7 @@ def best_of(candidates: Iterable[LearnerContentAssignment]) -> LearnerContentAss
 def chosen_by_key(
     candidates: Collection[LearnerContentAssignment], *, courses: Mapping[str, str | None], now: datetime
 ) -> dict[str, LearnerContentAssignment | None]:
-    """Return by key the learner's assignment that answers a redemption of it, of those that cover it.
+    """Return, for each key of `courses`, the assignment to redeem or to show; None where there is none.
 
     Where one is accepted, or being redeemed, no open one of the same budget is paid for as well. `courses`
     has the course of each run, None for a course. At most one query.
@@ -223,7 +223,7 @@ def unjoinable(
     ask: bool = False,
     known: Mapping[int, Offer | None] | None = None,
 ) -> dict[tuple[int, str], RedemptionRefused]:
-    """Return, by pk and key, why the content of open assignments cannot be joined now; of the others nothing.
+    """Return the refusals of open assignments whose content cannot be joined now, by pk and key.
 
     Each is given with the key to be redeemed: its own, or that of one of its course's runs. The assignments
     need their budgets and customers; `known` are offers read before. With `ask`, catalogs are asked for what

@@ -42,7 +42,7 @@ def to_remind(now: datetime | Slot) -> QuerySet[LearnerContentAssignment]:
 
 
 def to_nudge(now: datetime | Slot) -> QuerySet[LearnerContentAssignment]:
-    """Return the open and accepted assignments to check for a nudge at `now`; likewise."""
+    """Return the open and accepted assignments to check for a nudge at `now`; not each gets a mail."""
     return LearnerContentAssignment.objects.filter(
         state__in=_STARTING, nudge_at__lte=now, redeeming_since=None, forgotten_at=None
     )
@@ -138,7 +138,7 @@ def nudge(
 
 @dataclass(frozen=True)
 class _Kind:
-    """What distinguishes reminding from nudging."""
+    """The columns, dates and action types of reminding, or of nudging."""
 
     work: ActionType
     column: Literal["remind_at", "nudge_at"]

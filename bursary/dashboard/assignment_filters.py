@@ -1,4 +1,4 @@
-"""What the list of assignments is filtered and sorted by: everything stands in the page's address."""
+"""The filters and the order of the list of assignments, all of them in the query string of its page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -143,7 +143,7 @@ class StatusTotal:
 
 @dataclass(frozen=True)
 class Selection:
-    """The assignments that an address of the list means for a user: of their budgets, in no order."""
+    """The assignments that a query string means for a user: of their budgets, in no order."""
 
     budgets: list[Budget]
     """Those to choose from, with their customers."""
@@ -260,7 +260,7 @@ def with_status(rows: QuerySet[LearnerContentAssignment], status: str) -> QueryS
 def selection(
     user: User, query: QueryDict, *, now: datetime, permission: Permission = Permission.READ_ASSIGNMENTS
 ) -> Selection:
-    """Return what the address means to a user with the permission. One query; two for an error code.
+    """Return the assignments that a query string means for a user with the permission. One or two queries.
 
     Raises Http404 for a budget that they may not see, and for a user without any.
     """
@@ -296,7 +296,7 @@ def selection(
 
 
 def _found(query: QueryDict, filters: ListFilters) -> tuple[list[str], _Rows, _Rows]:
-    """Return what cannot be read of an address, the rows that it means, and those of any error code.
+    """Return the problems of a query string, the rows that it finds, and those with any error code.
 
     Of an address that cannot be read: nothing, and not all. Work on it, or its export, would be on too much.
     """

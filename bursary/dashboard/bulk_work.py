@@ -1,4 +1,4 @@
-"""Work on many assignments at once: what is asked first, a batch of it, and its result in words.
+"""Work on many assignments at once: its question, a batch of it, and its result in words.
 
 Named assignments are one batch. All that a filter finds are worked on batch by batch, by primary key, each
 batch a request of its own, so that the page shows how far it is and a long list meets no time-out.
@@ -110,7 +110,7 @@ Work = Callable[[Budget, Sequence[UUID], BulkRequest], _Outcome]
 
 @dataclass(frozen=True)
 class Verb:
-    """What can be done to many assignments: its words, its permission, and the API's function for it."""
+    """A verb for many assignments: its words, its permission, and the function that the API calls for it."""
 
     name: str
     permission: Permission
@@ -142,7 +142,7 @@ class Verb:
         return text % {"done": self.done, "some": f"{result.done:,}", "all": f"{count:,}"}
 
     def rest_in_words(self, result: BatchResult) -> str:
-        """Return what `title` does not say of the result, in a sentence or two; empty for nothing."""
+        """Return the rest of the result, beside `title`, in a sentence or two; empty where that is all."""
         parts = [f"{self.unchanged}: {result.unchanged:,}."] if result.unchanged else []
         if result.refused:
             text = ngettext(

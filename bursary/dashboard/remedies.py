@@ -239,7 +239,7 @@ def extend(
 
 
 def closed_to_extension(assignment: LearnerContentAssignment, *, now: datetime, actor: User) -> str:
-    """Return why no day can be chosen to extend its deadline to; empty where one may be."""
+    """Return why no later deadline can be chosen for an assignment; empty where one can."""
     why = extension.refusal(assignment, until=FAR_FUTURE, now=now)
     refused = _refusal({assignment.uuid: why} if why else {}, assignment, actor=actor)
     return refused.sentence if refused else ""
@@ -253,7 +253,7 @@ def _not_later(assignment: LearnerContentAssignment, *, until: datetime, now: da
 
 
 def extension_in_words(extended: Extension, assignment: LearnerContentAssignment) -> str:
-    """Return what the deadline has become; of one that another date cuts short, which one."""
+    """Return the new deadline in a sentence, and the date that cut it short, if one did."""
     when = moments.in_words(extended.new, zone=assignment.budget.customer.zone)
     if why := _CLIPPED_BY.get(extended.decided_by):
         words = {"when": when, "why": why}
@@ -262,7 +262,7 @@ def extension_in_words(extended: Extension, assignment: LearnerContentAssignment
 
 
 def clipped_in_words(extended: Extension, assignment: LearnerContentAssignment) -> str:
-    """Return what a deadline would become that another date cuts short, and which one."""
+    """Return, in a sentence, the deadline that would follow, and the date that would cut it short."""
     when = moments.in_words(extended.new, zone=assignment.budget.customer.zone)
     words = {"when": when, "why": _CLIPPED_BY[extended.decided_by]}
     return _("It would become %(when)s, sooner than that day: %(why)s.") % words

@@ -73,7 +73,7 @@ class DeadlineText:
 
 @dataclass(frozen=True)
 class ReadAhead:
-    """What a mail says besides its assignment: read for a batch of mails at once, a second before or so."""
+    """The values in a mail besides its assignment's, read for a batch of mails about a second before."""
 
     contact: str
     message: str

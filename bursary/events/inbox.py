@@ -68,7 +68,7 @@ def set_aside(event_id: str, *, source: EventSource, error: str, now: datetime) 
 
 
 def apply_due(*, clock: Clock, most: int = MOST_A_RUN) -> dict[str, int]:
-    """Apply at most `most` events that are due, oldest first; return how many ended in which way.
+    """Apply at most `most` events that are due, oldest first; return their numbers by outcome.
 
     An event that cannot be applied yet counts as `postponed`, one that raised as `broken`. Neither stops the
     others.

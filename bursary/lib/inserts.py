@@ -47,7 +47,7 @@ class _Columns:
 
 
 def unsaved_copy(row: Row, **own: Any) -> Row:
-    """Return a row like this one, which is not stored, with what is its own; and what has a default anew.
+    """Return an unsaved copy of a row with these values; columns with a callable default get a new one.
 
     A model's constructor sets one field after another, which takes five times as long.
     """

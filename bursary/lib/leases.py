@@ -121,7 +121,7 @@ def claim(
 
 
 def turn(place: int, *, now: datetime) -> dict[str, Any]:
-    """Return `due_at` and `early` of new work for the learner with so many before it in one bulk request.
+    """Return `due_at` and `early` of new work; `place` is the number of learners before in its request.
 
     Place 0, and work that is requested for one learner alone, is due now. Rows are taken in the order of
     `due_at`, so that what is requested later waits for the turns before that time alone.
@@ -193,7 +193,7 @@ def release(rows: Iterable[LeasedRow]) -> int:
 
 
 def schedule(rows: QuerySet[Row], *, at: datetime, now: datetime, **columns: object) -> int:
-    """Let `rows` be worked on at `at` or sooner; return their number.
+    """Make `rows` due at `at`, unless they are due sooner; return their number.
 
     A row under a lease stays with its worker and keeps `at` when that settles it, if `at` is before the
     lease's end. A finished row is open again. `columns` are written with it.
@@ -213,7 +213,7 @@ def schedule(rows: QuerySet[Row], *, at: datetime, now: datetime, **columns: obj
 def postpone(
     rows: QuerySet[Row], *, until: Mapping[datetime, Sequence[int]] | datetime, now: datetime
 ) -> int:
-    """Let those of `rows` that are free be due at `until` and not before; return their number.
+    """Make those of `rows` that are free due at `until`, and not before; return their number.
 
     `until` may give the primary keys for each instant. Rows under a lease are left to their worker.
     """
@@ -232,7 +232,7 @@ def postpone(
 
 
 def postponing(*, until: datetime | Combinable, condition: Q, now: datetime | Slot) -> dict[str, Combinable]:
-    """Return what an update writes to let those rows that are free and meet `condition` be due at `until`.
+    """Return the columns of an update that makes the free rows that meet `condition` due at `until`.
 
     For an update that writes other columns too: these first, as MariaDB assigns from left to right, and to
     rows that are locked already. `until` is at most `MAX_DELAY` ahead. All other rows stay as they are.

@@ -1,6 +1,6 @@
-"""Statements with SQL that is built once: the ORM takes longer for it than a database to run it.
+"""Statements with SQL that is built once, because the ORM takes longer to build it than a database to run it.
 
-What they ask or write must not depend on anything else that changes: what does is a `Slot`.
+Each value that changes from call to call is a `Slot`; nothing else in the statement may change.
 """
 
 import re
@@ -46,7 +46,7 @@ class Slot(Expression):
 
 
 def instant(given: datetime | Slot) -> Expression:
-    """Return an instant, or the slot for one, as SQL: what functions of a database take as their argument."""
+    """Return an instant, or the slot for one, as an expression, for functions of the database."""
     return given if isinstance(given, Slot) else Value(given)
 
 

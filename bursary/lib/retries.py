@@ -39,7 +39,7 @@ def in_transaction(work: Callable[[], T]) -> T:
 
 
 def repeated_after_deadlocks(function: Callable[P, T]) -> Callable[P, T]:
-    """Let a function that writes in one transaction run again after a deadlock, at most `ATTEMPTS` times.
+    """Decorate a function that writes in one transaction: run it up to `ATTEMPTS` times after deadlocks.
 
     It must read anew what it changes, and change nothing else. Within a transaction of its caller's it runs
     once: a deadlock undoes that one as well.
@@ -55,7 +55,7 @@ def repeated_after_deadlocks(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def register() -> None:
-    """Let each statement outside a transaction run again after a deadlock: it is a transaction of its own.
+    """Run each statement outside a transaction again after a deadlock, on all connections from now on.
 
     On MariaDB an UPDATE of one row by its key may be the victim, where others insert beside it. A lone
     `bulk_create`, or a `delete()` of a query set, is a transaction of Django's: see `in_transaction`.
@@ -64,7 +64,7 @@ def register() -> None:
 
 
 def repeat_lone_statements(connection: Any, **_signal: Any) -> None:
-    """Let one connection repeat its lone statements. One that was lost is opened again."""
+    """Repeat the lone statements of one connection. One that was lost is opened again."""
     if _repeated not in connection.execute_wrappers:
         connection.execute_wrappers.insert(0, _repeated)
 
@@ -104,7 +104,7 @@ def longest_back_off(failures: int, *, first: timedelta, longest: timedelta) -> 
 
 
 def is_deadlock(error: Exception) -> bool:
-    """Return whether the database undid a transaction for another's sake, so that it may run again.
+    """Return whether the database rolled a transaction back in favour of another, so that it may run again.
 
     MySQL's 1205 is none: the lock was waited for as long as it may be, and the transaction stands.
     """

@@ -141,7 +141,7 @@ TASKS: Sequence[TaskDefinition] = (
 
 
 def prepare(tasks: Sequence[TaskDefinition] = TASKS, *, now: datetime) -> QuerySet[ScheduledTask]:
-    """Return the rows of these tasks; what is missing is made, and due. So a task that never runs is late."""
+    """Return the rows of these tasks. Missing rows are inserted, due now: a task that never runs is late."""
     rows = ScheduledTask.objects.filter(name__in=[task.name for task in tasks])
     missing = {task.name for task in tasks} - set(rows.values_list("name", flat=True))
     if missing:  # another process may be inserting them as well

@@ -88,7 +88,7 @@ def held_by(catalog_uuid: UUID | Slot) -> QuerySet[ContentMetadata]:
 
 
 def courseware_urls(keys: Collection[CatalogKey]) -> dict[CatalogKey, str]:
-    """Return by key where its learner goes: into the run, by the pattern `BURSARY_COURSEWARE_URL`. One query.
+    """Return the address of each key's run in the LMS, by the pattern `BURSARY_COURSEWARE_URL`. One query.
 
     Of a course that is its advertised run. Without pattern or run it is the enrolment URL for its catalog, or
     the marketing URL, or empty. Another catalog's URL would lead into another organisation.
@@ -116,7 +116,7 @@ def _into_run(run_key: str) -> str:
 
 
 def courseware_url(content_key: str, *, catalog_uuid: UUID) -> str:
-    """Return one of `courseware_urls`."""
+    """Return `courseware_urls` for one key."""
     key = CatalogKey(catalog_uuid, content_key)
     return courseware_urls([key])[key]
 
@@ -153,7 +153,7 @@ def record(content: ContentMetadata, *, catalogs: Iterable[UUID] | QuerySet[Any,
 
 
 class CourseText(NamedTuple):
-    """What a catalog's record says of content to its readers, as served: it may be HTML, and hostile."""
+    """The texts of a catalog's record for readers, as served: they may be HTML, and hostile."""
 
     description: str
     """The short one, else the long one; empty for none."""

@@ -101,8 +101,8 @@ def refresh_catalog(
 
     `clock` gives the time of each request; without it, all are made at `now`. `progress` is called after each
     batch and request with the records so far. A dry run writes nothing. `in_full` merges what is served as
-    before, too. With `accept_drop` more than a fifth
-    may be missing; an interrupted listing is resumed, unless `anew`. Unusable records are in the report.
+    before, too. With `accept_drop` more than a fifth may be missing; an interrupted listing is resumed,
+    unless `anew`. Unusable records are in the report.
     Raises ContentUnavailable where upstream stops answering, having removed nothing; what a receiver of
     `content_changed` raises ends the refresh and undoes its batch alone.
     """
@@ -189,7 +189,7 @@ class DueRefresh:
         self._unavailable: dict[UUID, str] = {}
 
     def refresh(self, rows: Sequence[ContentMetadata]) -> bool:
-        """Refresh claimed rows by one request for each catalog and cause; return False if none answered."""
+        """Refresh claimed rows, one request for each catalog and source; return False if none answered."""
         asked = schedule.catalogs_to_ask(rows)
         groups: dict[tuple[UUID | None, RefreshSource], _Claimed] = defaultdict(dict)
         for row in rows:

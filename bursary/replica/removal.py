@@ -29,7 +29,7 @@ GUARD_OFF_FOR = timedelta(days=2)
 
 
 class Missing(NamedTuple):
-    """What followed from lookups that returned nothing."""
+    """The result of lookups that returned nothing."""
 
     ended: int
     """Memberships that ended."""
@@ -40,7 +40,7 @@ class Missing(NamedTuple):
 
 
 def accept_listing(context: FetchContext, *, begun_at: datetime, listed: int, accept_drop: bool) -> str:
-    """Accept a complete listing, or return the alarm that keeps it from being accepted.
+    """Accept a complete listing and return ''; or return the alarm, and accept nothing.
 
     An accepted one is the catalog's size from now on. A catalog's first listing is compared with the members
     that are known. One that began before another that was accepted, or raised an alarm, changes nothing.

@@ -47,7 +47,7 @@ _RUN_KEY = re.compile(r"course-v1:([^+]*\+[^+]*)\+[^+]*")  # the course's key is
 
 
 def fresh_for(kind: str) -> timedelta:
-    """Return an entry of `CONTENT_FRESHNESS`, at most the longest delay of a leased row."""
+    """Return the duration in `CONTENT_FRESHNESS` for this kind, at most the longest delay of a leased row."""
     found: timedelta = settings.CONTENT_FRESHNESS[kind]
     return min(found, leases.MAX_DELAY)
 
@@ -257,13 +257,13 @@ def settle_failed(rows: Sequence[ContentMetadata | CatalogListing], *, error: st
 
 
 def add_listings(catalogs: Collection[UUID], *, now: datetime) -> None:
-    """Let each of these catalogs have its row; a catalog that was never listed is due now."""
+    """Insert the missing rows of these catalogs; a catalog that was never listed is due now."""
     rows = [CatalogListing(catalog_uuid=uuid, due_at=now, early=leases.NOT_BEFORE) for uuid in catalogs]
     insert_missing(rows, unique=["catalog_uuid"])
 
 
 def claim_listing(catalogs: Collection[UUID], *, now: datetime) -> CatalogListing | None:
-    """Claim the listing of that one of these catalogs which has been due longest; None if none is due."""
+    """Claim the listing that has been due longest, of these catalogs; return None if none is due."""
     rows = CatalogListing.objects.filter(catalog_uuid__in=list(catalogs)).order_by()
     known = dict(rows.values_list("catalog_uuid", "pk"))
     if missing := [uuid for uuid in catalogs if uuid not in known]:

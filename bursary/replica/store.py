@@ -34,7 +34,7 @@ RowKey = tuple[str, str]
 
 @dataclass(frozen=True)
 class Written:
-    """What became of a batch, and what `content_changed` carries of it."""
+    """The merges of a batch, and the arguments of `content_changed` about it."""
 
     merges: Sequence[Merge]
     announced: Sequence[int]
@@ -44,7 +44,7 @@ class Written:
 
 @dataclass(frozen=True)
 class _Present:
-    """What the replica has of a batch before it is locked: a hint, by which is inserted and locked."""
+    """The rows of a batch that exist before anything is locked: a hint of what to insert and lock."""
 
     rows: Collection[RowKey]
     held: Mapping[str, str]
@@ -62,7 +62,7 @@ def store(
     context: FetchContext,
     served: Mapping[str, str] | None = None,
 ) -> Written:
-    """Insert what is missing, lock everything, and only then decide: by what is committed, and stays so.
+    """Insert missing rows, lock all rows of the batch, and decide by what is committed then.
 
     `own` are the keys of the records that the catalog returned, the others being the runs in them. `served`
     has the digests of the full records, by their keys and their runs' (see `unchanged.py`).
