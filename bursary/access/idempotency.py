@@ -93,5 +93,5 @@ def delete_old(*, now: datetime) -> int:
 
 
 def digest(*parts: str) -> str:
-    """Return the digest of texts, in which none runs into the next."""
+    """Return the digest of a list of texts."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -79,12 +79,12 @@ def locked_until(request: HttpRequest) -> datetime | None:
 
 
 def unlock(name: str, *, request: HttpRequest) -> None:
-    """Delete what is counted of the name and the client's address, after a link in a mail was followed."""
+    """Delete the failures of the name and of the client's address, after a link in a mail was followed."""
     _delete(digest__in=_limits(name, request=request))
 
 
 def forget(name: str) -> None:
-    """Delete what is counted of a name. What is counted of it at one address lapses, and names neither."""
+    """Delete the failures of a name. Those of it at one address lapse, and name neither."""
     _delete(digest=_digest("name", name))
 
 
@@ -99,7 +99,7 @@ def _delete(**of: Any) -> int:
 
 
 def _limits(name: str, *, request: HttpRequest | None) -> Mapping[str, int]:
-    """Return the digests of what is counted, each with its limit: those of the name first.
+    """Return the digests that failures are counted by, each with its limit: those of the name first.
 
     Keyed, so that the table has neither names nor addresses.
     """

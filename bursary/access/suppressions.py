@@ -24,12 +24,12 @@ BY_REPORT = (SuppressionReason.BOUNCED, SuppressionReason.COMPLAINED)
 
 
 def hashed(address: str) -> str:
-    """Return an address as it is kept: without the secret key, it cannot even be guessed."""
+    """Return the keyed hash of an address, as stored: without the secret key, it cannot even be guessed."""
     return _hashes(address)[0]
 
 
 def add(customer_pk: int, address: str, *, reason: SuppressionReason, since: datetime) -> bool:
-    """Keep a reason, since the latest time that it was given; return whether it is new."""
+    """Add a reason, or note that it was given later than known; return whether it is new."""
     row, made = Suppression.objects.get_or_create(
         customer_id=customer_pk, address_hash=hashed(address), reason=reason, defaults={"since": since}
     )
@@ -39,14 +39,14 @@ def add(customer_pk: int, address: str, *, reason: SuppressionReason, since: dat
 
 
 def reasons(customer_pk: int, address: str) -> frozenset[SuppressionReason]:
-    """Return the reasons that there are for an address. One query."""
+    """Return the reasons for which an address gets no automatic mails. One query."""
     return reasons_of([(customer_pk, address)])[customer_pk, address]
 
 
 def reasons_of(
     addresses: Collection[tuple[int, str]],
 ) -> Mapping[tuple[int, str], frozenset[SuppressionReason]]:
-    """Return the reasons that there are, by customer (pk) and address. One query for all of them."""
+    """Return the reasons by customer (pk) and address. One query for all of them."""
     hashes = {address: _hashes(address) for _customer, address in addresses}
     kept = set(_kept.read(hashes=[*chain(*hashes.values())]))
     return {

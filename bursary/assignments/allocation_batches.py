@@ -1,4 +1,4 @@
-"""What became of the assignments of one request: those notified, those not, and why."""
+"""The progress of one request to allocate: learners notified, those not, and why."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -39,12 +39,12 @@ def in_budgets(budgets: Collection[Budget]) -> dict[str, int]:
 
 
 def in_budget_keys(budgets: Sequence[int]) -> dict[str, int]:
-    """Likewise in the budgets with these primary keys."""
+    """Return the same for the primary keys of budgets."""
     return dict(built_once(_of_budgets).read(budgets=budgets))
 
 
 def of_assignments(assignments: Sequence[int]) -> dict[str, int]:
-    """Likewise of the assignments with these primary keys."""
+    """Return the same among the assignments with these primary keys."""
     return dict(built_once(_of_assignments).read(assignments=assignments)) if assignments else {}
 
 

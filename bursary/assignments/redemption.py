@@ -223,7 +223,7 @@ def unjoinable(
     ask: bool = False,
     known: Mapping[int, Offer | None] | None = None,
 ) -> dict[tuple[int, str], RedemptionRefused]:
-    """Return the refusals of open assignments whose content cannot be joined now, by pk and key.
+    """Return the refusal of each open assignment with content that cannot be joined now, by pk and key.
 
     Each is given with the key to be redeemed: its own, or that of one of its course's runs. The assignments
     need their budgets and customers; `known` are offers read before. With `ask`, catalogs are asked for what

@@ -38,7 +38,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponseBase:
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
-    """Answer 404, for what there is not and for what is not for this account."""
+    """Answer 404, for what does not exist and for what is not for this account."""
     return _error(request, HTTPStatus.NOT_FOUND, "not_found")
 
 

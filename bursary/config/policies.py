@@ -1,4 +1,4 @@
-"""What every answer says to browsers and caches: keep nothing, and load nothing of other origins."""
+"""Headers of every response: caches keep nothing, and pages load nothing of other origins."""
 
 from collections.abc import Callable
 

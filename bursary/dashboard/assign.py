@@ -49,7 +49,7 @@ class EntryGroup:
 
 @dataclass(frozen=True)
 class AssignPreview:
-    """What assigning would do now. Cents; `remaining_cents` is None if nothing limits the budget."""
+    """The result that assigning would have now. `remaining_cents` is None if nothing limits the budget."""
 
     kinds: Sequence[EntryGroup]
     """What has a problem, what is to be checked, what changes nothing, and the rest."""
@@ -171,7 +171,7 @@ def _preview(found: allocation.Preview, budget: Budget, form: AssignForm) -> Ass
 
 
 def _kinds(checked: Sequence[CheckedEntry]) -> list[EntryGroup]:
-    """Return the entries by what the reader does about them: the most urgent first, the ordinary folded."""
+    """Return the entries grouped by what the reader must do: the most urgent first, the ordinary folded."""
     bad = [one for one in checked if not one.usable]
     doubtful = [one for one in checked if one.usable and one.warnings]
     fine = [one for one in checked if one.usable and not one.warnings]

@@ -73,7 +73,7 @@ def items(
 
 
 def _mail_trouble(budgets: Sequence[Budget], *, operates: bool) -> list[Attention]:
-    """Return that mails wait for the mail server: since when, and at which fault."""
+    """Return the notice that mails wait for the mail server: since when, and at which fault."""
     server = mail_server.in_trouble()
     if server is None or not server.trouble_since or not budgets:
         return []
@@ -119,7 +119,7 @@ def _failures(budgets: Sequence[Budget], *, operates: bool, now: datetime) -> li
 
 
 def _what_failed(one: RepairableFailures, *, zone: ZoneInfo) -> str:
-    """Return which work failed, for how many, and since when."""
+    """Return a sentence on which work failed, for how many assignments, and since when."""
     since = moments.dated(one.since.astimezone(zone))
     if len(one.by_work) == 1:
         work = ", ".join(str(error_texts.WORK_IN_WORDS[kind]) for kind in one.by_work)
@@ -239,7 +239,7 @@ def _deadlines(
 
 
 def _of_budget(budget: Budget, *, now: datetime) -> list[Attention]:
-    """Return that a budget in use ends soon with money left, or is nearly spent."""
+    """Return the notice that a budget in use ends soon with money left, or is nearly spent."""
     money, url = money_bar(budget), reverse("budget", args=[budget.uuid])
     if budget.not_in_use(now):
         return []

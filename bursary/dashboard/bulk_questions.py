@@ -36,7 +36,7 @@ class QuestionScope:
 
 
 def scope_of(rows: QuerySet[LearnerContentAssignment], *, now: datetime) -> QuestionScope:
-    """Return what a question says of its assignments. Four queries at most, and the content reads'."""
+    """Return the assignments of a question in words. Four queries at most, and the content reads'."""
     first = rows.select_related("content", "budget__customer").defer("content__payload")
     named = list(first.order_by("pk")[:MOST_LEARNERS])
     if not named:
@@ -72,7 +72,7 @@ def _days_in_words(span: Span, days: Sequence[date]) -> str:
 
 
 def cut_short(rows: QuerySet[LearnerContentAssignment], *, until: datetime | Span, now: datetime) -> str:
-    """Return how many would be extended by less than is asked for; empty for none. One query."""
+    """Return a sentence on how many are extended by less than is asked for; empty for none. One query."""
     if not (count := extension.cut_short(rows, until=until, now=now).order_by().count()):
         return ""
     return ngettext(
@@ -100,7 +100,7 @@ def _learners(first: list[LearnerContentAssignment], *, count: int) -> str:
 
 
 def reminded_lately(rows: QuerySet[LearnerContentAssignment], now: datetime) -> str:
-    """Return how many cannot be reminded now, and when they can; empty if all can. Two queries."""
+    """Return a sentence on how many cannot be reminded now, and when; empty if all can. Two queries."""
     mails = reminders.recent_invitations(rows.order_by(), now=now)
     found = mails.aggregate(count=Count("assignment", distinct=True), latest=Max("created"))
     if not (count := found["count"]):
@@ -172,7 +172,7 @@ def old_failures(rows: QuerySet[LearnerContentAssignment], now: datetime) -> str
 
 
 def freed_money(rows: QuerySet[LearnerContentAssignment], _now: datetime) -> str:
-    """Return the money that comes free, and of which budgets. Two queries."""
+    """Return a sentence on the money that is freed, by budget. Two queries."""
     still_open = rows.filter(state=State.ALLOCATED).order_by()
     all_of_it = {"count": Count("pk"), "cents": Sum("price_cents"), "budgets": Count("budget", distinct=True)}
     total = still_open.aggregate(**all_of_it)

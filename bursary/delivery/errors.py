@@ -61,10 +61,10 @@ class ServerPaused(DeliveryError):
 
 
 def address_rejected(detail: str) -> DeliveryError:
-    """Return the only error that counts as the address's own fault."""
+    """Return the error that the address is at fault, the only one of that kind."""
     return DeliveryError("address_rejected", detail, permanent=True, reason=ErrorReason.EMAIL_ERROR)
 
 
 def unreachable(detail: str, *, others_wait: bool = True) -> DeliveryError:
-    """Return that the mail server does not answer, or not with an answer."""
+    """Return the error that the mail server does not answer, or with something that is no answer."""
     return DeliveryError("mail_server_unreachable", detail, blames_server=True, others_wait=others_wait)

@@ -6,7 +6,7 @@ from bursary.lib.leases import LeasedRow
 
 
 class MailServer(LeasedRow):
-    """How the mail server does, for every process: at most one row, made at its first trouble.
+    """The state of the mail server, for every process: at most one row, inserted at its first trouble.
 
     While `due_at` is set, mails wait with it. The mail of the worker that claims the row, once it is due,
     tries the server for all.
@@ -26,7 +26,7 @@ class MailServer(LeasedRow):
 
 
 class SendingRate(models.Model):
-    """The next free place in the row of mails that `BURSARY_SENDS_PER_MINUTE` allows, for every process."""
+    """The next free place in the queue of mails that `BURSARY_SENDS_PER_MINUTE` allows, for every process."""
 
     name = models.CharField(max_length=16, unique=True)
     free_at = models.DateTimeField()

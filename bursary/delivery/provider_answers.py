@@ -84,12 +84,12 @@ def error_of_response(
 
 
 def in_doubt(detail: str) -> DeliveryError:
-    """Return that the provider was given the mail, and that nothing is known of it."""
+    """Return the error that the provider was given the mail, and its answer is unknown."""
     return DeliveryError("answer_lost", detail, most_attempts=ATTEMPTS_IN_DOUBT, blames_server=True)
 
 
 def recipient_refused(status: str) -> DeliveryError:
-    """Return that the provider takes no mail for the address, in its own word for it."""
+    """Return the error that the provider takes no mail for the address, in its own word for it."""
     return address_rejected(f"The mail provider takes no mail for the address: {status}.")
 
 

@@ -32,7 +32,7 @@ def configured(**options: Any) -> Any:
 
 
 class _Translated:
-    """Before a backend of django-anymail: its errors as DeliveryError, its connections under the deadline."""
+    """Wraps a backend of django-anymail: errors become DeliveryError, connections are under the deadline."""
 
     esp_name: str
     _adapter: "_WatchedAdapter | None" = None
@@ -124,7 +124,7 @@ class _WatchedAdapter(HTTPAdapter):
 
 
 class _WatchedConnection:
-    """Before a connection of urllib3."""
+    """Wraps a connection of urllib3, to register its socket for the deadline."""
 
     adapter: _WatchedAdapter
 

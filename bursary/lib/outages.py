@@ -17,9 +17,8 @@ from bursary.lib.trouble import is_trouble
 QUIET_SECONDS = 30.0
 """Without an error for so long, an outage has passed: what reads only succeeds on a full disk, too."""
 
-_TIMES = struct.Struct(
-    "dd"
-)  # when it began, and its last error: monotonic, in seconds; 0 where there is none
+_TIMES = struct.Struct("dd")
+"""When the outage began, and its last error: monotonic, in seconds; 0 without an outage."""
 # Shared memory. No lock, which a process that is killed would keep: two at once write a line twice at worst.
 _shared = mmap.mmap(-1, _TIMES.size)
 
@@ -46,5 +45,5 @@ def errors_logged(what: str, *, log: logging.Logger) -> Iterator[None]:
 
 
 def reset() -> None:
-    """Let the next trouble be the first of an outage."""
+    """Forget the outage: the next error is logged as the first of another."""
     _TIMES.pack_into(_shared, 0, 0.0, 0.0)

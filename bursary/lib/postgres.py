@@ -1,4 +1,4 @@
-"""What PostgreSQL takes and sends by the thousand: lists are written at once, instants read by Python.
+"""Faster conversion of many values on PostgreSQL: lists are written at once, instants read by Python.
 
 Value by value, as the driver writes a list, takes several times as long, and Django's parser of instants ten
 times as long as Python's. And the statistics by which it plans, after thousands of rows were inserted.
@@ -27,7 +27,7 @@ _MANY_VALUES = re.compile(r" IN \(%s(?:, %s){9,}\)$")
 
 
 def register() -> None:
-    """Write and read so on each connection to PostgreSQL that is opened from now on."""
+    """Use these conversions on each connection to PostgreSQL that is opened from now on."""
     connection_created.connect(_adapt, dispatch_uid="bursary.lib.postgres")
     Field.register_lookup(InAtOnce)
     ForeignObject.register_lookup(RelatedInAtOnce)
@@ -51,7 +51,7 @@ class RelatedInAtOnce(InAtOnce, RelatedIn):
 
 
 def analyze(*models: type[Model]) -> None:
-    """Let PostgreSQL take the statistics of these tables now; on other engines, do nothing.
+    """Run ANALYZE on the tables of these models; on other engines than PostgreSQL, do nothing.
 
     It takes them within minutes on its own. Meanwhile it expects a value in many more rows of a table that
     has grown than have it, and reads the whole table for a few.

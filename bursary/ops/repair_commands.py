@@ -186,7 +186,7 @@ def _by_code(failed: QuerySet[LearnerContentAssignmentAction]) -> dict[str, int]
 
 
 def _nothing_in_words(others: Mapping[str, int]) -> str:
-    """Return that there is nothing to do, with the failures of other error codes than those asked for."""
+    """Return the sentence that there is nothing to do, with the failures of other error codes."""
     if not others:
         return "Nothing failed that can be repaired: there is nothing to do."
     return f"Nothing failed by this cause. By others: {counts_in_words(others, none='none')}."

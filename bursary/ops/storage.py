@@ -1,4 +1,4 @@
-"""Whether what is kept in files can be written: SQLite's file, and mails as files."""
+"""Checks that SQLite's file and the folder of mails can be written."""
 
 import errno
 import os

@@ -26,7 +26,7 @@ ROWS_PER_STATEMENT = 2000
 
 @dataclass
 class Memberships:
-    """What a batch changed of a catalog's memberships; the first four are pks of rows."""
+    """The changes of a batch to a catalog's memberships; the first four are pks of rows."""
 
     runs_added: set[int] = field(default_factory=set)
     """Runs that the catalog did not hold, of courses that it did: they may move the courses' deadlines."""

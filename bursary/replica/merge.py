@@ -40,7 +40,7 @@ no fetch takes that long."""
 
 
 class MergeDecision(enum.Enum):
-    """What becomes of a fetched record."""
+    """The decision about a fetched record."""
 
     CREATED = enum.auto()
     """The replica did not have it."""

@@ -30,7 +30,7 @@ FORMER_KEY_SERVED_FOR = timedelta(days=2)
 
 @dataclass(frozen=True)
 class RenamedKeys:
-    """A batch under present keys, and what was given another key: old to new, and the rows."""
+    """A batch under present keys, and the keys that were renamed in it: old to new, and the rows."""
 
     chosen: Mapping[str, Content]
     keys: Mapping[str, str]
@@ -96,14 +96,14 @@ def successors(pks: Collection[int], *, context: FetchContext) -> dict[int, int]
 
 
 def remember(former_key: str, *, content_key: str) -> None:
-    """Let content that had the former key be found by it from now on, and by all that it had before."""
+    """Record that content was renamed: its former key, and all before, find it from now on."""
     FormerContentKey.objects.filter(former_key__in=(former_key, content_key)).delete()
     FormerContentKey.objects.filter(content_key=former_key).update(content_key=content_key)
     FormerContentKey.objects.create(former_key=former_key, content_key=content_key)
 
 
 def present_keys(content_keys: Collection[str]) -> dict[str, str]:
-    """Return by key the one that content has now, whether it is that or a former one. One query."""
+    """Return the present key for each of these keys, present or former ones. One query."""
     rows = FormerContentKey.objects.filter(former_key__in=list(content_keys))
     return dict(zip(content_keys, content_keys, strict=True)) | dict(
         rows.order_by().values_list("former_key", "content_key")
@@ -111,12 +111,12 @@ def present_keys(content_keys: Collection[str]) -> dict[str, str]:
 
 
 def either_key(content_keys: Collection[str]) -> set[str]:
-    """Return these keys, and those that content has now that had one of them. One query."""
+    """Return these keys, and the present keys of content that had one of them. One query."""
     return {*content_keys, *present_keys(content_keys).values()}
 
 
 def present_key(content_key: str) -> str:
-    """Return the key that content has now, whether it was asked for by that or by a former one."""
+    """Return the present key of content, for a present or a former one."""
     return present_keys([content_key])[content_key]
 
 

@@ -304,7 +304,7 @@ def _rows_to_refresh(keys: Sequence[str]) -> QuerySet[ContentMetadata]:
     """Return the rows of these keys, or of their courses: every variant, one for each set of restricted runs.
 
     For an unknown run, the course that its key names by convention. It is only a hint. A run without a row
-    of its course is refreshed by itself.
+    of its course is refreshed without one.
     """
     former = FormerContentKey.objects.filter(former_key__in=keys).values_list("content_key", flat=True)
     rows = ContentMetadata.objects.filter(content_key__in=[*keys, *former])

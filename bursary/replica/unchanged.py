@@ -67,7 +67,7 @@ class _Row(NamedTuple):
 
 
 class _Membership(NamedTuple):
-    """What the catalog holds."""
+    """A membership of the catalog: a row that it holds."""
 
     content: int
     named_by: str
@@ -76,7 +76,7 @@ class _Membership(NamedTuple):
 
 
 def confirm(batch: Sequence[object], *, context: FetchContext) -> tuple[dict[int, int], dict[str, str]]:
-    """Confirm what is unchanged; return its positions, with the number of rows of each, and all digests.
+    """Confirm unchanged records; return the number of rows of each by its position, and all digests.
 
     The digests are those of the records as served, by their keys and by those of their runs.
     """
@@ -98,7 +98,7 @@ def confirm(batch: Sequence[object], *, context: FetchContext) -> tuple[dict[int
 
 @cache
 def rules() -> str:
-    """Return what changes whenever a merge may come to another result: a digest of the code that merges.
+    """Return a digest of the code that merges: it changes whenever a merge may have another result.
 
     So no digest that was stored by another release hides what this one reads otherwise.
     """
@@ -109,13 +109,13 @@ def rules() -> str:
 
 
 def _names(raw: object, keys: tuple[str, ...]) -> Iterable[str]:
-    """Return what identifies its content: keys, and the uuid, by which a renamed course is found."""
+    """Return the keys of a record, and its uuid, by which a renamed course is found."""
     uuid = raw.get("uuid") if isinstance(raw, dict) else None
     return (*keys, f"uuid {uuid.lower()}") if isinstance(uuid, str) and uuid not in keys else keys
 
 
 def _served(raw: object, keys: tuple[str, ...]) -> _Served | None:
-    """Return what is compared of a record; None where it has no key, or is a run's own, always a summary."""
+    """Return the compared parts of a record; None for one without a key, or a run's own, always a summary."""
     if not keys or not isinstance(raw, dict) or raw.get("content_type") == ContentType.COURSERUN:
         return None
     digest = payload.served_digest(raw, rules=rules())
@@ -174,7 +174,7 @@ def _of_keys() -> QuerySet[ContentMetadata, Any]:
 def _held(
     rows: Sequence[_Row], courses: Sequence[str], *, context: FetchContext
 ) -> tuple[dict[int, _Membership], dict[str, set[int]]]:
-    """Return what the catalog holds of the rows, and by course all that it holds as its runs.
+    """Return the catalog's memberships of these rows, and by course those of all of its runs.
 
     Of a key that it holds by two rows, the merge leaves one: both are left out.
     """
