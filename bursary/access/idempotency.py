@@ -33,7 +33,7 @@ class KeyReused(Exception):
 def begin(
     user: User, *, identity: str, fingerprint: str, admit: Callable[[], None] = lambda: None, now: datetime
 ) -> IdempotentRequest:
-    """Return the request, claimed; or with the status that it was answered with before.
+    """Claim a request and return it; or return the one that was answered before, with its status.
 
     `admit` is called before anything is written: what it raises leaves no request behind. Raises
     RequestRunning, KeyReused; RuntimeError inside a transaction, which would hide the row.

@@ -146,7 +146,7 @@ def failures_in_words(rows: QuerySet[LearnerContentAssignment]) -> list[str]:
 
 
 def old_failures(rows: QuerySet[LearnerContentAssignment], now: datetime) -> str:
-    """Return for which learners something is retried that failed so long ago that a mail may surprise them.
+    """Return a sentence that names the learners that a retry may surprise, as their failure is old.
 
     Empty if there are none. Two queries at most.
     """

@@ -53,7 +53,7 @@ def _those_in_trouble() -> QuerySet[MailServer]:
 
 
 @contextmanager
-def reached(*, now: datetime, failed_before: bool = False) -> Iterator[None]:
+def recording_result(*, now: datetime, failed_before: bool = False) -> Iterator[None]:
     """Send one mail inside; note how the server took it.
 
     Raises DeliveryError, and ServerPaused where the mail must wait with the others. `failed_before`: an
@@ -135,8 +135,8 @@ def _works(
         logger.warning("The mail server %s again: %s for %.0f min.", takes, server.cause, minutes)
 
 
-def let_wait(mails: QuerySet[Any], paused: ServerPaused, *, now: datetime) -> None:
-    """Let due mails wait with the server, a batch of them, in their order behind those that do already.
+def postpone_mails(mails: QuerySet[Any], paused: ServerPaused, *, now: datetime) -> None:
+    """Postpone a batch of due mails to the server's next try, in their order, behind those postponed before.
 
     Those that have waited for `LONGEST_OUTAGE` stay due, to be given up one by one.
     """

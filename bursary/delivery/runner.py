@@ -122,7 +122,7 @@ def _work_through(
                 outcome = NotTried(until=paused.until)
                 leases.release(waiting)
                 waiting.clear()
-                mail_server.let_wait(due.filter(action_type__in=handlers.MAILS), paused, now=clock())
+                mail_server.postpone_mails(due.filter(action_type__in=handlers.MAILS), paused, now=clock())
             actions.finish(action, outcome, now=clock())
     finally:
         leases.release(waiting)

@@ -21,7 +21,7 @@ _BY_ADMINISTRATOR = "asked-"
 def check(
     action: LearnerContentAssignmentAction, *, reasons: Collection[SuppressionReason]
 ) -> Done | Skipped | None:
-    """Return how a mail ends without being sent, for the reasons that there are for its address; else None.
+    """Return the outcome of a mail that must not be sent, by its address's suppressions; else None.
 
     An administrator's retry or reminder reopens an address. Raises DeliveryError where an attempt that failed
     is not to be repeated: something of its address was reported since the mail was requested.

@@ -58,7 +58,7 @@ class MergeDecision(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class StoredContent:
-    """What the decision depends on of a row.
+    """The columns of a row that the decision depends on.
 
     A course has a row for each `variant`: the set of restricted runs that its catalogs are served it with.
     """
