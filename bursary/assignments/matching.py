@@ -244,7 +244,7 @@ def match_learners(
             first_at |= dict.fromkeys(shared, first)
             match = Match(addressee, Verdict.DUPLICATE, person, duplicate_of=first)
         else:
-            match = _judge(addressee, person, found, of_others, earlier)
+            match = _match(addressee, person, found, of_others, earlier)
             match.known_by = identities
         outcomes.append(match)
     return outcomes
@@ -355,7 +355,7 @@ def _rank(assignment: LearnerContentAssignment, declined: Collection[int]) -> tu
     return assignment.state in _IN_FORCE, assignment.pk in declined
 
 
-def _judge(
+def _match(
     addressee: Addressee,
     person: int | None,
     found: Sequence[LearnerContentAssignment],

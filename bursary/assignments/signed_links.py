@@ -43,7 +43,7 @@ def token_for(assignment: LearnerContentAssignment, *, address: str, now: dateti
 def opened(token: str, *, now: datetime) -> LearnerContentAssignment:
     """Return the assignment that a link opens, with its budget, customer and content in the same query.
 
-    Raises links.LinkRefused: LinkCut, LinkTampered, LinkForSomethingElse, LinkExpired, LinkWithdrawn.
+    Raises links.LinkRefused: LinkTruncated, LinkTampered, LinkForOtherPurpose, LinkExpired, LinkWithdrawn.
     """
     return _opened(_working(token, now=now))
 
