@@ -122,7 +122,9 @@ def _columns(rows: Sequence[models.Model]) -> _Columns | None:
         kinds = set(map(type, values))
         if any(hasattr(kind, "resolve_expression") for kind in kinds):
             return None
-        if values.count(values[0]) == len(values) and not (_is_document(one) and _differ(values)):
+        same = values.count(values[0]) == len(values)
+        # Documents that are equal may differ: 1, 1.0 and True are equal.
+        if same and not (_is_document(one) and len(set(map(repr, values))) > 1):
             found.shared[one] = one.get_db_prep_save(values[0], database)
         elif _is_document(one) and one_document:
             found.own[one] = one.get_db_prep_save(values, database)
@@ -146,11 +148,6 @@ def _values(one: _Field, rows: Sequence[models.Model]) -> list[Any]:
 
 def _is_document(one: _Field) -> bool:
     return isinstance(one, models.JSONField)
-
-
-def _differ(documents: Sequence[Any]) -> bool:
-    """Return whether documents that are equal differ: 1, 1.0 and True are equal."""
-    return len(set(map(repr, documents))) > 1
 
 
 def _parts(

@@ -107,7 +107,9 @@ class _Select:
         rows = cast("Any", self._rows)
         database = connections[rows.db]
         statement = _filled(self._sql, self._parameters, given, database)
-        converters = self._converters_of(database)
+        of_database = database.ops.get_db_converters
+        # By the number of a column, what converts its values: for this database, then its field.
+        converters = {at: ([*of_database(one), *of_field], one) for at, one, of_field in self._converters}
         compiler = copy(self._compiler)
         vars(compiler).update(
             connection=database, as_sql=lambda: statement, get_converters=lambda _read: converters
@@ -116,11 +118,6 @@ class _Select:
         # What instances and tuples are made from: a query set without what builds the SQL.
         like = SimpleNamespace(query=query, db=rows.db, _known_related_objects={})
         return list(rows._iterable_class(like))
-
-    def _converters_of(self, database: Any) -> dict[int, tuple[list[Any], Any]]:
-        """Return by the number of a column what converts its values: for this database, then its field."""
-        of_database = database.ops.get_db_converters
-        return {at: ([*of_database(one), *of_field], one) for at, one, of_field in self._converters}
 
 
 def _filled(
@@ -221,15 +218,12 @@ class PreparedUpdate:
         One statement.
         """
         if connection.vendor not in self._built:
-            self._built[connection.vendor] = self._build()
+            rows, columns = self._update()
+            query = cast(UpdateQuery, rows.query.chain(UpdateQuery))
+            query.add_update_values(dict(columns))
+            sql, parameters = query.get_compiler(connection=connection).as_sql()
+            self._built[connection.vendor] = sql, list(parameters)
         statement = _filled(*self._built[connection.vendor], given, connections[connection.alias])
         with transaction.mark_for_rollback_on_error(using=connection.alias), connection.cursor() as cursor:
             cursor.execute(*statement)
             return int(cursor.rowcount)
-
-    def _build(self) -> tuple[str, list[Any]]:
-        rows, columns = self._update()
-        query = cast(UpdateQuery, rows.query.chain(UpdateQuery))
-        query.add_update_values(dict(columns))
-        sql, parameters = query.get_compiler(connection=connection).as_sql()
-        return sql, list(parameters)
