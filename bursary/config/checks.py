@@ -2,14 +2,13 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import timedelta
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 
@@ -34,36 +33,19 @@ LONGEST_KEPT = timedelta(days=36_500)
 
 
 @checks.register(SETTINGS)
-def check_settings(app_configs: Sequence[AppConfig] | None, **_more: object) -> list[checks.Error]:
-    """Return an error for each combination of settings that would do harm."""
-    return [
-        *_processes(),
-        *_celery(),
-        *_emails(),
-        *_catalog(),
-        *_content(),
-        *_web(),
-        *_tokens(),
-        *_callers(),
-        *_events(),
-        *_retention(),
-    ]
-
-
-@checks.register(SETTINGS)
-def check_names(app_configs: Sequence[AppConfig] | None, **_more: object) -> list[checks.CheckMessage]:
-    """Return a warning for each variable that is no setting, and named nearly as one is."""
-    return [
-        checks.Warning(
+def check_names(**_of_django: object) -> Iterator[checks.CheckMessage]:
+    """Yield a warning for each variable that is no setting, and named nearly as one is."""
+    for name, meant in misspelt(os.environ).items():
+        yield checks.Warning(
             f"{name} is no setting, and nothing reads it.",
             hint=f"Did you mean {meant}?",
             id="bursary.W052",
         )
-        for name, meant in misspelt(os.environ).items()
-    ]
 
 
-def _processes() -> Iterator[checks.Error]:
+@checks.register(SETTINGS)
+def check_processes(**_of_django: object) -> Iterator[checks.Error]:
+    """Yield an error for a setting of workers that is unknown, out of range, or would send a mail twice."""
     if settings.LEASE < 3 * settings.SEND_DEADLINE:
         yield _error(
             "E001",
@@ -99,7 +81,9 @@ def _processes() -> Iterator[checks.Error]:
         )
 
 
-def _celery() -> Iterator[checks.Error]:
+@checks.register(SETTINGS)
+def check_celery(**_of_django: object) -> Iterator[checks.Error]:
+    """Yield an error where Celery is chosen, and could not work."""
     if "celery" not in (settings.EXECUTOR, settings.CLOCK):
         return
     if settings.CLOCK not in ("celery", "none") or settings.EXECUTOR != "celery":
@@ -125,7 +109,9 @@ def _celery() -> Iterator[checks.Error]:
         )
 
 
-def _emails() -> Iterator[checks.Error]:
+@checks.register(SETTINGS)
+def check_mails(**_of_django: object) -> Iterator[checks.Error]:
+    """Yield an error for each setting of mails, and of the links in them, that would not work."""
     timeout = timedelta(seconds=settings.EMAIL_TIMEOUT)
     if not timedelta(0) < timeout <= settings.SEND_DEADLINE:
         yield _error(
@@ -157,7 +143,9 @@ def _emails() -> Iterator[checks.Error]:
         )
 
 
-def _catalog() -> Iterator[checks.Error]:
+@checks.register(SETTINGS)
+def check_catalog(**_of_django: object) -> Iterator[checks.Error]:
+    """Yield an error where the catalog could not be asked."""
     url = urlsplit(settings.CATALOG_URL)
     over_http = _is_plain(settings.CATALOG_URL)
     is_file = url.scheme == "file" and url.netloc in ("", "localhost") and url.path.startswith("/")
@@ -189,7 +177,9 @@ def _catalog() -> Iterator[checks.Error]:
         )
 
 
-def _content() -> Iterator[checks.Error]:
+@checks.register(SETTINGS)
+def check_content_reads(**_of_django: object) -> Iterator[checks.Error]:
+    """Yield an error for each setting of content reads that is unknown or out of range."""
     reading, fetching = settings.CONTENT_READ_DEADLINE, settings.CONTENT_FETCH_DEADLINE
     if not timedelta(0) < reading <= fetching:
         yield _error(
@@ -208,7 +198,9 @@ def _content() -> Iterator[checks.Error]:
         )
 
 
-def _web() -> Iterator[checks.Error]:
+@checks.register(SETTINGS)
+def check_addresses(**_of_django: object) -> Iterator[checks.Error]:
+    """Yield an error for addresses of this service and the LMS, and a token, that would not work."""
     url = urlsplit(settings.BASE_URL)
     if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
         yield _error(
@@ -234,7 +226,9 @@ def _web() -> Iterator[checks.Error]:
         )
 
 
-def _tokens() -> Iterator[checks.Error]:
+@checks.register(SETTINGS)
+def check_jwt(**_of_django: object) -> Iterator[checks.Error]:
+    """Yield an error where tokens that sign in could not be checked, or others could make them."""
     sources = [settings.JWT_JWK_SET_URL, settings.JWT_JWK_SET, settings.JWT_SECRET]
     given = [settings.JWT_ISSUER, settings.JWT_AUDIENCE]
     if any(sources + given) and not (all(given) and sum(map(bool, sources)) == 1):
@@ -272,7 +266,9 @@ def _tokens() -> Iterator[checks.Error]:
         )
 
 
-def _callers() -> Iterator[checks.Error]:
+@checks.register(SETTINGS)
+def check_callers(**_of_django: object) -> Iterator[checks.Error]:
+    """Yield an error for origins of web clients, and limits of requests, that would not work."""
     wrong = [one for one in settings.CLIENT_ORIGINS if not _ORIGIN.fullmatch(one)]
     insecure = [one for one in settings.CLIENT_ORIGINS if not (_is_https(one) or _is_local(one))]
     if wrong or insecure:
@@ -298,7 +294,9 @@ def _callers() -> Iterator[checks.Error]:
             )
 
 
-def _events() -> Iterator[checks.Error]:
+@checks.register(SETTINGS)
+def check_events(**_of_django: object) -> Iterator[checks.Error]:
+    """Yield an error where events would not be consumed, or webhooks not verified."""
     missing = [name for name in ("openedx_events", "redis") if find_spec(name) is None]
     known_bus = urlsplit(settings.EVENT_BUS_URL).scheme in EVENT_BUSES
     flaws = {
@@ -323,7 +321,9 @@ def _events() -> Iterator[checks.Error]:
         )
 
 
-def _retention() -> Iterator[checks.Error]:
+@checks.register(SETTINGS)
+def check_retention(**_of_django: object) -> Iterator[checks.Error]:
+    """Yield an error for each span for which data is kept that is out of range."""
     kinds = ("MAILS", "ATTEMPTS", "CHANGES", "EXPORTS", "EVENTS", "ANSWERS")
     for kind in kinds:
         kept: timedelta = getattr(settings, f"KEEP_{kind}")

@@ -44,7 +44,7 @@ def main() -> None:
         return
     _require_command(arguments)
     _require_values(arguments)
-    reads_data = _reads_data(arguments)
+    reads_data = not _asks_for_help(arguments) and arguments[0] not in READS_NO_DATA
     if reads_data:
         _require_data_folder(arguments)
     elif not Path(os.environ.get("BURSARY_VAR_DIR", "var"), "secret.key").exists():
@@ -131,10 +131,6 @@ def _see_help(name: str) -> str:
 def _asks_for_help(arguments: Sequence[str]) -> bool:
     command = arguments[0] if arguments else "help"
     return command == "help" or command.startswith("-") or not {"-h", "--help"}.isdisjoint(arguments)
-
-
-def _reads_data(arguments: Sequence[str]) -> bool:
-    return not _asks_for_help(arguments) and arguments[0] not in READS_NO_DATA
 
 
 def _require_data_folder(arguments: Sequence[str]) -> None:

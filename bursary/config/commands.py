@@ -1,6 +1,6 @@
 """The commands of `bursary`: the list of them for people, by what they are for, and the nearest to a name."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
@@ -57,18 +57,12 @@ def nearest(name: str) -> str:
 
 def overview() -> str:
     """Return the list of commands, a line each. Needs the settings."""
-    return "\n".join(_lines())
-
-
-def _lines() -> Iterator[str]:
-    yield "Usage: bursary COMMAND [options]. `bursary COMMAND --help` lists the options."
+    lines = ["Usage: bursary COMMAND [options]. `bursary COMMAND --help` lists the options."]
     width = max(map(len, own()))
     for title, group in {**GROUPS, "Django's own": USEFUL}.items():
-        yield f"\n{title}"
-        for name in group:
-            yield f"  {name:<{width}}  {_summary(name)}"
+        lines += ["", title, *(f"  {name:<{width}}  {_summary(name)}" for name in group)]
     others = sorted(names() - own() - {*USEFUL, "help", "version"})
-    yield f"\nOther commands of Django: {', '.join(others)}."
+    return "\n".join([*lines, "", f"Other commands of Django: {', '.join(others)}."])
 
 
 def _summary(name: str) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 
-from django.apps import AppConfig
 from django.core import checks
 from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
@@ -22,9 +21,7 @@ SESSION_VARIABLES = {
 
 
 @checks.register(checks.Tags.database)
-def check_work(
-    app_configs: Sequence[AppConfig] | None, *, databases: Sequence[str] | None = None, **_more: object
-) -> list[checks.CheckMessage]:
+def check_work(*, databases: Sequence[str] | None = None, **_of_django: object) -> list[checks.CheckMessage]:
     """Return a warning for files that cannot be written, and for work that a wrong clock dated ahead.
 
     Read with `bursary check --database default`, and by `migrate`: other checks read no data.
@@ -44,50 +41,13 @@ def check_work(
 
 @checks.register(checks.Tags.database)
 def check_server(
-    app_configs: Sequence[AppConfig] | None, *, databases: Sequence[str] | None = None, **_more: object
-) -> list[checks.Error]:
-    """Return an error where the database server isolates or compares otherwise than decision 0016 says.
+    *, databases: Sequence[str] | None = None, **_of_django: object
+) -> Iterator[checks.CheckMessage]:
+    """Yield an error where the database server isolates or compares otherwise than decision 0016 says.
 
     Read with `bursary check --database default`, and by `migrate`.
     """
-    return list(_server()) if databases else []
-
-
-@checks.register(checks.Tags.database)
-def check_indexes(
-    app_configs: Sequence[AppConfig] | None, *, databases: Sequence[str] | None = None, **_more: object
-) -> list[checks.CheckMessage]:
-    """Return a warning where searches have no index on PostgreSQL."""
-    return list(_trigrams()) if databases else []
-
-
-def _trigrams() -> Iterator[checks.CheckMessage]:
-    if (
-        connection.vendor != "postgresql"
-        or _ADDED_BY not in MigrationRecorder(connection).applied_migrations()
-    ):
-        return
-    with connection.cursor() as cursor:
-        valid = "SELECT 1 FROM pg_index WHERE indexrelid = to_regclass(%s) AND indisvalid"
-        cursor.execute(valid, [searches.INDEX])
-        if cursor.fetchone():
-            return
-    statements = (
-        f"CREATE EXTENSION IF NOT EXISTS {searches.EXTENSION}",
-        f"DROP INDEX IF EXISTS {searches.INDEX}",
-        searches.CREATE_INDEX,
-    )
-    commands = " ".join(f"-c '{statement}'" for statement in statements)
-    yield checks.Warning(
-        f"The index {searches.INDEX} is missing, because Bursary's user may not make the extension "
-        f"{searches.EXTENSION}: a search reads every assignment of its budgets.",
-        hint=f"As an administrator of the database: psql {connection.settings_dict['NAME']} {commands}",
-        id="bursary.W046",
-    )
-
-
-def _server() -> Iterator[checks.Error]:
-    if connection.vendor not in SESSION_VARIABLES:
+    if not databases or connection.vendor not in SESSION_VARIABLES:
         return
     with connection.cursor() as cursor:
         cursor.execute(SESSION_VARIABLES[connection.vendor])
@@ -109,3 +69,31 @@ def _server() -> Iterator[checks.Error]:
             "utf8mb4_nopad_bin; on MySQL utf8mb4_0900_bin.",
             id="bursary.E023",
         )
+
+
+@checks.register(checks.Tags.database)
+def check_indexes(
+    *, databases: Sequence[str] | None = None, **_of_django: object
+) -> Iterator[checks.CheckMessage]:
+    """Yield a warning where searches have no index on PostgreSQL."""
+    if not databases or connection.vendor != "postgresql":
+        return
+    if _ADDED_BY not in MigrationRecorder(connection).applied_migrations():
+        return
+    with connection.cursor() as cursor:
+        valid = "SELECT 1 FROM pg_index WHERE indexrelid = to_regclass(%s) AND indisvalid"
+        cursor.execute(valid, [searches.INDEX])
+        if cursor.fetchone():
+            return
+    statements = (
+        f"CREATE EXTENSION IF NOT EXISTS {searches.EXTENSION}",
+        f"DROP INDEX IF EXISTS {searches.INDEX}",
+        searches.CREATE_INDEX,
+    )
+    commands = " ".join(f"-c '{statement}'" for statement in statements)
+    yield checks.Warning(
+        f"The index {searches.INDEX} is missing, because Bursary's user may not make the extension "
+        f"{searches.EXTENSION}: a search reads every assignment of its budgets.",
+        hint=f"As an administrator of the database: psql {connection.settings_dict['NAME']} {commands}",
+        id="bursary.W046",
+    )

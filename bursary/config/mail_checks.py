@@ -1,10 +1,9 @@
 """Checks of the mail provider's settings. No message prints a credential."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib.util import find_spec
 
-from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
@@ -19,12 +18,8 @@ _MISSING = re.compile(r"'([A-Z0-9_]+)'")
 
 
 @checks.register(SETTINGS)
-def check_mail_provider(app_configs: Sequence[AppConfig] | None, **_more: object) -> list[checks.Error]:
-    """Return an error for each setting of the mail provider that is missing or cannot be right."""
-    return [*_sending(), *_webhooks()]
-
-
-def _sending() -> Iterator[checks.Error]:
+def check_mail_provider(**_of_django: object) -> Iterator[checks.Error]:
+    """Yield an error where mails are to be sent by a provider, and cannot be."""
     if settings.EMAIL_BACKEND != BACKEND:
         return
     name = settings.MAIL_PROVIDER
@@ -47,24 +42,22 @@ def _sending() -> Iterator[checks.Error]:
             hint="Spell it as django-anymail does: mailgun, resend, postmark, amazon_ses and others.",
         )
     else:
-        yield from _credentials(name)
+        try:
+            get_connection()
+        except (ImproperlyConfigured, ImportError) as error:
+            missing = _MISSING.search(str(error))
+            yield _error(
+                "E053",
+                f"BURSARY_ANYMAIL_{missing[1]} is missing: mails cannot be sent by {name}."
+                if missing
+                else f"The mail provider {name} cannot be used: {str(error).splitlines()[0]}",
+                hint="docs/operations.md lists what a provider needs, under Send mail.",
+            )
 
 
-def _credentials(provider: str) -> Iterator[checks.Error]:
-    try:
-        get_connection()
-    except (ImproperlyConfigured, ImportError) as error:
-        missing = _MISSING.search(str(error))
-        yield _error(
-            "E053",
-            f"BURSARY_ANYMAIL_{missing[1]} is missing: mails cannot be sent by {provider}."
-            if missing
-            else f"The mail provider {provider} cannot be used: {str(error).splitlines()[0]}",
-            hint="docs/operations.md lists what a provider needs, under Send mail.",
-        )
-
-
-def _webhooks() -> Iterator[checks.Error]:
+@checks.register(SETTINGS)
+def check_mail_webhooks(**_of_django: object) -> Iterator[checks.Error]:
+    """Yield an error for each secret of a provider's webhooks that cannot be right."""
     secret = settings.ANYMAIL.get("RESEND_SIGNING_SECRET", "")
     if secret and not webhook.usable(secret):
         yield _error(

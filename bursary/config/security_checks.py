@@ -1,10 +1,9 @@
 """System checks of what strangers could abuse; and with `--deploy`, of what an installation still lacks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from email.utils import parseaddr
 from urllib.parse import urlsplit
 
-from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 from django.db import connection
@@ -22,18 +21,8 @@ EXAMPLE_PASSWORDS = ("password", "secret")
 
 
 @checks.register(checks.Tags.security, SETTINGS)
-def check_security(app_configs: Sequence[AppConfig] | None, **_more: object) -> list[checks.CheckMessage]:
-    """Return an error for each setting that would open the service."""
-    return list(_open_doors())
-
-
-@checks.register(checks.Tags.security, deploy=True)
-def check_deployment(app_configs: Sequence[AppConfig] | None, **_more: object) -> list[checks.CheckMessage]:
-    """Return a warning for each setting that an installation for people still lacks."""
-    return [*_lacking(), *_forgotten(), *_left_from_examples()]
-
-
-def _open_doors() -> Iterator[checks.CheckMessage]:
+def check_security(**_of_django: object) -> Iterator[checks.CheckMessage]:
+    """Yield an error for each setting that would open the service."""
     if len(settings.SECRET_KEY) < SHORTEST_SECRET:
         yield checks.Error(
             f"BURSARY_SECRET_KEY is shorter than {SHORTEST_SECRET} characters: sessions and links could be "
@@ -63,7 +52,9 @@ def _open_doors() -> Iterator[checks.CheckMessage]:
         )
 
 
-def _lacking() -> Iterator[checks.CheckMessage]:
+@checks.register(checks.Tags.security, deploy=True)
+def check_deployment(**_of_django: object) -> Iterator[checks.CheckMessage]:
+    """Yield a warning for each setting that an installation for people still lacks."""
     https = urlsplit(settings.BASE_URL).scheme == "https"
     if not https or _is_local(settings.BASE_URL):
         yield _warning(
@@ -104,7 +95,8 @@ def _lacking() -> Iterator[checks.CheckMessage]:
         )
 
 
-def _forgotten() -> Iterator[checks.CheckMessage]:
+@checks.register(checks.Tags.security, deploy=True)
+def check_left_out(**_of_django: object) -> Iterator[checks.CheckMessage]:
     """Yield a warning for each setting that works when left out, and not as an operator would expect."""
     if not settings.METRICS_TOKEN:
         yield _warning(
@@ -132,7 +124,8 @@ def _forgotten() -> Iterator[checks.CheckMessage]:
         )
 
 
-def _left_from_examples() -> Iterator[checks.CheckMessage]:
+@checks.register(checks.Tags.security, deploy=True)
+def check_examples(**_of_django: object) -> Iterator[checks.CheckMessage]:
     """Yield a warning for each value that was copied from an example and not replaced."""
     sender = parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2]
     public = urlsplit(settings.BASE_URL).hostname

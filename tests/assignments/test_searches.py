@@ -159,7 +159,7 @@ def test_without_the_extension_the_migration_leaves_searches_as_they_were(
     editor = SimpleNamespace(connection=connection)
 
     def warnings() -> list[Any]:
-        return check_indexes(None, databases=["default"])
+        return list(check_indexes(databases=["default"]))
 
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
