@@ -197,8 +197,8 @@ class Selection:
     ) -> dict[str, StatusTotal]:
         """Return the number of assignments by status, whichever is chosen, with their money if asked for.
 
-        One query, over an index where no text is searched and no money added up; none, where `everything`
-        that is found is given.
+        Those of all together are under the empty status. One query, over an index where no text is searched
+        and no money added up; none, where `everything` that is found is given.
         """
         if everything is None:
             groups: Any = self._found.order_by().values_list("state", "learner_state")
@@ -207,10 +207,11 @@ class Selection:
             groups = groups.annotate(count=Count("*"), cents=cents)
         else:
             groups = [(row.state, row.learner_state, 1, row.price_cents) for row in everything]
-        totals = {status: StatusTotal() for status in statuses.STATUSES}
+        totals = {status: StatusTotal() for status in ("", *statuses.STATUSES)}
         for state, learner_state, count, cents in groups:
-            one = totals[statuses.status_of(state, learner_state)]
-            one.count, one.cents = one.count + count, one.cents + cents
+            for status in ("", statuses.status_of(state, learner_state)):
+                totals[status].count += count
+                totals[status].cents += cents
         return totals
 
     def error_codes(

@@ -119,16 +119,15 @@ def load(user: User, query: QueryDict, *, now: datetime) -> ListPage:
     # Neither money nor the number of each status is estimated: it is left out. Money is on the first page.
     with_money = filtered and not (cursor or chosen.are_estimated)
     totals = None if chosen.are_estimated else chosen.totals(everything, with_money=with_money)
-    counts = None if totals is None else {status: one.count for status, one in totals.items()}
-    total, is_estimated = chosen.total() if counts is None else (_total(counts, chosen.status), False)
+    total, is_estimated = chosen.total() if totals is None else (totals[chosen.status].count, False)
     return ListPage(
         selection=chosen,
         rows=[_row(one, starts_at=starts[one.pk], now=now) for one in rows],
         columns=[_column(name, query, chosen.sort) for name in SORTS],
-        tabs=_tabs(query, chosen.status, counts),
+        tabs=_tabs(query, chosen.status, totals),
         total=total,
         is_estimated=is_estimated,
-        cents=_cents(totals, chosen.status) if totals and with_money else None,
+        cents=totals[chosen.status].cents if totals and with_money else None,
         earlier=found.earlier and changed(query, cursor=found.earlier),
         later=found.later and changed(query, cursor=found.later),
         query=changed(query),
@@ -187,32 +186,20 @@ def changed(query: QueryDict, **parameters: str) -> str:
     return urlencode({name: value for name, value in (kept | parameters).items() if value})
 
 
-def _total(counts: Mapping[str, int], status: str) -> int:
-    return counts.get(status, sum(counts.values()))
-
-
-def _cents(totals: Mapping[str, StatusTotal], status: str) -> int:
-    return totals[status].cents if status else sum(one.cents for one in totals.values())
-
-
 def _row(assignment: LearnerContentAssignment, *, starts_at: datetime | None, now: datetime) -> AssignmentRow:
-    is_open = assignment.state == State.ALLOCATED
+    is_open, ended = assignment.state == State.ALLOCATED, ""
+    if ended_at := statuses.ended_at(assignment):
+        words = _ENDED[statuses.status_of(assignment.state, assignment.learner_state)]
+        day = moments.dated(ended_at.astimezone(assignment.budget.customer.zone))
+        ended = str(words) % {"day": day}
     return AssignmentRow(
         assignment=assignment,
         chip=chips.chip(assignment, now=now),
         deadline=str(statuses.DECIDED_BY[assignment.expires_reason]) if is_open else "",
-        ended=_ended(assignment),
+        ended=ended,
         starts_at=starts_at,
         reminded=assignment.recent_action_at > assignment.allocated_at,
     )
-
-
-def _ended(assignment: LearnerContentAssignment) -> str:
-    at = statuses.ended_at(assignment)
-    if not at:
-        return ""
-    words = _ENDED[statuses.status_of(assignment.state, assignment.learner_state)]
-    return str(words) % {"day": moments.dated(at.astimezone(assignment.budget.customer.zone))}
 
 
 def _column(name: str, query: QueryDict, sort: str) -> Column:
@@ -229,15 +216,15 @@ def _column(name: str, query: QueryDict, sort: str) -> Column:
     )
 
 
-def _tabs(query: QueryDict, status: str, counts: dict[str, int] | None) -> list[Tab]:
+def _tabs(query: QueryDict, status: str, totals: Mapping[str, StatusTotal] | None) -> list[Tab]:
     from_all = {"": _("All"), **statuses.STATUSES}
     return [
         Tab(
             label=str(words),
             query=changed(query, status=name),
-            count=None if counts is None else _total(counts, name),
+            count=None if totals is None else totals[name].count,
             current=name == status,
         )
         for name, words in from_all.items()
-        if not name or name == status or counts is None or counts[name]
+        if not name or name == status or totals is None or totals[name].count
     ]
