@@ -62,10 +62,12 @@ def items(
 ) -> list[Attention]:
     """Return what needs attention in the user's budgets, of which `rows` are assignments. Five queries."""
     operates = may_everywhere(user)
+    may_see = granted(user, Permission.READ_ASSIGNMENTS, customer="budget__customer")
+    notices = deadline_notices.current(now).filter(may_see)[:MOST_NOTICES]
     found = [
         *_mail_trouble(budgets, operates=operates),
         *_failures(budgets, operates=operates, now=now),
-        *_notices(user, now=now),
+        *(_complaint(one) if one.reason == NoticeReason.MAIL_UNWANTED else _notice(one) for one in notices),
         *_deadlines(budgets, rows, now=now),
         *(one for budget in budgets for one in _of_budget(budget, now=now)),
     ]
@@ -140,14 +142,6 @@ def _what_failed(one: RepairableFailures, *, zone: ZoneInfo) -> str:
         one.count,
     )
     return words % {"count": one.count, "since": since, "each": each}
-
-
-def _notices(user: User, *, now: datetime) -> list[Attention]:
-    may_see = granted(user, Permission.READ_ASSIGNMENTS, customer="budget__customer")
-    return [
-        _complaint(one) if one.reason == NoticeReason.MAIL_UNWANTED else _notice(one)
-        for one in deadline_notices.current(now).filter(may_see)[:MOST_NOTICES]
-    ]
 
 
 def _complaint(notice: DeadlineNotice) -> Attention:

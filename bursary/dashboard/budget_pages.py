@@ -118,16 +118,9 @@ def load(user: User, uuid: UUID, *, now: datetime) -> BudgetPage | None:
 def spendings(budget: Budget) -> SpendingsPage:
     """Return what the budget was spent on. Four queries."""
     spent = LearnerContentAssignment.objects.filter(budget=budget, state=State.ACCEPTED).order_by()
-    by_learner = [_by_learner(address, count, cents) for address, count, cents in _greatest_learners(spent)]
-    by_course = _by_course(spent)
+    by_learner, by_course = _by_learner(spent), _by_course(spent)
     others = [_cents_of_others(budget, of=shown) for shown in (by_course, by_learner)]
     return SpendingsPage(budget, by_course, by_learner, *others)
-
-
-def _by_learner(address: str, count: int, cents: int) -> Spending:
-    """Return what was spent on a learner; a placeholder of an erased address leads nowhere."""
-    name = anonymisation.shown_address(address)
-    return Spending(name, count, cents, _accepted(learner_email=address) if name == address else "")
 
 
 def _accepted(**filters: str) -> str:
@@ -164,8 +157,8 @@ def _by_course(spent: QuerySet[LearnerContentAssignment]) -> list[Spending]:
     ]
 
 
-def _greatest_learners(spent: QuerySet[LearnerContentAssignment]) -> list[Any]:
-    """Return the address, the number and the cents of the learners with the most cents. Two queries.
+def _by_learner(spent: QuerySet[LearnerContentAssignment]) -> list[Spending]:
+    """Return the greatest spendings by learner; the placeholder of an erased address leads nowhere.
 
     There may be as many learners as assignments, and PostgreSQL makes a decimal of each sum, which takes a
     third of the time. So they are put in order by sums of floats, exact up to 2**53 cents, and only those
@@ -173,7 +166,12 @@ def _greatest_learners(spent: QuerySet[LearnerContentAssignment]) -> list[Any]:
     """
     groups = spent.values_list("learner_email").annotate(sum=Sum(Cast("price_cents", FloatField())))
     first = [address for address, _sum in groups.order_by("-sum", "learner_email")[:MOST_SPENDERS]]
-    return _greatest(spent.filter(learner_email__in=first), "learner_email")
+    found = []
+    for address, count, cents in _greatest(spent.filter(learner_email__in=first), "learner_email"):
+        name = anonymisation.shown_address(address)
+        query = _accepted(learner_email=address) if name == address else ""
+        found.append(Spending(name, count, cents, query))
+    return found
 
 
 def _greatest(spent: QuerySet[LearnerContentAssignment], name: str, **more: Aggregate) -> list[Any]:

@@ -57,9 +57,13 @@ def scope_of(rows: QuerySet[LearnerContentAssignment], *, now: datetime) -> Ques
         deadlines = text % words
         local = [max(ends[name], now).astimezone(zone).date() for name in ("earliest", "latest")]
         spans = [(span, str(words), _days_in_words(span, local)) for span, words in SPANS.items()]
+    course = ""
+    if totals["contents"] == 1:
+        shown = named[0].shown_content
+        course = (shown.title if shown else "") or named[0].content_key
     return QuestionScope(
         learners=_learners(named, count=totals["count"]),
-        course=_title(named[0]) if totals["contents"] == 1 else "",
+        course=course,
         deadlines=deadlines,
         spans=spans,
     )
@@ -82,11 +86,6 @@ def cut_short(rows: QuerySet[LearnerContentAssignment], *, until: datetime | Spa
         "enrolment in their courses closes before, or their budget ends.",
         count,
     ) % {"count": count}
-
-
-def _title(assignment: LearnerContentAssignment) -> str:
-    shown = assignment.shown_content
-    return (shown.title if shown else "") or assignment.content_key
 
 
 def _learners(first: list[LearnerContentAssignment], *, count: int) -> str:

@@ -97,9 +97,19 @@ def _joinable(catalog: UUID | Slot, now: datetime | Slot, before: datetime | Slo
 def _searched(
     words: str, *, catalog: UUID | Slot, now: datetime | Slot, before: datetime | Slot
 ) -> QuerySet[Any]:
-    """Return the first that match, and one more."""
-    matching = _matching(_joinable(catalog, now, before), catalog, words)
-    return matching.order_by("title", "content_type", "start_date", "pk")[: MOST_COURSES + 1]
+    """Return the first that each word matches, and one more: courses, and runs without their course there."""
+    here = CatalogMembership.objects.filter(content=OuterRef("pk"), catalog_uuid=catalog)
+    held = ContentMetadata.objects.filter(Exists(here))
+    courses = held.filter(content_key=OuterRef("parent_key"), content_type=ContentType.COURSE)
+    found = _joinable(catalog, now, before)
+    found = found.filter(Q(content_type=ContentType.COURSE) | ~Exists(courses))
+    for word in words.split()[:MOST_WORDS]:
+        matches = Q(title__icontains=word) | Q(content_key__icontains=word) | Q(partner_names__icontains=word)
+        if "+" in word:  # part of a run's key; a word such as “course” is in each of them
+            runs = held.filter(parent_key=OuterRef("content_key"), content_key__icontains=word)
+            matches |= Q(Exists(runs))
+        found = found.filter(matches)
+    return found.order_by("title", "content_type", "start_date", "pk")[: MOST_COURSES + 1]
 
 
 _KEY = ContentMetadata._meta.get_field("content_key")
@@ -123,21 +133,6 @@ def _runs(most: int) -> QuerySet[Any]:
 
 def _chosen() -> QuerySet[Any]:
     return _priced().filter(content_key=Slot("key", _KEY)).order_by("pk")[:1]
-
-
-def _matching(joinable: QuerySet[Any], catalog: UUID | Slot, words: str) -> QuerySet[Any]:
-    """Return what each word matches: courses, and runs without their course in the catalog."""
-    here = CatalogMembership.objects.filter(content=OuterRef("pk"), catalog_uuid=catalog)
-    held = ContentMetadata.objects.filter(Exists(here))
-    courses = held.filter(content_key=OuterRef("parent_key"), content_type=ContentType.COURSE)
-    found = joinable.filter(Q(content_type=ContentType.COURSE) | ~Exists(courses))
-    for word in words.split()[:MOST_WORDS]:
-        matches = Q(title__icontains=word) | Q(content_key__icontains=word) | Q(partner_names__icontains=word)
-        if "+" in word:  # part of a run's key; a word such as “course” is in each of them
-            runs = held.filter(parent_key=OuterRef("content_key"), content_key__icontains=word)
-            matches |= Q(Exists(runs))
-        found = found.filter(matches)
-    return found
 
 
 def _group(content: Any, runs: Sequence[Any], *, chosen: Choice | None, now: datetime) -> CourseChoices:
