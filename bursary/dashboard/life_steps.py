@@ -133,17 +133,14 @@ def _with_waits(steps: Sequence[LifeStep]) -> list[LifeStep]:
     now = next((one.at for one in steps if one.kind == "now"), None)
     found = [steps[0]]
     for before, one in pairwise(steps):
-        found.append(replace(one, wait=_wait(now if now and one.at > now else before.at, one, now)))
+        from_now = now if now and one.at > now else None
+        since = from_now or before.at
+        wait = _("at once") if one.kind != "now" else ""
+        if (one.at - since).total_seconds() >= 60:
+            words = _("in %(span)s") if from_now else _("%(span)s later")
+            wait = words % {"span": moments.span_in_words(since, one.at)}
+        found.append(replace(one, wait=wait))
     return found
-
-
-def _wait(since: datetime, step: LifeStep, now: datetime | None) -> str:
-    if (step.at - since).total_seconds() < 60:
-        return _("at once") if step.kind != "now" else ""
-    span = moments.span_in_words(since, step.at)
-    if now and step.at > now:
-        return _("in %(span)s") % {"span": span}
-    return _("%(span)s later") % {"span": span}
 
 
 def _with_lines(steps: Sequence[LifeStep], *, now: datetime) -> list[LifeStep]:

@@ -237,22 +237,18 @@ _AGAIN: Mapping[str, tuple[Any, Any]] = {
 
 
 def _result(one: Match, entries: Sequence[Entry]) -> str:
-    if one.duplicate_of is not None:
-        return _same_learner(entries, one.duplicate_of)
+    if (at := one.duplicate_of) is not None:
+        first = entries[at]
+        beside = [*entries[max(at - 1, 0) : at], *entries[at + 1 : at + 2]]
+        sentence = _("is the same learner as in line %(line)s")
+        if any(other.line == first.line for other in beside):
+            sentence = _("is the same learner as “%(text)s” in line %(line)s")
+        return sentence % {"text": first.text, "line": first.line}
     if one.assignment is None:
         return _("would be assigned")
     words = _AGAIN[one.assignment.state] if one.verdict is Verdict.AGAIN else _RESULTS[one.verdict]
     figures = {"key": one.assignment.content_key, "address": one.assignment.learner_email}
     return str(words[one.known_by_other_address]) % figures
-
-
-def _same_learner(entries: Sequence[Entry], at: int) -> str:
-    first = entries[at]
-    beside = [*entries[max(at - 1, 0) : at], *entries[at + 1 : at + 2]]
-    if any(one.line == first.line for one in beside):
-        words = _("is the same learner as “%(text)s” in line %(line)s")
-        return words % {"text": first.text, "line": first.line}
-    return _("is the same learner as in line %(line)s") % {"line": first.line}
 
 
 def _named(assignments: Sequence[LearnerContentAssignment]) -> str:

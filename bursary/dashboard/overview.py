@@ -126,13 +126,9 @@ def own_page(user: User, *, number: str, now: datetime) -> Page[Any]:
 
 
 def _rows(pks: Sequence[int]) -> list[LearnerContentAssignment]:
-    found = _shown(LearnerContentAssignment.objects.all()).in_bulk(pks)
+    rows = LearnerContentAssignment.objects.select_related("budget__customer", "content")
+    found = rows.defer("content__payload").annotate(is_held=derived.held()).in_bulk(pks)
     return [found[pk] for pk in pks if pk in found]
-
-
-def _shown(assignments: QuerySet[LearnerContentAssignment]) -> QuerySet[LearnerContentAssignment]:
-    shown = assignments.select_related("budget__customer", "content").defer("content__payload")
-    return shown.annotate(is_held=derived.held())
 
 
 def _own_lines(own: Sequence[LearnerContentAssignment], *, now: datetime, linked: bool) -> list[OwnLine]:

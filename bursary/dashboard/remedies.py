@@ -231,7 +231,11 @@ def extend(
         assignment.budget, uuids=[assignment.uuid], until=until, now=now, actor=actor, dry_run=dry_run
     )
     if ExtensionRefusal.NOT_LATER in found.refused.values():
-        return RemedyResult(ERROR, _not_later(assignment, until=until, now=now)), None
+        when = moments.day_in_words(assignment.expires_at, zone=assignment.budget.customer.zone)
+        sentence = _("The deadline is already %(when)s. Choose a day after it.") % {"when": when}
+        if until <= now:
+            sentence = _("That day is over. Choose a day that is still to come.")
+        return RemedyResult(ERROR, sentence), None
     if refused := _refusal(found.refused, assignment, actor=actor):
         return refused, None
     (extended,) = found.extended
@@ -243,13 +247,6 @@ def closed_to_extension(assignment: LearnerContentAssignment, *, now: datetime, 
     why = extension.refusal(assignment, until=FAR_FUTURE, now=now)
     refused = _refusal({assignment.uuid: why} if why else {}, assignment, actor=actor)
     return refused.sentence if refused else ""
-
-
-def _not_later(assignment: LearnerContentAssignment, *, until: datetime, now: datetime) -> str:
-    if until <= now:
-        return _("That day is over. Choose a day that is still to come.")
-    when = moments.day_in_words(assignment.expires_at, zone=assignment.budget.customer.zone)
-    return _("The deadline is already %(when)s. Choose a day after it.") % {"when": when}
 
 
 def extension_in_words(extended: Extension, assignment: LearnerContentAssignment) -> str:

@@ -31,7 +31,9 @@ def home(request: HttpRequest) -> HttpResponse:
     """Introduce Bursary; show a signed-in user what needs attention, their budgets and assignments."""
     user = request.user
     shown = overview(user, now=timezone.now()) if isinstance(user, User) else None
-    return render(request, "dashboard/home.html", {"overview": shown, "demo_file": _demo_file()})
+    passwords = Path(settings.VAR_DIR) / "demo.json"  # there is one in a demonstration
+    demo_file = f"{passwords.parent.name}/{passwords.name}" if passwords.exists() else ""
+    return render(request, "dashboard/home.html", {"overview": shown, "demo_file": demo_file})
 
 
 @page
@@ -123,9 +125,3 @@ class SignOut(LogoutView):
 def icon(request: HttpRequest) -> HttpResponse:
     """Redirect to the icon, for browsers that look where every site once had it."""
     return redirect(static("dashboard/bursary.svg"), permanent=True)
-
-
-def _demo_file() -> str:
-    """Return the relative path of the demonstration's passwords; empty without a demonstration."""
-    file = Path(settings.VAR_DIR) / "demo.json"
-    return f"{file.parent.name}/{file.name}" if file.exists() else ""
