@@ -87,22 +87,12 @@ _KINDS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class TimelineEntry:
-    """An action in words. `kind` is one of done, fact, waiting, failed and dropped."""
+    """An action in words, and what its reader can do about it."""
 
     action: LearnerContentAssignmentAction
-    kind: str
     sentence: SafeString
     next_step: str
     """What to do about a failure that stands; empty where there is nothing to do."""
-    by: str
-    """The actor's name; empty where Bursary did it."""
-    at: datetime
-    """When it happened: for work that is over, its end; see `happened_at`."""
-    took: str
-    """How long after its request it was finished, in words; empty within the same second."""
-    code: str
-    """The error code."""
-    detail: str
     traceback: str
     """For operators; else empty."""
     repairable: bool
@@ -111,11 +101,57 @@ class TimelineEntry:
     correctable: bool
     """Another address may put it right."""
     failed_long_ago: bool
-    subject: str
-    """Of the mail that was sent, with its `text`; empty for none."""
-    text: str
     text_ended: bool
     """The mail was sent, and its text is not kept any more."""
+
+    @property
+    def kind(self) -> str:
+        """One of done, fact, waiting, failed and dropped."""
+        if self.action.action_type == ActionType.BOUNCED:
+            return "failed"
+        return _KINDS[self.action.status] if self.action.action_type in WORK else "fact"
+
+    @property
+    def by(self) -> str:
+        """The actor's name; empty where Bursary did it."""
+        return anonymisation.shown_actor(self.action.actor)
+
+    @property
+    def at(self) -> datetime:
+        """When it happened: for work that is over, its end."""
+        return happened_at(self.action)
+
+    @property
+    def took(self) -> str:
+        """How long after its request it was finished, in words; empty within the same second."""
+        if not self.action.completed_at:
+            return ""
+        seconds = int((self.action.completed_at - self.action.created).total_seconds())
+        if seconds >= 60:
+            return moments.span_in_words(self.action.created, self.action.completed_at)
+        return _("%(seconds)s s") % {"seconds": seconds} if seconds > 0 else ""
+
+    @property
+    def code(self) -> str:
+        """The error code."""
+        return self.action.last_error["error_code"]
+
+    @property
+    def detail(self) -> str:
+        """What is known beside that, in the reader's language as far as it is kept as values."""
+        is_correction = self.action.action_type == ActionType.EMAIL_CORRECTED
+        corrected = is_correction and corrected_addresses(self.action.detail)
+        return _("From %(old)s to %(new)s.") % corrected if corrected else self.action.last_error["detail"]
+
+    @property
+    def text(self) -> str:
+        """Of the mail that was sent; empty where there is none, or it is not kept any more."""
+        return getattr(self.action, "text", None) or ""
+
+    @property
+    def subject(self) -> str:
+        """Of that mail."""
+        return getattr(self.action, "subject", None) or ""
 
 
 @dataclass(frozen=True)
@@ -160,16 +196,14 @@ def _entry(
             if reader.may_retry
             else _("Skip it: the learner's account has ended.")
         )
+    is_sent_mail = (
+        action.action_type in WORK and action.action_type not in _OTHERWISE and action.status == Status.DONE
+    )
+    sent_at = action.completed_at if is_sent_mail else None
     return TimelineEntry(
         action=action,
-        kind=_kind(action),
         sentence=sentence(action, of=of),
         next_step=next_step,
-        by=anonymisation.shown_actor(action.actor),
-        at=happened_at(action),
-        took=_took(action),
-        code=action.last_error["error_code"],
-        detail=_detail(action),
         traceback=action.last_error["traceback"] if reader.operates else "",
         repairable=repairable,
         # To the same address, it would fail again.
@@ -177,9 +211,7 @@ def _entry(
         correctable=reader.may_correct
         and (came_back or (repairable and action.error_code == "address_rejected")),
         failed_long_ago=failed_long_ago(action, now=now),
-        subject=getattr(action, "subject", None) or "",
-        text=getattr(action, "text", None) or "",
-        text_ended=_text_ended(action, now=now),
+        text_ended=sent_at is not None and sent_at < now - settings.KEEP_MAILS,
     )
 
 
@@ -201,39 +233,11 @@ def sentence(action: LearnerContentAssignmentAction, *, of: LearnerContentAssign
     )
 
 
-def _detail(action: LearnerContentAssignmentAction) -> str:
-    """Return the detail in the reader's language, as far as it is kept as values."""
-    corrected = action.action_type == ActionType.EMAIL_CORRECTED and corrected_addresses(action.detail)
-    return _("From %(old)s to %(new)s.") % corrected if corrected else action.last_error["detail"]
-
-
 def happened_at(action: LearnerContentAssignmentAction) -> datetime:
     """Return when it was over or, of what is not, last tried: the one time of it that pages show."""
     return action.completed_at or action.modified
 
 
-def _text_ended(action: LearnerContentAssignmentAction, *, now: datetime) -> bool:
-    is_mail = action.action_type in WORK and action.action_type not in _OTHERWISE
-    sent_at = action.completed_at if is_mail and action.status == Status.DONE else None
-    return sent_at is not None and sent_at < now - settings.KEEP_MAILS
-
-
 def failed_long_ago(action: LearnerContentAssignmentAction, *, now: datetime) -> bool:
     """Return whether it failed so long ago that a retry would surprise the learner."""
     return bool(action.completed_at and action.completed_at < now - LONG_AGO)
-
-
-def _kind(action: LearnerContentAssignmentAction) -> str:
-    if action.action_type == ActionType.BOUNCED:
-        return "failed"
-    return _KINDS[action.status] if action.action_type in WORK else "fact"
-
-
-def _took(action: LearnerContentAssignmentAction) -> str:
-    """Return the time between request and end in the reader's language."""
-    if not action.completed_at:
-        return ""
-    seconds = int((action.completed_at - action.created).total_seconds())
-    if seconds >= 60:
-        return moments.span_in_words(action.created, action.completed_at)
-    return _("%(seconds)s s") % {"seconds": seconds} if seconds > 0 else ""
