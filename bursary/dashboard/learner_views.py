@@ -24,6 +24,7 @@ from bursary.assignments.choices import Status
 from bursary.assignments.declining import DeclineRefused
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.redemption import RedemptionRefused
+from bursary.budgets.models import Customer
 from bursary.dashboard import learner_answers
 from bursary.dashboard.headers import page, page_of_user
 from bursary.dashboard.overview import own_assignments
@@ -154,19 +155,25 @@ def _answered(request: HttpRequest, token: str) -> HttpResponse:
 
 
 def _refused(request: HttpRequest, refused: LinkRefused, *, token: str) -> HttpResponse:
-    status = HTTPStatus.GONE if isinstance(refused, LinkExpired | LinkWithdrawn) else HTTPStatus.NOT_FOUND
     renewable, now = False, timezone.now()
     if isinstance(refused, LinkExpired):
         try:
             renewable = signed_links.can_be_renewed(refused, now=now)
         except LinkWithdrawn as revoked:
             refused = revoked
-    customer = signed_links.customer_of(token)
+    return link_refused(request, refused, customer=signed_links.customer_of(token), renewable=renewable)
+
+
+def link_refused(
+    request: HttpRequest, refused: LinkRefused, *, customer: Customer | None, **more: object
+) -> HttpResponse:
+    """Answer that a link of the organisation does not work, with `more` for the page."""
+    status = HTTPStatus.GONE if isinstance(refused, LinkExpired | LinkWithdrawn) else HTTPStatus.NOT_FOUND
     context = {
         "refused": refused,
-        "renewable": renewable,
         "organisation": customer.name if customer else "",
         "contact": contacts.contact(customer) if customer else "",
+        **more,
     }
     return render(request, "dashboard/link-refused.html", context, status=status)
 

@@ -1,7 +1,5 @@
 """The page to unsubscribe from reminders, by the link in one of them. GET shows, POST acts."""
 
-from http import HTTPStatus
-
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -10,11 +8,10 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
-from bursary.access import contacts
 from bursary.access.links import LinkExpired, LinkRefused, LinkWithdrawn
 from bursary.assignments import unsubscribing
 from bursary.dashboard.headers import page
-from bursary.dashboard.learner_views import SeeOther
+from bursary.dashboard.learner_views import SeeOther, link_refused
 
 ONE_CLICK = ("List-Unsubscribe", "One-Click")
 """The field that a mail reader sends when its own button is pressed, RFC 8058."""
@@ -39,7 +36,9 @@ def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
     try:
         mail = unsubscribing.opened(token, now=now)
     except LinkRefused as refused:
-        response = _refused(request, refused, token=token)
+        next_step = _IF_OVER if isinstance(refused, LinkExpired | LinkWithdrawn) else _IF_BROKEN
+        customer = unsubscribing.customer_of(token)
+        response = link_refused(request, refused, customer=customer, next_step=next_step)
     else:
         one_click = request.POST.get(ONE_CLICK[0]) == ONE_CLICK[1]
         if one_click or request.POST.get("reminders") == "off":
@@ -55,16 +54,3 @@ def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
     response.headers["Referrer-Policy"] = "strict-origin"
     response.headers["X-Robots-Tag"] = "noindex"
     return response
-
-
-def _refused(request: HttpRequest, refused: LinkRefused, *, token: str) -> HttpResponse:
-    """Answer that the link does not work, with what its reader can do without an account."""
-    is_over, customer = isinstance(refused, LinkExpired | LinkWithdrawn), unsubscribing.customer_of(token)
-    context = {
-        "refused": refused,
-        "next_step": _IF_OVER if is_over else _IF_BROKEN,
-        "organisation": customer.name if customer else "",
-        "contact": contacts.contact(customer) if customer else "",
-    }
-    status = HTTPStatus.GONE if is_over else HTTPStatus.NOT_FOUND
-    return render(request, "dashboard/link-refused.html", context, status=status)
