@@ -42,13 +42,27 @@ class AssignmentRow:
 
     assignment: LearnerContentAssignment
     chip: Chip
-    deadline: str
-    """The date that decides the deadline, in words; empty unless it is open."""
-    ended: str
-    """How and when it was accepted or ended, in words; empty while it is open."""
     starts_at: datetime | None
-    reminded: bool
-    """Its last action is a reminder, not the allocation."""
+
+    @property
+    def deadline(self) -> str:
+        """The date that decides the deadline, in words; empty unless it is open."""
+        is_open = self.assignment.state == State.ALLOCATED
+        return str(statuses.DECIDED_BY[self.assignment.expires_reason]) if is_open else ""
+
+    @property
+    def ended(self) -> str:
+        """How and when it was accepted or ended, in words; empty while it is open."""
+        at = statuses.ended_at(self.assignment)
+        if not at:
+            return ""
+        words = _ENDED[statuses.status_of(self.assignment.state, self.assignment.learner_state)]
+        return str(words) % {"day": moments.dated(at.astimezone(self.assignment.budget.customer.zone))}
+
+    @property
+    def reminded(self) -> bool:
+        """Whether its last action is a reminder, not the allocation."""
+        return self.assignment.recent_action_at > self.assignment.allocated_at
 
 
 @dataclass(frozen=True)
@@ -122,7 +136,7 @@ def load(user: User, query: QueryDict, *, now: datetime) -> ListPage:
     total, is_estimated = chosen.total() if totals is None else (totals[chosen.status].count, False)
     return ListPage(
         selection=chosen,
-        rows=[_row(one, starts_at=starts[one.pk], now=now) for one in rows],
+        rows=[AssignmentRow(one, chips.chip(one, now=now), starts[one.pk]) for one in rows],
         columns=[_column(name, query, chosen.sort) for name in SORTS],
         tabs=_tabs(query, chosen.status, totals),
         total=total,
@@ -184,22 +198,6 @@ def changed(query: QueryDict, **parameters: str) -> str:
     """Return the address' query with these parameters, without empty ones and without its cursor."""
     kept = {name: str(query[name]) for name in query if name != "cursor"}
     return urlencode({name: value for name, value in (kept | parameters).items() if value})
-
-
-def _row(assignment: LearnerContentAssignment, *, starts_at: datetime | None, now: datetime) -> AssignmentRow:
-    is_open, ended = assignment.state == State.ALLOCATED, ""
-    if ended_at := statuses.ended_at(assignment):
-        words = _ENDED[statuses.status_of(assignment.state, assignment.learner_state)]
-        day = moments.dated(ended_at.astimezone(assignment.budget.customer.zone))
-        ended = str(words) % {"day": day}
-    return AssignmentRow(
-        assignment=assignment,
-        chip=chips.chip(assignment, now=now),
-        deadline=str(statuses.DECIDED_BY[assignment.expires_reason]) if is_open else "",
-        ended=ended,
-        starts_at=starts_at,
-        reminded=assignment.recent_action_at > assignment.allocated_at,
-    )
 
 
 def _column(name: str, query: QueryDict, sort: str) -> Column:

@@ -36,13 +36,25 @@ _ENDED = (statuses.DECLINED, State.EXPIRED, State.CANCELLED, State.REVERSED)
 
 @dataclass(frozen=True)
 class BatchRow:
-    """An assignment of the batch. `waits_until` is when its mail is due, if that is not sent yet."""
+    """An assignment of the batch."""
 
     assignment: LearnerContentAssignment
     chip: Chip
-    waits_until: datetime | None
-    remedy: str
-    """What the administrator can do about its failure; empty without one."""
+    operates: bool
+    """The reader is an operator."""
+
+    @property
+    def waits_until(self) -> datetime | None:
+        """When its mail is due again, if that could not be sent yet."""
+        cycle, actions = self.assignment.cycle, self.assignment.actions.all()
+        waiting = [one for one in actions if one.status == Status.PENDING and one.attempts]
+        return min((one.due_at for one in waiting if one.cycle == cycle and one.due_at), default=None)
+
+    @property
+    def remedy(self) -> str:
+        """What the reader can do about its failure; empty without one."""
+        failed = self.assignment.last_failure()
+        return error_texts.for_code(failed.error_code).next_step_of(operates=self.operates) if failed else ""
 
 
 @dataclass(frozen=True)
@@ -147,7 +159,7 @@ def load(batch: AllocationBatch, *, reader: User, cursor: str, now: datetime) ->
     page = cursors.cursor_page(others, column="id", descending=False, size=PAGE, cursor=cursor)
     found = listing.with_timelines([*pks, *page.pks], now=now, with_join_by=False)
     operates = bool(pks) and may_everywhere(reader)
-    shown = [_row(one, operates=operates, now=now) for one in found]
+    shown = [BatchRow(one, chips.chip(one, now=now), operates) for one in found]
     content = found[0].shown_content if found else None
     title = (
         content.title
@@ -227,19 +239,4 @@ def _progress(batch: AllocationBatch, *, now: datetime) -> MailProgress:
         since=[(str(statuses.STATUSES[status]), counted[status]) for status in since if counted[status]],
         planned=planned,
         at_once=bool(planned.until and planned.until <= now + timedelta(minutes=1)),
-    )
-
-
-def _row(assignment: LearnerContentAssignment, *, operates: bool, now: datetime) -> BatchRow:
-    failed = assignment.last_failure()
-    due = [
-        one.due_at
-        for one in assignment.actions.all()
-        if one.status == Status.PENDING and one.attempts and one.cycle == assignment.cycle and one.due_at
-    ]
-    return BatchRow(
-        assignment,
-        chips.chip(assignment, now=now),
-        waits_until=min(due, default=None),
-        remedy=error_texts.for_code(failed.error_code).next_step_of(operates=operates) if failed else "",
     )

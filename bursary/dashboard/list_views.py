@@ -104,7 +104,9 @@ def selected(request: HttpRequest) -> HttpResponse:
         return SeeOther(reverse("bulk-question", args=[token]))
     changed = work.confirmed != work.count
     context = {"work": work, "changed": changed, "kept": token}
-    return render(request, "dashboard/bulk_confirm.html", context, status=_status_of(work, changed=changed))
+    status = HTTPStatus.CONFLICT if changed else HTTPStatus.OK
+    status = HTTPStatus.UNPROCESSABLE_ENTITY if work.problem else status
+    return render(request, "dashboard/bulk_confirm.html", context, status=status)
 
 
 @page
@@ -198,13 +200,6 @@ def spendings(request: HttpRequest, uuid: UUID) -> HttpResponse | StreamingHttpR
         part="dashboard/parts/spent.html",
         load=lambda: {"page": budget_pages.spendings(found)},
     )
-
-
-def _status_of(work: BulkSteps, *, changed: bool) -> HTTPStatus:
-    """Return with which status a question is asked anew."""
-    if work.problem:
-        return HTTPStatus.UNPROCESSABLE_ENTITY
-    return HTTPStatus.CONFLICT if changed else HTTPStatus.OK
 
 
 def _nothing_selected(request: HttpRequest, back: str) -> HttpResponse:
