@@ -89,14 +89,15 @@ def test_the_policy_allows_this_site_alone(client: Client) -> None:
     assert "unsafe" not in policy
 
 
-def test_an_icon_that_a_page_uses_is_in_the_sprite(client: Client) -> None:
+def test_an_icon_that_a_page_uses_is_in_the_sprite_and_no_other(client: Client) -> None:
     drawn = set(re.findall(r'<symbol id="(.*?)"', (STATIC / "icons.svg").read_text(encoding="utf-8")))
     templates = Path(__file__).parents[2] / "bursary/dashboard"
     sources = [*templates.rglob("*.html"), *templates.glob("*.py")]
     used = {name for one in sources for name in re.findall(r'{% icon "(.*?)"', one.read_text("utf-8"))}
+    named = {name for one in sources for name in re.findall(r'"([a-z-]+)"', one.read_text("utf-8"))}
 
     assert used
-    assert used <= drawn
+    assert used <= drawn <= named
 
 
 def test_the_vendored_files_carry_their_version_and_licence() -> None:
