@@ -24,34 +24,34 @@ def check_mail_provider(**_of_django: object) -> Iterator[checks.Error]:
         return
     name = settings.MAIL_PROVIDER
     if not _PROVIDER.fullmatch(name):
-        yield _error(
-            "E050",
+        yield checks.Error(
             "BURSARY_EMAIL_URL names no mail provider, or more than its name.",
             hint="Name it alone: anymail://mailgun. Its credentials are BURSARY_ANYMAIL_… settings.",
+            id="bursary.E050",
         )
     elif find_spec("anymail") is None:
-        yield _error(
-            "E051",
+        yield checks.Error(
             "BURSARY_EMAIL_URL names a mail provider, and anymail cannot be imported.",
             hint="Install bursary[anymail].",
+            id="bursary.E051",
         )
     elif find_spec(f"anymail.backends.{name}") is None:
-        yield _error(
-            "E052",
+        yield checks.Error(
             f"BURSARY_EMAIL_URL names the mail provider {name!r}, which django-anymail does not know.",
             hint="Spell it as django-anymail does: mailgun, resend, postmark, amazon_ses and others.",
+            id="bursary.E052",
         )
     else:
         try:
             get_connection()
         except (ImproperlyConfigured, ImportError) as error:
             missing = _MISSING.search(str(error))
-            yield _error(
-                "E053",
+            yield checks.Error(
                 f"BURSARY_ANYMAIL_{missing[1]} is missing: mails cannot be sent by {name}."
                 if missing
                 else f"The mail provider {name} cannot be used: {str(error).splitlines()[0]}",
                 hint="docs/operations.md lists what a provider needs, under Send mail.",
+                id="bursary.E053",
             )
 
 
@@ -60,27 +60,23 @@ def check_mail_webhooks(**_of_django: object) -> Iterator[checks.Error]:
     """Yield an error for each secret of a provider's webhooks that cannot be right."""
     secret = settings.ANYMAIL.get("RESEND_SIGNING_SECRET", "")
     if secret and not webhook.usable(secret):
-        yield _error(
-            "E054",
+        yield checks.Error(
             "BURSARY_ANYMAIL_RESEND_SIGNING_SECRET is not whsec_ and base64 of 24 bytes or more.",
             hint="Copy the signing secret that Resend shows for the webhook.",
+            id="bursary.E054",
         )
     key = settings.ANYMAIL.get("MAILGUN_WEBHOOK_SIGNING_KEY", "")
     if key and not (key.isascii() and key.isprintable() and " " not in key):
-        yield _error(
-            "E055",
+        yield checks.Error(
             "BURSARY_ANYMAIL_MAILGUN_WEBHOOK_SIGNING_KEY has a character that no key of Mailgun has.",
             hint="Copy the HTTP webhook signing key, which is another than the API key.",
+            id="bursary.E055",
         )
     shared = settings.ANYMAIL.get("WEBHOOK_SECRET", "")
     if shared and (":" not in shared or len(shared) < webhook.LEAST_SECRET):
-        yield _error(
-            "E056",
+        yield checks.Error(
             "BURSARY_ANYMAIL_WEBHOOK_SECRET is not a name, a colon and a password, of "
             f"{webhook.LEAST_SECRET} characters or more together.",
             hint='Make one: echo "mail:$(openssl rand -hex 32)"',
+            id="bursary.E056",
         )
-
-
-def _error(number: str, problem: str, *, hint: str) -> checks.Error:
-    return checks.Error(problem, hint=hint, id=f"bursary.{number}")

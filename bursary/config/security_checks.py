@@ -8,12 +8,12 @@ from django.conf import settings
 from django.core import checks
 from django.db import connection
 
+from bursary.config.checks import is_local
 from bursary.config.secret_key import SHORTEST_SECRET
 from bursary.ops.console import SETTINGS
 
 MOST_PROXIES = 10
 LONGEST_HSTS = 2 * 365 * 24 * 60 * 60  # seconds
-LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
 EXAMPLES = (".example.org", ".example.com", ".example.net")
 """Ends of names of examples (RFC 2606), where no server is and no sender."""
 EXAMPLE_PASSWORDS = ("password", "secret")
@@ -30,7 +30,7 @@ def check_security(**_of_django: object) -> Iterator[checks.CheckMessage]:
             hint="Leave it out, or make one: python3 -c 'import secrets; print(secrets.token_urlsafe(64))'",
             id="bursary.E040",
         )
-    if settings.DEBUG and not _is_local(settings.BASE_URL):
+    if settings.DEBUG and not is_local(settings.BASE_URL):
         yield checks.Error(
             "BURSARY_DEBUG is on, and BURSARY_BASE_URL is not on this machine: error pages would show "
             "personal data and settings to strangers.",
@@ -56,42 +56,42 @@ def check_security(**_of_django: object) -> Iterator[checks.CheckMessage]:
 def check_deployment(**_of_django: object) -> Iterator[checks.CheckMessage]:
     """Yield a warning for each setting that an installation for people still lacks."""
     https = urlsplit(settings.BASE_URL).scheme == "https"
-    if not https or _is_local(settings.BASE_URL):
-        yield _warning(
-            "W040",
+    if not https or is_local(settings.BASE_URL):
+        yield checks.Warning(
             f"BURSARY_BASE_URL is {settings.BASE_URL}: links in mails lead there, and passwords go there.",
             hint="Set the public https address of the proxy: https://bursary.example.org",
+            id="bursary.W040",
         )
     if https and not settings.BEHIND_PROXY:
-        yield _warning(
-            "W041",
+        yield checks.Warning(
             "BURSARY_BASE_URL is https, and BURSARY_BEHIND_PROXY is off: forms are refused, and all clients "
             "have the proxy's address.",
             hint="Set BURSARY_BEHIND_PROXY=true, and BURSARY_PROXIES where there are several.",
+            id="bursary.W041",
         )
     if settings.EMAIL_BACKEND == "bursary.delivery.file_backend.FileEmailBackend":
-        yield _warning(
-            "W042",
+        yield checks.Warning(
             "Mails are written to files, and reach no learner.",
             hint="Set BURSARY_EMAIL_URL.",
+            id="bursary.W042",
         )
     if "localhost" in settings.DEFAULT_FROM_EMAIL:
-        yield _warning(
-            "W043",
+        yield checks.Warning(
             f"BURSARY_FROM_EMAIL is {settings.DEFAULT_FROM_EMAIL}: mail servers refuse it.",
             hint="Set a sender at a domain of yours.",
+            id="bursary.W043",
         )
     if https and not settings.SECURE_HSTS_SECONDS:
-        yield _warning(
-            "W045",
+        yield checks.Warning(
             "BURSARY_HSTS_SECONDS is not set: browsers go on asking at http://, whatever answers there.",
             hint="Set 3600; and a year, 31536000, when https has proved to work.",
+            id="bursary.W045",
         )
     if "*" in settings.ALLOWED_HOSTS:
-        yield _warning(
-            "W044",
+        yield checks.Warning(
             "BURSARY_ALLOWED_HOSTS has *: any host name is answered.",
             hint="Name the hosts; that of the base URL is there without it.",
+            id="bursary.W044",
         )
 
 
@@ -99,28 +99,28 @@ def check_deployment(**_of_django: object) -> Iterator[checks.CheckMessage]:
 def check_left_out(**_of_django: object) -> Iterator[checks.CheckMessage]:
     """Yield a warning for each setting that works when left out, and not as an operator would expect."""
     if not settings.METRICS_TOKEN:
-        yield _warning(
-            "W047",
+        yield checks.Warning(
             "BURSARY_METRICS_TOKEN is not set: there are no metrics, so no alert comes.",
             hint="Make one: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'",
+            id="bursary.W047",
         )
     if not settings.VAR_DIR_IS_ABSOLUTE:
-        yield _warning(
-            "W048",
+        yield checks.Warning(
             "BURSARY_VAR_DIR is not set, or relative: a command in another folder uses another data folder.",
             hint="Set an absolute path: /var/lib/bursary",
+            id="bursary.W048",
         )
     if connection.vendor == "sqlite":
-        yield _warning(
-            "W049",
+        yield checks.Warning(
             "The database is a file of SQLite: one writer, on one machine, and nothing for Celery's workers.",
             hint="Set BURSARY_DATABASE_URL, unless that is enough.",
+            id="bursary.W049",
         )
     if settings.BROKER_URL and settings.EXECUTOR != "celery":
-        yield _warning(
-            "W050",
+        yield checks.Warning(
             f"BURSARY_BROKER_URL is set, and BURSARY_EXECUTOR is {settings.EXECUTOR!r}: no worker is woken.",
             hint="Set BURSARY_EXECUTOR=celery, or leave BURSARY_BROKER_URL out.",
+            id="bursary.W050",
         )
 
 
@@ -131,10 +131,10 @@ def check_examples(**_of_django: object) -> Iterator[checks.CheckMessage]:
     public = urlsplit(settings.BASE_URL).hostname
     for name, host in (("BASE_URL", public), ("EMAIL_URL", settings.EMAIL_HOST), ("FROM_EMAIL", sender)):
         if f".{host}".endswith(EXAMPLES):  # without a host, mails go elsewhere
-            yield _warning(
-                "W051",
+            yield checks.Warning(
                 f"BURSARY_{name} names {host}, which is an example's.",
                 hint="Name your own.",
+                id="bursary.W051",
             )
     for name, password in (
         ("DATABASE_URL", connection.settings_dict["PASSWORD"]),
@@ -142,16 +142,8 @@ def check_examples(**_of_django: object) -> Iterator[checks.CheckMessage]:
         ("BROKER_URL", urlsplit(settings.BROKER_URL).password),
     ):
         if password in EXAMPLE_PASSWORDS:
-            yield _warning(
-                "W053",
+            yield checks.Warning(
                 f"The password in BURSARY_{name} is an example's, which anyone can read.",
                 hint="Make one: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'",
+                id="bursary.W053",
             )
-
-
-def _warning(number: str, problem: str, *, hint: str) -> checks.CheckMessage:
-    return checks.Warning(problem, hint=hint, id=f"bursary.{number}")
-
-
-def _is_local(url: str) -> bool:
-    return urlsplit(url).hostname in LOCAL_HOSTS
