@@ -60,7 +60,24 @@ class BulkSteps:
         else:
             self.extent = bulk_work.extent(self.rows)
         self.count = self.extent.count
-        self.problem = self._problem()
+
+    @cached_property
+    def problem(self) -> str:
+        """What is wrong with what was given; empty before the question was answered."""
+        if not self.verb.asks or self.confirmed is None:
+            return ""
+        if self.verb.asks == "reason":
+            return "" if 0 < len(self.given) <= LONGEST_REASON else _("Give a reason, of a sentence or two.")
+        first, last = self.days
+        if self.given in set(Span):
+            return ""
+        try:
+            if first <= date.fromisoformat(self.given) <= last:
+                return ""
+        except ValueError:
+            pass
+        words = {"first": moments.dated(first), "last": moments.dated(last)}
+        return _("Give a day from %(first)s to %(last)s.") % words
 
     @property
     def is_confirmed(self) -> bool:
@@ -205,23 +222,6 @@ class BulkSteps:
             return None
         asked = self._asked
         return signed[len(asked) :] if signed[: len(asked)] == asked else None
-
-    def _problem(self) -> str:
-        """Return what is wrong with what was given; empty before the question was answered."""
-        if not self.verb.asks or self.confirmed is None:
-            return ""
-        if self.verb.asks == "reason":
-            return "" if 0 < len(self.given) <= LONGEST_REASON else _("Give a reason, of a sentence or two.")
-        first, last = self.days
-        if self.given in set(Span):
-            return ""
-        try:
-            if first <= date.fromisoformat(self.given) <= last:
-                return ""
-        except ValueError:
-            pass
-        words = {"first": moments.dated(first), "last": moments.dated(last)}
-        return _("Give a day from %(first)s to %(last)s.") % words
 
 
 def list_address(query: str, *, cursor: str) -> str:
