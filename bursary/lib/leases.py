@@ -129,9 +129,9 @@ def turn(place: int, *, now: datetime) -> dict[str, Any]:
     return {"due_at": now + place * TURN_INTERVAL, "early": MAY_BE_EARLY if place else NOT_BEFORE}
 
 
-def first_due(rows: "Rows[Any]", *, now: datetime, limit: int, pks: Pks = None) -> list[int]:
+def first_due(rows: "Rows[Any]", *, now: datetime, limit: int) -> list[int]:
     """Return the primary keys of the first `limit` rows that may be claimed at `now`, in their order."""
-    return list(_first_due_times(rows, now=now, limit=limit, pks=pks, lock=False))
+    return list(_first_due_times(rows, now=now, limit=limit, pks=None, lock=False))
 
 
 def _first_due_times(

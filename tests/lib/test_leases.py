@@ -121,7 +121,6 @@ def test_whether_anything_is_due_may_be_asked_of_some_rows() -> None:
     due, later = given("due"), given("later", due=MINUTE)
     assert leases.any_due(ROWS, now=NOW, pks=[due.pk, later.pk])
     assert not leases.any_due(ROWS, now=NOW, pks=[later.pk])
-    assert leases.first_due(ROWS, now=NOW, limit=2, pks=[due.pk]) == [due.pk]
 
 
 def test_no_more_rows_are_read_than_are_asked_for() -> None:
