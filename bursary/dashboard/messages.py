@@ -173,22 +173,22 @@ def bad_lines(errors: Mapping[int, str], entries: Sequence[Entry]) -> list[Probl
 def checked(preview: Preview, entries: Sequence[Entry]) -> list[CheckedEntry]:
     """Return each entry with its result, in their order."""
     results = {one.addressee.position: one for one in preview.outcomes}
-    return [
-        CheckedEntry(
-            entry,
-            _result(results[position], entries),
-            warnings=[one for one in _of(preview, position) if one.code != WarningCode.BEYOND_AVAILABLE],
-            costs=results[position].verdict in COSTLY,
-            beyond_available=any(one.code == WarningCode.BEYOND_AVAILABLE for one in _of(preview, position)),
+    found = []
+    for position, entry in enumerate(entries):
+        if position not in results:
+            found.append(CheckedEntry(entry, preview.bad_addresses[position], usable=False))
+            continue
+        match, warnings = results[position], preview.warnings.get(position, ())
+        found.append(
+            CheckedEntry(
+                entry,
+                _result(match, entries),
+                warnings=[one for one in warnings if one.code != WarningCode.BEYOND_AVAILABLE],
+                costs=match.verdict in COSTLY,
+                beyond_available=any(one.code == WarningCode.BEYOND_AVAILABLE for one in warnings),
+            )
         )
-        if position in results
-        else CheckedEntry(entry, preview.bad_addresses[position], usable=False)
-        for position, entry in enumerate(entries)
-    ]
-
-
-def _of(preview: Preview, position: int) -> Sequence[PreviewWarning]:
-    return preview.warnings.get(position, ())
+    return found
 
 
 _RESULTS: Mapping[Verdict, tuple[Any, Any]] = {

@@ -132,9 +132,18 @@ def _rows(pks: Sequence[int]) -> list[LearnerContentAssignment]:
 
 
 def _own_lines(own: Sequence[LearnerContentAssignment], *, now: datetime, linked: bool) -> list[OwnLine]:
-    """Return the lines; `linked`: those of accepted courses lead into them."""
+    """Return the lines; `linked`: those of accepted courses lead into them, as their pages do.
+
+    Where those courses are takes two queries; none, without such a course.
+    """
     declined = matching.which_declined(own)
-    urls = _course_urls([one for one in own if linked and one.state == State.ACCEPTED])
+    accepted = [one for one in own if linked and one.state == State.ACCEPTED]
+    redeemed = redemption.redemptions(accepted)
+    keys = {}
+    for one in accepted:
+        key = redeemed[one.pk].redeemed_key if one.pk in redeemed else one.content_key
+        keys[one.pk] = CatalogKey(one.budget.catalog_uuid, key)
+    urls = reads.courseware_urls(set(keys.values()))
     return [
         OwnLine(
             one,
@@ -142,26 +151,10 @@ def _own_lines(own: Sequence[LearnerContentAssignment], *, now: datetime, linked
             deadline_in_words(one, to_learner=True) if one.state == State.ALLOCATED else None,
             answerable=one.state == State.ALLOCATED and not one.redeeming_since and one.expires_at > now,
             paid_by=one.budget.customer.name if one.state in (State.ALLOCATED, State.ACCEPTED) else "",
-            course_url=urls.get(one.pk, ""),
+            course_url=urls[keys[one.pk]] if one.pk in keys else "",
         )
         for one in own
     ]
-
-
-def _course_urls(accepted: Sequence[LearnerContentAssignment]) -> dict[int, str]:
-    """Return by primary key where each accepted course is, as its page links it. At most two queries."""
-    if not accepted:
-        return {}
-    redeemed = redemption.redemptions(accepted)
-    keys = {
-        one.pk: CatalogKey(
-            one.budget.catalog_uuid,
-            redeemed[one.pk].redeemed_key if one.pk in redeemed else one.content_key,
-        )
-        for one in accepted
-    }
-    urls = reads.courseware_urls(set(keys.values()))
-    return {pk: urls[key] for pk, key in keys.items()}
 
 
 def own_assignments(user: User) -> QuerySet[LearnerContentAssignment]:
