@@ -20,7 +20,6 @@ for (const form of document.querySelectorAll("[data-selection]")) {
     all.checked = count === rows.length;
     all.indeterminate = count > 0 && count < rows.length;
     selected.textContent = everything.checked || !count ? "" : `${selected.dataset.selected} ${count}`;
-    form.toggleAttribute("data-any", count > 0 || everything.checked);
   };
   all.hidden = false;
   all.addEventListener("change", () => { for (const row of rows) row.checked = all.checked; });
