@@ -120,7 +120,9 @@ def _of_administrator(
     now: datetime,
 ) -> AdministratorPart:
     actions = list(assignment.actions.all())
-    pages = Paginator([one.pk for one in reversed(actions)], timeline_entries.PAGE).get_page(number)
+    at_and_pk = [(timeline_entries.happened_at(one), one.pk) for one in actions]
+    newest_first = [pk for _at, pk in sorted(at_and_pk, reverse=True)]
+    pages = Paginator(newest_first, timeline_entries.PAGE).get_page(number)
     available = remedies.available(assignment, roles=roles, now=now)
     rows = content_since.content_rows(assignment)
     corrected_at = [one.created for one in actions if one.action_type == ActionType.EMAIL_CORRECTED]

@@ -210,6 +210,21 @@ def test_a_long_timeline_is_read_in_pages_the_newest_first_by_few_queries(
     assert "more steps are in the timeline" in first
 
 
+def test_the_newest_of_a_timeline_is_what_happened_last_and_not_what_was_requested_last(
+    ada: Client, assignment: LearnerContentAssignment
+) -> None:
+    mail, link = (
+        world.action_of(assignment, kind) for kind in (ActionType.NOTIFIED, ActionType.LEARNER_LINKED)
+    )
+    assert link.pk < mail.pk
+    later = NOW + timedelta(hours=1)
+    LearnerContentAssignmentAction.objects.filter(pk=link.pk).update(completed_at=later)
+
+    text = page(ada, assignment)
+
+    assert text.index("to the learners of") < text.index("The invitation to")
+
+
 def failing(assignment: LearnerContentAssignment) -> None:
     """Let the invitation have failed: what stands is looked for, too."""
     mail = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.NOTIFIED)
