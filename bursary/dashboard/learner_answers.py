@@ -73,6 +73,10 @@ class Invitation:
     """Why it cannot be accepted at present."""
     longest_reason: int = declining.LONGEST_REASON
 
+    def says(self, text: str) -> bool:
+        """Return whether the page says this about why it cannot be accepted, or what to do then."""
+        return any(why and text in (why.sentence, why.next_step) for why in (self.ended, self.blocked))
+
 
 _STATES: Mapping[str, Any] = {
     State.ACCEPTED: gettext_lazy("accepted"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
@@ -29,6 +30,9 @@ from bursary.dashboard import learner_answers
 from bursary.dashboard.headers import page, page_of_user
 from bursary.dashboard.overview import own_assignments
 from bursary.replica.reads import ContentUnavailable
+
+Find = Callable[[], LearnerContentAssignment]
+"""The assignment of the page that an answer leads to."""
 
 _ACCEPTED = {
     Status.DONE: gettext_lazy("You have accepted the course. Enjoy it!"),
@@ -101,7 +105,12 @@ def accept(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
         return redirect("assignment", uuid)
     own = _own(user, uuid)
     here = reverse("assignment", args=[uuid])
-    return _accept(request, lambda: learner_answers.accept(own, learner=user, now=timezone.now()), here=here)
+    return _accept(
+        request,
+        lambda: learner_answers.accept(own, learner=user, now=timezone.now()),
+        find=lambda: own,
+        here=here,
+    )
 
 
 @page_of_user
@@ -112,7 +121,10 @@ def decline(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
     own, reason = _own(user, uuid), request.POST.get("reason", "")
     here = reverse("assignment", args=[uuid])
     return _decline(
-        request, lambda: declining.decline(own, reason=reason, now=timezone.now(), actor=user), here=here
+        request,
+        lambda: declining.decline(own, reason=reason, now=timezone.now(), actor=user),
+        find=lambda: own,
+        here=here,
     )
 
 
@@ -139,12 +151,13 @@ def _shown(request: HttpRequest, token: str) -> HttpResponse:
 
 def _answered(request: HttpRequest, token: str) -> HttpResponse:
     here, now, reason = request.path, timezone.now(), request.POST.get("reason", "")
+    page_of: dict[str, Any] = {"find": lambda: signed_links.opened(token, now=now), "here": here}
     match request.POST.get("answer"):
         case "accept":
-            return _accept(request, lambda: learner_answers.accept_by_link(token, now=now), here=here)
+            return _accept(request, lambda: learner_answers.accept_by_link(token, now=now), **page_of)
         case "decline":
             return _decline(
-                request, lambda: learner_answers.decline_by_link(token, reason=reason, now=now), here=here
+                request, lambda: learner_answers.decline_by_link(token, reason=reason, now=now), **page_of
             )
         case "new-link":
             renewed = signed_links.renew(token, now=now)
@@ -179,12 +192,12 @@ def link_refused(
 
 
 def _accept(
-    request: HttpRequest, redeem: Callable[[], LearnerContentAssignmentAction], *, here: str
+    request: HttpRequest, redeem: Callable[[], LearnerContentAssignmentAction], *, find: Find, here: str
 ) -> HttpResponse:
     try:
         action = redeem()
     except RedemptionRefused as refused:
-        messages.error(request, f"{refused.sentence} {refused.next_step}")
+        _say_why(request, refused, of=find())
         return SeeOther(here)
     except ContentUnavailable:
         messages.error(
@@ -197,13 +210,23 @@ def _accept(
     return SeeOther(here)
 
 
-def _decline(request: HttpRequest, decline: Callable[[], bool], *, here: str) -> HttpResponse:
+def _decline(request: HttpRequest, decline: Callable[[], bool], *, find: Find, here: str) -> HttpResponse:
     try:
         declined = decline()
     except DeclineRefused as refused:
-        messages.error(request, f"{refused.sentence} {refused.next_step}")
+        _say_why(request, refused, of=find())
         return SeeOther(here)
     messages.success(
         request, _("You have declined the course.") if declined else _("You have declined the course before.")
     )
     return SeeOther(here)
+
+
+def _say_why(
+    request: HttpRequest, refused: RedemptionRefused | DeclineRefused, *, of: LearnerContentAssignment
+) -> None:
+    """Say why an answer is refused, and what to do, as far as the page of the assignment does not say it."""
+    shown = learner_answers.invitation(of, message="", now=timezone.now())
+    below = _("Your answer changed nothing: the reason is below.") if shown.says(refused.sentence) else ""
+    unsaid = [text for text in (refused.sentence, refused.next_step) if not shown.says(text)]
+    messages.error(request, " ".join(filter(None, [below, *unsaid])))

@@ -6,7 +6,7 @@ the assignment has changed since the page was read, the refusal is shown with it
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -30,6 +30,7 @@ from bursary.assignments.choices import ActionType, ExpiryReason, LearnerState, 
 from bursary.assignments.extension import Extension, ExtensionRefusal
 from bursary.assignments.failures import RepairRefusal
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
+from bursary.budgets.models import LONGEST_AGE_DAYS
 from bursary.dashboard import bulk_work
 from bursary.delivery.emails import was_notified
 from bursary.lib import moments
@@ -240,6 +241,18 @@ def extend(
         return refused, None
     (extended,) = found.extended
     return RemedyResult(SUCCESS, extension_in_words(extended, assignment)), extended
+
+
+def days_to_extend_to(assignment: LearnerContentAssignment, *, now: datetime) -> tuple[date, date]:
+    """Return the first and the last day that its deadline can be extended to, in the organisation's zone.
+
+    The last one is that on which enrolment in its content closes or its budget ends, if one of them does.
+    """
+    first = max(assignment.expires_at, now) + timedelta(seconds=1)
+    ends = (assignment.content_enroll_by, assignment.budget.ends_at or FAR_FUTURE)
+    last = min(first + timedelta(days=LONGEST_AGE_DAYS), *ends)
+    zone = assignment.budget.customer.zone
+    return first.astimezone(zone).date(), max(first, last).astimezone(zone).date()
 
 
 def closed_to_extension(assignment: LearnerContentAssignment, *, now: datetime, actor: User) -> str:

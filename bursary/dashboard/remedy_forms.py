@@ -25,9 +25,12 @@ class CorrectAddressForm(forms.Form):
 
 
 class ExtendForm(forms.Form):
-    """A day, in `zone`, the organisation's: learners can accept until its end."""
+    """A day, in `zone`, the organisation's: learners can accept until its end.
 
-    def __init__(self, *args: Any, zone: ZoneInfo, **more: Any) -> None:
+    Of the `days`, the first and the last one, a browser lets none be chosen before or after.
+    """
+
+    def __init__(self, *args: Any, zone: ZoneInfo, days: tuple[date, date], **more: Any) -> None:
         super().__init__(*args, **more)
         self.fields["until"] = MomentField(
             label=_("New deadline"),
@@ -35,7 +38,7 @@ class ExtendForm(forms.Form):
             % {"zone": zone_in_words(zone)},
             zone=zone,
             end_of_day=True,
-            widget=forms.DateInput(attrs={"type": "date"}),
+            widget=forms.DateInput(attrs={"type": "date", "min": days[0], "max": days[1]}),
         )
 
 

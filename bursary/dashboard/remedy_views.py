@@ -88,7 +88,8 @@ def extend(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
     """Ask for a later deadline; by POST, extend it. One that another date cuts short is asked about first."""
     assignment = assignment_page.permitted(uuid, actor=user, permission=Permission.ALLOCATE)
     zone = assignment.budget.customer.zone
-    form = ExtendForm(request.POST if request.method == "POST" else None, auto_id="%s", zone=zone)
+    days = remedies.days_to_extend_to(assignment, now=timezone.now())
+    form = ExtendForm(request.POST if request.method == "POST" else None, auto_id="%s", zone=zone, days=days)
     clipped = agreed = ""
     if form.is_valid():
         asked = {"until": form.cleaned_data["until"], "now": timezone.now(), "actor": user}

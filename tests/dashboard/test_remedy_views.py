@@ -14,6 +14,7 @@ from django.utils import timezone
 from bursary.access.models import Role, User
 from bursary.assignments.choices import ActionType, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.budgets.models import Budget
 from tests import world
 from tests.world import BOB, NOW
 
@@ -264,6 +265,20 @@ def test_a_deadline_that_another_date_cuts_short_says_so_before_and_after(ada_of
             f"The deadline is extended to {cut}, and no further: enrolment in the course closes then.",
         )
     ]
+
+
+def test_the_field_for_a_deadline_has_the_days_from_the_deadline_to_what_binds_it(
+    ada_of_bounded: Any,
+) -> None:
+    ada, row = ada_of_bounded
+    assert 'min="2026-05-31" max="2026-06-15"' in words(ada.get(at("extend-deadline", row)))
+
+    Budget.objects.update(ends_at=datetime.fromisoformat("2026-06-09T22:30:00Z"))
+    assert 'min="2026-05-31" max="2026-06-10"' in words(ada.get(at("extend-deadline", row)))
+
+    last_second = datetime.fromisoformat("2026-06-01T21:59:59Z")
+    LearnerContentAssignment.objects.update(expires_at=last_second)
+    assert 'min="2026-06-02" max="2026-06-10"' in words(ada.get(at("extend-deadline", row)))
 
 
 def test_agreeing_to_one_date_is_not_agreeing_to_another(ada_of_bounded: Any) -> None:
