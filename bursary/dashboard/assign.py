@@ -132,6 +132,7 @@ def _done(done: allocation.Allocation, budget: Budget, form: AssignForm) -> str:
     sentences = [
         messages.done(done, budget, price_cents=form.cleaned_data["course"].price_cents),
         due,
+        form.cleaned_data["left_out"],
         messages.left_out(form.cleaned_data["addresses"]),
     ]
     return " ".join(filter(None, sentences))

@@ -13,8 +13,10 @@ from django.utils.translation import gettext_lazy
 from bursary.assignments import pasted_lists
 from bursary.assignments.allocation import LONGEST_MESSAGE
 from bursary.assignments.pasted_lists import PastedList
+from bursary.dashboard import messages
 from bursary.lib.moments import MomentField, zone_in_words
 
+LONGEST_LEFT_OUT = 10_000  # characters
 LONGEST_FILE = 5_000_000  # bytes: 10,000 of the longest addresses, and names
 
 
@@ -62,6 +64,11 @@ class AssignForm(forms.Form):
         required=False,
         allow_empty_file=True,
         widget=forms.FileInput(attrs={"accept": ".csv,.tsv,.txt,text/*", "class": "form-control"}),
+    )
+    left_out = forms.CharField(required=False)
+    """What was left out of the files that were added below other lines, in sentences."""
+    left_out_read = forms.BooleanField(
+        label=gettext_lazy("This is as it should be: do not show it any more"), required=False
     )
     addresses = forms.CharField(
         label=gettext_lazy("E-mail addresses"),
@@ -130,15 +137,21 @@ class AssignForm(forms.Form):
     def clean_addresses(self) -> PastedList:
         """Return the people of the list and the file. Raises ValidationError if there are none.
 
-        Browsers do not send the file again: its text is shown in the list, or its people, below others.
+        Browsers do not send the file again: its text is shown in the list, or its people, below others. What
+        is left out of it then is kept beside the list, until it is read.
         """
         text, below = self.cleaned_data["addresses"], pasted_lists.PastedList()
+        is_read = self.cleaned_data["left_out_read"] or not text.strip()
+        left_out = "" if is_read else self.cleaned_data["left_out"]
         if from_file := self.cleaned_data.get("file", ""):
             text, below = pasted_lists.joined(text, from_file) if text.strip() else (from_file, below)
             self.data = {**self.typed, "addresses": text}
         people = pasted_lists.read(text)
-        people.dropped += below.dropped
-        people.read_column = people.read_column or below.read_column
+        below.entries = people.entries
+        left_out = " ".join(filter(None, [left_out, messages.left_out(below)]))[:LONGEST_LEFT_OUT]
+        if left_out != self.cleaned_data["left_out"]:
+            self.data = {**self.typed, "left_out": left_out, "left_out_read": ""}
+            self.cleaned_data["left_out"] = left_out
         if not people.entries:
             missing = self.fields["addresses"].error_messages["required"]
             raise forms.ValidationError(missing)
@@ -166,7 +179,8 @@ class AssignForm(forms.Form):
     @property
     def batch_uuid(self) -> UUID:
         """The name of what a valid form asks for: the same whenever one page asks for the same."""
-        asked = {name: value for name, value in self.cleaned_data.items() if name not in ("request", "file")}
+        beside = ("request", "file", "left_out", "left_out_read")
+        asked = {name: value for name, value in self.cleaned_data.items() if name not in beside}
         asked["addresses"] = [entry.text for entry in asked["addresses"].entries]
         token = self.cleaned_data["request"]
         return uuid5(token, repr(sorted(asked.items()))) if token else uuid4()

@@ -26,6 +26,7 @@ from bursary.replica import reads
 
 MOST_LINES_NAMED = 20
 MOST_LEARNERS_NAMED = 3
+LONGEST_SHOWN = 254  # characters of an entry: as many as the longest address has
 PRICE_MOVED = "price_out_of_band"
 ABOUT_THE_BUDGET = frozenset({"policy_expired", "subsidy_expired"})
 
@@ -51,6 +52,19 @@ class CheckedEntry:
     warnings: Sequence[PreviewWarning] = ()
     beyond_available: bool = False
     """No money is left for it, in the order of the list: one sentence says so for all of these."""
+
+    @property
+    def text(self) -> str:
+        """Its text, as it is shown."""
+        return shown(self.entry.text)
+
+
+def shown(text: str) -> str:
+    """Return the text of an entry; of one that is longer than any address, the beginning, and its length."""
+    if len(text) <= LONGEST_SHOWN:
+        return text
+    words = {"beginning": text[:LONGEST_SHOWN], "count": f"{len(text):,}"}
+    return _("%(beginning)s… (cut here; it has %(count)s characters)") % words
 
 
 def done(allocated: Allocation, budget: Budget, *, price_cents: int) -> str:
@@ -92,7 +106,7 @@ def left_out(people: PastedList) -> str:
     others = [one for one in people.dropped if not one.column and one.line not in lines]
     sentences = [
         _("The addresses were read from the only column that has any, “%(column)s”: check it.")
-        % {"column": people.read_column}
+        % {"column": shown(people.read_column)}
         if people.read_column
         else "",
         _("Addresses left out, being in another column: %(first)s.") % {"first": _first(addresses)}
@@ -110,7 +124,7 @@ def _first(dropped: Sequence[Entry]) -> str:
             if one.column
             else _("“%(text)s” (line %(line)s)")
         )
-        % {"text": one.text, "line": one.line, "column": one.column}
+        % {"text": shown(one.text), "line": one.line, "column": shown(one.column)}
         for one in dropped[:MOST_LINES_NAMED]
     ]
     more = len(dropped) - len(named)
@@ -158,7 +172,7 @@ def bad_lines(errors: Mapping[int, str], entries: Sequence[Entry]) -> list[Probl
     named = [
         Problem(
             _("Line %(line)s, “%(text)s”: %(problem)s")
-            % {"line": entries[position].line, "text": entries[position].text, "problem": problem},
+            % {"line": entries[position].line, "text": shown(entries[position].text), "problem": problem},
             field="addresses",
         )
         for position, problem in sorted(errors.items())[:MOST_LINES_NAMED]
@@ -243,7 +257,7 @@ def _result(one: Match, entries: Sequence[Entry]) -> str:
         sentence = _("is the same learner as in line %(line)s")
         if any(other.line == first.line for other in beside):
             sentence = _("is the same learner as “%(text)s” in line %(line)s")
-        return sentence % {"text": first.text, "line": first.line}
+        return sentence % {"text": shown(first.text), "line": first.line}
     if one.assignment is None:
         return _("would be assigned")
     words = _AGAIN[one.assignment.state] if one.verdict is Verdict.AGAIN else _RESULTS[one.verdict]

@@ -1,11 +1,14 @@
 """Addresses and lists that went wrong in the field, typed, pasted or uploaded on the page to assign."""
 
+import re
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
 from bursary.assignments.choices import State
+from bursary.assignments.models import AllocationBatch
 from bursary.budgets.models import Budget
 from bursary.dashboard import forms
 from tests import world
@@ -13,7 +16,7 @@ from tests.assignments.test_pasted_lists import CASES as LISTS
 from tests.assignments.test_pasted_lists import EXPECTED
 from tests.dashboard.desk import Desk, nothing_was_done, stored
 from tests.lib.test_mailbox import CASES as ADDRESSES
-from tests.world import ALICE, BOB, PRICE
+from tests.world import ALICE, BOB, CAROL, PRICE
 
 pytestmark = pytest.mark.django_db
 
@@ -136,6 +139,60 @@ def test_what_is_left_out_of_a_table_is_named_where_it_is_added_to_what_is_typed
     assert "being in another column: “boss@larkspur.example” (line 3, column “Manager”)." in text
     assert "Lines without an address: “Name,Mail,Manager” (line 2)." in text
     assert f">\n{ALICE}\n\n{BOB}</textarea>" in text.replace("\r\n", "\n")
+
+
+def test_what_is_left_out_of_an_added_file_stays_in_view_until_it_is_read_or_assigned(desk: Desk) -> None:
+    content, table = world.given_content(), f"Name,Mail,Manager\nBo Li,{BOB},boss@larkspur.example"
+    left_out = "left out, being in another column: “boss@larkspur.example” (line 3, column “Manager”)."
+    first = desk.preview(content, ALICE, file=SimpleUploadedFile("list.csv", table.encode()))
+    (kept,) = re.findall('name="left_out" value="(.*?)">', first)
+    listed = f"{ALICE}\n\n{BOB}"
+
+    again = desk.preview(content, f"{listed}\n{CAROL}", left_out=kept)
+    assert (
+        again.count(left_out) == first.count(left_out) == 2
+    )  # in a sentence, and in the field that keeps it
+    assert left_out in desk.preview(content, "nonsense", left_out=kept)
+    assert left_out not in desk.preview(content, listed, left_out=kept, left_out_read="on")
+    assert left_out not in desk.preview(content, "", left_out=kept)
+    assert left_out in desk.assign(content, listed, left_out=kept)
+    assert len(stored()) == 2
+
+
+def test_a_second_file_adds_to_what_is_left_out_of_the_first(desk: Desk) -> None:
+    content, table = world.given_content(), f"Name,Mail,Manager\nBo Li,{BOB},boss@larkspur.example"
+    file = SimpleUploadedFile("list.csv", table.encode())
+    both = {"file": file, "left_out": "Of the first."}
+
+    text = desk.preview(content, ALICE, **both)
+    assert re.search(r"Of the first\. Addresses left out, .*“boss@larkspur.example”", text)
+    file.seek(0)
+    text = desk.preview(content, ALICE, **both, left_out_read="on")
+    assert re.search(r"<bdi>Addresses left out, .*“boss@larkspur.example”", text)
+
+
+def test_what_is_left_out_makes_no_other_request_of_the_same_list(desk: Desk) -> None:
+    content, same = world.given_content(), str(uuid4())
+    for more in ({}, {"left_out": "Of the file."}, {"left_out": "Of the file.", "left_out_read": "on"}):
+        desk.assign(content, ALICE, request=same, **more)
+    assert AllocationBatch.objects.count() == 1
+
+
+def test_a_line_longer_than_any_address_is_cut_wherever_it_is_named(desk: Desk, budget: Budget) -> None:
+    content, far = world.given_content(), "x" * 200_000
+    cut = f"{'x' * 254}… (cut here; it has 200,000 characters)"
+    for list_ in (
+        f"{ALICE}\n{far}",
+        f"Name,Mail,{far}\nBo,{BOB},boss@larkspur.example",
+        f"{ALICE}\n{far}@x.org",
+    ):
+        text = desk.preview(content, list_)
+        shown = re.sub("<textarea.*?</textarea>", "", text, flags=re.DOTALL)
+        assert "x" * 255 not in shown
+    text = desk.preview(content, f"{ALICE}\n{far}")
+    assert text.count(f"<bdi>{cut}</bdi>") == 1
+    assert f"Line 2, “{cut}”: " in text
+    assert nothing_was_done(budget)
 
 
 def test_a_row_with_several_addresses_stays_one_to_correct_below_what_is_typed(
