@@ -30,6 +30,7 @@ pytestmark = [
 ORGANISATION = "Larkspur County Hospitals and Care Homes"
 WIDE = "Rindfleischetikettierungsüberwachungsaufgabenübertragungsgesellschaft"
 PASS_PHRASE = "a pass phrase of ada's"
+COLOUR = "one => getComputedStyle(one).color"
 KEEP = """document.forms[0].insertAdjacentHTML(
     "beforeend", '<input type="hidden" name="kept-addresses" value="ben@people.example">')"""
 """What a form that was sent without a session adds to the page to sign in."""
@@ -188,6 +189,10 @@ def test_the_pages_around_signing_in_and_ones_own_account(visitor: Visitor) -> N
         page = visitor.open(path)
         visitor.looks_over()
 
+    form = page.locator("form").bounding_box()
+    assert form is not None
+    assert abs(form["x"] + form["width"] / 2 - WIDTHS[-1] / 2) < 10  # in the middle
+
     page.evaluate(KEEP)
     page.get_by_label("Username").fill("ada")
     page.get_by_label("Password").fill(PASS_PHRASE)
@@ -196,6 +201,9 @@ def test_the_pages_around_signing_in_and_ones_own_account(visitor: Visitor) -> N
     visitor.looks_over()
 
     visitor.open("/account/")
+    page.emulate_media(color_scheme="light")
+    title, below = (page.locator(one).first.evaluate(COLOUR) for one in ("h1", "main h2"))
+    assert title == below
     page.set_viewport_size({"width": WIDTHS[0], "height": HEIGHT})
     scope, end = (page.get_by_label(name).bounding_box() for name in ("What it may do", "How long it works"))
     assert scope is not None
@@ -225,6 +233,13 @@ def test_a_word_of_a_name_that_is_wider_than_a_phone_widens_no_page(
         with subtests.test(path):
             visitor.open(path)
             visitor.fits()
+    world.deliver(now=timezone.now())
+    mail = world.action_of(row, ActionType.NOTIFIED).payload["html"]
+    visitor.page.route("**/mail/", lambda route: route.fulfill(body=mail, content_type="text/html"))
+    visitor.page.goto(f"{visitor.origin}/mail/")
+    assert visitor.page.evaluate("document.documentElement.scrollWidth") == WIDTHS[-1]
+    visitor.page.set_viewport_size({"width": WIDTHS[0], "height": HEIGHT})
+    assert visitor.page.evaluate("document.documentElement.scrollWidth") == WIDTHS[0]
 
 
 def test_the_description_of_the_api_opens_an_operation_with_its_refusals(visitor: Visitor) -> None:

@@ -46,6 +46,13 @@ BROKEN = """least => {
 CUT = """() => [...document.querySelectorAll('.btn, .where *')]
     .filter(one => one.scrollWidth > one.clientWidth).map(one => one.innerText)"""
 """The buttons, and the names at the top of the page, that are narrower than what is written on them."""
+RAGGED = """() => [...document.querySelectorAll('.page-header .btn-list')].flatMap(list => {
+    const end = list.getBoundingClientRect().right, rows = new Map();
+    for (const button of list.querySelectorAll('.btn')) rows.set(button.offsetTop, button);
+    return [...rows.values()].filter(last => last.getBoundingClientRect().right < end - 1)
+        .map(last => last.innerText);
+})"""
+"""The last buttons of rows at the top of the page that do not end where the others do."""
 OF_COLOURS = ["color-contrast", "link-in-text-block"]
 """The rules of axe that another colour scheme can break."""
 HURRY = """for (const name of ["setTimeout", "setInterval"]) {
@@ -155,10 +162,12 @@ class Visitor:
         wide: int = self.page.evaluate("document.documentElement.scrollWidth")
         broken: list[str] = self.page.evaluate(BROKEN, width // 2)
         cut: list[str] = self.page.evaluate(CUT)
+        ragged: list[str] = self.page.evaluate(RAGGED) if width == WIDTHS[0] else []
         return [
             *([f"the page is {wide} wide, and not {width}"] if wide > width else []),
             *(f"{width}: “{word}” is broken" for word in broken),
             *(f"{width}: “{label}” is cut off" for label in cut),
+            *(f"{width}: “{label}” does not fill its row" for label in ragged),
         ]
 
     def _violations(self, rules: Sequence[str] | None) -> list[str]:
