@@ -4,7 +4,6 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -17,11 +16,12 @@ from bursary.access.models import User
 from bursary.assignments.allocation import LONGEST_MESSAGE
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
-from bursary.dashboard import assign, batch_page, kept_forms
+from bursary.dashboard import assign, batch_page, kept_forms, kept_results
 from bursary.dashboard.assign import AssignResult
 from bursary.dashboard.catalog_choices import catalog_choices
 from bursary.dashboard.forms import AssignForm, SearchForm
 from bursary.dashboard.headers import page, page_of_user
+from bursary.dashboard.kept_results import Kind
 
 
 @page
@@ -45,10 +45,11 @@ def _assign_content(request: HttpRequest, uuid: UUID, user: User) -> HttpRespons
     if budget is None:
         raise Http404("There is no such budget.")
     page_parts = _AssignPage(request, budget, user)
-    if page_parts.result.batch_uuid:
+    if batch_uuid := page_parts.result.batch_uuid:
         if page_parts.result.done:
-            messages.success(request, page_parts.result.done)
-        return redirect("batch", page_parts.result.batch_uuid)
+            # No message: the next page takes it, which may be that of another tab.
+            kept_results.keep(request.session, Kind.ASSIGNED, str(batch_uuid), page_parts.result.done)
+        return redirect("batch", batch_uuid)
     return render(request, page_parts.template, page_parts.context())
 
 
@@ -69,6 +70,7 @@ def batch(request: HttpRequest, batch_uuid: UUID) -> HttpResponse:
         return render(request, "dashboard/parts/batch_progress.html", context)
     context["unchanged"] = batch_page.unchanged(found, start=request.GET.get("others", ""))
     context["summary"] = batch_page.summary(found)
+    context["done"] = kept_results.take(request.session, Kind.ASSIGNED, str(batch_uuid))
     return render(request, "dashboard/batch.html", context)
 
 

@@ -7,21 +7,19 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import QueryDict
 
 from bursary.access.models import User
-from bursary.dashboard import bulk_work
+from bursary.dashboard import bulk_work, kept_results
 from bursary.dashboard.bulk_steps import BulkSteps
 from bursary.dashboard.bulk_work import BatchResult, Remark
+from bursary.dashboard.kept_results import Kind
 
-MOST_KEPT = 5  # pieces of work, of a session: the latest ones
 MOST_REMARKS = 1000  # of a piece of work
 
-_KEY = "bulk-work"
 _STEP = "step"
 
 
@@ -37,7 +35,9 @@ class KeptResult:
 
 def keep_question(session: SessionBase, work: BulkSteps) -> str:
     """Keep what is asked for; return the token of its question's address."""
-    return _keep(session, secrets.token_urlsafe(9), {"fields": work.fields, "remarks": []})
+    token = secrets.token_urlsafe(9)
+    kept_results.keep(session, Kind.BULK_WORK, token, {"fields": work.fields, "remarks": []})
+    return token
 
 
 def keep_result(session: SessionBase, token: str, work: BulkSteps, result: BatchResult) -> str:
@@ -45,7 +45,7 @@ def keep_result(session: SessionBase, token: str, work: BulkSteps, result: Batch
 
     `token` is that of its question, or of its result so far. Where that is not kept, there is a new one.
     """
-    before = session.get(_KEY, {}).get(token)
+    before = kept_results.kept(session, Kind.BULK_WORK, token)
     remarks = before["remarks"] if before and work.is_under_way else []
     remarks += [[str(one.assignment.uuid), one.kind, one.sentence] for one in result.remarks]
     unnamed = before.get("unnamed", 0) if before and work.is_under_way else 0
@@ -54,18 +54,20 @@ def keep_result(session: SessionBase, token: str, work: BulkSteps, result: Batch
         "remarks": remarks[:MOST_REMARKS],
         "unnamed": unnamed + len(remarks[MOST_REMARKS:]),
     }
-    return _keep(session, token if before else secrets.token_urlsafe(9), piece)
+    token = token if before else secrets.token_urlsafe(9)
+    kept_results.keep(session, Kind.BULK_WORK, token, piece)
+    return token
 
 
 def question(session: SessionBase, token: str) -> tuple[QueryDict | None, bool]:
     """Return what a question asks about, None where it is not kept; and whether it is answered."""
-    kept = session.get(_KEY, {}).get(token)
+    kept = kept_results.kept(session, Kind.BULK_WORK, token)
     return (None, False) if kept is None else (_query(kept["fields"]), _STEP in kept["fields"])
 
 
 def result(session: SessionBase, token: str, *, user: User, now: datetime) -> KeptResult | None:
     """Return a piece of work as it stands; None where it is not kept. Raises Http404."""
-    kept = session.get(_KEY, {}).get(token)
+    kept = kept_results.kept(session, Kind.BULK_WORK, token)
     if kept is None or _STEP not in kept["fields"]:
         return None
     fields = _query(kept["fields"])
@@ -74,12 +76,6 @@ def result(session: SessionBase, token: str, *, user: User, now: datetime) -> Ke
     if not work.is_under_way:
         return None
     return KeptResult(work, bulk_work.remarks(sentences, now=now), kept.get("unnamed", 0))
-
-
-def _keep(session: SessionBase, token: str, piece: Mapping[str, Any]) -> str:
-    others = [(name, one) for name, one in session.get(_KEY, {}).items() if name != token]
-    session[_KEY] = dict([*others, (token, piece)][-MOST_KEPT:])
-    return token
 
 
 def _query(fields: Mapping[str, Sequence[str]]) -> QueryDict:

@@ -93,6 +93,22 @@ def test_assigning_stores_the_actor_and_the_page_of_the_request_confirms_it_once
     assert budget.held_cents == 2 * PRICE
 
 
+def test_each_of_two_tabs_confirms_what_was_assigned_in_it(desk: Desk) -> None:
+    answers = []
+    for title, learner in (("Tidal Engines", ALICE), ("Bookkeeping", BOB)):
+        content = world.given_content(title=title)
+        body = {"course": f"{PRICE} {content.content_key}", "addresses": learner, "assign": "yes"}
+        # Sent before the answer to the other tab has come, with none of its cookies.
+        desk.client.cookies.pop("messages", None)
+        answers.append(desk.client.post(desk.address, body).headers["Location"])
+
+    first, second = (desk.text(desk.client.get(address)) for address in answers)
+
+    assert "“Tidal Engines” is assigned to 1 learner" in first
+    assert "“Bookkeeping” is assigned to 1 learner" in second
+    assert "is reserved in" not in desk.text(desk.client.get(answers[0]))
+
+
 def test_a_course_and_its_run_of_the_same_title_are_distinguished(desk: Desk) -> None:
     course = world.given_content(title="Tidal Engines", with_run=False)
     run = world.given_run(

@@ -3,6 +3,7 @@
 import html
 import re
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -15,7 +16,7 @@ from bursary.assignments.choices import ActionType, ErrorReason, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.outcomes import Failed, Failure
 from bursary.budgets.models import Budget
-from bursary.dashboard import bulk_questions, bulk_results, bulk_work
+from bursary.dashboard import bulk_questions, bulk_results, bulk_work, kept_results
 from tests import world
 from tests.dashboard.bulk.forms import (
     SELECTED,
@@ -261,7 +262,7 @@ def test_a_result_names_those_of_every_batch_and_is_kept_with_the_latest_ones_of
     client: Client, budget: Budget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk_work, "BATCH", 2)
-    monkeypatch.setattr(bulk_results, "MOST_KEPT", 2)
+    monkeypatch.setattr(kept_results, "MOST_KEPT", 2)
     asked_of_all = {"verb": "remind", "everything": "yes", "query": ""}
     question = form_of(text(send(client, asked_of_all)))
     LearnerContentAssignment.objects.update(expires_at=world.NOW)
@@ -278,6 +279,25 @@ def test_a_result_names_those_of_every_batch_and_is_kept_with_the_latest_ones_of
     for _other in range(2):
         send(client, asked_of_all)
     assert client.get(address).headers["Location"] == "/assignments/"
+
+
+def test_a_question_of_another_tab_is_kept_while_a_batch_is_worked_on(
+    client: Client, budget: Budget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named, do_batch, other = [str(row.uuid) for row in rows()], bulk_work.do_batch, Client()
+    other.cookies = client.cookies
+    questions = []
+
+    def asked_meanwhile(*work: Any, **more: Any) -> Any:
+        questions.append(post(other, verb="remind", uuid=named[2:]).redirect_chain[0][0])
+        return do_batch(*work, **more)
+
+    monkeypatch.setattr(bulk_work, "do_batch", asked_meanwhile)
+    done = post(client, verb="cancel", uuid=named[:2], confirmed=2)
+
+    assert heading(text(done)) == "Cancelled: 2"
+    assert "Remind the learners of 3 assignments?" in text(other.get(questions[0]))
+    assert heading(text(client.get(done.redirect_chain[0][0]))) == "Cancelled: 2"
 
 
 def test_a_result_has_the_number_of_those_that_it_does_not_name(
