@@ -9,6 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from bursary.access.models import Role
+from bursary.assignments import signed_links
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import State
 from bursary.assignments.models import LearnerContentAssignment
@@ -75,6 +76,26 @@ def test_a_passed_deadline_is_honoured_before_the_sweep(
     LearnerContentAssignment.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
     assert BUTTON not in alice.get(page_of(assignment)).content.decode()
     assert "The deadline for accepting this assignment has passed." in accept(alice, assignment)
+
+
+@pytest.mark.parametrize(
+    ("answer", "more"),
+    [("accept", ""), ("decline", " You need not do anything: it cannot be accepted any more.")],
+)
+@pytest.mark.parametrize("by_link", [True, False])
+def test_an_answer_after_the_deadline_says_once_that_it_has_passed(
+    alice: Client, assignment: LearnerContentAssignment, answer: str, more: str, by_link: bool
+) -> None:
+    LearnerContentAssignment.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    address = reverse({"accept": "accept", "decline": "decline-page"}[answer], args=[assignment.uuid])
+    if by_link:
+        address = f"/a/{signed_links.token_for(assignment, address=world.ALICE, now=timezone.now())}/"
+
+    html = alice.post(address, {"answer": answer}, follow=True).content.decode()
+
+    assert html.count("The deadline for accepting this assignment has passed.") == 1
+    assert html.count("To take it after all, ask your organisation to assign it again.") == 1
+    assert f"Your answer changed nothing: the reason is below.{more}</div>" in html
 
 
 def test_an_assignment_of_another_learner_cannot_be_accepted(

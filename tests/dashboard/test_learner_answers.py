@@ -302,22 +302,6 @@ def test_a_passed_deadline_says_so_before_the_sweep_comes(client: Client, link: 
     assert "Accept" not in seen
 
 
-@pytest.mark.parametrize(
-    ("answer", "more"),
-    [("accept", ""), ("decline", " You need not do anything: it cannot be accepted any more.")],
-)
-def test_an_answer_after_the_deadline_says_once_that_it_has_passed(
-    client: Client, link: str, answer: str, more: str
-) -> None:
-    LearnerContentAssignment.objects.update(expires_at=NOW)
-
-    seen = words(client.post(link, {"answer": answer}, follow=True))
-
-    assert seen.count("The deadline for accepting this assignment has passed.") == 1
-    assert seen.count("To take it after all, ask your organisation to assign it again.") == 1
-    assert f"Your answer changed nothing: the reason is below.{more} Your answer Deadline" in seen
-
-
 def test_what_was_reversed_says_so(client: Client, link: str) -> None:
     accept(client, link)
     redemption.reverse(LedgerEntry.objects.get().uuid, now=NOW)
