@@ -164,8 +164,14 @@ def _write(batch: AllocationBatch, offer: Offer, outcomes: Sequence[Match]) -> N
     }
     new, again = by_verdict[Verdict.NEW], by_verdict[Verdict.AGAIN]
     unnotified = by_verdict[Verdict.NOTIFIED_AGAIN]
-    _create(budget, offer, new, columns=columns, now=now, actor=actor)
-    _allocate_again(budget, again, columns=columns, now=now, actor=actor, place=len(new))
+    _create(batch, offer, new, columns)
+    existing = [one.assignment for one in again if one.assignment]
+    assign_identity(again)
+    lifecycle.move(
+        budget, existing, ActionType.ALLOCATED, now=now, actor=actor, changes=columns, place=len(new)
+    )
+    readdressed = [one.assignment for one in again if one.assignment and one.known_by_other_address]
+    actions.record(readdressed, ActionType.EMAIL_CORRECTED, now=now, actor=actor)
     _notify_again(unnotified, batch, place=len(new) + len(again))
 
 
@@ -308,16 +314,11 @@ def _too_expensive(short: ledger.InsufficientFunds) -> AllocationRefused:
 
 
 def _create(
-    budget: Budget,
-    offer: Offer,
-    outcomes: Sequence[Match],
-    *,
-    columns: dict[str, object],
-    now: datetime,
-    actor: User | None,
+    batch: AllocationBatch, offer: Offer, outcomes: Sequence[Match], columns: dict[str, object]
 ) -> None:
+    now = batch.created
     model = LearnerContentAssignment(
-        budget=budget,
+        budget=batch.budget,
         content_key=offer.content.content_key,
         parent_content_key=offer.parent_key,
         state=State.ALLOCATED,
@@ -337,37 +338,16 @@ def _create(
         for one in outcomes
     ]
     inserts.insert_all(created, size=ROWS_PER_STATEMENT)
-    for one, assignment in zip(outcomes, _with_keys(created), strict=True):
-        one.assignment = assignment
-    rule = lifecycle.MOVES[ActionType.ALLOCATED]
-    actions.record_and_request(created, ActionType.ALLOCATED, work=rule.requests, now=now, actor=actor)
-
-
-def _with_keys(created: Sequence[LearnerContentAssignment]) -> Sequence[LearnerContentAssignment]:
-    """Fill in the primary keys, which MySQL does not return for bulk inserts."""
-    missing = [assignment for assignment in created if assignment.pk is None]
-    for chunk in chunks(missing, ROWS_PER_STATEMENT):
+    # MySQL returns no primary keys of bulk inserts.
+    for chunk in chunks([one for one in created if one.pk is None], ROWS_PER_STATEMENT):
         uuids = [assignment.uuid for assignment in chunk]
         pks = dict(LearnerContentAssignment.objects.filter(uuid__in=uuids).values_list("uuid", "pk"))
         for assignment in chunk:
             assignment.pk = pks[assignment.uuid]
-    return created
-
-
-def _allocate_again(
-    budget: Budget,
-    outcomes: Sequence[Match],
-    *,
-    columns: dict[str, object],
-    now: datetime,
-    actor: User | None,
-    place: int,
-) -> None:
-    existing = [one.assignment for one in outcomes if one.assignment]
-    assign_identity(outcomes)
-    lifecycle.move(budget, existing, ActionType.ALLOCATED, now=now, actor=actor, changes=columns, place=place)
-    readdressed = [one.assignment for one in outcomes if one.assignment and one.known_by_other_address]
-    actions.record(readdressed, ActionType.EMAIL_CORRECTED, now=now, actor=actor)
+    for one, assignment in zip(outcomes, created, strict=True):
+        one.assignment = assignment
+    work = lifecycle.MOVES[ActionType.ALLOCATED].requests
+    actions.record_and_request(created, ActionType.ALLOCATED, work=work, now=now, actor=batch.actor)
 
 
 def assign_identity(outcomes: Iterable[Match]) -> None:
