@@ -204,18 +204,20 @@ def correct(
     Links in mails to the old address stop working; the new address is linked and notified. A dry run finds
     the same and changes nothing. `place` is the number of assignments that the same request corrected before.
     """
-    done: list[UUID] = []
     try:
         (addressee,) = matching.read_all_addresses([new])
         if learner_key(old) == addressee.learner_key:
             return _refused(old, new, "same_address")
         with transaction.atomic():
-            done = _correct(old, new, now=now, actor=actor, within=within or Q(), place=place)
-            if not done:
+            here = _open([learner_key(old)], within or Q())
+            _lock_budgets(here)
+            rows = list(here.order_by("pk")[: MOST_ASSIGNMENTS + 1])
+            if not rows:
                 return _refused(old, new, "nothing_to_correct")
-            if len(done) > MOST_ASSIGNMENTS:
-                transaction.set_rollback(True)
+            if len(rows) > MOST_ASSIGNMENTS:
                 return _refused(old, new, "too_many_assignments")
+            for number, row in enumerate(rows, start=place):
+                correct_one(row, address=new, now=now, actor=actor, place=number)
             transaction.set_rollback(dry_run)
     except matching.BadAddresses as bad:
         return Correction(
@@ -223,7 +225,7 @@ def correct(
         )
     except (AddressTaken, AddressHeld) as refused:
         return _refused(old, new, refused.reason)
-    return Correction(old, new, "", "", "", done)
+    return Correction(old, new, "", "", "", [row.uuid for row in rows])
 
 
 @contextmanager
@@ -244,16 +246,6 @@ def _open(learner_keys: Sequence[str], within: Q) -> QuerySet[LearnerContentAssi
 
 def _lock_budgets(rows: QuerySet[LearnerContentAssignment]) -> None:
     ledger.lock_all(rows.order_by().values_list("budget", flat=True).distinct())
-
-
-def _correct(old: str, new: str, *, now: datetime, actor: User | None, within: Q, place: int) -> list[UUID]:
-    here = _open([learner_key(old)], within)
-    _lock_budgets(here)
-    rows = list(here.order_by("pk")[: MOST_ASSIGNMENTS + 1])
-    if len(rows) <= MOST_ASSIGNMENTS:
-        for number, row in enumerate(rows, start=place):
-            correct_one(row, address=new, now=now, actor=actor, place=number)
-    return [row.uuid for row in rows]
 
 
 def _refused(old: str, new: str, reason: str) -> Correction:
