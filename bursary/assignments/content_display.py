@@ -69,7 +69,10 @@ def about(assignment: LearnerContentAssignment, *, now: datetime) -> About:
 def attach_texts(assignments: Sequence[LearnerContentAssignment]) -> None:
     """Attach what `about` needs besides the content: texts and runs. Two queries, however many there are."""
     course_of = {one: (one.budget.catalog_uuid, _course_key(one)) for one in assignments}
-    texts = {course: _shortened(text) for course, text in reads.texts_of(set(course_of.values())).items()}
+    texts = {
+        course: text._replace(description=Truncator(plain_text(text.description)).chars(LONGEST_DESCRIPTION))
+        for course, text in reads.texts_of(set(course_of.values())).items()
+    }
     for one, course in course_of.items():
         vars(one)["_text"] = texts[course]
     _attach_runs(assignments)
@@ -95,10 +98,6 @@ def _attach_runs(assignments: Sequence[LearnerContentAssignment]) -> None:
     runs = joining.runs_of({_course_key(one) for one in assignments}, catalogs=catalogs)
     for one in assignments:
         vars(one)["_runs"] = tuple(runs.get((one.budget.catalog_uuid, _course_key(one)), ()))
-
-
-def _shortened(text: reads.CourseText) -> reads.CourseText:
-    return text._replace(description=Truncator(plain_text(text.description)).chars(LONGEST_DESCRIPTION))
 
 
 def _dates(assignment: LearnerContentAssignment, *, now: datetime) -> tuple[datetime | None, datetime | None]:

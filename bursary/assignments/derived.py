@@ -250,8 +250,13 @@ def _write_deadlines(assignments: QuerySet[LearnerContentAssignment], *, now: da
 
 
 def _deadlines(*, now: datetime | Slot) -> dict[str, object]:
-    age, join_by = F("age_ends_at"), F("content_enroll_by")
-    columns = dates.deadline_columns(age_ends_at=age, enroll_by=join_by, budget_end=_budget_end(), now=now)
+    ends_at = Budget.objects.filter(pk=OuterRef("budget_id")).values("ends_at")[:1]
+    columns = dates.deadline_columns(
+        age_ends_at=F("age_ends_at"),
+        enroll_by=F("content_enroll_by"),
+        budget_end=Coalesce(Subquery(ends_at), FAR_FUTURE),
+        now=now,
+    )
     return {**columns, "remind_at": CHECK_NOW}
 
 
@@ -262,11 +267,6 @@ def _locked_budgets(pks: Collection[int] | QuerySet[Any, Any]) -> list[Budget]:
     a budget's lock, which lock assignments in orders of their own, deadlock with it.
     """
     return list(for_update(Budget.objects.all()).filter(pk__in=pks).order_by("pk"))
-
-
-def _budget_end() -> Coalesce:
-    ends_at = Budget.objects.filter(pk=OuterRef("budget_id")).values("ends_at")[:1]
-    return Coalesce(Subquery(ends_at), FAR_FUTURE)
 
 
 def joinable_from(one: LearnerContentAssignment, *, now: datetime) -> datetime:

@@ -71,11 +71,11 @@ def compare(pks: Sequence[int], *, now: datetime) -> list[DerivedDifference]:
             actions[action.assignment_id].append(action)
     courses = {row.content.content_key for row in rows if row.content}
     runs = joining.runs_of(courses, catalogs={row.budget.catalog_uuid for row in rows})
-    return [
-        difference
-        for row in rows
-        for difference in _differences(row, actions[row.pk], _runs(row, runs), now=now)
-    ]
+    found: list[DerivedDifference] = []
+    for row in rows:
+        course = (row.budget.catalog_uuid, row.content.content_key if row.content else "")
+        found += _differences(row, actions[row.pk], runs.get(course, ()), now=now)
+    return found
 
 
 def columns(
@@ -154,11 +154,6 @@ def _differences(
 def _followed(assignment: LearnerContentAssignment) -> ContentMetadata | None:
     """Return its content, unless its budget's catalog does not hold it: see `derived.held`."""
     return assignment.content if getattr(assignment, "is_held", True) else None
-
-
-def _runs(assignment: LearnerContentAssignment, runs: Mapping[tuple[UUID, str], Sequence[RunTerms]]) -> Runs:
-    course = assignment.content.content_key if assignment.content else ""
-    return runs.get((assignment.budget.catalog_uuid, course), ())
 
 
 def _joined_by(assignment: LearnerContentAssignment, runs: Runs, *, now: datetime) -> datetime:

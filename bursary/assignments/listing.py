@@ -83,15 +83,14 @@ class StableOrdering(django_filters.OrderingFilter):
     def filter(self, qs: QuerySet[Any], value: Sequence[str] | None) -> QuerySet[Any]:
         """Return `qs` in a total order."""
         keys = [key for key in value or [] if key not in EMPTY_VALUES] or [self.default]
-        terms = [_order(key, self.columns[key.removeprefix("-")]) for key in keys]
+        terms = []
+        for key in keys:
+            column = self.columns[key.removeprefix("-")]
+            descending = key.startswith("-") != column.startswith("-")
+            column = column.removeprefix("-")
+            nulls_last = True if "__" in column else None  # through the content, it may be NULL
+            terms.append(OrderBy(F(column), descending=descending, nulls_last=nulls_last))
         return qs.order_by(*terms, OrderBy(F("pk"), descending=terms[0].descending))
-
-
-def _order(key: str, column: str) -> OrderBy:
-    descending = key.startswith("-") != column.startswith("-")
-    column = column.removeprefix("-")
-    through_content = "__" in column  # may be NULL
-    return OrderBy(F(column), descending=descending, nulls_last=True if through_content else None)
 
 
 def _content_filters() -> dict[str, django_filters.Filter]:
@@ -367,15 +366,11 @@ def with_timelines(
     return rows
 
 
-def _join_by() -> NullIf:
-    """Return the date of the column `content_enroll_by`, read from the content itself; NULL for none."""
-    last = derived.last_closing(now=Slot("now", DateTimeField()))
-    join_by = Case(When(derived.held(), then=last), default=F(JOIN_BY))
-    return NullIf(join_by, Value(FAR_FUTURE))
-
-
 def _shown(*, with_join_by: bool) -> QuerySet[LearnerContentAssignment]:
-    more = {"join_by": _join_by()} if with_join_by else {}
+    # The date of the column `content_enroll_by`, read from the content itself; NULL for none.
+    last = derived.last_closing(now=Slot("now", DateTimeField()))
+    join_by = NullIf(Case(When(derived.held(), then=last), default=F(JOIN_BY)), Value(FAR_FUTURE))
+    more = {"join_by": join_by} if with_join_by else {}
     return (
         LearnerContentAssignment.objects.filter(pk__in=Slot("pks", LearnerContentAssignment._meta.pk))
         .select_related("content", "budget__customer", "budget__account")

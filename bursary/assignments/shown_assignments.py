@@ -88,10 +88,15 @@ def load(
     `join_by` looks at the runs of each: leave it out where it is not shown, and they are thousands. Where the
     read mode is upstream, content is fetched too, fifty keys a call (`content_display`).
     """
-    _attach_budgets(found)
+    used = {one.budget_id for one in found}  # many share one
+    budgets = {budget.pk: budget for budget in _budgets.read(pks=used)} if used else {}
+    for one in found:
+        one.budget = budgets[one.budget_id]
     offered = _attach_held(found, now=now, with_join_by=with_join_by)
     content_display.attach_content(found, now=now)
-    actions = _actions([row.pk for row in found])
+    actions: dict[int, list[ShownAction]] = defaultdict(list)
+    for assignment, *columns in _timelines.read(assignments=[row.pk for row in found]) if found else ():
+        actions[assignment].append(ShownAction._make(columns))
     return [ShownAssignment(row, actions.get(row.pk, ()), offered.get(row.pk)) for row in found]
 
 
@@ -143,14 +148,6 @@ def _timelines() -> QuerySet[LearnerContentAssignmentAction, Any]:
     return rows.values_list("assignment", *ShownAction._fields)
 
 
-def _attach_budgets(rows: Sequence[LearnerContentAssignment]) -> None:
-    """Give the assignments their budgets: many share one."""
-    pks = {one.budget_id for one in rows}
-    budgets = {budget.pk: budget for budget in _budgets.read(pks=pks)} if pks else {}
-    for one in rows:
-        one.budget = budgets[one.budget_id]
-
-
 def _attach_held(
     rows: Sequence[LearnerContentAssignment], *, now: datetime, with_join_by: bool
 ) -> dict[int, Offer]:
@@ -185,10 +182,3 @@ def _joined_by(one: LearnerContentAssignment, offer: Offer, *, now: datetime) ->
     end_by_own_dates = one.extended_until or min(one.age_ends_at, one.due_date or FAR_FUTURE)
     before = min(end_by_own_dates, one.budget.ends_at or FAR_FUTURE)
     return offer.last_closing(now=derived.joinable_from(one, now=now), before=before)
-
-
-def _actions(pks: Sequence[int]) -> dict[int, list[ShownAction]]:
-    found: dict[int, list[ShownAction]] = defaultdict(list)
-    for assignment, *columns in _timelines.read(assignments=pks) if pks else ():
-        found[assignment].append(ShownAction._make(columns))
-    return found
