@@ -206,19 +206,15 @@ def _extend_batch(
 
 def _written(days: Mapping[int, datetime], *, now: datetime) -> dict[int, LearnerContentAssignment]:
     """Write the instants that these assignments, by pk, are extended to; return them as they are then."""
+    by_day: dict[datetime, list[int]] = {}
+    for pk, day in days.items():
+        by_day.setdefault(day, []).append(pk)
     rows = LearnerContentAssignment.objects.filter(pk__in=days)
     if days:
-        each = [When(pk__in=pks, then=Value(day)) for day, pks in _by_day(days).items()]
+        each = [When(pk__in=pks, then=Value(day)) for day, pks in by_day.items()]
         rows.update(extended_until=Case(*each), modified=now)
     derived.follow_extension(list(days), now=now)
     return rows.in_bulk()
-
-
-def _by_day(days: Mapping[int, datetime]) -> dict[datetime, list[int]]:
-    found: dict[datetime, list[int]] = {}
-    for pk, day in days.items():
-        found.setdefault(day, []).append(pk)
-    return found
 
 
 def _day(

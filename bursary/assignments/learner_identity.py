@@ -69,7 +69,6 @@ def trace(address: str) -> Identity:
     while known != person:
         known = deepcopy(person)
         _follow(person)
-        _follow_unkeyed(person)
     return person
 
 
@@ -89,10 +88,7 @@ def _follow(person: Identity) -> None:
         person.add([email])
     links = LearnerLink.objects.filter(of_mailboxes(list(person.keys)))
     person.add(links.values_list("learner_email", flat=True))
-
-
-def _follow_unkeyed(person: Identity) -> None:
-    """Add the spellings of rows that have no key of their mailbox yet: each is read, and compared here."""
+    # Rows that have no key of their mailbox yet: each is read, and compared here.
     for model, column in _ADDRESSED:
         rows = model._default_manager.filter(mailbox_key=None).values_list("pk", column, "learner_key")
         for page in keyset_pages(rows, size=ROWS_PER_PAGE):

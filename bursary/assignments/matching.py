@@ -332,23 +332,17 @@ class _Earlier:
     ) -> None:
         same = [one for one in existing if one.content_key == content_key]
         others = [one for one in existing if one.content_key != content_key]
-        self.declined = _not_asked_again(budget, same, repeats=repeats)
+        # The pks of declined ones, unless they are to be allocated again.
+        asked_for = repeats.reallocate_declined
+        self.declined = set() if asked_for else which_declined(same)
+        if self.declined and asked_for is None and budget.customer.reallocate_declined:
+            self.declined = set()
         failed = [one for one in same if one.learner_state == LearnerState.FAILED]
         self.unnotified = failures.not_notified(failed, now=now) if failed else set()
         # Of a learner's two rows the one in force counts, else the one that stayed when they were re-keyed.
         self.same = _Found(same, rank=lambda one: (*_rank(one, self.declined), not one.second_row, -one.pk))
         valid = [] if repeats.allow_another else still_valid(others, now=now)
         self.elsewhere = _Found(valid, rank=lambda one: (one.state == State.ACCEPTED, -one.pk))
-
-
-def _not_asked_again(
-    budget: Budget, assignments: Sequence[LearnerContentAssignment], *, repeats: RepeatPolicy
-) -> set[int]:
-    """Return the pks of declined assignments, unless they are to be allocated again."""
-    asked_for = repeats.reallocate_declined
-    declined = set() if asked_for else which_declined(assignments)
-    by_customer = bool(declined) and asked_for is None and budget.customer.reallocate_declined
-    return set() if by_customer else declined
 
 
 def _rank(assignment: LearnerContentAssignment, declined: Collection[int]) -> tuple[bool, bool]:

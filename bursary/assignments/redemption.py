@@ -235,7 +235,13 @@ def unjoinable(
     for read in (offers.assigned, _asked) if ask else (offers.assigned,):
         if unread := [one for pk, one in of_pk.items() if pk not in known]:
             known |= read(unread, now=now)
-    unknown = _unknown() if ask else None
+    unknown = None
+    if ask:
+        unknown = RedemptionRefused(
+            ContentUnavailable.reason,
+            _("The catalog does not answer at present."),
+            _("Try again in a minute."),
+        )
     found = {
         (one.pk, key): _unjoinable(known[one.pk], one, key, now=now) if one.pk in known else unknown
         for one, key in waiting
@@ -249,14 +255,6 @@ def _asked(assignments: Sequence[LearnerContentAssignment], *, now: datetime) ->
         for one in assignments:
             found[one.pk] = offers.assigned_or_fetched(one, now=now)
     return found
-
-
-def _unknown() -> RedemptionRefused:
-    return RedemptionRefused(
-        ContentUnavailable.reason,
-        _("The catalog does not answer at present."),
-        _("Try again in a minute."),
-    )
 
 
 def _waiting(assignment: LearnerContentAssignment) -> bool:

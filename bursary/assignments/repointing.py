@@ -48,18 +48,13 @@ def follow_catalog(budget: Budget, *, now: datetime) -> list[ContentMetadata]:
         repoint(old, new, budgets=[budget])
     held_now = {new for _old, new in pairs}
     contents = ContentMetadata.objects.filter(pk__in=held_now).defer("payload")
-    concerned = _with_runs(held_now)
+    courses = contents.filter(content_type=ContentType.COURSE).values_list("content_key", flat=True)
+    with_runs = Q(pk__in=held_now) | Q(parent_key__in=list(courses))
+    concerned = ContentMetadata.objects.filter(with_runs).order_by(*ContentMetadata.LOCK_ORDER)
     free = set(for_update(concerned, skip_locked=True).values_list("pk", flat=True))
     if busy := set(concerned.values_list("pk", flat=True)) - free:
         transaction.on_commit(partial(in_transaction, partial(_announce, busy, now=now)), robust=True)
     return list(contents)
-
-
-def _with_runs(pks: Collection[int]) -> QuerySet[ContentMetadata]:
-    courses = ContentMetadata.objects.filter(pk__in=pks, content_type=ContentType.COURSE)
-    runs = Q(parent_key__in=list(courses.values_list("content_key", flat=True)))
-    rows = ContentMetadata.objects.filter(Q(pk__in=pks) | runs)
-    return rows.order_by(*ContentMetadata.LOCK_ORDER)
 
 
 def _announce(pks: Collection[int], *, now: datetime) -> None:

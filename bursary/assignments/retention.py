@@ -4,7 +4,7 @@ Actions are taken by the hour in which they were completed, oldest first. A run 
 ended, so that it never walks what was cleared long ago.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -63,28 +63,17 @@ def _clear(
     **columns: object,
 ) -> Cleared:
     cleared, through = 0, after
-    for start in _starts(before=before, after=after):
-        end = min(start + WINDOW, before)
+    while cleared < most and (start := _first_completed(through)) is not None and start < before:
+        through = min(start + WINDOW, before)
         completed = LearnerContentAssignmentAction.objects.filter(
-            action_type__in=types, status__in=FINISHED, completed_at__gte=start, completed_at__lt=end
+            action_type__in=types, status__in=FINISHED, completed_at__gte=start, completed_at__lt=through
         )
         found = completed.order_by("pk").values_list("pk", "uuid")
         for rows in chunks(found, ROWS_PER_STATEMENT):
             also([uuid for _pk, uuid in rows])
             LearnerContentAssignmentAction.objects.filter(pk__in=[pk for pk, _uuid in rows]).update(**columns)
             cleared += len(rows)
-        through = end
-        if cleared >= most:
-            break
     return Cleared(cleared, through)
-
-
-def _starts(*, before: datetime, after: datetime | None) -> Iterator[datetime]:
-    """Yield the start of each hour in which an action was completed, each found when it is asked for."""
-    at = after
-    while (at := _first_completed(at)) is not None and at < before:
-        yield at
-        at += WINDOW
 
 
 def _first_completed(after: datetime | None) -> datetime | None:
