@@ -221,17 +221,13 @@ def read(known: KnownOffer, *, budget: Budget, now: datetime, before: datetime, 
             raise RuntimeError("Content is known to the replica or to upstream.")
         return ours
     theirs = _of_upstream(known.upstream)
-    if ours is None or not _derived_alike(ours, theirs, now=now, before=before):
+    if ours is None:
         return theirs
-    return replace(theirs, row=ours.row)
-
-
-def _derived_alike(ours: Offer, theirs: Offer, *, now: datetime, before: datetime) -> bool:
-    ours_, theirs_ = (
+    our_columns, their_columns = (
         (one.content.title, one.content.start_date, one.last_closing(now=now, before=before))
         for one in (ours, theirs)
     )
-    return ours_ == theirs_
+    return replace(theirs, row=ours.row) if our_columns == their_columns else theirs
 
 
 def _stored(pk: int, *, catalog_uuid: uuid.UUID, lock: bool) -> Offer:

@@ -165,21 +165,6 @@ def _paid_by(
     return best_of(others)
 
 
-def _to_redeem(
-    assignment: LearnerContentAssignment, content_key: str, *, now: datetime
-) -> LearnerContentAssignment:
-    """Lock the learner's assignments of the course in the budget; return it, or the one paid instead."""
-    course = assignment.parent_content_key or assignment.content_key
-    person = known_learners.same_person(assignment.present_key, lms_user_id=assignment.lms_user_id)
-    mine = Q(pk=assignment.pk) | Q(matching.of_course(course), person)
-    rows = LearnerContentAssignment.objects.filter(mine, budget=assignment.budget_id)
-    locked = {one.pk: one for one in for_update(rows).order_by("pk")}
-    taken = _taken_and_valid(locked.values(), now=now)
-    paid = [one for one, valid in taken if _covers(one, content_key, course, valid=valid)]
-    this = locked[assignment.pk]
-    return _paid_by(paid, instead_of=this, key=content_key) or this
-
-
 def refusal(
     assignment: LearnerContentAssignment | None, *, now: datetime, declined: bool = False
 ) -> RedemptionRefused | None:
@@ -316,7 +301,16 @@ def _begin(
 ) -> LearnerContentAssignmentAction:
     """Request the redemption in one transaction; `unjoined` is what asking upstream has come to."""
     with transaction.atomic():
-        locked = _to_redeem(assignment, key, now=now)
+        # The learner's assignments of the course in the budget: another may be paid, instead of this one.
+        course = assignment.parent_content_key or assignment.content_key
+        person = known_learners.same_person(assignment.present_key, lms_user_id=assignment.lms_user_id)
+        mine = Q(pk=assignment.pk) | Q(matching.of_course(course), person)
+        rows = for_update(LearnerContentAssignment.objects.filter(mine, budget=assignment.budget_id))
+        of_course = {one.pk: one for one in rows.order_by("pk")}
+        taken = _taken_and_valid(of_course.values(), now=now)
+        paid = [one for one, valid in taken if _covers(one, key, course, valid=valid)]
+        this = of_course[assignment.pk]
+        locked = _paid_by(paid, instead_of=this, key=key) or this
         declined = bool(matching.which_declined([locked]))
         if refused := refusal(locked, now=now, declined=declined) or blocked(locked, now=now):
             raise refused
