@@ -65,22 +65,6 @@ def export(
     """
     rows = assignments.order_by()
     counts = dict(rows.values_list("budget").annotate(count=Count("pk")))
-    _log(counts, user=user, filters=filters, now=now)
-    return AssignmentExport(
-        file_name=f"assignments-{now.astimezone(zone):%Y-%m-%d}.csv",
-        content_type="text/csv; charset=utf-8",
-        lines=_lines(rows, language=translation.get_language(), zone=zone, now=now),
-        count=sum(counts.values()),
-    )
-
-
-def delete_old_log(*, now: datetime) -> int:
-    """Delete the log's entries about exports older than `KEEP_EXPORTS`; return their number, bounded."""
-    old = LogEntry.objects.filter(action_flag=EXPORTED, action_time__lte=now - settings.KEEP_EXPORTS)
-    return batches.delete_first(old.order_by("pk"))
-
-
-def _log(counts: dict[int, int], *, user: User, filters: str, now: datetime) -> None:
     of_budgets = ContentType.objects.get_for_model(Budget)
     entries = [
         LogEntry(
@@ -96,6 +80,18 @@ def _log(counts: dict[int, int], *, user: User, filters: str, now: datetime) -> 
         for budget in Budget.objects.filter(pk__in=counts).order_by("pk").only("name")
     ]
     LogEntry.objects.bulk_create(entries, batch_size=ENTRIES_PER_STATEMENT)
+    return AssignmentExport(
+        file_name=f"assignments-{now.astimezone(zone):%Y-%m-%d}.csv",
+        content_type="text/csv; charset=utf-8",
+        lines=_lines(rows, language=translation.get_language(), zone=zone, now=now),
+        count=sum(counts.values()),
+    )
+
+
+def delete_old_log(*, now: datetime) -> int:
+    """Delete the log's entries about exports older than `KEEP_EXPORTS`; return their number, bounded."""
+    old = LogEntry.objects.filter(action_flag=EXPORTED, action_time__lte=now - settings.KEEP_EXPORTS)
+    return batches.delete_first(old.order_by("pk"))
 
 
 def _header(zone: ZoneInfo) -> list[str]:

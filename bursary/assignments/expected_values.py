@@ -3,7 +3,7 @@
 Decision 0010 says which column is followed in which state. Reads only.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -74,7 +74,15 @@ def compare(pks: Sequence[int], *, now: datetime) -> list[DerivedDifference]:
     found: list[DerivedDifference] = []
     for row in rows:
         course = (row.budget.catalog_uuid, row.content.content_key if row.content else "")
-        found += _differences(row, actions[row.pk], runs.get(course, ()), now=now)
+        of_cycle, of_course = actions[row.pk], runs.get(course, ())
+        expected = columns(row, of_cycle, of_course, now=now)
+        latest = latest_checks(row, of_cycle, of_course, now=now)
+        wrong = {column: value for column, value in expected.items() if getattr(row, column) != value}
+        wrong |= {column: at for column, at in latest.items() if getattr(row, column) > at}
+        found += [
+            DerivedDifference(row.pk, row.uuid, row.state, column, getattr(row, column), value)
+            for column, value in wrong.items()
+        ]
     return found
 
 
@@ -131,24 +139,6 @@ def latest_checks(
         reminders = dates.reminders(budget, allocated_at=one.allocated_at, expires_at=expires_at)
         latest["remind_at"] = _latest_check(one, reminders, actions, _INVITATIONS, now=now)
     return latest
-
-
-def _differences(
-    assignment: LearnerContentAssignment, actions: Actions, runs: Runs, *, now: datetime
-) -> Iterator[DerivedDifference]:
-    wrong = {
-        column: value
-        for column, value in columns(assignment, actions, runs, now=now).items()
-        if getattr(assignment, column) != value
-    }
-    wrong |= {
-        column: latest
-        for column, latest in latest_checks(assignment, actions, runs, now=now).items()
-        if getattr(assignment, column) > latest
-    }
-    for column, expected in wrong.items():
-        stored = getattr(assignment, column)
-        yield DerivedDifference(assignment.pk, assignment.uuid, assignment.state, column, stored, expected)
 
 
 def _followed(assignment: LearnerContentAssignment) -> ContentMetadata | None:

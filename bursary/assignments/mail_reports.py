@@ -54,7 +54,14 @@ class MailBusy(Exception):
 @repeated_after_deadlocks
 def apply(report: MailReport, *, now: datetime) -> bool:
     """Write a report on the timeline of its mail; return whether it is new. Raises MailUnknown, MailBusy."""
-    found = _mail(report, now=now)
+    mails = LearnerContentAssignmentAction.objects.only("pk", "assignment")
+    if report.mail:
+        found = mails.filter(uuid=report.mail).first()
+    else:
+        done = Q(status=Status.DONE, completed_at__gte=now - PROVIDER_REF_VALID_FOR)
+        found = mails.filter(done, provider_ref=report.provider_ref).first() if report.provider_ref else None
+    if found is None:
+        raise MailUnknown
     with transaction.atomic():
         assignments = for_update(LearnerContentAssignment.objects.all())
         assignment = assignments.select_related(None).get(pk=found.assignment_id)
@@ -79,18 +86,6 @@ def arrived(mail: LearnerContentAssignmentAction) -> bool:
     """Return whether the provider reported that the mail arrived: it is not sent again."""
     rows = LearnerContentAssignmentAction.objects.filter(assignment=mail.assignment_id, cycle=mail.cycle)
     return rows.filter(action_type__in=ARRIVAL_FACTS, dedup_key=_dedup_key(mail)).exists()
-
-
-def _mail(report: MailReport, *, now: datetime) -> LearnerContentAssignmentAction:
-    rows = LearnerContentAssignmentAction.objects.only("pk", "assignment")
-    if report.mail:
-        found = rows.filter(uuid=report.mail).first()
-    else:
-        done = Q(status=Status.DONE, completed_at__gte=now - PROVIDER_REF_VALID_FOR)
-        found = rows.filter(done, provider_ref=report.provider_ref).first() if report.provider_ref else None
-    if found is None:
-        raise MailUnknown
-    return found
 
 
 def _dedup_key(mail: LearnerContentAssignmentAction, *, permanent: bool = False) -> str:
