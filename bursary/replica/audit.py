@@ -234,7 +234,7 @@ def _differences(row: Mapping[str, Any], content: Content) -> tuple[FieldDiffere
     if row["gone_at"]:
         pairs["gone_at"] = (row["gone_at"], None)
     return tuple(
-        FieldDifference(name, _plain(ours), _plain(upstream))
+        FieldDifference(name, merge.plain(ours), merge.plain(upstream))
         for name, (ours, upstream) in pairs.items()
         if ours != upstream
     )
@@ -262,9 +262,3 @@ def _find_unknown(
             unknown += 1
         if most is not None and unknown >= most:
             return
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return str(value) if isinstance(value, UUID) else value

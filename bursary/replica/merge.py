@@ -195,7 +195,7 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
 def recorded(changes: Mapping[str, tuple[object, object]]) -> dict[str, tuple[object, object]]:
     """Return those changes that `ContentChange` records, as JSON values."""
     return {
-        name: (_json(old), _json(new)) for name, (old, new) in changes.items() if name not in _NOT_RECORDED
+        name: (plain(old), plain(new)) for name, (old, new) in changes.items() if name not in _NOT_RECORDED
     }
 
 
@@ -260,5 +260,8 @@ def _why_lost(loser: Content, winner: Content) -> MergeDecision:
     return MergeDecision.REFUSED_OLDER
 
 
-def _json(value: object) -> object:
-    return value.isoformat() if isinstance(value, datetime) else value
+def plain(value: object) -> object:
+    """Return a column's value as JSON has it: an instant in ISO 8601, a uuid as text."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, UUID) else value

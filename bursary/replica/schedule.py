@@ -212,7 +212,10 @@ def settle_fetched(rows: Sequence[ContentMetadata], *, catalog_uuid: UUID, now: 
         polled: dict[int, datetime] = {}
         fresh: dict[int, datetime] = {}
         current = _as_they_are(rows)
-        elsewhere = _held_elsewhere(current, catalog_uuid=catalog_uuid)
+        held = CatalogMembership.objects.filter(content__in=[row.pk for row in current]).order_by()
+        holders = set(held.values_list("content", "catalog_uuid"))
+        here = {pk for pk, catalog in holders if catalog == catalog_uuid}
+        elsewhere = {pk for pk, _catalog in holders} - here
         courses = {row.parent_key for row in current if row.content_type == ContentType.COURSERUN}
         known = set(_keys_of_courses(courses)) if courses else set()
         for row in current:
@@ -286,13 +289,6 @@ def _as_they_are(rows: Sequence[ContentMetadata]) -> list[ContentMetadata]:
     """Return claimed rows as events and batches have left them since, locked."""
     current = ContentMetadata.objects.filter(pk__in=[row.pk for row in rows])
     return list(for_update(current.order_by("content_key", "variant").defer("payload")))
-
-
-def _held_elsewhere(rows: Iterable[ContentMetadata], *, catalog_uuid: UUID) -> set[int]:
-    """Return the pks of the rows that other catalogs hold, and this one does not."""
-    held = CatalogMembership.objects.filter(content__in=[row.pk for row in rows]).order_by()
-    holders = set(held.values_list("content", "catalog_uuid"))
-    return {pk for pk, _catalog in holders} - {pk for pk, catalog in holders if catalog == catalog_uuid}
 
 
 def _keys_of_courses(keys: Collection[str]) -> QuerySet[ContentMetadata, str]:

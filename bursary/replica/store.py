@@ -354,15 +354,12 @@ def _record(
     record_changes(members.differences, context=context, catalog_uuid=context.catalog_uuid)
     rewritten = _decided(merges, MergeDecision.CREATED, MergeDecision.CHANGED)
     announced = {pk for pk, *_change in changes} | {new for _catalog, _old, new in members.moved}
-    announced |= members.runs_added | _left_by_runs(merges)
+    announced |= members.runs_added
+    # The courses that runs were part of until now may have other deadlines.
+    if left := {one.row.parent_key for one in merges if "parent" in one.changes and one.row.parent_key}:
+        courses = ContentMetadata.objects.filter(content_key__in=left, content_type=ContentType.COURSE)
+        announced |= set(courses.order_by().values_list("pk", flat=True))
     return Written(merges, sorted(announced | _pks(rewritten)), members.moved, renamed.keys)
-
-
-def _left_by_runs(merges: Iterable[Merge]) -> set[int]:
-    """Return the pks of the courses that runs were part of until now: they may have other deadlines."""
-    left = {one.row.parent_key for one in merges if "parent" in one.changes and one.row.parent_key}
-    courses = ContentMetadata.objects.filter(content_key__in=left, content_type=ContentType.COURSE)
-    return set(courses.order_by().values_list("pk", flat=True)) if left else set()
 
 
 def _decided(merges: Iterable[Merge], *decisions: MergeDecision) -> list[Merge]:

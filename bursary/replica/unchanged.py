@@ -9,7 +9,7 @@ In any doubt the record is left to the merge (decision 0029).
 import hashlib
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -121,24 +121,20 @@ def _served(raw: object, keys: tuple[str, ...]) -> _Served | None:
     digest = payload.served_digest(raw, rules=rules())
     if not digest:
         return None
-    links = {str(run["key"]): payload.own_links(run) for run in _runs(raw, keys[1:])}
+    links = {keys[0]: payload.own_links(raw)}
+    for run in raw["course_runs"] if keys[1:] else ():
+        if isinstance(run, dict) and run.get("key") in keys[1:]:  # of several with one key, the first
+            links.setdefault(str(run["key"]), payload.own_links(run))
     try:
         modified = values.instant(raw.get("content_last_modified"))
     except values.UnusableValue:
         modified = None
-    return _Served(digest, keys, {keys[0]: payload.own_links(raw)} | links, modified)
-
-
-def _runs(raw: Mapping[str, Any], keys: Collection[str]) -> list[Mapping[str, Any]]:
-    """Return the runs of these keys; of several with one key, the first."""
-    if not keys:
-        return []
-    runs = [run for run in reversed(raw["course_runs"]) if isinstance(run, dict) and run.get("key") in keys]
-    return list({str(run["key"]): run for run in runs}.values())
+    return _Served(digest, keys, links, modified)
 
 
 def _confirm(served: Mapping[int, _Served], *, context: FetchContext) -> dict[int, int]:
-    locked = _locked(served.values())
+    keys = {key for one in served.values() for key in one.keys}
+    locked = [_Row._make(row) for row in _of_keys.read(keys=sorted(keys))]  # of any variant
     rows = {(row.content_key, row.served_digest): row for row in locked if row.digest_is_current(context.now)}
     candidates = {
         position: [rows[key, one.digest] for key in one.keys]
@@ -156,12 +152,6 @@ def _confirm(served: Mapping[int, _Served], *, context: FetchContext) -> dict[in
     if found:
         _write(found, served, context=context)
     return {position: len(its_rows) for position, its_rows in found.items()}
-
-
-def _locked(served: Iterable[_Served]) -> list[_Row]:
-    """Return all rows of the records' keys, of any variant."""
-    keys = {key for one in served for key in one.keys}
-    return [_Row._make(row) for row in _of_keys.read(keys=sorted(keys))]
 
 
 @PreparedSelect
