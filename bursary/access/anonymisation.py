@@ -73,9 +73,14 @@ def anonymise(accounts: Sequence[User], *, now: datetime) -> None:
     RoleGrant.objects.filter(user__in=pks).delete()
     SeenAdministrator.objects.filter(user__in=pks).delete()
     ExternalIdentity.objects.filter(user__in=pks).delete()
-    _end_sessions({str(pk) for pk in pks})
+    ids = {str(pk) for pk in pks}
+    # A session names its user only in its data: all are decoded.
+    sessions = Session.objects.iterator(chunk_size=SESSIONS_AT_ONCE)
+    theirs = [one.pk for one in sessions if one.get_decoded().get("_auth_user_id") in ids]
+    for chunk in chunks(theirs, SESSIONS_AT_ONCE):
+        Session.objects.filter(pk__in=chunk).delete()
     log = LogEntry.objects.filter(content_type=ContentType.objects.get_for_model(User))
-    log.filter(object_id__in=[str(pk) for pk in pks]).update(object_repr="", change_message="")
+    log.filter(object_id__in=ids).update(object_repr="", change_message="")
 
 
 def forget_notice_address(address: str) -> None:
@@ -87,11 +92,3 @@ def wipe_log(address: str) -> None:
     """Empty the entries of the Django admin's log that mention the address."""
     mentions = Q(object_repr__icontains=address) | Q(change_message__icontains=address)
     LogEntry.objects.filter(mentions).update(object_repr="", change_message="")
-
-
-def _end_sessions(user_pks: set[str]) -> None:
-    """End the sessions of these users. A session names its user only in its data: all are decoded."""
-    sessions = Session.objects.iterator(chunk_size=SESSIONS_AT_ONCE)
-    theirs = [one.pk for one in sessions if one.get_decoded().get("_auth_user_id") in user_pks]
-    for chunk in chunks(theirs, SESSIONS_AT_ONCE):
-        Session.objects.filter(pk__in=chunk).delete()

@@ -67,7 +67,12 @@ def read(token: str, *, now: datetime) -> Claims:
     except (jwt.InvalidTokenError, ValueError, RecursionError) as error:
         raise _malformed() from error
     payload = _verified(token, header, now=now)
-    _check_times(payload, now=now)
+    at = now.timestamp()
+    if _instant(payload, "exp") <= at - LEEWAY.total_seconds():
+        raise TokenRefused("token_expired", "The token has expired.", _AGAIN)
+    begins = [_instant(payload, name) for name in ("iat", "nbf") if name in payload]
+    if max(begins) > at + LEEWAY.total_seconds():
+        raise TokenRefused("token_not_yet_valid", "The token begins in the future.", "Compare the clocks.")
     if str(payload.get("version", "")).split(".")[0] != VERSION:
         raise TokenRefused("token_version_wrong", f"The token's version is not {VERSION}.x.", _CONFIGURED)
     if payload.get("is_restricted"):
@@ -130,15 +135,6 @@ def _decoded(token: str, key: SigningKey) -> dict[str, Any]:
     except (jwt.InvalidTokenError, ValueError, RecursionError) as error:
         raise _malformed() from error
     return dict(payload)
-
-
-def _check_times(payload: Mapping[str, Any], *, now: datetime) -> None:
-    at = now.timestamp()
-    if _instant(payload, "exp") <= at - LEEWAY.total_seconds():
-        raise TokenRefused("token_expired", "The token has expired.", _AGAIN)
-    begins = [_instant(payload, name) for name in ("iat", "nbf") if name in payload]
-    if max(begins) > at + LEEWAY.total_seconds():
-        raise TokenRefused("token_not_yet_valid", "The token begins in the future.", "Compare the clocks.")
 
 
 def _instant(payload: Mapping[str, Any], name: str) -> float:

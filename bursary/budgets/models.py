@@ -41,15 +41,12 @@ def check_days(text: str) -> None:
     """Refuse a text that is not a short list of whole days, such as 7,30."""
     parts = [part.strip() for part in text.split(",")]
     numbers = [int(part) for part in parts if part.isascii() and part.isdigit()]
-    if len(numbers) < len(parts) or len(parts) > MAX_DAYS or not _are_days(numbers):
+    in_range = all(1 <= days <= LONGEST_AGE_DAYS for days in numbers)
+    if len(set(numbers)) < len(parts) or len(parts) > MAX_DAYS or not in_range:
         raise ValidationError(
             f"Give at most {MAX_DAYS} different whole numbers of days from 1 to {LONGEST_AGE_DAYS}, "
             "separated by commas, such as 7,30; nothing for never."
         )
-
-
-def _are_days(numbers: list[int]) -> bool:
-    return len(set(numbers)) == len(numbers) and all(1 <= days <= LONGEST_AGE_DAYS for days in numbers)
 
 
 def read_days(text: str) -> tuple[int, ...]:

@@ -42,7 +42,11 @@ def change(budget: Budget, *, now: datetime, terms: Mapping[str, object]) -> Bud
     """
     if unknown := sorted(set(terms) - TERMS):
         raise TypeError(f"Not a budget's terms: {', '.join(unknown)}.")
-    _refuse_none(terms)
+    # Django's validation accepts None for fields that may be blank, also where a value is required.
+    fields = {field.name: field for field in Budget._meta.fields}
+    nothing = [fields[term] for term, value in terms.items() if value is None and not fields[term].null]
+    if nothing:
+        raise ValidationError({field.name: str(field.error_messages["null"]) for field in nothing})
     with transaction.atomic():
         locked = for_update(Budget.objects.all()).get(pk=budget.pk)
         for term, value in terms.items():
@@ -51,11 +55,3 @@ def change(budget: Budget, *, now: datetime, terms: Mapping[str, object]) -> Bud
         locked.save(update_fields=[*terms, "modified"])
         budget_changed.send(sender=Budget, pks=[locked.pk], now=now)
     return locked
-
-
-def _refuse_none(terms: Mapping[str, object]) -> None:
-    """Refuse None where a value is required: Django's validation accepts it for fields that may be blank."""
-    fields = {field.name: field for field in Budget._meta.fields}
-    nothing = [fields[term] for term, value in terms.items() if value is None and not fields[term].null]
-    if nothing:
-        raise ValidationError({field.name: str(field.error_messages["null"]) for field in nothing})
