@@ -3,6 +3,8 @@
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from bursary.access import permissions
 from bursary.access.models import LearnerLink
@@ -14,12 +16,14 @@ from bursary.assignments.models import LearnerContentAssignment
 from tests.world import (
     ALICE,
     BOB,
+    CAROL,
     NOW,
     action_of,
     allocate,
     given_assignment,
     given_budget,
     given_content,
+    given_customer,
     given_user,
     link_as_work,
 )
@@ -49,6 +53,18 @@ def test_learners_of_several_customers_are_linked_to_their_own() -> None:
     actions.request([first, second], [ActionType.LEARNER_LINKED], now=NOW, dedup_key="again")
     links = LearnerLink.objects.values_list("learner_email", "customer")
     assert set(links) == {(ALICE, first.budget.customer_id), (BOB, second.budget.customer_id)}
+
+
+def test_linking_learners_of_several_budgets_takes_as_many_queries_as_of_one() -> None:
+    customer = given_customer()
+    pks = [given_assignment(given_budget(customer=customer), address=one).pk for one in (ALICE, BOB, CAROL)]
+    asked: list[int] = []
+    for some in (pks[:1], pks):
+        assignments = list(LearnerContentAssignment.objects.filter(pk__in=some))
+        with CaptureQueriesContext(connection) as queries:
+            actions.request(assignments, [ActionType.LEARNER_LINKED], now=NOW, dedup_key=f"{len(some)}")
+        asked.append(len(queries))
+    assert asked[0] == asked[1]
 
 
 def test_a_corrected_address_is_linked_at_once() -> None:
