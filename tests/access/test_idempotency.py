@@ -11,6 +11,7 @@ from bursary.access import idempotency
 from bursary.access.idempotency import LEASE, KeyReused, RequestRunning
 from bursary.access.models import IdempotentRequest, User
 from bursary.ops import scheduler
+from tests.inserted import inserted_by_another
 from tests.together import together
 from tests.world import NOW, given_user
 
@@ -40,6 +41,17 @@ def test_a_request_that_is_being_done_is_refused_until_its_lease_ends(user: User
     assert (after.pk, after.status) == (first.pk, None)
     assert not idempotency.finish(first, status=200, body={"late": True}, now=NOW + LEASE)
     assert idempotency.finish(after, status=200, body={}, now=NOW + LEASE)
+
+
+@pytest.mark.on_every_engine
+def test_a_request_that_another_process_begins_at_the_same_moment_is_claimed_once(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met = inserted_by_another(monkeypatch, idempotency)
+
+    assert (begin(user).status, len(met), IdempotentRequest.objects.count()) == (None, 1, 1)
+    with pytest.raises(RequestRunning):
+        begin(user)
 
 
 def test_a_request_that_is_being_done_is_refused_without_waiting_for_a_lock(user: User) -> None:

@@ -15,6 +15,7 @@ from bursary.access.models import JwkSet
 from bursary.access.signing_keys import SigningKeysUnavailable
 from bursary.access.tokens import TokenRefused
 from tests import issuer
+from tests.inserted import inserted_by_another
 from tests.issuer import FIRST, SECOND, JwkServer, jwk_server, token
 from tests.world import NOW
 
@@ -45,6 +46,15 @@ def test_keys_are_fetched_once_and_kept(server: JwkServer) -> None:
     assert [outcome(now=NOW + MINUTE * n) for n in range(60)] == ["ada"] * 60
     assert server.asked == 1
     assert signing_keys.parse(JwkSet.objects.get().keys)
+
+
+@pytest.mark.on_every_engine
+def test_keys_that_another_process_is_about_to_fetch_are_accepted(
+    server: JwkServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met = inserted_by_another(monkeypatch, signing_keys)
+
+    assert (outcome(), len(met), JwkSet.objects.count()) == ("ada", 1, 1)
 
 
 @pytest.mark.parametrize("named", [True, False])

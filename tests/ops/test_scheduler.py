@@ -13,6 +13,7 @@ from bursary.lib.clock import Clock
 from bursary.ops import health, scheduler
 from bursary.ops.models import ScheduledTask
 from bursary.ops.scheduler import TASKS, TaskDefinition
+from tests.inserted import inserted_by_another
 from tests.together import together
 from tests.world import ALICE, NOW
 
@@ -50,6 +51,16 @@ def test_a_task_runs_at_once_and_then_once_a_period() -> None:
     assert recorder.ran == [NOW, NOW + 10 * MINUTE, NOW + 20 * MINUTE]
     row = ScheduledTask.objects.get(name="recorder")
     assert (row.summary, row.finished_at, row.last_error) == ({"ran": 3}, NOW + 20 * MINUTE, "")
+
+
+@pytest.mark.on_every_engine
+def test_a_task_that_another_process_prepares_at_the_same_moment_has_one_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recorder, met = Recorder(), inserted_by_another(monkeypatch, scheduler)
+
+    assert run(recorder.task(), recorder.task("other"), at=NOW) == ["recorder", "other"]
+    assert (len(met), ScheduledTask.objects.count()) == (2, 2)
 
 
 def test_a_task_missed_for_a_week_runs_once() -> None:

@@ -21,6 +21,7 @@ from bursary.replica.models import (
 )
 from bursary.replica.types import CatalogKey
 from tests.enterprise_catalog.server import Upstream
+from tests.inserted import inserted_by_another
 from tests.replica.reading import a_course, read_over_http, run_of
 from tests.world import CATALOG, NOW
 
@@ -85,6 +86,19 @@ def test_each_field_that_differs_is_recorded_with_both_values(column: str, value
     )
     assert found.upstream_value != found.replica_value
     assert ShadowTally.objects.get().different == 1
+
+
+@pytest.mark.on_every_engine
+def test_what_another_process_records_at_the_same_moment_is_recorded_once(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met = inserted_by_another(monkeypatch, shadow)
+    ours().update(title="Other", price_cents=None)
+
+    read()
+
+    assert standing() == [(TIDES, "price_cents"), (TIDES, "title")]
+    assert (len(met), ShadowTally.objects.get().different) == (3, 2)
 
 
 @pytest.mark.on_every_engine
