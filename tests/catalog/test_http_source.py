@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -13,7 +13,6 @@ from bursary.catalog.records import CatalogUnavailable, Unfetched
 from bursary.catalog.source import Access, open_source
 from bursary.upstream.breaker import Breaker
 from bursary.upstream.client import Client
-from bursary.upstream.errors import Outage, UpstreamError, UpstreamUnavailable
 from bursary.upstream.token import ClientCredentials
 from tests.elapsed import AT_ONCE, taking_at_most
 from tests.enterprise_catalog import faults
@@ -196,58 +195,6 @@ def test_what_was_answered_is_kept_when_the_rest_cannot_be_cleared_up(
 
     assert keys(answer) == set(order[8:])
     assert left_out(answer) == dict.fromkeys(order[:8], "upstream_error")
-
-
-class Timed:
-    """Upstream with a clock of its own: what it fails on, each time as `failing` says, takes all its time."""
-
-    def __init__(self, bad: str, *failing: UpstreamError) -> None:
-        self.bad = bad
-        self.failing = iter(failing)
-        self.asked: list[str] = []
-        self.seconds = 0.0
-
-    def get(
-        self, _path: str, *, params: Sequence[tuple[str, str]], within: timedelta, isolating: bool
-    ) -> object:
-        found = [value for name, value in params if name == "content_keys"]
-        self.asked.append("".join(found))
-        if self.bad in found:
-            self.seconds += within.total_seconds()
-            raise next(self.failing)
-        return {"results": [{"key": key} for key in found]}
-
-
-def timed(monkeypatch: pytest.MonkeyPatch, *failing: UpstreamError) -> tuple[Timed, Sequence[object]]:
-    """Return the upstream that was asked for A, B, C and D, and fails on D, and what came of it."""
-    upstream = Timed("D", *failing)
-    monkeypatch.setattr(http_source, "monotonic", lambda: upstream.seconds)
-    catalog = HttpCatalog(cast(Client, upstream))
-    return upstream, catalog.fetch(CATALOG, keys=["A", "B", "C", "D"], within=timedelta(seconds=8))
-
-
-def test_where_the_last_part_that_waits_takes_all_its_time_some_is_left_for_its_halves(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    silent = [UpstreamUnavailable(Outage.DEADLINE_EXCEEDED, "It is silent.") for _ in range(3)]
-
-    upstream, answer = timed(monkeypatch, *silent)
-
-    assert upstream.asked == ["ABCD", "AB", "CD", "C", "D"]
-    assert (keys(answer), left_out(answer)) == ({"A", "B", "C"}, {"D": "upstream_error"})
-
-
-def test_after_an_answer_an_outage_ends_the_search_for_the_bad_record(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    upstream, answer = timed(
-        monkeypatch,
-        UpstreamUnavailable(Outage.SERVER_ERROR, "It answered with 500."),
-        UpstreamUnavailable(Outage.TOO_MANY_REQUESTS, "It asks for a pause."),
-    )
-
-    assert upstream.asked == ["ABCD", "AB", "CD"]
-    assert (keys(answer), left_out(answer)) == ({"A", "B"}, dict.fromkeys("CD", "upstream_error"))
 
 
 def test_many_bad_records_cost_a_bounded_number_of_requests(courses: list[Record]) -> None:
