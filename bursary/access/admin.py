@@ -185,7 +185,7 @@ class IdempotentRequestAdmin(ReadOnlyAdmin):
     list_display = ("id", "user", "status", "created", "due_at", "lease_until")
     list_filter = ("status",)
     list_select_related = ("user",)
-    heavy = ("body",)
+    deferred = ("body",)
 
 
 @admin.register(RequestTally)

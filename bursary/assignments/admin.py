@@ -35,7 +35,7 @@ class Timeline(admin.TabularInline):  # type: ignore[type-arg]  # Django's class
 
 @admin.register(models.LearnerContentAssignment)
 class LearnerContentAssignmentAdmin(FindsMailboxes, ReadOnlyAdmin):
-    organisation = "budget.customer"
+    organisation_path = "budget.customer"
     list_display = (
         "uuid",
         "learner_email",
@@ -54,18 +54,18 @@ class LearnerContentAssignmentAdmin(FindsMailboxes, ReadOnlyAdmin):
 
 @admin.register(models.LearnerContentAssignmentAction)
 class LearnerContentAssignmentActionAdmin(ReadOnlyAdmin):
-    organisation = "assignment.budget.customer"
+    organisation_path = "assignment.budget.customer"
     list_display = ("uuid", "assignment", "action_type", "status", "created", "completed_at", "error_code")
     list_select_related = ("assignment",)
     list_filter = ("status", "action_type")
     search_fields = ("=uuid", "=assignment__uuid", "=recipient")
     ordering = ("-id",)
-    heavy = ("payload", "attempt_log", "traceback")
+    deferred = ("payload", "attempt_log", "traceback")
 
 
 @admin.register(models.AllocationBatch)
 class AllocationBatchAdmin(ReadOnlyAdmin):
-    organisation = "budget.customer"
+    organisation_path = "budget.customer"
     list_display = ("uuid", "budget", "content_key", "actor", "created")
     list_select_related = ("budget", "actor")
     search_fields = ("=uuid", "=content_key")
@@ -74,7 +74,7 @@ class AllocationBatchAdmin(ReadOnlyAdmin):
 
 @admin.register(models.DeadlineNotice)
 class DeadlineNoticeAdmin(ReadOnlyAdmin):
-    organisation = "budget.customer"
+    organisation_path = "budget.customer"
     list_display = ("budget", "content", "assignments", "reason", "grace_until", "notified_at", "last_error")
     list_select_related = ("budget", "content")
     ordering = ("-id",)

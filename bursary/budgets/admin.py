@@ -34,7 +34,7 @@ class UndeletableAdmin(ZonedAdmin):
 
 @admin.register(Customer)
 class CustomerAdmin(UndeletableAdmin):
-    organisation = "self"
+    organisation_path = "self"
     list_display = ("name", "slug", "time_zone", "created")
     search_fields = ("name", "slug")
     readonly_fields = ("uuid", "created")
@@ -42,7 +42,7 @@ class CustomerAdmin(UndeletableAdmin):
 
 @admin.register(Account)
 class AccountAdmin(UndeletableAdmin):
-    organisation = "customer"
+    organisation_path = "customer"
     list_display = ("name", "customer", "limit_cents", "held_cents", "spent_cents")
     list_select_related = ("customer",)
     search_fields = ("name", "customer__name")
@@ -83,7 +83,7 @@ class BudgetForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's class t
 
 @admin.register(Budget)
 class BudgetAdmin(UndeletableAdmin):
-    organisation = "customer"
+    organisation_path = "customer"
     form = BudgetForm
     list_display = ("name", "customer", "limit_cents", "held_cents", "spent_cents", "ends", "active")
     list_select_related = ("customer",)
@@ -118,7 +118,7 @@ class BudgetAdmin(UndeletableAdmin):
 
 @admin.register(LedgerEntry)
 class LedgerEntryAdmin(ReadOnlyAdmin):
-    organisation = "budget.customer"
+    organisation_path = "budget.customer"
     list_display = ("uuid", "budget", "cents", "state", "created_at", "reversed_at")
     list_select_related = ("budget",)
     list_filter = ("state",)

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 from bursary.catalog import parser
-from bursary.catalog.records import CatalogUnavailable, Known, Unfetched
+from bursary.catalog.records import CatalogUnavailable, KnownKeys, Unfetched
 from bursary.catalog.values import is_key
 from bursary.lib.batches import Halving, chunks
 from bursary.upstream.client import Client
@@ -55,7 +55,7 @@ class HttpCatalog:
         self.remote = remote
 
     def pages(
-        self, catalog_uuid: UUID, *, size: int, known: Known | None = None
+        self, catalog_uuid: UUID, *, size: int, known: KnownKeys | None = None
     ) -> Iterator[Sequence[object]]:
         """Stream the listing in no particular order; see `CatalogSource`.
 
@@ -66,7 +66,7 @@ class HttpCatalog:
             raise ValueError("A page holds at least one record.")
         return self._pages(catalog_uuid, size, known)
 
-    def _pages(self, catalog_uuid: UUID, size: int, known: Known | None) -> Iterator[Sequence[object]]:
+    def _pages(self, catalog_uuid: UUID, size: int, known: KnownKeys | None) -> Iterator[Sequence[object]]:
         keys, page = self._listed(catalog_uuid)
         unknown = _unknown(keys, known) if known else keys
         for number, some in enumerate(_requests(unknown, most=min(size, MAX_KEYS))):
@@ -185,7 +185,7 @@ def _unavailable(failure: UpstreamError) -> CatalogUnavailable:
     return CatalogUnavailable(f"enterprise-catalog is unavailable. {failure}")
 
 
-def _unknown(keys: Sequence[str], known: Known) -> Iterator[str]:
+def _unknown(keys: Sequence[str], known: KnownKeys) -> Iterator[str]:
     for some in chunks(keys, KEYS_AT_ONCE):
         skipped = known(some)
         yield from (key for key in some if key not in skipped)

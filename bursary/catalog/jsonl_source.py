@@ -14,7 +14,7 @@ from typing import BinaryIO, Final
 from uuid import UUID
 
 from bursary.catalog import parser
-from bursary.catalog.records import CatalogUnavailable, Known, UnreadableElement
+from bursary.catalog.records import CatalogUnavailable, KnownKeys, UnreadableElement
 
 MAX_LINE_BYTES = 8 * 1024 * 1024  # upstream speaks of records near 1 MB
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -67,7 +67,7 @@ class FolderCatalog:
         self._indexing = Lock()
 
     def pages(
-        self, catalog_uuid: UUID, *, size: int, known: Known | None = None
+        self, catalog_uuid: UUID, *, size: int, known: KnownKeys | None = None
     ) -> Iterator[Sequence[object]]:
         """Stream the listing in the file's order, known or not; see `CatalogSource`."""
         if size < 1:

@@ -136,7 +136,7 @@ class CatalogUnavailable(Exception):
     reason: ClassVar[str] = "catalog_unavailable"
 
 
-Known = Callable[[Sequence[str]], Collection[str]]
+KnownKeys = Callable[[Sequence[str]], Collection[str]]
 """Returns those of some keys that need no fetching."""
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from bursary.catalog.http_source import HttpCatalog
 from bursary.catalog.jsonl_source import FolderCatalog
-from bursary.catalog.records import Known
+from bursary.catalog.records import KnownKeys
 from bursary.upstream.breaker import BreakerState
 from bursary.upstream.client import Client
 from bursary.upstream.token import ClientCredentials
@@ -27,7 +27,7 @@ class CatalogSource(Protocol):
         """A short, stable word for this kind of source, stored beside the content that came from it."""
 
     def pages(
-        self, catalog_uuid: UUID, *, size: int, known: Known | None = None
+        self, catalog_uuid: UUID, *, size: int, known: KnownKeys | None = None
     ) -> Iterator[Sequence[object]]:
         """Stream the whole listing in batches of at most `size` elements, in no guaranteed order.
 

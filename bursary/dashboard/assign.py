@@ -39,7 +39,7 @@ MOST_ENTRIES_SHOWN = 1000
 
 @dataclass(frozen=True)
 class EntryGroup:
-    """Entries of a list with one verdict. `more` is the number of those that are not shown."""
+    """Entries of one kind, such as those to correct. `more` is the number of those that are not shown."""
 
     summary: str
     shown: Sequence[CheckedEntry]
@@ -51,7 +51,7 @@ class EntryGroup:
 class AssignPreview:
     """The result that assigning would have now. `remaining_cents` is None if nothing limits the budget."""
 
-    kinds: Sequence[EntryGroup]
+    groups: Sequence[EntryGroup]
     """What has a problem, what is to be checked, what changes nothing, and the rest."""
     learners: int
     """Learners that cost something."""
@@ -150,7 +150,7 @@ def _preview(found: allocation.Preview, budget: Budget, form: AssignForm) -> Ass
         reason = ExpiryReason(found.deadline_reason)
         deadline = in_words(found.deadline, reason, customer=budget.customer)
     preview = AssignPreview(
-        kinds=_kinds(messages.checked(found, entries)),
+        groups=_groups(messages.checked(found, entries)),
         learners=sum(one in COSTLY for one in verdicts),
         price_cents=choice.price_cents,
         cost_cents=found.cost_cents,
@@ -171,7 +171,7 @@ def _preview(found: allocation.Preview, budget: Budget, form: AssignForm) -> Ass
     )
 
 
-def _kinds(checked: Sequence[CheckedEntry]) -> list[EntryGroup]:
+def _groups(checked: Sequence[CheckedEntry]) -> list[EntryGroup]:
     """Return the entries grouped by what the reader must do: the most urgent first, the ordinary folded."""
     bad = [one for one in checked if not one.usable]
     doubtful = [one for one in checked if one.usable and one.warnings]

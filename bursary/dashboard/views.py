@@ -58,7 +58,7 @@ def assignment(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
     if loaded is None:
         raise Http404(assignment_page.NOT_FOUND)
     if loaded.of_administrator and request.headers.get("HX-Request"):
-        return render(request, "dashboard/parts/case.html", {"page": loaded, "live": True})
+        return render(request, "dashboard/parts/administrator.html", {"page": loaded, "live": True})
     context = {"page": loaded, "invitation": loaded.invitation}
     return render(request, "dashboard/assignment.html", context)
 

@@ -234,10 +234,7 @@ def send(
     )
     message.attach_alternative(html, "text/html")
     message.metadata = {ACTION_KEY: name}  # type: ignore[attr-defined]  # for providers, which report it back
-    with (
-        mail_server.recording_result(now=now, failed_before=failed_before),
-        cut_off_after(settings.SEND_DEADLINE),
-    ):
+    with mail_server.noted_send(now=now, failed_before=failed_before), cut_off_after(settings.SEND_DEADLINE):
         mail_connection.send(message)
     kept = {"subject": subject, "text": without_tokens(text), "html": without_tokens(html)}
     return Done(provider_ref=_provider_ref(message) or message_id, payload=kept)

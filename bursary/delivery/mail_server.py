@@ -53,7 +53,7 @@ def _those_in_trouble() -> QuerySet[MailServer]:
 
 
 @contextmanager
-def recording_result(*, now: datetime, failed_before: bool = False) -> Iterator[None]:
+def noted_send(*, now: datetime, failed_before: bool = False) -> Iterator[None]:
     """Send one mail inside; note how the server took it.
 
     Raises DeliveryError, and ServerPaused where the mail must wait with the others. `failed_before`: an

@@ -18,7 +18,7 @@ class ZonedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's class 
     Every instant is shown with its zone: see `config/formats`.
     """
 
-    organisation = ""
+    organisation_path = ""
     """The dotted path from the record to its organisation; `self` for the record; empty for none."""
 
     def changeform_view(
@@ -29,8 +29,10 @@ class ZonedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's class 
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         """Show the page in the zone; rendered here, because the zone ends here."""
-        record = self.get_object(request, unquote(object_id)) if object_id and self.organisation else None
-        for name in self.organisation.split(".") if record and self.organisation != "self" else ():
+        record = (
+            self.get_object(request, unquote(object_id)) if object_id and self.organisation_path else None
+        )
+        for name in self.organisation_path.split(".") if record and self.organisation_path != "self" else ():
             record = getattr(record, name)
         with timezone.override(record.zone if record else UTC_ZONE):
             response = super().changeform_view(request, object_id, form_url, extra_context)
@@ -41,11 +43,11 @@ class ReadOnlyAdmin(ZonedAdmin):
     """Shows records and changes none: each table has one writer, which is not the admin."""
 
     show_full_result_count = False
-    heavy: tuple[str, ...] = ()
+    deferred: tuple[str, ...] = ()
     """Columns that lists do not read."""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).defer(*self.heavy)
+        return super().get_queryset(request).defer(*self.deferred)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

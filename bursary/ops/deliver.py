@@ -62,7 +62,7 @@ def reschedule_dated_ahead(*, now: datetime) -> int:
     return brought + leases.schedule(tasks, at=now, now=now, finished_at=now)
 
 
-def bring_forward(*, now: datetime) -> int:
+def make_postponed_due(*, now: datetime) -> int:
     """Make postponed work due now, and the mail server tried at once; return the number of actions.
 
     What a worker has claimed is left to it.

@@ -22,7 +22,7 @@ class ContentMetadataAdmin(ReadOnlyAdmin):
     )
     list_filter = ("content_type", "completeness", "active")
     search_fields = ("content_key", "title")
-    heavy = ("payload",)
+    deferred = ("payload",)
 
 
 @admin.register(models.CatalogMembership)
@@ -30,7 +30,7 @@ class CatalogMembershipAdmin(ReadOnlyAdmin):
     list_display = ("catalog_uuid", "content", "named_by", "created", "seen_at", "missing_since")
     list_select_related = ("content",)
     search_fields = ("=catalog_uuid", "content__content_key")
-    heavy = ("links", "content__payload")
+    deferred = ("links", "content__payload")
 
 
 @admin.register(models.ContentChange)
@@ -40,7 +40,7 @@ class ContentChangeAdmin(ReadOnlyAdmin):
     list_filter = ("source",)
     search_fields = ("content__content_key", "=field")
     ordering = ("-id",)
-    heavy = ("content__payload",)
+    deferred = ("content__payload",)
 
 
 @admin.register(models.FormerContentKey)

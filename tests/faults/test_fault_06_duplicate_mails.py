@@ -61,7 +61,7 @@ def test_fault_06_a_worker_too_repeats_what_may_have_arrived_under_one_name(cele
     assignment = given_assignment(now=timezone.now())
     until(lambda: action_of(assignment, ActionType.NOTIFIED).attempt_log)
     celery.mail.loses_answers = False
-    ops_deliver.bring_forward(now=timezone.now())
+    ops_deliver.make_postponed_due(now=timezone.now())
     executors.wake()
     until_finished()
 

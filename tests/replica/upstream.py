@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from bursary.catalog import parser
-from bursary.catalog.records import CatalogUnavailable, Known, Unfetched
+from bursary.catalog.records import CatalogUnavailable, KnownKeys, Unfetched
 from bursary.replica import refresh
 from bursary.replica.models import RefreshSource
 from bursary.replica.refresh import RefreshReport
@@ -28,7 +28,7 @@ class Upstream(Listing):
         self.meanwhile: Callable[[], object] = lambda: None
 
     def pages(
-        self, catalog_uuid: UUID, *, size: int, known: Known | None = None
+        self, catalog_uuid: UUID, *, size: int, known: KnownKeys | None = None
     ) -> Iterator[Sequence[object]]:
         self._be_there(catalog_uuid)
         yield from super().pages(catalog_uuid, size=size, known=known)

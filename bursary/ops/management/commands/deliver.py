@@ -48,7 +48,7 @@ class Command(OperatorCommand):
         if dated_ahead:
             brought = deliver.reschedule_dated_ahead(now=now)
             return self.answer({"brought_back": brought}, f"{brought} due now.")
-        forward = {"postponed": deliver.bring_forward(now=now)} if postponed else {}
+        forward = {"postponed": deliver.make_postponed_due(now=now)} if postponed else {}
         due = deliver.count_due(now=now)
         if dry_run:
             return self.answer({"dry_run": True, "due": due}, f"{due} due.")
