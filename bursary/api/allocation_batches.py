@@ -1,4 +1,4 @@
-"""One request to allocate: what it asked for, and what became of its learners."""
+"""One request to allocate: its fields, and the state of its assignments."""
 
 from collections import Counter
 from typing import Any

@@ -18,19 +18,19 @@ from bursary.replica.types import AnyContent
 
 
 def bodies(shown: Iterable[ShownAssignment]) -> list[dict[str, Any]]:
-    """Return what `AssignmentSerializer` does."""
+    """Return the body of each assignment, the same as `AssignmentSerializer` makes."""
     return [_body(one) for one in shown]
 
 
 def admin_bodies(shown: Iterable[ShownAssignment]) -> list[dict[str, Any]]:
-    """Return what `AdminAssignmentSerializer` does."""
+    """Return the body of each assignment, the same as `AdminAssignmentSerializer` makes."""
     return [_admin_body(one) for one in shown]
 
 
 def learner_body(
     one: ShownAssignment, *, now: datetime, unjoinable: Mapping[tuple[int, str], RedemptionRefused]
 ) -> dict[str, Any]:
-    """Return what `LearnerAssignmentSerializer` does with this context."""
+    """Return an assignment's body, the same as `LearnerAssignmentSerializer` makes with this context."""
     row = one.row
     state = state_at(row, now=now)
     blocked = None

@@ -76,7 +76,7 @@ class BudgetTimeZoneFilters(filters.DjangoFilterBackend):
 
 
 class FilteredBudgetView(BudgetView):
-    """The same, with what the query string's filters find, which are those of the list."""
+    """A view of the budget's assignments that the query string's filters find, the filters of the list."""
 
     passes_over_empty = False  # it would act on too much
     reasons: Mapping[int, Sequence[str]] = OF_FILTERS

@@ -115,7 +115,7 @@ def _of_cookies(request: Request) -> str:
 
 
 def refused_token(error: Exception, request: Any) -> TokenRefused | None:
-    """Return why a token was refused, where that is why the request is answered 401."""
+    """Return the refusal of a token for which the request is answered 401; None for another reason."""
     if isinstance(error, TokenNotAccepted):
         return error.refused
     expired = getattr(request, "expired_token", None)
@@ -130,7 +130,7 @@ def caller(request: Request) -> User:
 
 
 def identity_of(request: Request) -> str:
-    """Return by what a request is remembered and counted: its key, else its user. Raises NotAuthenticated."""
+    """Return the identity that requests are counted under: API key, else user. Raises NotAuthenticated."""
     return f"key {request.auth.pk}" if isinstance(request.auth, ApiKey) else f"user {caller(request).pk}"
 
 

@@ -218,7 +218,7 @@ def confirmed(view: BudgetView, *, count: int) -> list[UUID]:
 
 
 def as_confirmed(view: BudgetView) -> list[UUID]:
-    """Return the uuids of what the query string's filters find now; if a count is confirmed, if it is that.
+    """Return the uuids that the query string's filters find now; their number is checked if one is confirmed.
 
     What they find later, while batch after batch is worked on, is not confirmed. Raises CountChanged,
     ValidationError.

@@ -23,7 +23,7 @@ _ADDRESSED = ((User, "email"), (LearnerLink, "learner_email"), (LearnerContentAs
 
 @dataclass
 class Identity:
-    """What one person is known by."""
+    """The addresses, keys, LMS user ids and accounts of one person."""
 
     addresses: set[str] = field(default_factory=set)
     """In every spelling that was found."""
@@ -60,7 +60,7 @@ class Identity:
 
 
 def trace(address: str) -> Identity:
-    """Return what the person with this address is known by. Raises matching.BadAddresses."""
+    """Return the identity of the person with this address. Raises matching.BadAddresses."""
     if "@" not in mailbox.comparable(address):  # what only an earlier release accepted is traced all the same
         matching.read_all_addresses([address])
     person = Identity()

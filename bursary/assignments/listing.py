@@ -315,7 +315,7 @@ def counts_by_learner_state(queryset: QuerySet[LearnerContentAssignment]) -> Que
 
 
 def estimates_by_learner_state(queryset: QuerySet[LearnerContentAssignment]) -> list[tuple[int, int]]:
-    """Return the same, as PostgreSQL estimates it."""
+    """Return the counts of `counts_by_learner_state` as PostgreSQL estimates them."""
     counts = searches.estimates(*(queryset.filter(learner_state=state) for state in LearnerState))
     found = [(state.value, count) for state, count in zip(LearnerState, counts, strict=True) if count]
     return sorted(found, key=lambda one: (-one[1], one[0]))

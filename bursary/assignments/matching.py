@@ -258,7 +258,7 @@ def of_course(course_key: str | Slot) -> Q:
 def still_valid(
     assignments: Sequence[LearnerContentAssignment], *, now: datetime
 ) -> list[LearnerContentAssignment]:
-    """Return those that their learners can accept, or have accepted while the content has not ended.
+    """Return the assignments that can be accepted, and the accepted ones with content that has not ended.
 
     Content without a row, or without an end, has not ended. At most one query.
     """

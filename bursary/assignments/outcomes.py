@@ -1,4 +1,4 @@
-"""How an attempt at an action went, and the columns that keep it."""
+"""The results of attempts at actions, and the columns that store them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -73,7 +73,7 @@ AttemptResult = Done | Postponed | NotTried | Failed | Skipped
 def columns(
     action: LearnerContentAssignmentAction, outcome: AttemptResult, *, now: datetime
 ) -> dict[str, Any]:
-    """Return the columns of the action that keep how its attempt went."""
+    """Return the values of an action's columns after an attempt."""
     match outcome:
         case Done():
             return {
@@ -95,7 +95,7 @@ def columns(
 
 
 def ended(outcome: Skipped | Failed) -> dict[str, Any]:
-    """Return the columns that say how work ended, and why."""
+    """Return the values of the columns of work that was skipped or has finally failed."""
     if isinstance(outcome, Skipped):
         return {"status": Status.SKIPPED, "error_code": outcome.error_code, "detail": outcome.detail}
     failure = outcome.failure
@@ -153,5 +153,5 @@ def _logged(
 
 
 def storable(text: str) -> str:
-    """Return the text's end, as every database stores it."""
+    """Return the last `TRACEBACK_LENGTH` characters of a text, as every database stores them."""
     return logs.storable(text[-TRACEBACK_LENGTH:])

@@ -41,7 +41,7 @@ def clear_mails(*, before: datetime, after: datetime | None, most: int, remove: 
 
 
 def clear_attempts(*, before: datetime, after: datetime | None, most: int) -> Cleared:
-    """Clear the attempt log and the stack trace likewise. The error code and its detail stay."""
+    """Clear attempt logs and stack traces, as `clear_mails` does. The error code and its detail stay."""
     cleared: dict[str, object] = {"attempt_log": [], "traceback": ""}
     return _clear(WORK, before=before, after=after, most=most, also=lambda _uuids: 0, **cleared)
 

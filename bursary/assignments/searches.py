@@ -25,7 +25,7 @@ CREATE_INDEX = (
 
 @dataclass(frozen=True)
 class Matches:
-    """What a search finds."""
+    """The rows that a search finds."""
 
     rows: QuerySet[Any]
     """Up to `MOST_COUNTED` by their primary keys, too: whatever is asked of them takes no time."""
@@ -34,7 +34,7 @@ class Matches:
 
 
 def matches(rows: QuerySet[Any]) -> Matches:
-    """Return what a search finds. One query."""
+    """Return the rows that a search finds. One query."""
     keys = _first_keys(rows)
     if len(keys) > MOST_COUNTED:
         return Matches(rows, are_estimated=connection.vendor == "postgresql")

@@ -93,7 +93,7 @@ def ended_when(status: str) -> Case | F:
 
 
 def ended(lookup: str, instant: datetime) -> Q:
-    """Return the condition on assignments that `ended_at` compares so with an instant."""
+    """Return the condition that `ended_at` compares with an instant by a lookup, such as `gte`."""
     each = [Q(state=state) & Q((f"{column}__{lookup}", instant)) for state, column in _ENDED_AT.items()]
     return reduce(or_, each)
 

@@ -1,4 +1,4 @@
-"""The pages of budgets: their money as bars, what comes free when, and what it was spent on."""
+"""The pages of budgets: their money as bars, when reserved money becomes free, and what it was spent on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -101,7 +101,7 @@ def steps_of(assignment: LearnerContentAssignment, *, now: datetime) -> LifeStep
 
 
 def _step(action: LearnerContentAssignmentAction) -> LifeStep | None:
-    """Return the step that an action is; None for what is on the timeline alone."""
+    """Return the step of an action; None for an action that only the timeline shows."""
     kind, at = action.action_type, timeline_entries.happened_at(action)
     if action.status == Status.FAILED and kind in _FAILED:
         why = str(error_texts.for_code(action.error_code).sentence)
@@ -129,7 +129,7 @@ def _ends(assignment: LearnerContentAssignment) -> dict[str, list[LifeStep]]:
 
 
 def _with_waits(steps: Sequence[LifeStep]) -> list[LifeStep]:
-    """Return the steps, each with how long it was waited for."""
+    """Return the steps, each with the time since the step before it."""
     now = next((one.at for one in steps if one.kind == "now"), None)
     found = [steps[0]]
     for before, one in pairwise(steps):

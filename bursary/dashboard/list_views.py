@@ -178,7 +178,7 @@ def budgets(request: HttpRequest) -> HttpResponse:
 @require_safe
 @login_required
 def budget(request: HttpRequest, uuid: UUID) -> HttpResponse:
-    """Show a budget of the user's: its money, and what comes free when."""
+    """Show a budget of the user's: its money, and when what is reserved becomes free."""
     found = budget_pages.load(_user(request), uuid, now=timezone.now())
     if found is None:
         raise Http404("There is no such budget.")

@@ -132,7 +132,7 @@ def _first(dropped: Sequence[Entry]) -> str:
 
 
 def problems(refused: Exception, entries: Sequence[Entry]) -> list[Problem]:
-    """Return why nothing was assigned. Re-raises an exception that is not a refusal."""
+    """Return the problems for which nothing was assigned. Re-raises an exception that is not a refusal."""
     match refused:
         case AllocationRefused():
             return [refusal(refused)]

@@ -234,7 +234,7 @@ def sentence(action: LearnerContentAssignmentAction, *, of: LearnerContentAssign
 
 
 def happened_at(action: LearnerContentAssignmentAction) -> datetime:
-    """Return when it was over or, of what is not, last tried: the one time of it that pages show."""
+    """Return the one time of an action that pages show: when it ended, else when it was last tried."""
     return action.completed_at or action.modified
 
 

@@ -19,10 +19,10 @@ class NotReady(Exception):
 
 
 def refuse_unknown_migrations() -> MigrationLoader:
-    """Return what this version has of migrations and the database records of them.
+    """Raise NotReady if the database records a migration of Bursary that this version does not have.
 
-    Raises NotReady if that has one of Bursary which this version does not have. Such tables were made by a
-    pre-release, or by a later version. Changing them would destroy data.
+    Such tables were made by a pre-release, or by a later version. Changing them would destroy data. Return
+    the migrations of this version and of the database.
     """
     try:
         loader = MigrationLoader(connection)

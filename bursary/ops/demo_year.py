@@ -1,4 +1,4 @@
-"""The demonstration's year: what two organisations assigned, and what became of it, week after week.
+"""The demonstration's year of two organisations, week by week: assignments, answers, mails and failures.
 
 Made by the service's own functions with the `now` of those days, and by random numbers that are the same each
 time. A week is made once; a year that was interrupted is continued with the next week.

@@ -78,7 +78,7 @@ def forget(address: str, *, now: datetime, actor: User | None = None) -> dict[st
 
 
 def preview(address: str) -> tuple[dict[str, object], str]:
-    """Return what an address has, as plain values and in a sentence. Raises BadAddresses."""
+    """Return the counts of an address's data, as plain values and in a sentence. Raises BadAddresses."""
     known = erasure.preview(address)
     total = sum(known.assignments.values())
     still_open = known.assignments.get(State.ALLOCATED, 0)

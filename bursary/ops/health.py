@@ -67,7 +67,7 @@ def examine(*, now: datetime) -> Health:
 
 
 def measure(*, now: datetime) -> Health:
-    """Return the same; raises the database's errors."""
+    """Return the health, as `examine` does, but raise the database's errors."""
     actions = LearnerContentAssignmentAction.objects.all()
     oldest = leases.oldest_due(actions, now=now)
     waiting = now - oldest if oldest else timedelta(0)

@@ -53,7 +53,7 @@ def pattern(person: Identity) -> re.Pattern[str]:
 
 
 class _Sought(NamedTuple):
-    """What is looked for in every table: made once, as it takes longer than to look into most of them."""
+    """The patterns to find in every table, made once: that takes longer than to look into most tables."""
 
     mention: re.Pattern[str]
     words: Sequence[tuple[str, str]]
@@ -222,6 +222,6 @@ def _without(value: Any, mention: re.Pattern[str], ids: set[int]) -> Any:
 
 
 def _placeholder(found: re.Match[str]) -> str:
-    """Return what stands in place of a mention: another each time, as columns may be unique."""
+    """Return a placeholder for a mention: another each time, as columns may be unique."""
     is_key = re.fullmatch("[0-9a-f]{64}", found[0], re.IGNORECASE)
     return learner_key(placeholder_email()) if is_key else placeholder_email()
