@@ -109,8 +109,8 @@ def token(link: Link) -> str:
     """Return the link as a token for URLs: letters, digits, `-`, `_` and dots."""
     subject = urlsafe_b64encode(link.subject.bytes).decode().rstrip("=")
     issued_at, *until = (str(int(one.timestamp())) for one in (link.issued_at, link.until) if one)
-    said = (link.purpose, subject, str(link.cycle), issued_at, link.digest, *until)
-    return _signer().sign(".".join(said))
+    parts = (link.purpose, subject, str(link.cycle), issued_at, link.digest, *until)
+    return _signer().sign(".".join(parts))
 
 
 def read(text: str, *, purpose: Purpose, now: datetime) -> Link:

@@ -97,12 +97,12 @@ def _update(user: User, claims: Claims) -> None:
 
 def _conflicting(claims: Claims, *, named: Q | None = None, but: int = 0) -> list[int]:
     """Return accounts with the token's address, LMS user id or, with `named`, user name; ten at most."""
-    theirs = named or Q(pk__in=[])
+    matching = named or Q(pk__in=[])
     if claims.lms_user_id is not None:
-        theirs |= Q(lms_user_id=claims.lms_user_id)
+        matching |= Q(lms_user_id=claims.lms_user_id)
     if claims.email:
-        theirs |= Q(pk__in=accounts_of([learner_key(claims.email)]).values("pk"))
-    others = User.objects.filter(theirs).exclude(pk=but).order_by("pk")
+        matching |= Q(pk__in=accounts_of([learner_key(claims.email)]).values("pk"))
+    others = User.objects.filter(matching).exclude(pk=but).order_by("pk")
     return list(others.values_list("pk", flat=True)[:MOST_LOGGED])
 
 

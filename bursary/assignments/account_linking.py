@@ -115,9 +115,9 @@ def _to_link(users: Sequence[int], now: datetime) -> _Found:
     present = registered.order_by("pk").values_list("pk", "lms_user_id", "mailbox_key")
     earlier = other.order_by("pk").values_list("user", "user__lms_user_id", "learner_key")
     for user_pk, lms_user_id, key in [*present, *earlier]:
-        theirs = _unlinked(lms_user_id=lms_user_id).filter(mailbox_key=key).order_by("pk")
+        unlinked = _unlinked(lms_user_id=lms_user_id).filter(mailbox_key=key).order_by("pk")
         # What never changes of them: the rest is read under the locks.
-        for found in list(theirs.only("uuid", "budget", "content_key")[:ASSIGNMENTS_PER_USER]):
+        for found in list(unlinked.only("uuid", "budget", "content_key")[:ASSIGNMENTS_PER_USER]):
             yield user_pk, found, partial(_link, found, user_pk, now=now)
 
 

@@ -158,9 +158,9 @@ def follow_budgets(*, pks: Iterable[int], now: datetime, **_signal: object) -> N
         assignments = LearnerContentAssignment.objects.filter(budget=budget)
         assignments.filter(_OPEN).update(age_ends_at=age_ends_at)
         for chunk in chunks(repointing.follow_catalog(budget, now=now), CONTENTS_PER_STATEMENT):
-            theirs = assignments.filter(content__in=chunk)
-            _write_content(theirs, chunk, now=now)
-            _write_deadlines(theirs, now=now)
+            affected = assignments.filter(content__in=chunk)
+            _write_content(affected, chunk, now=now)
+            _write_deadlines(affected, now=now)
         assignments.filter(held() | Q(content=None)).update(content_enroll_by=last_closing(now=now))
         _write_deadlines(assignments, now=now)
         assignments.filter(_STARTING).update(nudge_at=CHECK_NOW)

@@ -169,9 +169,9 @@ def forget(
 
 def _budgets_of(learner: Identity) -> list[tuple[int, UUID]]:
     """Return pk and uuid of the budgets in which something names the learner."""
-    theirs = LearnerContentAssignment.objects.filter(learner.rows).order_by()
+    own = LearnerContentAssignment.objects.filter(learner.rows).order_by()
     sent = LearnerContentAssignmentAction.objects.filter(_names(learner)).order_by()
-    budgets = set(theirs.values_list("budget", "budget__uuid").distinct())
+    budgets = set(own.values_list("budget", "budget__uuid").distinct())
     return sorted(
         budgets | set(sent.values_list("assignment__budget", "assignment__budget__uuid").distinct())
     )
@@ -194,10 +194,10 @@ def _forget_in(
     with transaction.atomic():
         budget = ledger.lock(budget_pk)
         here = LearnerContentAssignment.objects.filter(budget=budget_pk)
-        theirs = set(here.filter(learner.rows).values_list("pk", flat=True))
+        own = set(here.filter(learner.rows).values_list("pk", flat=True))
         sent = LearnerContentAssignmentAction.objects.filter(_names(learner), assignment__budget=budget_pk)
-        others = set(sent.values_list("assignment", flat=True)) - theirs
-        found = [one for one in _locked_assignments(sorted(theirs | others)) if one.pk in theirs]
+        others = set(sent.values_list("assignment", flat=True)) - own
+        found = [one for one in _locked_assignments(sorted(own | others)) if one.pk in own]
         free = [one for one in found if not one.redeeming_since]
         cancelled = [one for one in free if lifecycle.allows(one, ActionType.CANCELLED)]
         lifecycle.move(budget, cancelled, ActionType.CANCELLED, now=now, actor=actor)

@@ -147,8 +147,8 @@ def cut_short(
     rows = rows.filter(state=State.ALLOCATED)
     if isinstance(until, Span):
         days = until.after(now.date()) - now.date()
-        wanted = F("expires_at") + Value(days)
-        return rows.filter(Q(content_enroll_by__lt=wanted) | Q(budget__ends_at__lt=wanted))
+        asked_for = F("expires_at") + Value(days)
+        return rows.filter(Q(content_enroll_by__lt=asked_for) | Q(budget__ends_at__lt=asked_for))
     is_sooner = Q(content_enroll_by__lt=until) | Q(budget__ends_at__lt=until)
     return rows.filter(is_sooner, expires_at__lt=until)
 

@@ -224,14 +224,14 @@ class _Past:
         ]
 
     def _concerns(self, change: ContentChange, pk: int, catalog: UUID) -> bool:
-        mine = change.content_id == pk
+        of_content = change.content_id == pk
         # What a course has of its runs is their terms; its own start, end and price are in its own record.
         of_run = change.field not in ("start_date", "price_cents", "active", "gone_at")
         parent = change.content.parent_key
-        theirs = change.catalog_uuid in (None, catalog)
+        of_catalog = change.catalog_uuid in (None, catalog)
         # What the catalog did not hold then was changed for others.
-        theirs &= change.field in ("membership", "gone_at") or (pk, catalog) in self._held
-        return theirs and (mine or (of_run and parent == self._rows[pk].content_key))
+        of_catalog &= change.field in ("membership", "gone_at") or (pk, catalog) in self._held
+        return of_catalog and (of_content or (of_run and parent == self._rows[pk].content_key))
 
     def _put(self, change: ContentChange, value: object) -> None:
         if change.field == "membership" and change.catalog_uuid:

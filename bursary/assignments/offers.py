@@ -215,19 +215,19 @@ def read(known: KnownOffer, *, budget: Budget, now: datetime, before: datetime, 
     would be the same for an allocation that ends `before` that instant otherwise; the backfill attaches the
     assignment to it once they are. With `lock`, wait for a change in flight, and keep the next one waiting.
     """
-    ours = None if known.pk is None else _stored(known.pk, catalog_uuid=budget.catalog_uuid, lock=lock)
+    stored = None if known.pk is None else _stored(known.pk, catalog_uuid=budget.catalog_uuid, lock=lock)
     if known.upstream is None:
-        if ours is None:
+        if stored is None:
             raise RuntimeError("Content is known to the replica or to upstream.")
-        return ours
-    theirs = _of_upstream(known.upstream)
-    if ours is None:
-        return theirs
-    our_columns, their_columns = (
+        return stored
+    upstream = _of_upstream(known.upstream)
+    if stored is None:
+        return upstream
+    stored_columns, upstream_columns = (
         (one.content.title, one.content.start_date, one.last_closing(now=now, before=before))
-        for one in (ours, theirs)
+        for one in (stored, upstream)
     )
-    return replace(theirs, row=ours.row) if our_columns == their_columns else theirs
+    return replace(upstream, row=stored.row) if stored_columns == upstream_columns else upstream
 
 
 def _stored(pk: int, *, catalog_uuid: uuid.UUID, lock: bool) -> Offer:

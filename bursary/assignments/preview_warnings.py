@@ -193,8 +193,8 @@ def _within(text: str, other: str, *, edits: int) -> bool:
 def _doubtful_domains(budget: Budget, to_allocate: Sequence[Match]) -> Iterator[tuple[int, PreviewWarning]]:
     domains = {_domain(one) for one in to_allocate}
     reserved = {one for one in domains if f".{one}".endswith(tuple(f".{name}" for name in RESERVED_DOMAINS))}
-    meant = {one: known for one in domains - reserved if (known := meant_domain(one))}
-    used = _domains_in_use(budget, reserved | meant.keys())
+    suggested = {one: known for one in domains - reserved if (known := meant_domain(one))}
+    used = _domains_in_use(budget, reserved | suggested.keys())
     for one in to_allocate:
         domain = _domain(one)
         if domain in used:
@@ -203,8 +203,8 @@ def _doubtful_domains(budget: Budget, to_allocate: Sequence[Match]) -> Iterator[
             sentence = gettext("“%(domain)s” is reserved for examples, tests or private networks.")
             sentence %= {"domain": domain}
             yield one.addressee.position, PreviewWarning(WarningCode.DOMAIN_RESERVED, sentence)
-        elif domain in meant:
-            suggestion = f"{one.addressee.address.partition('@')[0]}@{meant[domain]}"
+        elif domain in suggested:
+            suggestion = f"{one.addressee.address.partition('@')[0]}@{suggested[domain]}"
             sentence = gettext("“%(domain)s” looks mistyped: perhaps %(suggestion)s is meant.")
             sentence %= {"domain": domain, "suggestion": suggestion}
             figures = {"suggestion": suggestion}

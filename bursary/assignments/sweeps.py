@@ -83,8 +83,8 @@ def _first_due(
 def _budgets(due: DueRows, order: str, chosen: bool) -> QuerySet[Budget, Any]:
     rows = Budget.objects.filter(pk__in=Slot("pks", Budget._meta.pk)) if chosen else Budget.objects.all()
     # In order, though any row would do: so each budget is read from an index that begins with the budget.
-    theirs = due(Slot("now", DateTimeField())).filter(budget=OuterRef("pk")).order_by(order, "id")
-    found = rows.alias(oldest=Subquery(theirs.values(order)[:1])).filter(oldest__isnull=False)
+    rows_due = due(Slot("now", DateTimeField())).filter(budget=OuterRef("pk")).order_by(order, "id")
+    found = rows.alias(oldest=Subquery(rows_due.values(order)[:1])).filter(oldest__isnull=False)
     return found.order_by("oldest", "pk").values_list("pk", "uuid")
 
 

@@ -76,9 +76,9 @@ class BudgetForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's class t
         for field in self.fields.values():
             if isinstance(field, MomentField):
                 field.zone = zone
-                meant = "The end of the day" if field.end_of_day else "The beginning of the day"
+                instant = "The end of the day" if field.end_of_day else "The beginning of the day"
                 where = zone.key if customer else "the organisation's time zone"
-                field.help_text = f"{meant} where no time is given. In {where}."
+                field.help_text = f"{instant} where no time is given. In {where}."
 
 
 @admin.register(Budget)

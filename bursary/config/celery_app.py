@@ -79,11 +79,11 @@ class OutageOnce(logging.Filter):
             if was_away:
                 record.levelno, record.levelname = logging.WARNING, "WARNING"
             return was_away or logger.isEnabledFor(record.levelno)
-        said = record.getMessage()
-        if "Connection to broker lost" not in said and "Cannot connect to" not in said:
+        message = record.getMessage()
+        if "Connection to broker lost" not in message and "Cannot connect to" not in message:
             return True
         was_away, self.away = self.away, True
-        record.msg, record.args, record.exc_info = " ".join(said.split()), (), None
+        record.msg, record.args, record.exc_info = " ".join(message.split()), (), None
         return not was_away
 
 

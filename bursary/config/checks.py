@@ -35,10 +35,10 @@ LONGEST_KEPT = timedelta(days=36_500)
 @checks.register(SETTINGS)
 def check_names(**_of_django: object) -> Iterator[checks.CheckMessage]:
     """Yield a warning for each variable that is no setting, and named nearly as one is."""
-    for name, meant in misspelt(os.environ).items():
+    for name, nearest in misspelt(os.environ).items():
         yield checks.Warning(
             f"{name} is no setting, and nothing reads it.",
-            hint=f"Did you mean {meant}?",
+            hint=f"Did you mean {nearest}?",
             id="bursary.W052",
         )
 

@@ -27,7 +27,7 @@ def check_work(*, databases: Sequence[str] | None = None, **_of_django: object) 
     Read with `bursary check --database default`, and by `migrate`: other checks read no data.
     """
     found = health.examine(now=timezone.now()).problems if databases else []
-    said = {"disk_full", "folder_not_writable", "work_dated_ahead"}
+    reported = {"disk_full", "folder_not_writable", "work_dated_ahead"}
     return [
         checks.Warning(
             f"{code}: see `bursary status`.",
@@ -35,7 +35,7 @@ def check_work(*, databases: Sequence[str] | None = None, **_of_django: object) 
             id="bursary.W001",
         )
         for code in found
-        if code in said
+        if code in reported
     ]
 
 

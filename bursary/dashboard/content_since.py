@@ -77,9 +77,9 @@ def _replaced(assignment: LearnerContentAssignment) -> dict[str, object]:
     """Return what the first change of each field since the allocation replaced."""
     if assignment.content_id is None:
         return {}
-    ours = Q(catalog_uuid=None) | Q(catalog_uuid=assignment.budget.catalog_uuid)
+    of_catalog = Q(catalog_uuid=None) | Q(catalog_uuid=assignment.budget.catalog_uuid)
     since = ContentChange.objects.filter(
-        ours,
+        of_catalog,
         content=assignment.content_id,
         field__in=list(_FIELDS),
         created__gte=assignment.allocated_at,

@@ -113,19 +113,19 @@ def _report(event: Any, *, now: datetime) -> MailReport | None:
     fact = _FACTS.get(event.event_type)
     if fact is None:
         return None
-    said = f"{event.mta_response or event.description or ''}"
+    answer = f"{event.mta_response or event.description or ''}"
     mail = _uuid((event.metadata or {}).get(ACTION_KEY))
     return MailReport(
         fact=fact,
         at=event.timestamp or now,
         mail=mail,
         provider_ref="" if mail else f"{event.message_id or ''}"[:LONGEST_REF],
-        permanent=fact is ActionType.BOUNCED and _is_permanent(event, said),
-        code=" ".join(dict.fromkeys(_CODES.findall(said)[:2])) if fact is ActionType.BOUNCED else "",
+        permanent=fact is ActionType.BOUNCED and _is_permanent(event, answer),
+        code=" ".join(dict.fromkeys(_CODES.findall(answer)[:2])) if fact is ActionType.BOUNCED else "",
     )
 
 
-def _is_permanent(event: Any, said: str) -> bool:
+def _is_permanent(event: Any, answer: str) -> bool:
     """Return whether the address is at fault: what the provider says, and of a server's answer, its words."""
     # Resend's description of a bounce, `type` and `subType`, which the library leaves out.
     data = event.esp_event.get("data") if isinstance(event.esp_event, dict) else None
@@ -136,9 +136,9 @@ def _is_permanent(event: Any, said: str) -> bool:
         return False
     if not event.mta_response:
         return True
-    status = _STATUS.search(said)
+    status = _STATUS.search(answer)
     code = int(status[0]) if status else _BARE
-    return error_of_answer(Answer("RCPT", code, said)).error_code == "address_rejected"
+    return error_of_answer(Answer("RCPT", code, answer)).error_code == "address_rejected"
 
 
 def _uuid(text: object) -> UUID | None:

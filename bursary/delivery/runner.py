@@ -57,12 +57,12 @@ def drain(*, clock: Clock, most: int, pks: Sequence[int] | None = None, seconds:
             if not full and not leases.any_due(rows, now=clock(), pks=pks):
                 break
             mails = sending_rate.available(now=clock())
-            wanted = pks if mails != 0 else _without_mails(due, now=clock())
-            if mails == 0 and not wanted:
+            chosen = pks if mails != 0 else _without_mails(due, now=clock())
+            if mails == 0 and not chosen:
                 _wait_for_rate(ends_at, now=clock())
                 continue
             limit = min(size, most - tried, mails or BATCH)
-            batch = actions.claim(now=clock(), lease=settings.LEASE, limit=limit, pks=wanted, begun=False)
+            batch = actions.claim(now=clock(), lease=settings.LEASE, limit=limit, pks=chosen, begun=False)
             full = len(batch) == limit
             batch = _within_rate(batch, now=clock())
             done = _work_through(batch, due, clock=clock, ends_at=ends_at)

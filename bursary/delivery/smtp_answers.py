@@ -303,8 +303,8 @@ def mail_errors_translated() -> Iterator[None]:
             "answer_lost", _MAY_HAVE_ARRIVED, most_attempts=ATTEMPTS_IN_DOUBT, blames_server=True
         ) from lost
     except smtplib.SMTPRecipientsRefused as refused:
-        code, said = next(iter(refused.recipients.values()))
-        raise error_of_answer(Answer("RCPT", code, _text(said))) from refused
+        code, text = next(iter(refused.recipients.values()))
+        raise error_of_answer(Answer("RCPT", code, _text(text))) from refused
     except smtplib.SMTPResponseException as error:
         raise error_of_answer(Answer(_verb(error), error.smtp_code, _text(error.smtp_error))) from error
     except smtplib.SMTPNotSupportedError as error:  # no STARTTLS, or no AUTH: settings do not fit the server
@@ -334,5 +334,5 @@ def _verb(error: smtplib.SMTPResponseException) -> str:
     return "connection"  # greeting, EHLO, STARTTLS, AUTH
 
 
-def _text(said: bytes | str) -> str:
-    return said.decode(errors="replace") if isinstance(said, bytes) else said
+def _text(answer: bytes | str) -> str:
+    return answer.decode(errors="replace") if isinstance(answer, bytes) else answer

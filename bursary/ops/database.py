@@ -28,10 +28,10 @@ def refuse_unknown_migrations() -> MigrationLoader:
         loader = MigrationLoader(connection)
     except Error as error:
         raise NotReady(f"{in_words(error)} Check BURSARY_DATABASE_URL.") from error
-    ours = {app.label for app in apps.get_app_configs() if app.name.startswith("bursary.")}
+    own_apps = {app.label for app in apps.get_app_configs() if app.name.startswith("bursary.")}
     unknown = sorted(set(loader.applied_migrations) - set(loader.disk_migrations))
     for label, name in unknown:
-        if label in ours:
+        if label in own_apps:
             raise NotReady(
                 f"Another version of Bursary made this database: its migration {label}.{name} is unknown. "
                 "Start that version, or migrate back with it: docs/operations.md, Upgrade. For another "
@@ -52,8 +52,8 @@ def require_tables() -> None:
 
 def in_words(error: Error) -> str:
     """Return a sentence on an error of the database: it does not answer, or it refuses, with its words."""
-    said = " ".join(str(error.args[-1] if error.args else error).split()).rstrip(".?")
-    return f"The database {'refuses' if is_answer(error) else 'does not answer'}: {said}."
+    words = " ".join(str(error.args[-1] if error.args else error).split()).rstrip(".?")
+    return f"The database {'refuses' if is_answer(error) else 'does not answer'}: {words}."
 
 
 def expect_traces() -> None:

@@ -41,9 +41,9 @@ Log = Callable[[Task], None]
 def allow_connections() -> None:
     """Raise the limit of open files, of this process and its children, as far as needed and allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = min(MOST_CONNECTIONS + FILES_BESIDES, hard if hard != resource.RLIM_INFINITY else 1 << 20)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    needed = min(MOST_CONNECTIONS + FILES_BESIDES, hard if hard != resource.RLIM_INFINITY else 1 << 20)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def _most_connections() -> int:

@@ -44,8 +44,8 @@ def require_confirmed(confirmed: int, *, count: int, refused: Mapping[str, int])
     if confirmed == count != 0:
         return
     found = counted_in_words(count, "assignment")
-    said = f"It is about {found} now, instead of {confirmed}." if count else "There is nothing to do."
-    raise CommandError(f"{said}{_refusals_in_words(refused)} Nothing was changed.")
+    sentence = f"It is about {found} now, instead of {confirmed}." if count else "There is nothing to do."
+    raise CommandError(f"{sentence}{_refusals_in_words(refused)} Nothing was changed.")
 
 
 def _refusals_in_words(refused: Mapping[str, int]) -> str:
@@ -170,8 +170,8 @@ def _named(ids: Sequence[str]) -> Q:
     """Return the condition that work is of the assignments which these ids mean. Raises CommandError."""
     if len(ids) > MOST_IDS:
         raise CommandError(f"These are {len(ids)} ids; give {MOST_IDS} at most. Nothing was changed.")
-    meant = (timeline_ids.require(one, now=timezone.now()).order_by().values("pk") for one in ids)
-    return reduce(or_, (Q(assignment__in=pks) for pks in meant), Q())
+    found = (timeline_ids.require(one, now=timezone.now()).order_by().values("pk") for one in ids)
+    return reduce(or_, (Q(assignment__in=pks) for pks in found), Q())
 
 
 def _first_of(failed: QuerySet[LearnerContentAssignmentAction]) -> list[dict[str, Any]]:

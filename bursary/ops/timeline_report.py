@@ -80,8 +80,8 @@ def render(report: TimelineReport, *, traces: bool, asked: str = "") -> Renderab
     """
     zone = report.assignment.budget.customer.zone
     parts: list[RenderableType] = [_heading(report)]
-    if meant := report.action_of(asked):
-        parts.append(Text(f"The id is of the action {_kind(meant)}, created {_time(meant.created, zone)}.\n"))
+    if named := report.action_of(asked):
+        parts.append(Text(f"The id is of the action {_kind(named)}, created {_time(named.created, zone)}.\n"))
     parts.append(_Actions(report.actions, zone))
     for action in report.actions:
         if traces and (trace := action.last_error["traceback"].rstrip()):

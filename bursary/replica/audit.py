@@ -223,20 +223,20 @@ def _compare_row(
 
 
 def _differences(row: Mapping[str, Any], content: Content) -> tuple[FieldDifference, ...]:
-    theirs = merge.columns(content) | {
+    fetched = merge.columns(content) | {
         "digest": content.digest,
         "content_type": content.content_type.value,
         "variant": content.variant,
     }
-    pairs = {name: (row[name], theirs[name]) for name in _COMPARED}
+    pairs = {name: (row[name], fetched[name]) for name in _COMPARED}
     if content.content_type is ContentType.COURSERUN and content.parent_key:
         pairs["parent"] = (row["parent_key"], content.parent_key)
     if row["gone_at"]:
         pairs["gone_at"] = (row["gone_at"], None)
     return tuple(
-        FieldDifference(name, merge.plain(ours), merge.plain(upstream))
-        for name, (ours, upstream) in pairs.items()
-        if ours != upstream
+        FieldDifference(name, merge.plain(stored), merge.plain(upstream))
+        for name, (stored, upstream) in pairs.items()
+        if stored != upstream
     )
 
 

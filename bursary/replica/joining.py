@@ -236,11 +236,11 @@ def _runs() -> QuerySet[CatalogMembership, Any]:
 def _held(*, with_runs: bool) -> QuerySet[CatalogMembership, Any]:
     """Return what the catalogs of a slot hold of the keys of another, as `HeldContent` is made of it."""
     keys = Slot("keys", ContentMetadata._meta.get_field("content_key"))
-    wanted = Q(content__content_key__in=keys)
+    condition = Q(content__content_key__in=keys)
     if with_runs:
-        wanted |= Q(content__content_type=ContentType.COURSERUN, content__parent_key__in=keys)
+        condition |= Q(content__content_type=ContentType.COURSERUN, content__parent_key__in=keys)
     catalogs = Slot("catalogs", CatalogMembership._meta.get_field("catalog_uuid"))
-    members = CatalogMembership.objects.filter(wanted, catalog_uuid__in=catalogs)
+    members = CatalogMembership.objects.filter(condition, catalog_uuid__in=catalogs)
     columns = ("catalog_uuid", "content", "content__parent_key", "content__content_key")
     return members.order_by("pk").values_list(*columns, *(f"content__{name}" for name in TERMS))
 

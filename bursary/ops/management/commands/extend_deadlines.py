@@ -65,12 +65,12 @@ class Command(OperatorCommand):
             return self.answer(summary, f"{len(total.extended)} extended.{text}")
         count = rows.count()
         what, when = counted_in_words(count, "open assignment"), moments.in_words(moment, zone=zone)
-        said = f"Of {what}, {would} would be extended: until {when} at the latest.{text}"
-        said = f"{said} Do it by --confirm {would}." if would else f"{said} There is nothing to do."
+        text = f"Of {what}, {would} would be extended: until {when} at the latest.{text}"
+        text = f"{text} Do it by --confirm {would}." if would else f"{text} There is nothing to do."
         if not count:
             others = f" of {content}; of other content it has {every}" if content else ""
-            said = f"The budget has no open assignment{others}: there is nothing to do."
-        return self.answer({**summary, "count": would, "open_assignments": count}, said)
+            text = f"The budget has no open assignment{others}: there is nothing to do."
+        return self.answer({**summary, "count": would, "open_assignments": count}, text)
 
 
 def _require_known(content_key: str, *, budget: Budget) -> None:
