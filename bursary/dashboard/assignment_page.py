@@ -18,9 +18,9 @@ from bursary.assignments.models import (
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
 )
-from bursary.dashboard import chips, content_since, life_steps, remedies, timeline_entries
+from bursary.dashboard import chips, content_comparison, life_steps, remedies, timeline_entries
 from bursary.dashboard.chips import Chip
-from bursary.dashboard.content_since import ContentRow
+from bursary.dashboard.content_comparison import ContentRow
 from bursary.dashboard.learner_answers import Invitation, invitation
 from bursary.dashboard.life_steps import LifeSteps
 from bursary.dashboard.overview import own_assignments
@@ -124,7 +124,7 @@ def _of_administrator(
     newest_first = [pk for _at, pk in sorted(at_and_pk, reverse=True)]
     pages = Paginator(newest_first, timeline_entries.PAGE).get_page(number)
     available = remedies.available(assignment, roles=roles, now=now)
-    rows = content_since.content_rows(assignment)
+    rows = content_comparison.content_rows(assignment)
     corrected_at = [one.created for one in actions if one.action_type == ActionType.EMAIL_CORRECTED]
     due = [one.due_at for one in actions if one.due_at and one.due_at < now + FOLLOWED]
     reader = EntryReader(
@@ -142,7 +142,7 @@ def _of_administrator(
         pages=pages,
         content=rows,
         content_differs=any(row.changed for row in rows),
-        of_course=content_since.is_course(assignment),
+        of_course=content_comparison.is_course(assignment),
         in_catalog=assignment.content is None or getattr(assignment, "is_held", True),
         starts_at=content_display.starts_of([assignment], now=now)[assignment.pk],
         message=message,
