@@ -40,7 +40,7 @@ def test_what_has_ended_names_the_next_step() -> None:
 
 def test_a_passed_deadline_is_honoured_before_the_sweep_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     assignment = given_assignment()
-    monkeypatch.delattr(offers, "asked")  # what is refused anyway is not asked about
+    monkeypatch.delattr(offers, "assigned_or_fetched")  # what is refused anyway is not asked about
     with pytest.raises(RedemptionRefused) as refused:
         redemption.begin(assignment, now=assignment.expires_at)
     assert refused.value.reason == "reason_learner_assignment_expired"
