@@ -110,6 +110,18 @@ def test_on_a_phone_every_status_is_seen_and_a_date_is_called_the_deadline_only_
     assert "Deadline" in page.locator("tbody tr").evaluate_all(labels)[0]
 
 
+def test_on_a_phone_the_list_is_sorted_and_all_of_a_page_are_selected(
+    visitor: Visitor, budget: Budget
+) -> None:
+    visitor.page.set_viewport_size({"width": WIDTHS[0], "height": HEIGHT})
+    page = visitor.open("/assignments/")
+    page.get_by_role("link", name="Learner", exact=True).click()
+    page.wait_for_url("**sort=learner_email")
+    expect(page.locator("tbody tr").first).to_contain_text("learner-0@")
+    page.get_by_label("Select every assignment on this page").check()
+    expect(page.get_by_text(f"Selected: {COUNT + 1}")).to_be_visible()
+
+
 def test_from_a_ticked_row_the_keyboard_skips_to_the_actions_and_going_back_keeps_the_count(
     visitor: Visitor, budget: Budget
 ) -> None:
