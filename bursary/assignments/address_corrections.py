@@ -196,13 +196,12 @@ def correct(
     now: datetime,
     actor: User | None = None,
     within: Q | None = None,
-    dry_run: bool = False,
     place: int = 0,
 ) -> Correction:
     """Move the open assignments (those `within`, if given) from an address to another, all or none.
 
-    Links in mails to the old address stop working; the new address is linked and notified. A dry run finds
-    the same and changes nothing. `place` is the number of assignments that the same request corrected before.
+    Links in mails to the old address stop working; the new address is linked and notified. `place` is the
+    number of assignments that the same request corrected before.
     """
     try:
         (addressee,) = matching.read_all_addresses([new])
@@ -218,7 +217,6 @@ def correct(
                 return _refused(old, new, "too_many_assignments")
             for number, row in enumerate(rows, start=place):
                 correct_one(row, address=new, now=now, actor=actor, place=number)
-            transaction.set_rollback(dry_run)
     except matching.BadAddresses as bad:
         return Correction(
             old, new, bad.reason, " ".join(bad.errors.values()), gettext("Correct the new address.")

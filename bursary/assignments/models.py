@@ -369,9 +369,6 @@ class DeadlineNotice(LeasedRow):
     attempts = models.PositiveIntegerField(default=0)
     last_error = models.TextField(blank=True)
 
-    shown_title: str
-    """`content_display.notice_title`, where it was attached."""
-
     class Meta:
         ordering = ("created", "id")
         constraints = [

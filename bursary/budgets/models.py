@@ -205,11 +205,6 @@ class Budget(models.Model):
         if self.account_id and self.customer_id and self.account.customer_id != self.customer_id:
             raise ValidationError({"account": "This account belongs to another customer."})
 
-    @property
-    def committed_cents(self) -> int:
-        """Cents reserved for open assignments or spent on accepted ones."""
-        return self.held_cents + self.spent_cents
-
     def not_in_use(self, now: datetime) -> NotInUse | None:
         """Return why nothing is assigned, asked for or accepted from the budget at `now`; None where it is.
 

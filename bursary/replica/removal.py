@@ -138,12 +138,9 @@ def members(catalog_uuid: UUID) -> QuerySet[CatalogMembership]:
     return CatalogMembership.objects.filter(catalog_uuid=catalog_uuid, named_by="")
 
 
-def alarms(catalogs: Collection[UUID] | None = None) -> dict[UUID, str]:
-    """Return the alarm of each catalog that has one, of all catalogs or of these."""
-    rows = CatalogListing.objects.exclude(alarm="")
-    if catalogs is not None:
-        rows = rows.filter(catalog_uuid__in=list(catalogs))
-    return dict(rows.values_list("catalog_uuid", "alarm"))
+def alarms() -> dict[UUID, str]:
+    """Return the alarm of each catalog that has one."""
+    return dict(CatalogListing.objects.exclude(alarm="").values_list("catalog_uuid", "alarm"))
 
 
 def _locked_listing(context: FetchContext) -> CatalogListing:

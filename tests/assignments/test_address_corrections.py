@@ -64,7 +64,8 @@ def test_open_assignments_move_to_the_new_address_and_it_is_notified(mail: MailS
 def test_a_dry_run_says_the_same_and_changes_nothing(mail: MailServer) -> None:
     assignment = given_assignment(address=TYPO)
     before = list(LearnerContentAssignmentAction.objects.values())
-    assert address_corrections.correct(TYPO, ALICE, now=NOW, dry_run=True).corrected == [assignment.uuid]
+    (found,) = address_corrections.correct_all([(TYPO, ALICE)], now=NOW, dry_run=True)
+    assert found.corrected == [assignment.uuid]
     assert LearnerContentAssignment.objects.get().learner_email == TYPO
     assert list(LearnerContentAssignmentAction.objects.values()) == before
 

@@ -78,10 +78,6 @@ def test_a_budget_is_open_from_its_start_until_before_its_end(
     assert budget.open_at(NOW) is is_open
 
 
-def test_what_is_committed_is_held_or_spent() -> None:
-    assert Budget(held_cents=5, spent_cents=7).committed_cents == 12
-
-
 def test_a_budget_is_its_own_assignment_configuration_unless_another_is_given() -> None:
     own = uuid4()
     alone, apart = given_budget(), given_budget(assignment_configuration_uuid=own)
