@@ -130,7 +130,7 @@ def _grant(customer: Customer, addresses: Mapping[str, str]) -> None:
     ]
     for grant in grants:
         grant.set_scope()
-    RoleGrant.objects.bulk_create(grants, batch_size=ROWS_PER_STATEMENT, ignore_conflicts=True)
+    inserts.insert_all(grants, size=ROWS_PER_STATEMENT, unique=["user", "role", "scope"])
 
 
 def learns_at(customer: str) -> Q:

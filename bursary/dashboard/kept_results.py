@@ -4,7 +4,6 @@ Other tabs have the same session, and may have kept a result since this request 
 is read anew, as a session is written as a whole.
 """
 
-import enum
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,26 +11,23 @@ from django.contrib.sessions.backends.base import SessionBase
 
 MOST_KEPT = 5
 """Of each kind, in a session."""
+BULK_WORK = "bulk-work"
+"""The kind of questions and results of work on many assignments, by the token of their address."""
+ASSIGNED = "assigned"
+"""The kind of what was assigned, in sentences, by the batch's uuid."""
 
 
-class Kind(enum.StrEnum):
-    BULK_WORK = "bulk-work"
-    """Questions and results of work on many assignments, by the token of their address."""
-    ASSIGNED = "assigned"
-    """What was assigned, in sentences, by the batch's uuid."""
-
-
-def kept(session: SessionBase, kind: Kind, name: str) -> Any:
+def kept(session: SessionBase, kind: str, name: str) -> Any:
     """Return what is kept under a name; None for nothing."""
     return session.get(kind, {}).get(name)
 
 
-def keep(session: SessionBase, kind: Kind, name: str, piece: Any) -> None:
+def keep(session: SessionBase, kind: str, name: str, piece: Any) -> None:
     """Keep a piece under a name, as the latest of its kind."""
     _write(session, kind, name, {name: piece})
 
 
-def take(session: SessionBase, kind: Kind, name: str) -> Any:
+def take(session: SessionBase, kind: str, name: str) -> Any:
     """Return what is kept under a name, and keep it no more; None for nothing."""
     found = kept(session, kind, name)
     if found is not None:
@@ -39,10 +35,10 @@ def take(session: SessionBase, kind: Kind, name: str) -> Any:
     return found
 
 
-def _write(session: SessionBase, kind: Kind, name: str, latest: Mapping[str, Any]) -> None:
+def _write(session: SessionBase, kind: str, name: str, latest: Mapping[str, Any]) -> None:
     """Put the latest in the place of what has the name."""
     stored = type(session)(session.session_key)
-    for one in Kind:
+    for one in (BULK_WORK, ASSIGNED):
         if one in stored:
             session[one] = stored[one]
     others = {other: piece for other, piece in session.get(kind, {}).items() if other != name}

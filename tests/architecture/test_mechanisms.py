@@ -14,8 +14,6 @@ SET_AT_CREATION = {"due_at", "early"}
 
 ONE_RANGE_NO_LOOP = {"ops/health.py"}
 """Where `pk__gt` bounds a single query: the newest rows."""
-INSERTS_GRANTS = {"access/learner_links.py"}
-"""Where grants that are there are ignored, many at once."""
 
 
 def outside(*rooms: str) -> Iterator[Path]:
@@ -73,7 +71,7 @@ def test_only_leases_write_the_columns_of_a_lease() -> None:
     ],
 )
 def test_a_mechanism_is_used_in_its_own_room_alone(name: str, room: str) -> None:
-    elsewhere = outside(room, *ONE_RANGE_NO_LOOP, *INSERTS_GRANTS)
+    elsewhere = outside(room, *ONE_RANGE_NO_LOOP)
     assert [place(module, line) for module in elsewhere for line in mentions(module, name)] == []
 
 
