@@ -255,7 +255,10 @@ class CatalogListing(LeasedRow):
 
 
 class ColdRead(LeasedRow):
-    """A key without content that a catalog was asked for; its answer is remembered until `due_at`."""
+    """A key without content that a catalog was asked for; its answer is remembered until `due_at`.
+
+    Of lookups of fetch and cache, what stands for a key is the process that asks.
+    """
 
     catalog_uuid = models.UUIDField()
     content_key = models.CharField(max_length=255)
