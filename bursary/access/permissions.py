@@ -68,7 +68,7 @@ KEY_SCOPES: Mapping[KeyScope, frozenset[Permission]] = {
     KeyScope.ADMINISTER: _ALLOCATES | {Permission.CANCEL, Permission.REMIND, Permission.LEARN},
     KeyScope.OPERATE: frozenset(Permission),
 }
-"""What an API key permits of that which the roles of its user do."""
+"""The permissions that an API key's scope leaves of its user's."""
 
 
 class ScopeTooNarrow(Exception):

@@ -17,10 +17,10 @@ from bursary.lib import batches
 from bursary.lib.prepared import PreparedSelect, Slot
 
 KEPT_FOR = timedelta(days=2 * 365)
-"""Then the address is tried again: mailboxes change hands."""
+"""How long a suppression lasts: mailboxes change hands."""
 HASHES_PER_QUERY = 10_000
 BY_REPORT = (SuppressionReason.BOUNCED, SuppressionReason.COMPLAINED)
-"""What a mail provider reports, and an administrator's repair ends."""
+"""The reasons that a mail provider reports, and that an administrator's repair ends."""
 
 
 def hashed(address: str) -> str:

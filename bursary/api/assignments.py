@@ -54,9 +54,9 @@ class BudgetView(APIView):
 
 
 OF_FILTERS = {400: (listing.ContentFiltersUnavailable.reason,)}
-"""The reasons of what filters assignments."""
+"""The reasons to refuse filters of assignments, by status."""
 OF_LISTS = {400: (*OF_FILTERS[400], PageBesideCursor.reason)}
-"""The reasons of what lists them in pages."""
+"""The reasons to refuse a page of a list of assignments, by status."""
 
 
 class BudgetTimeZoneFilters(filters.DjangoFilterBackend):

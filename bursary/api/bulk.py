@@ -25,7 +25,7 @@ OF_CONFIRMED = {
     400: (*OF_FILTERS[400], TooManyFound.reason),
     409: (CountChanged.reason,),
 }
-"""The reasons of what is done with all that a filter finds, as far as it was confirmed."""
+"""The reasons to refuse work on all that a filter finds, with a confirmed count; by status."""
 MOST_NAMED = 1000  # refusals in one answer to `cancel-all` and `remind-all`; the count covers all
 _ONLY_OPEN = "Only open assignments can be cancelled."
 _REMINDABLE = "Choose open assignments that are before their deadline, of a budget in use."

@@ -16,7 +16,7 @@ from bursary.access.models import User
 from bursary.api.authentication import identity_of
 
 GETS = rate_limits.ProcessTally()
-"""What this process has answered within the minute."""
+"""The GETs that this process has answered within the minute, by caller."""
 
 
 class TooManyRequests(APIException):

@@ -11,7 +11,7 @@ from django.core.signing import b64_decode, b64_encode
 from django.db.models import F, OrderBy, Q, QuerySet
 
 UNREADABLE = (ValueError, TypeError, OverflowError, RecursionError)
-"""What reading a text raises that is no cursor: infinity, a date out of range, a thousand brackets."""
+"""The errors of reading a text that is no cursor: infinity, a date out of range, a thousand brackets."""
 
 
 @dataclass(frozen=True)

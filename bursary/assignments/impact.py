@@ -52,7 +52,7 @@ EFFECTS = {
     "membership": Effect.AVAILABILITY,
     "gone_at": Effect.AVAILABILITY,
 }
-"""What a change is to assignments of the content itself, whatever their other dates are."""
+"""The effect of a changed field on assignments of the content itself, whatever their other dates are."""
 DATES = ("start_date", "end_date", "enroll_start", "enroll_by", "gone_at")
 FIELDS = (*EFFECTS, "enroll_start", "enroll_by", "offered", "enrollable")
 

@@ -48,7 +48,7 @@ class PaidAssignment:
     assignment: LearnerContentAssignment | None
     """None only where the ledger was written by something else."""
     content_key: str
-    """Of the run that was redeemed, else of the assigned content; empty without an assignment."""
+    """The key of the run that was redeemed, else of the assigned content; empty without an assignment."""
 
 
 class _StatesField(MultipleChoiceField):

@@ -37,7 +37,7 @@ _MARKS = re.compile(r"[\s,;<>\"']+")
 _AT = re.compile("[@\ufe6b]")
 _QUOTATION_MARKS = (*(('"', '"'), ("'", "'"), ("“", "”"), ("\u2018", "\u2019"), ("„", "“"), ("«", "»")),)
 _MAY_BE_ADDRESS = re.compile(r"@|\w\.[a-z]{2}")
-"""What an address without its @ still has, and a name or a heading has not."""
+"""Matches an address that lost its @, and no name or heading."""
 _ADDRESS_COLUMNS = frozenset({"email", "mail", "email address", "email addresses", "learner email"})
 """Headings that name the column of addresses whatever the others are."""
 _ADDRESS_WORDS = frozenset(
@@ -83,7 +83,7 @@ class Entry(NamedTuple):
     line: int
     text: str
     column: str = ""
-    """Of an address that is left out: the heading of its column."""
+    """The heading of the column of an address that is left out."""
 
 
 @dataclass

@@ -12,7 +12,7 @@ from django.db import connection
 from django.db.models import QuerySet
 
 MOST_COUNTED = 1_000
-"""So many matches are counted on PostgreSQL; of more, it estimates how many there are."""
+"""The most matches that are counted on PostgreSQL; the number of more is estimated."""
 
 INDEX = "assignment_trigrams"
 EXTENSION = "pg_trgm"
@@ -20,7 +20,7 @@ CREATE_INDEX = (
     f"CREATE INDEX CONCURRENTLY {INDEX} ON assignments_learnercontentassignment USING gin"
     " (content_title gin_trgm_ops, upper(learner_email::text) gin_trgm_ops)"
 )
-"""What migration 0017 runs on PostgreSQL. Searches are as right without it, and slower."""
+"""The statement of migration 0017 on PostgreSQL. Without the index, searches find the same, more slowly."""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ CONTENT_COLUMNS = (
     *("course_type", "partners", "checked_at"),
     *("parent_key", "completeness", "advertised_run", "offered", "enrollable", "enroll_start"),
 )
-"""Those of its content."""
+"""The columns of its content."""
 
 
 class ShownAction(NamedTuple):

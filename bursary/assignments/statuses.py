@@ -37,7 +37,7 @@ CONDITIONS: Mapping[str, Q] = {
     State.CANCELLED: Q(state=State.CANCELLED, learner_state=LearnerState.NONE),
     State.REVERSED: Q(state=State.REVERSED),
 }
-"""What each status means: each is a range of the index of counts."""
+"""The condition of each status: a range of the index of counts."""
 
 DECIDED_BY: Mapping[str, Any] = {
     ExpiryReason.ALLOCATION_AGE: gettext_lazy("then it expires"),

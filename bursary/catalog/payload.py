@@ -29,7 +29,7 @@ _VOLATILE = LINKS | {
 }
 _VOLATILE_ENDING = "enrollment_count"
 _UNREAD = _VOLATILE - {"active"}
-"""What `served_digest` leaves out; links and `content_last_modified` are looked at apart."""
+"""The fields that `served_digest` leaves out; links and `content_last_modified` are looked at apart."""
 _VOLATILE_IN_RUNS = "parent_content_key"  # comes and goes with the run's own record upstream
 
 Record = Mapping[str, object]

@@ -40,7 +40,7 @@ PROVIDERS_PREFIX = f"{PREFIX}ANYMAIL_"
 ALIKE = 0.8
 """How much of two names must be the same, of 1, for one to be a slip of the other."""
 MOST_CHARACTERS = 40
-"""Of a value that a sentence quotes."""
+"""The most characters of a value that a sentence quotes."""
 LARGEST_PORT = 65_535
 LARGEST_NUMBER = 999_999_999  # of days, too, a span of time can have no more
 BY_PATH = ("file", "filemail", "unix", "redis+socket")

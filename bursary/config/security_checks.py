@@ -17,7 +17,7 @@ LONGEST_HSTS = 2 * 365 * 24 * 60 * 60  # seconds
 EXAMPLES = (".example.org", ".example.com", ".example.net")
 """Ends of names of examples (RFC 2606), where no server is and no sender."""
 EXAMPLE_PASSWORDS = ("password", "secret")
-"""Those of the URLs in `deploy/` and in the manual."""
+"""The passwords of the URLs in `deploy/` and in the manual."""
 
 
 @checks.register(checks.Tags.security, SETTINGS)

@@ -34,7 +34,7 @@ from bursary.lib import moments
 from bursary.replica import reads
 
 MOST_ENTRIES_SHOWN = 1000
-"""Of each kind; the others are counted."""
+"""The most entries of each group that are shown; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class AssignPreview:
     """The result that assigning would have now. `remaining_cents` is None if nothing limits the budget."""
 
     groups: Sequence[EntryGroup]
-    """What has a problem, what is to be checked, what changes nothing, and the rest."""
+    """Entries with a problem, to be checked, that change nothing, and the rest."""
     learners: int
     """Learners that cost something."""
     price_cents: int

@@ -26,7 +26,7 @@ from bursary.lib.moments import UTC_ZONE
 
 MOST_BUDGETS = 200  # to choose from
 MOST_FAILED = 5_000
-"""Of a chosen error code, so many failures are looked up once: a page asks for them three times."""
+"""The most failures of an error code that are looked up once for a page, which asks for them three times."""
 
 SORTS: Mapping[str, Any] = {
     "learner_email": gettext_lazy("Learner"),
@@ -51,7 +51,7 @@ _PLAIN: Mapping[str, Any] = {
     "max_value": gettext_lazy("Give %(limit_value)s or less."),
     "max_length": gettext_lazy("It is too long."),
 }
-"""What is wrong with a value, by the code of the form's error; any other error is a plain sentence."""
+"""Sentences on a wrong value, by the code of the form's error; any other error is a sentence already."""
 
 WITHIN_DAYS = (
     (7, gettext_lazy("7 days")),
@@ -146,7 +146,7 @@ class Selection:
     """The assignments that a query string means for a user: of their budgets, in no order."""
 
     budgets: list[Budget]
-    """Those to choose from, with their customers."""
+    """The budgets to choose from, with their customers."""
     budget: Budget | None
     """The chosen one, or the only one."""
     filters: ListFilters

@@ -107,7 +107,7 @@ class ListPage:
     more_filters: bool
     """One of those that are folded is in use."""
     error_codes: Sequence[tuple[str, str, int]]
-    """Of failed work: the code, a sentence, and the number of assignments; empty on later pages."""
+    """Each error code of failed work, its sentence and its number of assignments; empty on later pages."""
     remarks: Sequence[str]
     """What of the address was not understood and changes no row: its order, or its page; and an order
     that the rows do not show."""

@@ -124,7 +124,7 @@ class BatchPage:
     earlier: str
     later: str
     query: str
-    """Of the list of assignments: this batch."""
+    """The query string of the list of this batch's assignments."""
     may_retry: bool
     """The reader may retry what failed, and trying again can help."""
 
@@ -136,7 +136,7 @@ class Unchanged:
     learners: Sequence[NotAssigned]
     total: int
     unnamed: int
-    """Those that the batch does not name: it is from before batches did."""
+    """The number that the batch does not name: it is from before batches did."""
     duplicates: int
     earlier: str
     later: str

@@ -28,11 +28,11 @@ class QuestionScope:
 
     learners: str
     course: str
-    """Its title; empty where they are of several."""
+    """The title of their course; empty where they are of several."""
     deadlines: str
-    """Of those that some day extends, from the earliest to the latest; empty where there are none."""
+    """Deadlines that can be extended, from the earliest to the latest; empty where there are none."""
     spans: list[tuple[Span, str, str]]
-    """By how much each may be extended: in words, and to which days."""
+    """The durations by which each may be extended: in words, and the days."""
 
 
 def scope_of(rows: QuerySet[LearnerContentAssignment], *, now: datetime) -> QuestionScope:

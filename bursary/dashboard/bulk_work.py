@@ -55,7 +55,7 @@ _SHORTER: Mapping[str, Any] = {
 }
 
 KINDS = ("refused", "otherwise", "unchanged")
-"""Of remarks: what is left as it is; what is done, but not as was asked for; and what needed nothing."""
+"""The kinds of remarks: left as it was; done, but not as was asked for; needed nothing."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class BulkRequest:
     now: datetime
     actor: User
     dedup_key: str
-    """The same for all of it, however often it is sent."""
+    """The same for all batches of a question, however often one is sent."""
     place: int
     """The number of assignments for which it was done before."""
 
@@ -126,7 +126,7 @@ class Verb:
     asks: str = ""
     """The field of the question that is to be filled in: `until` (a day or span), `reason`, or nothing."""
     caution: Callable[[QuerySet[LearnerContentAssignment], datetime], str] = lambda _rows, _now: ""
-    """What is to be considered before it is done to these; empty for nothing."""
+    """Return what to consider before the work is done to these assignments; empty for nothing."""
     ready: Callable[[QuerySet[LearnerContentAssignment], datetime], int] | None = None
     """The number of these that it is done to, if it is not that of those without a refusal. One query."""
     refusals: Callable[[QuerySet[LearnerContentAssignment], datetime], Mapping[str, int]] = (

@@ -18,9 +18,9 @@ from bursary.replica.models import CatalogMembership, ContentMetadata, ContentTy
 
 MOST_COURSES = 20
 MOST_RUNS = 100
-"""Of all courses that are shown."""
+"""The most runs of all courses that are shown."""
 RUNS_SHOWN = 4
-"""Of a course; the others are folded."""
+"""The runs of a course that are shown; the others are folded."""
 MOST_WORDS = 8
 
 
@@ -49,7 +49,7 @@ class CourseChoices:
     shown: Sequence[CatalogChoice]
     folded: Sequence[CatalogChoice]
     fresh: bool
-    """It was looked at recently enough."""
+    """Its record was checked recently enough."""
 
 
 @dataclass(frozen=True)

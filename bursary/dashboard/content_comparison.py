@@ -27,7 +27,7 @@ _OF_ADVERTISED: Mapping[str, Any] = {
     "end_date": gettext_lazy("Advertised run ends"),
     "enroll_by": gettext_lazy("Enrolment in it closes"),
 }
-"""What a course has of one of its runs, which bounds nothing: a learner can join by another one."""
+"""The dates that a course has of its advertised run. They bound nothing: learners can join by another run."""
 
 
 @dataclass(frozen=True)

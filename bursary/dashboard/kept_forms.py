@@ -8,7 +8,7 @@ from django.shortcuts import render
 from django.utils.translation import gettext_lazy
 
 PREFIX = "kept-"
-"""Of the names of kept fields beside those of the form to sign in."""
+"""The prefix of the names of kept fields, beside the fields of the form to sign in."""
 NOT_KEPT = frozenset({"csrfmiddlewaretoken", "assign", "preview", "search"})
 """The token, which signing in ends, and the buttons: what is sent again is a preview at first."""
 

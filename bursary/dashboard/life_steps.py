@@ -17,7 +17,7 @@ from bursary.lib import moments
 
 MOST_STEPS = 8
 FIRST_STEPS = 3
-"""Of more steps, so many first ones and the last ones are drawn; with today and the deadline, in one row."""
+"""The first steps that are drawn where there are more; the last ones, today and the deadline fill the row."""
 _OVER = ("accepted", "ended")
 
 _DONE: Mapping[str, Any] = {
@@ -49,7 +49,7 @@ _END_FACTS: Mapping[str, str] = {
     State.EXPIRED: ActionType.EXPIRED,
     State.REVERSED: ActionType.REVERSED,
 }
-"""By which action it ended so."""
+"""The action by which an assignment came to this state."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class LifeSteps:
 
     steps: Sequence[LifeStep]
     more: int
-    """So many steps between the first and the last are left out."""
+    """The number of steps that are left out, between the first and the last."""
     on_one_day: bool
     """All of it is on one day of the organisation: only the hours differ."""
 

@@ -30,7 +30,7 @@ _VERBS: Mapping[str, Any] = {
     "revoke-links": gettext_lazy("Revoke e-mail links"),
     "skip": gettext_lazy("Skip"),
 }
-"""Of each page about a remedy: the last of its breadcrumbs."""
+"""The last breadcrumb of each page about a remedy."""
 
 
 @page_of_user

@@ -150,7 +150,7 @@ class TimelineEntry:
 
     @property
     def subject(self) -> str:
-        """Of that mail."""
+        """The subject of the mail that was sent; empty for none."""
         return getattr(self.action, "subject", None) or ""
 
 

@@ -23,7 +23,7 @@ class TotalLine:
     count: int
     cents: int
     name: str = ""
-    """Of the budget."""
+    """The budget's name."""
     query: str = ""
     """The list's address of these alone."""
     month: date | None = None
@@ -37,7 +37,7 @@ class Totals:
     all: TotalLine
     by_budget: Sequence[TotalLine]
     other_budgets: TotalLine | None
-    """Those beyond `MOST_BUDGETS`; None for none."""
+    """The sum of the budgets beyond `MOST_BUDGETS`; None for none."""
     by_month: Sequence[TotalLine]
     """Without a month: before the earliest one, and what has no date."""
     by_end: bool

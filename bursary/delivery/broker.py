@@ -25,7 +25,7 @@ DELIVER = "bursary.deliver"
 TICK = "bursary.tick"
 """The message upon which a worker runs due scheduled tasks."""
 QUEUES: Mapping[str, str] = {DELIVER: "bursary", TICK: "bursary-clock"}
-"""Of each message: apart, so that many of one kind never delay the other."""
+"""The queue of each message: separate, so that many of one kind never delay the other."""
 MOST_WAITING = 20  # messages in a queue
 PAUSE_SECONDS = 10.0  # after a failure, in which nothing is sent
 ATTEMPTS = 2  # a kept connection may have ended with the broker's restart

@@ -28,7 +28,7 @@ _ABOUT_THE_MAIL = (
     HTTPStatus.UNPROCESSABLE_ENTITY,
 )
 _PERHAPS_ACCEPTED = (HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT)
-"""What a gateway answers that got none itself: the mail may have been accepted behind it."""
+"""The statuses of a gateway that got no answer itself: the mail may have been accepted behind it."""
 _LATER = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY)
 _FIELD = r"[`'\"]?\b{}\b[`'\"]?[^;.]{{0,20}}\b(?:field|parameter|address|email)\b"
 _TO = re.compile(_FIELD.format("to"), re.IGNORECASE)

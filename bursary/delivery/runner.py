@@ -29,11 +29,11 @@ from bursary.lib.clock import Clock
 logger = logging.getLogger(__name__)
 
 MOST_ATTEMPTS = 20
-"""Of unknown errors and dead workers. Known temporary answers are limited by time."""
+"""The most attempts after unknown errors and dead workers. Known temporary answers are limited by time."""
 FIRST_BATCH, BATCH = 5, 20
 """Actions that are claimed at a time: at first, and at most."""
 BATCH_SECONDS = 1.0
-"""What is claimed together and has not begun by then is given back, so that it waits for no slow send."""
+"""Actions claimed together that have not begun by then are released, so that they wait for no slow send."""
 LOOK_AHEAD = 200
 """Actions among which other work is looked for, while no mail may be sent."""
 MOST_WAIT_SECONDS = 1.0

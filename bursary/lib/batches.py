@@ -15,7 +15,7 @@ from bursary.lib.retries import repeated_after_deadlocks
 KEYS_PER_PAGE = 5000
 ROWS_PER_DELETION = 1000
 MOST_DELETIONS = 200
-"""Of 1,000 rows each, of one run. A daily task leaves what remains to the next day's."""
+"""The most batches, of 1,000 rows each, in one run. A daily task leaves the rest to the next day's."""
 
 T = TypeVar("T")
 

@@ -31,7 +31,7 @@ _AS_THEY_ARE = {
     "postgresql": frozenset({str, int, UUID, NoneType}),
     "sqlite": frozenset({str, int, NoneType}),
 }
-"""What no field prepares, but a document's: the database takes it as it is."""
+"""Types that no field but a document's prepares: the database takes them as they are."""
 
 _READ_ATTRIBUTES = (models.Field.pre_save, models.DateField.pre_save, models.DateTimeField.pre_save)
 """Of fields that set nothing, these return the row's attribute."""

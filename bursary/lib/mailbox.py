@@ -70,7 +70,7 @@ _PROBLEMS = tuple(
 
 _PART = r"[^\x00-\x20@<>\"(),:;\[\]\\]+"
 _FORM = re.compile(rf"{_PART}@{_PART}\.[^\W\d_][\w-]+")
-"""What browsers and other clients accept as an address."""
+"""Matches what browsers and other clients accept as an address."""
 
 _ATOM = r"[A-Za-z0-9!#$%&*+/=?^_`{|}~-]+"
 _PLAIN = re.compile(rf"(?=[^@]{{1,64}}@)(?P<local>{_ATOM}(?:\.{_ATOM})*)@(?P<domain>[A-Za-z0-9.-]+)")

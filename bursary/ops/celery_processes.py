@@ -17,7 +17,7 @@ from bursary.delivery import broker
 CONCURRENCY = 5
 """Processes of a worker: as many as `serve` has threads, so that a long task keeps no mail waiting."""
 KINDS = {"deliveries": broker.DELIVER, "tasks": broker.TICK}
-"""What a worker may be restricted to."""
+"""The kinds of work that a worker may be restricted to."""
 
 
 def run_worker(*, concurrency: int = CONCURRENCY, kinds: Sequence[str] = tuple(KINDS)) -> int:

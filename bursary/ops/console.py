@@ -25,7 +25,7 @@ SETTINGS = "settings"
 """The tag of the checks that decide by the settings of this machine."""
 
 UNSHOWN = ("--version", "--verbosity", "--settings", "--pythonpath", "--no-color", "--force-color")
-"""What every command takes, and usage leaves out: the problem below it is to be seen."""
+"""Options of every command that usage leaves out, so that the problem below it is seen."""
 
 Advance = Callable[[int], None]
 """Called with the number that is done so far."""

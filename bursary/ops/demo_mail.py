@@ -17,7 +17,7 @@ from django.core.mail.backends.base import BaseEmailBackend
 from bursary import delivery
 
 DOMAINS = frozenset({"larkspur.example", "brightwater.example"})
-"""Of the two organisations; others are mistyped."""
+"""The domains of the two organisations; all others are mistyped."""
 ONE_IN_LATE, ONE_IN_REFUSED = 23, 61
 
 

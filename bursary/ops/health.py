@@ -22,7 +22,7 @@ from bursary.replica import removal
 LONGEST_DELAY = timedelta(minutes=5)
 """Where due work has waited longer than this, and none was done for as long, no process carries it out."""
 LONGEST_SKEW = timedelta(minutes=5)
-"""What was written later than this from now was written by a clock that was ahead."""
+"""An instant further ahead than this was written by a clock that was ahead."""
 MOST_COUNTED = 10_000
 MOST_EXAMINED = 1000
 FAILURES_TO_REPORT = 5

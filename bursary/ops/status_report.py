@@ -74,7 +74,7 @@ class FailedWork:
     action_type: str
     count: int
     too_late: int
-    """Of so many of them it is too late for a retry, which would skip them."""
+    """The number for which it is too late for a retry, which would skip them."""
     first: datetime | None
     latest: datetime | None
     fault: str

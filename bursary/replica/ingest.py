@@ -63,7 +63,7 @@ class RefreshReport:
     listed: int = 0
     """Records of the catalog's own: courses, programs, pathways, and runs that it lists for themselves."""
     passed_over: int = 0
-    """Those of them that were read before the listing was interrupted."""
+    """The number of these that were read before the listing was interrupted."""
     quarantined: int = 0
     """Records that could not be used before and are still the same: ignored."""
     unanswered: int = 0

@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 KEPT = 10_000
 """Differences that are recorded, healed ones as long as there is room; those beyond are counted."""
 FIELDS = ("title", "course_type", "partners", "start_date", "end_date", "enroll_by", "price_cents")
-"""What is shown of content, or decides an allocation; compared as well: its course, and `in_catalog`."""
+"""The fields that are shown, or decide an allocation; compared as well: the course, and `in_catalog`."""
 KEYS_PER_ROUND = 50
 _REPORTED = ("catalog_uuid", "content_key", "field", "first_seen", "last_seen", "times")
 

@@ -18,7 +18,7 @@ class CatalogKey(NamedTuple):
 
 
 LookupKeys = Mapping[CatalogKey, str]
-"""What to look up, with the key to ask upstream for: a run that has ended is found by its course alone."""
+"""The content to look up, and the key to ask for: a run that has ended is found by its course alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class UpstreamContent:
 
 
 AnyContent = ContentMetadata | UpstreamContent
-"""What lists show and allocation reads."""
+"""The content that lists show and allocation reads."""
 
 
 KnownContent = dict[CatalogKey, UpstreamContent | None]

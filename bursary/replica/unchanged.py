@@ -31,7 +31,7 @@ from bursary.replica.merge import FetchContext
 from bursary.replica.models import CatalogMembership, ContentMetadata
 
 _READERS = (Path(parser.__file__).parent, Path(__file__).parent)
-"""The packages that say what becomes of a record."""
+"""The packages that parse and merge records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class _Served:
 
     digest: str
     keys: tuple[str, ...]
-    """Its own, and then those of its runs."""
+    """The record's own key, and then those of its runs."""
     links: Mapping[str, payload.Links]
     modified: datetime | None
 

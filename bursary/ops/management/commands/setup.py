@@ -43,7 +43,7 @@ READERS: Mapping[str, Callable[[str], object]] = {
     "limit": setup.cents,
     "catalog_uuid": _uuid,
 }
-"""What reads an answer, or raises."""
+"""The functions that read an answer, or raise."""
 
 
 class Command(OperatorCommand):
