@@ -22,7 +22,7 @@ from redis.retry import Retry
 
 from bursary.events import inbox, parsing
 from bursary.events.models import LONGEST_ID, EventSource
-from bursary.events.parsing import TOPICS, Fields
+from bursary.events.parsing import TOPICS, EntryFields
 from bursary.lib import logs
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ MOST_AT_ONCE = 100  # entries of each stream
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # seconds, doubled with each failure in a row
 PATIENCE_SECONDS = 60.0
 
-Entry = tuple[str, bytes, Fields]
+StreamEntry = tuple[str, bytes, EntryFields]
 """The stream, the entry's id there, and its fields: none where the stream was trimmed meanwhile."""
 
 
@@ -111,7 +111,7 @@ class Consumer:
                 if "BUSYGROUP" not in str(error):
                     raise
 
-    def _read(self, client: Any, *, start: str, wait: int | None = None) -> list[Entry]:
+    def _read(self, client: Any, *, start: str, wait: int | None = None) -> list[StreamEntry]:
         streams = dict.fromkeys(self.streams, start)
         found = client.xreadgroup(self.group, self.name, streams, count=MOST_AT_ONCE, block=wait)
         return [
@@ -120,7 +120,7 @@ class Consumer:
             for entry_id, fields in entries
         ]
 
-    def _keep_all(self, client: Any, entries: list[Entry]) -> None:
+    def _keep_all(self, client: Any, entries: list[StreamEntry]) -> None:
         for stream, entry_id, fields in entries:
             self.counts[_keep(stream, entry_id, fields, now=timezone.now())] += 1
             client.xack(stream, self.group, entry_id)

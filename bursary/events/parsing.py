@@ -33,7 +33,7 @@ TOPICS = (
 of an entry decides what it is, not the topic that it came by."""
 LARGEST_DATA = 1024 * 1024  # bytes: a thousand times what such an event has
 
-Fields = Mapping[bytes, bytes]
+EntryFields = Mapping[bytes, bytes]
 
 
 class UnreadableEvent(Exception):
@@ -49,7 +49,7 @@ class ParsedEvent:
     payload: Mapping[str, object]
 
 
-def read(fields: Fields) -> ParsedEvent | None:
+def read(fields: EntryFields) -> ParsedEvent | None:
     """Return the event of an entry; None for types that are not handled here. Raises UnreadableEvent."""
     event_type = fields.get(b"type", b"").decode("utf-8", "replace")
     if not event_type:
