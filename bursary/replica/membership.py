@@ -108,9 +108,7 @@ def write(
         for one in _held(merges, own=own, naming=naming)
         if not _known_later(known.get(one.merge.row.content_key), context)
     ]
-    moved = [one.merge for one in held if _moves(one.merge, known.get(one.merge.row.content_key))]
-    if moved:
-        _move(moved, known=known, rows=rows, done=done, context=context)
+    _move(held, known=known, rows=rows, done=done, context=context)
     _upsert(held, known=known, context=context)
     note_seen([one.merge.row.pk for one in held if one.merge.row.content_key in known], context=context)
     _end_unnamed(held, known=known, naming=naming, done=done, context=context)
@@ -186,12 +184,8 @@ def _held(merges: Iterable[Merge], *, own: Collection[str], naming: Collection[s
             yield _Held(one, course)
 
 
-def _moves(one: Merge, before: CatalogMembership | None) -> bool:
-    return before is not None and before.content_id != one.row.pk
-
-
 def _move(
-    merges: Iterable[Merge],
+    held: Iterable[_Held],
     *,
     known: Mapping[str, CatalogMembership],
     rows: Mapping[tuple[str, str], StoredContent],
@@ -201,11 +195,15 @@ def _move(
     """Let the catalog's memberships point to the rows with the restricted runs that it is served now."""
     by_pk = {row.pk: row for row in rows.values()}
     memberships = []
-    for one in merges:
-        membership = known[one.row.content_key]
+    for one in (each.merge for each in held):
+        membership = known.get(one.row.content_key)
+        if membership is None or membership.content_id == one.row.pk:
+            continue
         _note_move(one, by_pk[membership.content_id], done=done, context=context)
         membership.content_id = one.row.pk
         memberships.append(membership)
+    if not memberships:
+        return
     others = CatalogMembership.objects.filter(
         catalog_uuid=context.catalog_uuid, content__in=[one.content_id for one in memberships]
     )
