@@ -1,7 +1,7 @@
 """The content that assignments display: the replica's row or, by the read mode, upstream's content."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -153,23 +153,19 @@ def attach_content(assignments: Sequence[LearnerContentAssignment], *, now: date
     annotated.
     """
     if not reads.are_from_upstream():
-        for one in _not_held(assignments):
-            one.shown_content = _recorded(one)
+        attached = [one for one in assignments if one.content_id]
+        unknown = [one.pk for one in attached if not hasattr(one, "is_held")]
+        rows = LearnerContentAssignment.objects.filter(derived.held(), pk__in=unknown).order_by()
+        held = set(rows.values_list("pk", flat=True)) if unknown else set()
+        for one in attached:
+            if not getattr(one, "is_held", one.pk in held):
+                one.shown_content = _recorded(one)
         return
     key_of = {one.pk: CatalogKey(one.budget.catalog_uuid, one.content_key) for one in assignments}
     asked = {key_of[one.pk]: one.parent_content_key or one.content_key for one in assignments}
     known = reads.from_upstream(asked, now=now)
     for one in assignments:
         one.shown_content = known.get(key_of[one.pk])
-
-
-def _not_held(assignments: Sequence[LearnerContentAssignment]) -> Iterator[LearnerContentAssignment]:
-    unknown = [one.pk for one in assignments if one.content_id and not hasattr(one, "is_held")]
-    held: set[int] = set()
-    if unknown:
-        rows = LearnerContentAssignment.objects.filter(derived.held(), pk__in=unknown).order_by()
-        held = set(rows.values_list("pk", flat=True))
-    return (one for one in assignments if one.content_id and not getattr(one, "is_held", one.pk in held))
 
 
 def _recorded(assignment: LearnerContentAssignment) -> ContentMetadata:

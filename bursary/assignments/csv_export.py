@@ -130,13 +130,11 @@ def _lines(
 def _encoded(rows: Sequence[Sequence[str]], *, before: str = "") -> bytes:
     buffer = StringIO(newline="")
     buffer.write(before)
-    csv.writer(buffer).writerows([_harmless(cell) for cell in row] for row in rows)
+    writer = csv.writer(buffer)
+    for row in rows:
+        # An apostrophe makes a text of what a spreadsheet would evaluate.
+        writer.writerow([f"'{cell}" if cell.startswith(_STARTS_FORMULA) else cell for cell in row])
     return buffer.getvalue().encode(errors="replace")
-
-
-def _harmless(cell: str) -> str:
-    """Return a cell that no spreadsheet evaluates: an apostrophe makes a text of it."""
-    return f"'{cell}" if cell.startswith(_STARTS_FORMULA) else cell
 
 
 def _cells(assignment: LearnerContentAssignment, zone: ZoneInfo, *, starts_at: datetime | None) -> list[str]:

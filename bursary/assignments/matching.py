@@ -364,7 +364,10 @@ def _match(
         unnotified = at_this_address and assignment.pk in earlier.unnotified
         verdict = Verdict.NOTIFIED_AGAIN if unnotified else Verdict.UNCHANGED
     elif other is not None:
-        verdict, assignment = _same_course(other), other
+        assignment = other
+        verdict = Verdict.HAS_OTHER_RUN if other.is_assigned_course_run else Verdict.HAS_COURSE
+        if other.state == State.ACCEPTED:
+            verdict = Verdict.ACCEPTED
     elif assignment is None:
         verdict = Verdict.NEW
     else:
@@ -377,9 +380,3 @@ def _match(
     )
     # Of several rows, another has the LMS user id, which is unique.
     return Match(addressee, verdict, None if len(found) > 1 else person, assignment, known_by_other_address)
-
-
-def _same_course(other: LearnerContentAssignment) -> Verdict:
-    if other.state == State.ACCEPTED:
-        return Verdict.ACCEPTED
-    return Verdict.HAS_OTHER_RUN if other.is_assigned_course_run else Verdict.HAS_COURSE

@@ -169,16 +169,12 @@ def _attach_held(
         date = one.content_enroll_by
         if row.is_held and one.content:
             runs = held.runs.get((catalog, one.content.content_key), ())
-            offered[one.pk] = offers.of_row(one.content, runs=runs, in_catalog=True)
-            date = _joined_by(one, offered[one.pk], now=now)
+            offer = offered[one.pk] = offers.of_row(one.content, runs=runs, in_catalog=True)
+            # `derived.last_closing`: the rule in Python.
+            end_by_own_dates = one.extended_until or min(one.age_ends_at, one.due_date or FAR_FUTURE)
+            before = min(end_by_own_dates, one.budget.ends_at or FAR_FUTURE)
+            date = offer.last_closing(now=derived.joinable_from(one, now=now), before=before)
         row.join_by = None if date == FAR_FUTURE else date
     if reads.are_from_upstream():
         return {}
     return {pk: offer for pk, offer in offered.items() if not joining.lacks_runs(offer.content)}
-
-
-def _joined_by(one: LearnerContentAssignment, offer: Offer, *, now: datetime) -> datetime:
-    """Return `derived.last_closing`: the rule in Python."""
-    end_by_own_dates = one.extended_until or min(one.age_ends_at, one.due_date or FAR_FUTURE)
-    before = min(end_by_own_dates, one.budget.ends_at or FAR_FUTURE)
-    return offer.last_closing(now=derived.joinable_from(one, now=now), before=before)
