@@ -47,7 +47,12 @@ def _assign_content(request: HttpRequest, uuid: UUID, user: User) -> HttpRespons
     if batch_uuid := page_parts.result.batch_uuid:
         if page_parts.result.done:
             # No message: the next page takes it, which may be that of another tab.
-            kept_results.keep(request.session, kept_results.ASSIGNED, str(batch_uuid), page_parts.result.done)
+            kept_results.keep(
+                request.session,
+                kind=kept_results.ASSIGNED,
+                name=str(batch_uuid),
+                piece=page_parts.result.done,
+            )
         return redirect("batch", batch_uuid)
     return render(request, page_parts.template, page_parts.context())
 
@@ -69,7 +74,7 @@ def batch(request: HttpRequest, batch_uuid: UUID) -> HttpResponse:
         return render(request, "dashboard/parts/batch_progress.html", context)
     context["unchanged"] = batch_page.unchanged(found, start=request.GET.get("others", ""))
     context["summary"] = batch_page.summary(found)
-    context["done"] = kept_results.take(request.session, kept_results.ASSIGNED, str(batch_uuid))
+    context["done"] = kept_results.take(request.session, kind=kept_results.ASSIGNED, name=str(batch_uuid))
     return render(request, "dashboard/batch.html", context)
 
 

@@ -35,7 +35,9 @@ class KeptResult:
 def keep_question(session: SessionBase, work: BulkSteps) -> str:
     """Keep what is asked for; return the token of its question's address."""
     token = secrets.token_urlsafe(9)
-    kept_results.keep(session, kept_results.BULK_WORK, token, {"fields": work.fields, "remarks": []})
+    kept_results.keep(
+        session, kind=kept_results.BULK_WORK, name=token, piece={"fields": work.fields, "remarks": []}
+    )
     return token
 
 
@@ -44,7 +46,7 @@ def keep_result(session: SessionBase, token: str, work: BulkSteps, result: Batch
 
     `token` is that of its question, or of its result so far. Where that is not kept, there is a new one.
     """
-    before = kept_results.kept(session, kept_results.BULK_WORK, token)
+    before = kept_results.kept(session, kind=kept_results.BULK_WORK, name=token)
     remarks = before["remarks"] if before and work.is_under_way else []
     remarks += [[str(one.assignment.uuid), one.kind, one.sentence] for one in result.remarks]
     unnamed = before.get("unnamed", 0) if before and work.is_under_way else 0
@@ -54,19 +56,19 @@ def keep_result(session: SessionBase, token: str, work: BulkSteps, result: Batch
         "unnamed": unnamed + len(remarks[MOST_REMARKS:]),
     }
     token = token if before else secrets.token_urlsafe(9)
-    kept_results.keep(session, kept_results.BULK_WORK, token, piece)
+    kept_results.keep(session, kind=kept_results.BULK_WORK, name=token, piece=piece)
     return token
 
 
 def question(session: SessionBase, token: str) -> tuple[QueryDict | None, bool]:
     """Return what a question asks about, None where it is not kept; and whether it is answered."""
-    kept = kept_results.kept(session, kept_results.BULK_WORK, token)
+    kept = kept_results.kept(session, kind=kept_results.BULK_WORK, name=token)
     return (None, False) if kept is None else (_query(kept["fields"]), _STEP in kept["fields"])
 
 
 def result(session: SessionBase, token: str, *, user: User, now: datetime) -> KeptResult | None:
     """Return a piece of work as it stands; None where it is not kept. Raises Http404."""
-    kept = kept_results.kept(session, kept_results.BULK_WORK, token)
+    kept = kept_results.kept(session, kind=kept_results.BULK_WORK, name=token)
     if kept is None or _STEP not in kept["fields"]:
         return None
     fields = _query(kept["fields"])

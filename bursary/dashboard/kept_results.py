@@ -14,22 +14,22 @@ MOST_KEPT = 5
 BULK_WORK = "bulk-work"
 """The kind of questions and results of work on many assignments, by the token of their address."""
 ASSIGNED = "assigned"
-"""The kind of what was assigned, in sentences, by the batch's uuid."""
+"""The kind of sentences about what was assigned, by the batch's uuid."""
 
 
-def kept(session: SessionBase, kind: str, name: str) -> Any:
+def kept(session: SessionBase, *, kind: str, name: str) -> Any:
     """Return what is kept under a name; None for nothing."""
     return session.get(kind, {}).get(name)
 
 
-def keep(session: SessionBase, kind: str, name: str, piece: Any) -> None:
+def keep(session: SessionBase, *, kind: str, name: str, piece: Any) -> None:
     """Keep a piece under a name, as the latest of its kind."""
     _write(session, kind, name, {name: piece})
 
 
-def take(session: SessionBase, kind: str, name: str) -> Any:
+def take(session: SessionBase, *, kind: str, name: str) -> Any:
     """Return what is kept under a name, and keep it no more; None for nothing."""
-    found = kept(session, kind, name)
+    found = kept(session, kind=kind, name=name)
     if found is not None:
         _write(session, kind, name, {})
     return found
