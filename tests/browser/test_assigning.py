@@ -165,6 +165,20 @@ def test_without_scripts_nothing_typed_is_lost_and_the_preview_has_a_button(
     expect(page.get_by_role("heading", name="0 of 25 learners are notified.")).to_be_visible()
 
 
+def test_on_a_wide_screen_the_preview_stands_below_the_list_and_beside_the_courses(
+    visitor: Visitor, budget: Budget, ada: User
+) -> None:
+    visitor.sign_in(ada)
+    page = visitor.open(f"/budgets/{budget.uuid}/assign/")
+    names = ("1. Choose a course or a run", "2. Enter the learners", "Preview: nothing has changed")
+    courses, people, preview = (page.get_by_role("region", name=name).bounding_box() for name in names)
+    assert courses is not None
+    assert people is not None
+    assert preview is not None
+    assert courses["x"] + courses["width"] < people["x"] == preview["x"]
+    assert people["y"] + people["height"] < preview["y"] < people["y"] + people["height"] + 30
+
+
 def test_a_file_that_is_dropped_is_read_into_the_list(visitor: Visitor, budget: Budget, ada: User) -> None:
     visitor.sign_in(ada)
     page = visitor.open(f"/budgets/{budget.uuid}/assign/")
