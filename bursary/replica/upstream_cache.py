@@ -56,8 +56,8 @@ class _Cached:
 def look_up(keys: LookupKeys, *, now: datetime, anew: bool = False) -> LookupResult:
     """Return upstream's answers from the cache, or ask for them; with `anew`, ask for all of them.
 
-    Never raises for upstream. Raises RuntimeError inside a transaction, which would stay open meanwhile, where
-    upstream is to be asked.
+    Never raises for upstream. Raises RuntimeError where upstream is to be asked inside a transaction, which
+    would stay open meanwhile.
     """
     ends = time.monotonic() + settings.CONTENT_READ_DEADLINE.total_seconds()
     cached = {} if anew else _cached(keys)
