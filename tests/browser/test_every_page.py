@@ -219,6 +219,11 @@ def test_before_signing_in_a_form_stands_in_the_middle_and_a_title_is_as_dark_as
     form = page.locator("form").bounding_box()
     assert form is not None
     assert abs(form["x"] + form["width"] / 2 - WIDTHS[-1] / 2) < 10
+    visitor.is_shown(page.goto(f"{visitor.origin}/nothing/"), status=404)
+    lead = page.locator(".head").bounding_box()
+    assert lead is not None
+    assert abs(lead["x"] + lead["width"] / 2 - WIDTHS[-1] / 2) < 10
+    assert lead["width"] < WIDTHS[1]
 
     visitor.sign_in(world.given_user(Role.ADMINISTRATOR, customer=world.given_customer()))
     visitor.open("/account/")
