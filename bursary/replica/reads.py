@@ -252,7 +252,7 @@ def _fetch(content_key: str, *, catalog_uuid: UUID, now: datetime) -> ContentMet
         raise ContentUnavailable("The catalog has not the whole record yet.")
     if content is None:
         for rejected in report.unparsable:
-            if rejected.key == content_key and rejected.reason in _NOT_SERVED:
+            if rejected.reason in _NOT_SERVED:
                 raise ContentUnavailable(f"The catalog failed on {rejected.key}. {rejected.detail}")
     return content
 

@@ -85,6 +85,33 @@ def test_what_one_catalog_does_not_have_another_is_asked_for(upstream: Upstream)
 
 
 @pytest.mark.django_db
+def test_a_run_that_another_catalog_has_is_asked_for_by_its_course_as_well(upstream: Upstream) -> None:
+    bring_in(a_course())
+
+    assert read(RUNS[1], catalog_uuid=OTHER_CATALOG).content_key == RUNS[1]
+
+    assert upstream.questions == [(COURSE, RUNS[1])]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("withheld", [COURSE, RUNS[1]])
+def test_what_upstream_fails_on_is_unavailable_and_so_are_its_runs(upstream: Upstream, withheld: str) -> None:
+    bring_in(a_course())
+    upstream.withheld = {withheld}
+
+    with pytest.raises(reads.ContentUnavailable):
+        read(RUNS[1], catalog_uuid=OTHER_CATALOG)
+
+
+@pytest.mark.django_db
+def test_content_of_which_upstream_has_a_record_that_cannot_be_used_is_unknown(upstream: Upstream) -> None:
+    upstream.records = [a_course(content_type="podcast")]
+
+    with pytest.raises(reads.UnknownContent):
+        read()
+
+
+@pytest.mark.django_db
 def test_a_course_known_by_a_thin_record_alone_is_fetched_like_one_never_seen(upstream: Upstream) -> None:
     bring_in(a_thin_course())
 
