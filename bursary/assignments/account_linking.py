@@ -163,7 +163,13 @@ def _link(found: LearnerContentAssignment, user_pk: int, *, now: datetime) -> bo
         either = Q(pk=found.pk) | Q(content_key=found.content_key, lms_user_id=user.lms_user_id)
         rows = LearnerContentAssignment.objects.filter(either, budget=found.budget_id)
         both = list(for_update(rows).order_by("pk"))
-        if not _can_link(both, found, user):
+        newcomer = next((one for one in both if one.pk == found.pk), None)
+        if newcomer is None or newcomer.lms_user_id is not None or newcomer.forgotten_at:
+            return False
+        same_address = newcomer.mailbox_key in user.learner_keys
+        redeeming = any(one.redeeming_since for one in both)
+        both_accepted = len(both) > 1 and all(one.state == State.ACCEPTED for one in both)
+        if not same_address or newcomer.state not in _PREFERRED or redeeming or both_accepted:
             return False
         kept, *others = preferred_first(both)
         for other in others:
@@ -192,17 +198,6 @@ def _keep_one(found: LearnerContentAssignment, user_pk: int, *, now: datetime) -
         for other in giving_way:
             cancel_second_row(other, budget=budget, kept=alike[0], now=now)
     return bool(giving_way)
-
-
-def _can_link(both: Sequence[LearnerContentAssignment], found: LearnerContentAssignment, user: User) -> bool:
-    """Return whether, under the locks, the found assignment is still to be linked to the user."""
-    newcomer = next((one for one in both if one.pk == found.pk), None)
-    if newcomer is None or newcomer.lms_user_id is not None or newcomer.forgotten_at:
-        return False
-    same_address = newcomer.mailbox_key in user.learner_keys
-    redeeming = any(one.redeeming_since for one in both)
-    both_accepted = len(both) > 1 and all(one.state == State.ACCEPTED for one in both)
-    return same_address and newcomer.state in _PREFERRED and not redeeming and not both_accepted
 
 
 def preferred_first(assignments: Sequence[LearnerContentAssignment]) -> list[LearnerContentAssignment]:

@@ -13,6 +13,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial, reduce
+from itertools import chain
 from operator import or_
 from uuid import UUID
 
@@ -190,7 +191,16 @@ def of_content(content: ContentMetadata, *, among: QuerySet[ContentChange], sinc
     for change in changes:
         for step in past.undo(change):
             steps[step.content, step.catalog_uuid].append(step)
-    by_any = reduce(or_, _conditions([one for of_one in steps.values() for one in of_one]), Q(pk__in=[]))
+    alike: dict[tuple[int, datetime, Span], list[UUID]] = defaultdict(list)
+    for step in chain.from_iterable(steps.values()):
+        for span in step.spans():
+            alike[step.content, step.change.created, span].append(step.catalog_uuid)
+    # That a step affects an assignment: `_Step.effects_on` as SQL.
+    by_each = (
+        Q(content=pk, budget__catalog_uuid__in=catalogs, allocated_at__lte=created) & _ends_in(*span)
+        for (pk, created, span), catalogs in alike.items()
+    )
+    by_any = reduce(or_, by_each, Q(pk__in=[]))
     affected = open_.filter(by_any).order_by("pk").select_related("budget", "content")
     return Impact(changes, len(newest) > MOST_CHANGES, affected.defer("content__payload"), steps)
 
@@ -250,18 +260,6 @@ class _Past:
         ]
         in_catalog = (pk, catalog) in self._held and content.gone_at is None
         return offers.of_row(copy(content), runs=runs, in_catalog=in_catalog)
-
-
-def _conditions(steps: Sequence[_Step]) -> list[Q]:
-    """Return the conditions that a step affects an assignment: `_Step.effects_on` as SQL."""
-    alike: dict[tuple[int, datetime, Interval], list[UUID]] = defaultdict(list)
-    for step in steps:
-        for span in step.spans():
-            alike[step.content, step.change.created, span].append(step.catalog_uuid)
-    return [
-        Q(content=pk, budget__catalog_uuid__in=catalogs, allocated_at__lte=created) & _ends_in(*span)
-        for (pk, created, span), catalogs in alike.items()
-    ]
 
 
 def _ends_in(after: datetime | None, until: datetime) -> Q:
