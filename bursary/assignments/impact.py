@@ -191,7 +191,7 @@ def of_content(content: ContentMetadata, *, among: QuerySet[ContentChange], sinc
     for change in changes:
         for step in past.undo(change):
             steps[step.content, step.catalog_uuid].append(step)
-    alike: dict[tuple[int, datetime, Span], list[UUID]] = defaultdict(list)
+    alike: dict[tuple[int, datetime, Interval], list[UUID]] = defaultdict(list)
     for step in chain.from_iterable(steps.values()):
         for span in step.spans():
             alike[step.content, step.change.created, span].append(step.catalog_uuid)
