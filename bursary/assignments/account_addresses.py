@@ -77,5 +77,5 @@ def add(token: str, *, user: User, now: datetime) -> LearnerContentAssignment:
         for link in LearnerLink.objects.filter(of_mailboxes([key])):
             RoleGrant.objects.get_or_create(user=user, role=Role.LEARNER, customer_id=link.customer_id)
         at = moments.in_words(now, zone=assignment.budget.customer.zone)
-        actions.annotate(assignment, f"The learner added its address to an account on {at}.", now=now)
+        actions.add_to_detail(assignment, f"The learner added its address to an account on {at}.", now=now)
     return assignment

@@ -1,8 +1,9 @@
-"""The timeline's verbs, and the only writer of actions (record 0013).
+"""The timeline's verbs, and the only writer of actions (decision 0002).
 
 Four verbs write the timeline: `record` a fact, `request` work, `finish` it, `retry` it. Work is claimed, and
-superseded when the assignment moves on. The dedup key of an action names its repetition in a cycle, such as
-`after-7-days`; no action is written twice with one. A row is one intent and is never deleted; `erasure`
+superseded when the assignment moves on. A failure is answered by a later row that points to it: a retry, or
+one that is finished at once (`answer_all`). The dedup key of an action names its repetition in a cycle, such
+as `after-7-days`; no action is written twice with one. A row is one intent and is never deleted; `erasure`
 removes from it what names a forgotten learner.
 """
 
@@ -124,7 +125,7 @@ def supersede_rows(rows: QuerySet[LearnerContentAssignmentAction], *, now: datet
     rows.update(status=Status.SUPERSEDED, error_code=error_code, **columns)
 
 
-def annotate(assignment: LearnerContentAssignment, sentence: str, *, now: datetime) -> None:
+def add_to_detail(assignment: LearnerContentAssignment, sentence: str, *, now: datetime) -> None:
     """Append a sentence to the detail of the allocation, about an event that has no action type.
 
     The sentence names no person, and says when it happened.
@@ -134,8 +135,8 @@ def annotate(assignment: LearnerContentAssignment, sentence: str, *, now: dateti
     this_cycle.filter(action_type=ActionType.ALLOCATED).update(detail=detail, modified=now)
 
 
-def redirect(assignment: LearnerContentAssignment, *, now: datetime) -> None:
-    """Send pending work to the assignment's present address."""
+def readdress(assignment: LearnerContentAssignment, *, now: datetime) -> None:
+    """Give pending work the assignment's present address."""
     LearnerContentAssignmentAction.objects.filter(assignment=assignment, status=Status.PENDING).update(
         recipient=assignment.learner_email, modified=now
     )

@@ -141,12 +141,12 @@ def _write_address(assignment: LearnerContentAssignment, addressee: Addressee, n
 def _start_over(
     assignment: LearnerContentAssignment, *, dedup_key: str, now: datetime, actor: User | None, place: int
 ) -> None:
-    """Retry what failed at the old address, redirect what is pending, and repeat what was done."""
+    """Retry what failed at the old address, readdress what is pending, and repeat what was done."""
     failures = LearnerContentAssignmentAction.objects.filter(assignment=assignment).unanswered_failures()
     # A redemption goes to no address, and only the learner starts it.
     for failed in failures.exclude(action_type=ActionType.REDEEMED):
         actions.retry(failed, now=now, actor=actor, place=place)
-    actions.redirect(assignment, now=now)
+    actions.readdress(assignment, now=now)
     waiting = assignment.actions.filter(cycle=assignment.cycle, status=Status.PENDING)
     covered = set(waiting.values_list("action_type", flat=True))
     again = [kind for kind in (ActionType.LEARNER_LINKED, ActionType.NOTIFIED) if kind not in covered]

@@ -374,5 +374,5 @@ def _notify_again(outcomes: Sequence[Match], batch: AllocationBatch, *, place: i
     for chunk in chunks([one.assignment for one in outcomes if one.assignment], ROWS_PER_STATEMENT):
         named = LearnerContentAssignment.objects.filter(pk__in=[assignment.pk for assignment in chunk])
         named.update(allocation_batch_uuid=batch.uuid, modified=batch.created)
-        failures.ask_again(chunk, now=batch.created, actor=batch.actor, place=place)
+        failures.notify_again(chunk, now=batch.created, actor=batch.actor, place=place)
         place += len(chunk)

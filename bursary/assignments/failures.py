@@ -308,7 +308,7 @@ def not_notified(assignments: Sequence[LearnerContentAssignment], *, now: dateti
     }
 
 
-def ask_again(
+def notify_again(
     assignments: Sequence[LearnerContentAssignment],
     *,
     now: datetime,

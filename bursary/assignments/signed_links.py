@@ -114,7 +114,7 @@ def revoke(assignment: LearnerContentAssignment, *, now: datetime, actor: User |
         sentence = gettext("Its e-mail links were revoked on %(moment)s.") % {"moment": at}
     with transaction.atomic():
         LearnerContentAssignment.objects.filter(pk=assignment.pk).update(links_revoked_at=now, modified=now)
-        actions.annotate(assignment, sentence, now=now)
+        actions.add_to_detail(assignment, sentence, now=now)
     by = actor.pk if actor else None
     logger.info("The links of an assignment were revoked: assignment=%s user=%s", assignment.uuid, by)
     assignment.links_revoked_at = assignment.modified = now

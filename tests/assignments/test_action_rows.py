@@ -96,8 +96,8 @@ def test_a_sentence_is_added_to_the_allocation_of_this_cycle_and_to_no_other_row
     allocate(budget, content, ALICE, BOB)
     alice.refresh_from_db()
 
-    actions.annotate(alice, "Its links were revoked.", now=LATER)
-    actions.annotate(alice, "Its address was added.", now=LATER)
+    actions.add_to_detail(alice, "Its links were revoked.", now=LATER)
+    actions.add_to_detail(alice, "Its address was added.", now=LATER)
 
     annotated = action_of(alice, ActionType.ALLOCATED)
     assert (annotated.cycle, annotated.detail) == (2, "Its links were revoked. Its address was added.")

@@ -216,7 +216,7 @@ def test_superseding_and_redirecting_leave_other_assignments_alone() -> None:
     later = NOW + LEASE
     actions.supersede([mine.pk], [ActionType.NOTIFIED], now=later, error_code="cancelled")
     mine.learner_email = BOB
-    actions.redirect(mine, now=later)
+    actions.readdress(mine, now=later)
     superseded, nudged = (action_of(mine, kind) for kind in (ActionType.NOTIFIED, ActionType.NUDGED))
     assert (superseded.status, superseded.modified) == (Status.SUPERSEDED, later)
     assert (nudged.status, nudged.recipient, nudged.modified) == (Status.PENDING, BOB, later)
