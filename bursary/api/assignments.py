@@ -120,7 +120,7 @@ class AssignmentDetail(BudgetView):
 
 
 class TimelineOutput(PageOutput):
-    """An assignment's actions, with the two selections that record 0013 asks for."""
+    """An assignment's actions, and apart from them the latest successful one, and the failures."""
 
     latest_successful = TimelineActionSerializer(allow_null=True)
     failures = TimelineActionSerializer(many=True, help_text="The newest 50, newest first")

@@ -1,1 +1,1 @@
-"""Record 0013: assignments and their actions."""
+"""Assignments and their actions (decision 0002)."""

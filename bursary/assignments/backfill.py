@@ -1,4 +1,4 @@
-"""Attaches assignments without content to the row that their budget's catalog holds (record 0023, step 3).
+"""Attaches assignments without content to the row that their budget's catalog holds (decision 0009).
 
 Such assignments are older than the replica, or were allocated while content was read upstream.
 """

@@ -1,6 +1,6 @@
 """Lists of assignments: filters, search, ordering, counts and pages, for the API and the dashboard.
 
-Content is filtered through the foreign key, as record 0023 promises; title and start are sorted by derived
+Content is filtered through the foreign key (decision 0003); title and start are sorted by derived
 keys, `content_enroll_by` is sorted and filtered by one. Every ordering ends in the primary key: no row is
 lost or repeated between pages.
 """
@@ -67,7 +67,7 @@ ORDERINGS: Mapping[str, str] = {
     "content_course_type": "content__course_type",
     "content_partner": "content__partner_names",
 }
-"""The clients' and record 0023's sort keys, and the columns behind them. Quantities are negative prices."""
+"""The sort keys of the clients, and the columns behind them. Quantities are negative prices."""
 
 _STATES = [*State.choices, ("errored", "errored")]  # a state that clients send and no assignment has
 _LEARNER_STATES = [(state.label, state.label) for state in LearnerState if state.label]

@@ -233,7 +233,7 @@ class AllocationBatch(models.Model):
 
 
 class ActionQuerySet(models.QuerySet["LearnerContentAssignmentAction"]):
-    """Record 0013's three questions, and the queries for work."""
+    """The three questions of decision 0002, and the queries for work."""
 
     def timeline(self, *, types: Iterable[ActionType] = ()) -> Self:
         """Return actions of `types` (all, when empty) in the timeline's total order."""
@@ -257,8 +257,8 @@ class ActionQuerySet(models.QuerySet["LearnerContentAssignmentAction"]):
 class LearnerContentAssignmentAction(LeasedRow):
     """One intent on an assignment's timeline: one row, from requested to finished.
 
-    Record 0013: the type, when it was created and completed, and on failure the type of error and the
-    stack trace. The other columns guarantee that it happens, once.
+    It keeps the type, when it was created and completed, and on failure the type of error and the stack
+    trace (decision 0002). The other columns guarantee that it happens, once.
     """
 
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)

@@ -214,7 +214,7 @@ CACHES = {
 
 LINK_AGE = timedelta(days=whole_number("BURSARY_LINK_DAYS", default=14))
 
-# -- Content (record 0023) ----------------------------------------------------------------------------------
+# -- Content (decision 0003) --------------------------------------------------------------------------------
 
 CATALOG_URL = url("BURSARY_CATALOG_URL", default=f"file://{VAR_DIR / 'catalog'}/")
 OAUTH_URL = url("BURSARY_OAUTH_URL").rstrip("/")

@@ -1,4 +1,4 @@
-"""The backfill of record 0023: assignments without content are attached to the replica's rows."""
+"""The backfill (decision 0009): assignments without content are attached to the replica's rows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

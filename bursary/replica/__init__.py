@@ -1,1 +1,1 @@
-"""Record 0023: our own copy of the content metadata that assignments depend on."""
+"""Bursary's own copy of the content metadata that assignments depend on (decision 0003)."""

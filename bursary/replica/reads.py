@@ -1,4 +1,4 @@
-"""Reads of content: from the replica's rows, or during a roll-out from upstream (record 0023, decision 0009).
+"""Reads of content: from the replica's rows, or during a roll-out from upstream (decision 0009).
 
 `CONTENT_READS` decides for what lists, pages and mails show of assignments, and for allocation. The replica
 is refreshed in every mode.

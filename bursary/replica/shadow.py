@@ -1,4 +1,4 @@
-"""The shadow comparison of record 0023's roll-out: each answer of upstream beside the row of its catalog.
+"""The shadow comparison of a roll-out (decision 0009): each answer of upstream beside the row of its catalog.
 
 An answer is compared once, when it arrives: what the cache remembers may be older than the row. Comparisons
 are counted for each catalog, differences are recorded for each field. A difference stands as long as the last
