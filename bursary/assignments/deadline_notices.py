@@ -44,7 +44,7 @@ def notice_content(*, pks: Iterable[int], now: datetime, in_batches: bool = Fals
     `in_batches`: more may follow, each in a transaction of its own.
     """
     for page in chunks(sorted(pks), PKS_PER_QUERY):
-        if contents := list(offers.assigned_of(page).values_list("pk", flat=True)):
+        if contents := list(offers.assigned_rows(page).values_list("pk", flat=True)):
             due_at = _due_at(now=now, in_batches=in_batches)
             _notice_deadlines(Q(content__in=contents), now=now, due_at=due_at)
             _notice_unjoinable("content", contents, now=now, due_at=due_at)

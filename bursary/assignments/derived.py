@@ -50,7 +50,7 @@ TITLE_KEY_LENGTH = 255
 _MICROSECOND = timedelta(microseconds=1)  # the least by which stored dates differ
 
 _OPEN = Q(state=State.ALLOCATED)
-_STARTING = Q(state__in=[State.ALLOCATED, State.ACCEPTED])
+_NUDGEABLE = Q(state__in=[State.ALLOCATED, State.ACCEPTED])
 _FROM_CONTENT = ("title", "start_date", "parent_key")
 _LINK_AND_MAIL = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
 
@@ -144,7 +144,7 @@ def follow_content(
         _locked_budgets(rows.values("budget"))
         repointing.repoint(old_pk, new_pk, budgets=Budget.objects.filter(catalog_uuid=catalog_uuid))
     for chunk in chunks(sorted(pks), CONTENTS_PER_STATEMENT):
-        if contents := list(offers.assigned_of(chunk).only("pk", *_FROM_CONTENT)):
+        if contents := list(offers.assigned_rows(chunk).only("pk", *_FROM_CONTENT)):
             assignments = LearnerContentAssignment.objects.filter(held(), content__in=contents)
             _locked_budgets(assignments.values("budget"))
             _write_content(assignments, contents, now=now)
@@ -163,7 +163,7 @@ def follow_budgets(*, pks: Iterable[int], now: datetime, **_signal: object) -> N
             _write_deadlines(affected, now=now)
         assignments.filter(held() | Q(content=None)).update(content_enroll_by=last_closing(now=now))
         _write_deadlines(assignments, now=now)
-        assignments.filter(_STARTING).update(nudge_at=CHECK_NOW)
+        assignments.filter(_NUDGEABLE).update(nudge_at=CHECK_NOW)
 
 
 def follow_extension(pks: Sequence[int], *, now: datetime) -> None:
@@ -171,7 +171,7 @@ def follow_extension(pks: Sequence[int], *, now: datetime) -> None:
 
     Call it inside a transaction, with their content, their budget and them locked.
     """
-    _join_by_of_these.run(pks=pks, now=now)
+    _last_closings_of_these.run(pks=pks, now=now)
     _deadlines_of_these.run(pks=pks, now=now)
 
 
@@ -197,7 +197,7 @@ def rebuild(pks: Sequence[int], *, now: datetime) -> None:
     if contents:
         rows.filter(held(), content__in=contents).update(**_content_columns(contents, now=now))
     _deadlines_of_these.run(pks=pks, now=now)
-    rows.filter(_STARTING).update(nudge_at=CHECK_NOW)
+    rows.filter(_NUDGEABLE).update(nudge_at=CHECK_NOW)
     follow_progress(pks)
 
 
@@ -240,7 +240,7 @@ def _write_content(
 
     In one statement, however many there are; that of the deadlines reads a column that it writes.
     """
-    checked = Case(When(_STARTING, then=Value(CHECK_NOW)), default=F("nudge_at"))
+    checked = Case(When(_NUDGEABLE, then=Value(CHECK_NOW)), default=F("nudge_at"))
     assignments.update(**_content_columns(contents, now=now), nudge_at=checked)
 
 
@@ -336,7 +336,7 @@ _Update = tuple[QuerySet[LearnerContentAssignment], Mapping[str, object]]
 
 
 @PreparedUpdate
-def _join_by_of_these() -> _Update:
+def _last_closings_of_these() -> _Update:
     rows = LearnerContentAssignment.objects.filter(_THESE, held())
     return rows, {"content_enroll_by": last_closing(now=_NOW)}
 

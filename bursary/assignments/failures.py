@@ -50,8 +50,8 @@ ROWS_PER_STATEMENT = 1000
 _ON_REQUEST = Skipped("skipped_on_request", "")
 SKIPPED_ON_REQUEST = _ON_REQUEST.error_code
 _NONE = Q(pk__in=())
-_ENDING = (ActionType.REMINDED, ActionType.NUDGED)
-"""Mails that make no sense after some date."""
+_UNTIL_A_DATE = (ActionType.REMINDED, ActionType.NUDGED)
+"""Mails that make no sense after some date: see `too_late`."""
 NOTICES_OF_THE_END = (ActionType.CANCELLATION_NOTIFIED, ActionType.EXPIRATION_NOTIFIED)
 _LINK_AND_MAIL = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
 
@@ -135,7 +135,7 @@ def too_late(now: datetime | Slot) -> Q:
     """
     started = Q(assignment__content_start__lte=now) | Q(assignment__content_start__gte=FAR_FUTURE)
     past = Q(assignment__state=State.ALLOCATED, assignment__expires_at__lte=now)
-    return Q(started, action_type=ActionType.NUDGED) | Q(past, action_type__in=_ENDING)
+    return Q(started, action_type=ActionType.NUDGED) | Q(past, action_type__in=_UNTIL_A_DATE)
 
 
 def expected_refusals(
@@ -250,7 +250,7 @@ def _repair_batch(
         found = {one.pk: one for one in for_update(named).order_by("pk")}
         failed = _locked(to_repair().filter(which, assignment__in=found), found)
         by_others = [one for one in failed if one.action_type != ActionType.REDEEMED]
-        mails = [one.pk for one in by_others if one.action_type in _ENDING]
+        mails = [one.pk for one in by_others if one.action_type in _UNTIL_A_DATE]
         ending = LearnerContentAssignmentAction.objects.filter(late, pk__in=mails)
         too_late_now = set(ending.values_list("pk", flat=True))
         repairable = [one for one in by_others if one.pk not in too_late_now]

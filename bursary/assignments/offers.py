@@ -118,7 +118,9 @@ def find(content_key: str, *, budget: Budget, now: datetime) -> KnownOffer:
     return KnownOffer(reads.linked(content_key, catalog_uuid=budget.catalog_uuid, now=now), upstream)
 
 
-def assigned(assignments: Sequence[LearnerContentAssignment], *, now: datetime) -> dict[int, Offer | None]:
+def of_assignments(
+    assignments: Sequence[LearnerContentAssignment], *, now: datetime
+) -> dict[int, Offer | None]:
     """Return the offers of these assignments' content, by pk, as their budgets' catalogs have it now.
 
     None: the catalog does not hold it. What cannot be read is left out: content without a row, a course
@@ -145,12 +147,12 @@ def assigned(assignments: Sequence[LearnerContentAssignment], *, now: datetime) 
     }
 
 
-def assigned_or_fetched(assignment: LearnerContentAssignment, *, now: datetime) -> Offer | None:
-    """Return the offer of one assignment, as `assigned` does, or from its catalog where that is not enough.
+def of_assignment_or_fetched(assignment: LearnerContentAssignment, *, now: datetime) -> Offer | None:
+    """Return the offer of one assignment as `of_assignments` does; where that leaves it out, ask its catalog.
 
     Raises reads.ContentUnavailable where upstream does not answer, or has no more than a summary record yet.
     """
-    known = assigned([assignment], now=now)
+    known = of_assignments([assignment], now=now)
     if assignment.pk not in known:
         budget, key = assignment.budget, assignment.content_key
         try:
@@ -181,8 +183,8 @@ def by_key(keys: Collection[CatalogKey]) -> dict[CatalogKey, Offer]:
     return {key: of_row(row, runs=runs_of.get(key, ()), in_catalog=True) for key, row in found.items()}
 
 
-def assigned_of(pks: Collection[int]) -> QuerySet[ContentMetadata]:
-    """Return the rows that are assigned: of these, and of the courses of the runs among them."""
+def assigned_rows(pks: Collection[int]) -> QuerySet[ContentMetadata]:
+    """Return those of these rows that are assigned, and the assigned courses of the runs among them."""
     assignments = LearnerContentAssignment.objects.filter(content=OuterRef("pk"))
     return joining.with_courses(pks).filter(Exists(assignments))
 

@@ -217,7 +217,7 @@ def unjoinable(
     waiting = [(one, key) for one, key in asked if _waiting(one)]
     of_pk = {one.pk: one for one, _key in waiting}
     known = {**(known or {})}
-    for read in (offers.assigned, _asked) if ask else (offers.assigned,):
+    for read in (offers.of_assignments, _asked) if ask else (offers.of_assignments,):
         if unread := [one for pk, one in of_pk.items() if pk not in known]:
             known |= read(unread, now=now)
     unknown = None
@@ -238,7 +238,7 @@ def _asked(assignments: Sequence[LearnerContentAssignment], *, now: datetime) ->
     found: dict[int, Offer | None] = {}
     with suppress(ContentUnavailable):  # those after it are left out
         for one in assignments:
-            found[one.pk] = offers.assigned_or_fetched(one, now=now)
+            found[one.pk] = offers.of_assignment_or_fetched(one, now=now)
     return found
 
 
@@ -286,7 +286,7 @@ def begin(
     """
     key, unjoined = content_key or assignment.content_key, None
     if _waiting(assignment) and not refusal(assignment, now=now):
-        unjoined = _unjoinable(offers.assigned_or_fetched(assignment, now=now), assignment, key, now=now)
+        unjoined = _unjoinable(offers.of_assignment_or_fetched(assignment, now=now), assignment, key, now=now)
     return _begin(assignment, key, unjoined, now=now, actor=actor)
 
 

@@ -45,8 +45,8 @@ FailedByCode = Mapping[str, set[int]] | None
 _Rows = QuerySet[LearnerContentAssignment]
 _NO_FILTERS = ("budget", "status", "sort", "cursor")
 
-_SPANS = [(f"{name}_from", f"{name}_to") for name in ("price", "assigned", "due", "ended")]
-_PLAIN: Mapping[str, Any] = {
+_RANGES = [(f"{name}_from", f"{name}_to") for name in ("price", "assigned", "due", "ended")]
+_WRONG_VALUES: Mapping[str, Any] = {
     "min_value": gettext_lazy("Give %(limit_value)s or more."),
     "max_value": gettext_lazy("Give %(limit_value)s or less."),
     "max_length": gettext_lazy("It is too long."),
@@ -321,10 +321,10 @@ def _problems(query: QueryDict, filters: ListFilters) -> list[str]:
     for name, (error, *_more) in filters.errors.as_data().items():
         label = str(filters.filters[name].label or "")
         limits = error.params or {}
-        sentence = _PLAIN[error.code] % limits if error.code in _PLAIN else error.messages[0]
+        sentence = _WRONG_VALUES[error.code] % limits if error.code in _WRONG_VALUES else error.messages[0]
         found.append(f"{name if label.startswith('[') else label or name}: {sentence}")
     asked = {} if found else filters.form.cleaned_data
-    for first, last in _SPANS:
+    for first, last in _RANGES:
         if asked.get(first) and asked.get(last) and asked[first] > asked[last]:
             found.append(
                 f"{filters.filters[first].label}: {_('It is beyond the other end: nothing can match.')}"

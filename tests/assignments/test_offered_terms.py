@@ -135,7 +135,7 @@ def test_content_that_upstream_holds_no_more_is_offered_no_more_and_of_a_summary
     answers = {key_of(one): served(rows[one.content_id]) for one in (whole, summary)}
     upstream_answers(monkeypatch, {**answers, key_of(departed): None})
 
-    found = offers.assigned([whole, summary, departed, silent], now=NOW)
+    found = offers.of_assignments([whole, summary, departed, silent], now=NOW)
 
     assert {pk: offer and offer.content.content_key for pk, offer in found.items()} == {
         whole.pk: whole.content_key,
@@ -152,7 +152,7 @@ def test_upstream_is_asked_for_a_run_by_its_course_and_for_a_course_by_itself(
     monkeypatch.setattr(reads, "are_from_upstream", lambda: True)
     monkeypatch.setattr(reads, "from_upstream", from_upstream)
 
-    assert offers.assigned([course, run], now=NOW) == {}
+    assert offers.of_assignments([course, run], now=NOW) == {}
 
     from_upstream.assert_called_once_with(
         {key_of(course): course.content_key, key_of(run): "TidesX+1"}, now=NOW
@@ -180,7 +180,7 @@ def test_what_is_asked_of_upstream_refers_to_the_row_that_ends_the_assignment_al
     upstream_answers(monkeypatch, {})
     monkeypatch.setattr(reads, "one_from_upstream", lambda _key, **_more: theirs)
 
-    offer = offers.assigned_or_fetched(assignment, now=NOW)
+    offer = offers.of_assignment_or_fetched(assignment, now=NOW)
 
     assert offer is not None
     assert offer.row == (course if same else None)

@@ -154,7 +154,7 @@ def test_what_a_catalog_offers_is_known_but_of_a_thin_course_and_of_content_with
     CatalogMembership.objects.filter(content__content_key=unknown.content_key).delete()
     ContentMetadata.objects.filter(content_key=thin.content_key).update(completeness=Completeness.THIN)
 
-    found = offers.assigned([linked, unlinked, unknown, thin], now=NOW)
+    found = offers.of_assignments([linked, unlinked, unknown, thin], now=NOW)
 
     assert {pk: offer and offer.content.content_key for pk, offer in found.items()} == {
         one.pk: one.content_key for one in (linked, unlinked)
@@ -174,4 +174,4 @@ def test_what_its_catalog_holds_no_more_is_offered_no_more(budget: Budget) -> No
     ContentMetadata.objects.filter(content_key=gone.content_key).update(gone_at=NOW)
     CatalogMembership.objects.filter(content=left.content_id).delete()
 
-    assert offers.assigned([gone, left], now=NOW) == {gone.pk: None, left.pk: None}
+    assert offers.of_assignments([gone, left], now=NOW) == {gone.pk: None, left.pk: None}

@@ -40,7 +40,7 @@ def test_what_has_ended_names_the_next_step() -> None:
 
 def test_a_passed_deadline_is_honoured_before_the_sweep_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     assignment = given_assignment()
-    monkeypatch.delattr(offers, "assigned_or_fetched")  # what is refused anyway is not asked about
+    monkeypatch.delattr(offers, "of_assignment_or_fetched")  # what is refused anyway is not asked about
     with pytest.raises(RedemptionRefused) as refused:
         redemption.begin(assignment, now=assignment.expires_at)
     assert refused.value.reason == "reason_learner_assignment_expired"
@@ -109,7 +109,7 @@ def test_what_waits_for_its_budget_to_open_is_not_accepted_before() -> None:
 def test_offers_that_were_read_before_are_kept_beside_those_that_are_read_now() -> None:
     first, second = given_assignment(), given_assignment()
     both = [(one, one.content_key) for one in (first, second)]
-    known = offers.assigned([first], now=NOW)
+    known = offers.of_assignments([first], now=NOW)
     assert redemption.unjoinable(both, now=NOW, ask=True, known=known) == {}
 
 
