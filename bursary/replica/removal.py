@@ -69,7 +69,7 @@ def accept_listing(context: FetchContext, *, begun_at: datetime, listed: int, ac
 def predict_alarm(catalog_uuid: UUID, *, listed: int, accept_drop: bool) -> str:
     """Return the alarm that a listing of this size would raise, or an empty string."""
     last = CatalogListing.objects.filter(catalog_uuid=catalog_uuid).exclude(started_at=None).first()
-    before = last.listed if last else members(catalog_uuid).count()
+    before = last.listed if last else listed_memberships(catalog_uuid).count()
     missing = before - listed
     few = missing * ALLOWED_SHARE <= before or (missing < ALWAYS_ALLOWED_TO_DISAPPEAR and listed)
     if few or accept_drop:
@@ -82,13 +82,13 @@ def predict_alarm(catalog_uuid: UUID, *, listed: int, accept_drop: bool) -> str:
 
 def pks_held(catalog_uuid: UUID, *, keys: Collection[str]) -> list[int]:
     """Return the pks of the content among these keys that the catalog holds."""
-    rows = members(catalog_uuid).filter(content__content_key__in=keys)
+    rows = listed_memberships(catalog_uuid).filter(content__content_key__in=keys)
     return list(rows.order_by("content_id").values_list("content", flat=True))
 
 
 def seen_since(catalog_uuid: UUID, keys: Sequence[str], *, begun_at: datetime) -> set[str]:
     """Return which of these keys the catalog has returned since `begun_at`."""
-    rows = members(catalog_uuid).filter(
+    rows = listed_memberships(catalog_uuid).filter(
         content__content_key__in=keys, seen_at__gte=begun_at, missing_since=None
     )
     return set(rows.order_by().values_list("content__content_key", flat=True))
@@ -96,7 +96,7 @@ def seen_since(catalog_uuid: UUID, keys: Sequence[str], *, begun_at: datetime) -
 
 def unseen_since(catalog_uuid: UUID, *, begun_at: datetime) -> Iterator[list[tuple[int, str]]]:
     """Yield, in batches, the content (pk, key) that the catalog has not returned since `begun_at`."""
-    rows = members(catalog_uuid).filter(seen_at__lt=begun_at)
+    rows = listed_memberships(catalog_uuid).filter(seen_at__lt=begun_at)
     columns = rows.values_list("content_id", "content__content_key")
     yield from keyset_pages(columns, size=BATCH, key="content_id")
 
@@ -108,7 +108,7 @@ def record_missing(pks: Collection[int], *, context: FetchContext) -> Missing:
     seen after the lookup began is not missing, and neither is a course that the catalog serves under another
     key: its membership and its assignments follow to that.
     """
-    missed = members(context.catalog_uuid).filter(content__in=list(pks), seen_at__lt=context.now)
+    missed = listed_memberships(context.catalog_uuid).filter(content__in=list(pks), seen_at__lt=context.now)
 
     def record() -> Missing:
         list(for_update(_concerned(pks, catalog_uuid=context.catalog_uuid)).values_list("pk"))
@@ -133,7 +133,7 @@ def record_missing(pks: Collection[int], *, context: FetchContext) -> Missing:
     return in_transaction(record)
 
 
-def members(catalog_uuid: UUID) -> QuerySet[CatalogMembership]:
+def listed_memberships(catalog_uuid: UUID) -> QuerySet[CatalogMembership]:
     """Return the memberships of what the catalog lists itself, without the runs that courses name."""
     return CatalogMembership.objects.filter(catalog_uuid=catalog_uuid, named_by="")
 
@@ -151,7 +151,7 @@ def _locked_listing(context: FetchContext) -> CatalogListing:
 def _removal_alarm(listing: CatalogListing, *, now: datetime) -> str:
     if listing.guard_off_until and now < listing.guard_off_until:
         return ""
-    rows = members(listing.catalog_uuid)
+    rows = listed_memberships(listing.catalog_uuid)
     total, missing = rows.count(), rows.filter(missing_since__isnull=False).count()
     if missing * ALLOWED_SHARE <= total or missing < ALWAYS_ALLOWED_TO_DISAPPEAR:
         return ""
@@ -174,8 +174,8 @@ def _concerned(pks: Collection[int], *, catalog_uuid: UUID) -> QuerySet[ContentM
     keys = {*missed.values_list("content_key", flat=True), *courses.values_list("content_key", flat=True)}
     named = CatalogMembership.objects.filter(catalog_uuid=catalog_uuid, named_by__in=keys)
     # As values: of a subquery in an OR, PostgreSQL reads every row of the table.
-    members = set(named.values_list("content", flat=True))
-    about = Q(content_key__in=keys) | Q(parent_key__in=keys) | Q(pk__in=members)
+    runs = set(named.values_list("content", flat=True))
+    about = Q(content_key__in=keys) | Q(parent_key__in=keys) | Q(pk__in=runs)
     return ContentMetadata.objects.filter(about).order_by(*ContentMetadata.LOCK_ORDER)
 
 
