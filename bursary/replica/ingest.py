@@ -200,10 +200,10 @@ def _write(records: Sequence[Content], *, served: Mapping[str, str], context: Fe
         written = store.store(chosen, own=own, served=served, context=context)
     except _REFUSED_VALUES as error:
         raise _NotStorable(f"{type(error).__name__}: {error}".partition("\n")[0]) from error
-    if written.announced:
+    if written.pks:
         content_changed.send(
             sender=ContentMetadata,
-            pks=written.announced,
+            pks=written.pks,
             now=context.now,
             moved=written.moved,
             renamed=written.renamed,

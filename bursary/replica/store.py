@@ -37,7 +37,7 @@ class Written:
     """The merges of a batch, and the arguments of `content_changed` about it."""
 
     merges: Sequence[Merge]
-    announced: Sequence[int]
+    pks: Sequence[int]
     moved: Sequence[tuple[UUID, int, int]]
     renamed: Mapping[str, str]
 
@@ -67,9 +67,9 @@ def store(
     `own` are the keys of the records that the catalog returned, the others being the runs in them. `served`
     has the digests of the full records, by their keys and their runs' (see `unchanged.py`).
     Two refreshers of one catalog wait for each other and neither fails. Inserting comes first, in the order
-    of keys, and gives way to whichever was faster. A row that is not committed is invisible to a lock. So
-    inserting waits for inserts of greater keys or for locks, locking waits for locks of greater keys alone,
-    and no circle can close.
+    of keys, and leaves a row that the other has inserted as it is. A row that is not committed is invisible
+    to a lock. So inserting waits for inserts of greater keys or for locks, and locking for locks of greater
+    keys alone: there is no deadlock.
     Raises IntegrityError, and the database's other complaints about values, for a record it does not take.
     """
     present = _present(chosen, context=context)
@@ -308,9 +308,9 @@ def _confirm(agreed: Sequence[Merge], *, digests: Mapping[str, str], context: Fe
     """Write that the rows say what upstream says. What a later fetch wrote is never set back.
 
     Where a row came from this catalog its version moves on, changed or not, so that no older record can come
-    back. An announced change that is younger than the fetch stays announced: what moved may be another.
+    back. A change that an event announced after the fetch began stays expected: another may have shown.
     """
-    moved = [one.row.pk for one in agreed if one.rewrites_payload]
+    rewritten = [one.row.pk for one in agreed if one.rewrites_payload]
     versions: dict[datetime, list[int]] = defaultdict(list)
     until: dict[datetime, list[int]] = defaultdict(list)
     served: dict[str, list[int]] = defaultdict(list)
@@ -325,10 +325,10 @@ def _confirm(agreed: Sequence[Merge], *, digests: Mapping[str, str], context: Fe
             served[digest].append(one.row.pk)
     if until:
         schedule.confirm(
-            until, changed=moved, versions=versions, served=served, now=context.now, source=context.by
+            until, changed=rewritten, versions=versions, served=served, now=context.now, source=context.by
         )
-    if moved:
-        shown = ContentMetadata.objects.filter(pk__in=moved, expected_since__lte=context.now)
+    if rewritten:
+        shown = ContentMetadata.objects.filter(pk__in=rewritten, expected_since__lte=context.now)
         shown.update(expected_since=None)
 
 
@@ -342,7 +342,7 @@ def _count_contradictions(merges: Iterable[Merge], *, context: FetchContext) -> 
 def _record(
     merges: Sequence[Merge], members: Memberships, *, renamed: renamed_keys.RenamedKeys, context: FetchContext
 ) -> Written:
-    """Write the history, and return what is announced."""
+    """Write the history, and return what `content_changed` is sent with."""
     catalog = str(context.catalog_uuid)
     changes = [(one.row.pk, field, old, new) for one in merges for field, (old, new) in one.changes.items()]
     changes += [(pk, "membership", None, catalog) for pk in sorted(members.returned)]
@@ -353,13 +353,13 @@ def _record(
     record_changes(changes, context=context)
     record_changes(members.differences, context=context, catalog_uuid=context.catalog_uuid)
     rewritten = _decided(merges, MergeDecision.CREATED, MergeDecision.CHANGED)
-    announced = {pk for pk, *_change in changes} | {new for _catalog, _old, new in members.moved}
-    announced |= members.runs_added
+    pks = {pk for pk, *_change in changes} | {new for _catalog, _old, new in members.moved}
+    pks |= members.runs_added
     # The courses that runs were part of until now may have other deadlines.
     if left := {one.row.parent_key for one in merges if "parent" in one.changes and one.row.parent_key}:
         courses = ContentMetadata.objects.filter(content_key__in=left, content_type=ContentType.COURSE)
-        announced |= set(courses.order_by().values_list("pk", flat=True))
-    return Written(merges, sorted(announced | _pks(rewritten)), members.moved, renamed.keys)
+        pks |= set(courses.order_by().values_list("pk", flat=True))
+    return Written(merges, sorted(pks | _pks(rewritten)), members.moved, renamed.keys)
 
 
 def _decided(merges: Iterable[Merge], *decisions: MergeDecision) -> list[Merge]:
