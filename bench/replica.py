@@ -73,7 +73,7 @@ def fetched(numbers: Sequence[int], *, title: str, now: datetime | None = None) 
     named_by: dict[str, str] = {}
     for batch in raw:
         found = [
-            (one, payload.served_digest(served, rules=unchanged.rules()))
+            (one, payload.served_digest(served, code=unchanged.code_digest()))
             for served in batch
             for course in [parser.parse(served)]
             for one in (course, *course.runs)

@@ -28,8 +28,8 @@ _VOLATILE = LINKS | {
     "modified",
 }
 _VOLATILE_ENDING = "enrollment_count"
-_UNREAD = _VOLATILE - {"active"}
-"""The fields that `served_digest` leaves out; links and `content_last_modified` are looked at apart."""
+_LEFT_OUT = _VOLATILE - {"active"}
+"""The fields that `served_digest` leaves out; links and `content_last_modified` are compared apart."""
 _VOLATILE_IN_RUNS = "parent_content_key"  # comes and goes with the run's own record upstream
 
 Record = Mapping[str, object]
@@ -135,29 +135,30 @@ def _lasting(value: object, *, in_run: bool = False) -> object:
     return value
 
 
-def served_digest(record: Record, *, rules: str) -> str:
-    """Return a SHA-256, in hex, of a record as served and the `rules` by which it is read; "" if it has none.
+def served_digest(record: Record, *, code: str) -> str:
+    """Return a SHA-256, in hex, of a record as served, and of the `code` that reads it; "" if it has none.
 
     Of records with equal digests, everything that is stored is equal but for links and modified times. Much
     cheaper than `digest`: it is over what was served and not over what of it is storable.
     """
     try:
-        read = _read(record)
-        runs = read.get("course_runs")
+        kept = _compared(record)
+        runs = kept.get("course_runs")
         if isinstance(runs, list):
-            read["course_runs"] = [_read(run) if isinstance(run, dict) else run for run in runs]
+            kept["course_runs"] = [_compared(run) if isinstance(run, dict) else run for run in runs]
         # Exact, unlike faster encoders: one that writes NaN as null takes a broken price for an unknown one.
-        served = json.dumps(read, sort_keys=True, separators=(",", ":"))
+        served = json.dumps(kept, sort_keys=True, separators=(",", ":"))
     except (AttributeError, TypeError, ValueError, RecursionError):  # nothing that JSON has, or far too deep
         return ""
-    return hashlib.sha256(f"{rules}{served}".encode()).hexdigest()
+    return hashlib.sha256(f"{code}{served}".encode()).hexdigest()
 
 
-def _read(fields: Record) -> dict[str, object]:
+def _compared(fields: Record) -> dict[str, object]:
+    """Return the fields of a record, or of a run in it, that `served_digest` is over."""
     return {
         name: value
         for name, value in fields.items()
-        if not (name in _UNREAD or name.endswith(_VOLATILE_ENDING)) or isinstance(value, dict | list)
+        if not (name in _LEFT_OUT or name.endswith(_VOLATILE_ENDING)) or isinstance(value, dict | list)
     }
 
 

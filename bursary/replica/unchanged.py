@@ -97,8 +97,8 @@ def confirm(batch: Sequence[object], *, context: FetchContext) -> tuple[dict[int
 
 
 @cache
-def rules() -> str:
-    """Return a digest of the code that merges: it changes whenever a merge may have another result.
+def code_digest() -> str:
+    """Return a digest of the code that parses and merges: another wherever a merge may have another result.
 
     So no digest that was stored by another release hides what this one reads otherwise.
     """
@@ -118,7 +118,7 @@ def _served(raw: object, keys: tuple[str, ...]) -> _Served | None:
     """Return the compared parts of a record; None for one without a key, or a run's own, always a summary."""
     if not keys or not isinstance(raw, dict) or raw.get("content_type") == ContentType.COURSERUN:
         return None
-    digest = payload.served_digest(raw, rules=rules())
+    digest = payload.served_digest(raw, code=code_digest())
     if not digest:
         return None
     links = {keys[0]: payload.own_links(raw)}

@@ -244,7 +244,7 @@ def test_what_another_release_would_read_otherwise_is_merged_anew(monkeypatch: p
     bring_in(a_course(), now=NOW + HOUR)
     assert row().title == "As the other release reads it"
 
-    monkeypatch.setattr(unchanged, "rules", lambda: "other rules")
+    monkeypatch.setattr(unchanged, "code_digest", lambda: "other code")
     bring_in(a_course(), now=NOW + 2 * HOUR)
 
     assert row().title == a_course()["title"]
@@ -254,12 +254,12 @@ def test_rules_differ_where_the_code_that_reads_records_differs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "parser.py").write_text("MAX_YEAR = 9998", encoding="utf-8")
-    found = {unchanged.rules()}
+    found = {unchanged.code_digest()}
     monkeypatch.setattr(unchanged, "_READERS", (tmp_path,))
     for code in ("MAX_YEAR = 9998", "MAX_YEAR = 9999"):
         (tmp_path / "parser.py").write_text(code, encoding="utf-8")
-        unchanged.rules.cache_clear()
-        found.add(unchanged.rules())
-    unchanged.rules.cache_clear()
+        unchanged.code_digest.cache_clear()
+        found.add(unchanged.code_digest())
+    unchanged.code_digest.cache_clear()
 
     assert len(found) == 3
