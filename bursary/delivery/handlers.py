@@ -1,6 +1,7 @@
 """What carries out each kind of work: the table of handlers, and those that send no mail.
 
-A handler may be called again for the same action; repeating it changes nothing. It raises DeliveryError.
+A handler may be called again for the same action; repeating it changes nothing. It raises DeliveryError. Its
+`now` is `action.modified`: when this attempt began (`actions.begin`).
 """
 
 from collections.abc import Callable, Mapping

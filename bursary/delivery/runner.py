@@ -184,5 +184,5 @@ def _given_up(action: LearnerContentAssignmentAction, failure: Failure) -> Faile
 
 
 def wait_after(attempts: int) -> timedelta:
-    """Return how long to wait after so many attempts: a random time, at most the double for each attempt."""
+    """Return how long to wait after so many attempts: a random part of a time that doubles with each."""
     return retries.back_off(attempts, first=FIRST_WAIT, longest=LONGEST_WAIT)

@@ -268,7 +268,7 @@ def held_content(keys: Collection[str], *, catalogs: Collection[UUID], with_runs
 
 
 def with_courses(pks: Collection[int]) -> QuerySet[ContentMetadata]:
-    """Return these rows, and all rows (variants) of the courses of the runs among them. Asks for the runs.
+    """Return these rows, and every variant of the courses of the runs among them. One query, for the runs.
 
     Their keys are values of the condition: of a subquery in an OR, PostgreSQL reads every row of the table.
     """

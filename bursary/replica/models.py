@@ -257,7 +257,8 @@ class CatalogListing(LeasedRow):
 class ColdRead(LeasedRow):
     """A key without content that a catalog was asked for; its answer is remembered until `due_at`.
 
-    Of lookups of fetch and cache, what stands for a key is the process that asks.
+    Where a process keeps answers in a cache of its own (`upstream_cache.py`), its name stands in the place of
+    a key: one lookup of a process asks a catalog at a time.
     """
 
     catalog_uuid = models.UUIDField()

@@ -173,9 +173,10 @@ def _rename(keys: Mapping[str, str]) -> dict[int, tuple[str, str]]:
 def _under_present_keys(
     chosen: Mapping[str, Content], present: Mapping[str, str], *, own: Set[str]
 ) -> Mapping[str, Content]:
-    """Return the batch with the courses of former keys under their present ones, as if nothing were said.
+    """Return the batch with the courses of former keys under their present ones, as summaries.
 
-    Of their runs only those remain that the catalog lists itself.
+    So nothing of such a record is written but that the catalog holds the course. Of their runs only those
+    remain that the catalog lists itself.
     """
     if not present:
         return chosen
