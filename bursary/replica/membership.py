@@ -229,7 +229,7 @@ def _upsert(held: Iterable[_Held], *, known: Mapping[str, CatalogMembership], co
             created=context.now,
             seen_at=context.now,
             links=(content.links or links) if one.merge.agreed else (links or content.links),
-            named_by=one.named_by and named_by and one.named_by,  # what it lists itself, it lists itself
+            named_by=one.named_by if named_by else "",  # once listed by the catalog itself, it stays so
         )
         if not before or (row.links, row.named_by) != (links, named_by):
             rows.append(row)
