@@ -115,7 +115,7 @@ def find(content_key: str, *, budget: Budget, now: datetime) -> KnownOffer:
         upstream = reads.one_from_upstream(content_key, catalog_uuid=budget.catalog_uuid, now=now)
         if joining.is_summary(upstream):
             raise reads.ContentUnavailable("The catalog has not the whole record yet.")
-    return KnownOffer(reads.linked(content_key, catalog_uuid=budget.catalog_uuid, now=now), upstream)
+    return KnownOffer(reads.pk_to_assign(content_key, catalog_uuid=budget.catalog_uuid, now=now), upstream)
 
 
 def of_assignments(

@@ -155,7 +155,7 @@ def read_ahead(actions: Sequence[LearnerContentAssignmentAction]) -> None:
 
 @PreparedSelect
 def _ended_or_held() -> QuerySet[LearnerContentAssignment, Any]:
-    """Return of the assignments of a slot whether the account has ended, and the content is held."""
+    """Return, by assignment, whether its learner's account has ended, and its catalog holds the content."""
     pks = Slot("pks", LearnerContentAssignment._meta.pk)
     rows = LearnerContentAssignment.objects.filter(pk__in=pks).order_by()
     return rows.values_list("pk", learner_accounts.ended(), derived.held())

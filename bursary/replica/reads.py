@@ -294,7 +294,7 @@ def one_from_upstream(content_key: str, *, catalog_uuid: UUID, now: datetime) ->
     return content
 
 
-def linked(content_key: str, *, catalog_uuid: UUID, now: datetime) -> int | None:
+def pk_to_assign(content_key: str, *, catalog_uuid: UUID, now: datetime) -> int | None:
     """Return the primary key of the row that an allocation refers to, fetched if need be; None without one.
 
     In mode upstream no allocation refers to a row. Raises what `content_for` raises, but not in shadow
