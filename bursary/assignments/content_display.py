@@ -121,10 +121,11 @@ def _dates(assignment: LearnerContentAssignment, *, now: datetime) -> tuple[date
 
 
 def _joined_at(assignment: LearnerContentAssignment, *, now: datetime) -> datetime | None:
-    """Return when a run is, or was, chosen of a course of which the advertised one has started by then.
+    """Return the instant that decides which of a course's runs can be, or could be, joined.
 
-    None where the dates are those of the displayed content. Never later than before the deadline,
-    at which enrolment may close.
+    It is now while the assignment is open, else when it was accepted or ended; always before the deadline, at
+    which enrolment may close. None where the dates of the displayed content hold: it is unknown, or no
+    course, or its advertised run has not started by that instant.
     """
     # A refunded one was last read as it was accepted.
     ended_at = assignment.accepted_at or statuses.ended_at(assignment)

@@ -25,7 +25,7 @@ from bursary.replica.types import CatalogKey
 LONGEST_WAIT_FOR_NOTICE = timedelta(days=7)
 """A notice that cannot be delivered holds the money no longer than this, and is not retried any longer."""
 QUIET = timedelta(days=7)
-"""Content that can be joined again, and then not, in less time than this is not notified of a second time."""
+"""In less time than this, no second mail is sent about content that could be joined again, and now cannot."""
 COMPLAINTS_SHOWN = timedelta(days=30)
 PKS_PER_QUERY = 1000
 BATCHES_END_WITHIN = timedelta(minutes=30)
@@ -51,7 +51,7 @@ def notice_content(*, pks: Iterable[int], now: datetime, in_batches: bool = Fals
 
 
 def notice_budgets(*, pks: Iterable[int], now: datetime, in_batches: bool = False, **_signal: object) -> None:
-    """Likewise where a budget's terms or its catalog changed. Receives `budget_changed`."""
+    """Write such notices where a budget's terms or its catalog changed. Receives `budget_changed`."""
     budgets, due_at = list(pks), _due_at(now=now, in_batches=in_batches)
     _notice_deadlines(Q(budget__in=budgets), now=now, due_at=due_at)
     if not in_batches:  # a rebuild in batches changes neither content nor catalog

@@ -37,7 +37,7 @@ def follow_catalog(budget: Budget, *, now: datetime) -> list[ContentMetadata]:
 
     What the catalog does not hold keeps the row that it had. The budget is locked already, and content comes
     before it in the order of locks: so none is waited for. A change in flight does not see that these
-    assignments are concerned, and is announced again once both are committed.
+    assignments are concerned: once both are committed, `content_changed` is sent for it again.
     """
     held = reads.held_by(budget.catalog_uuid).filter(content_key=OuterRef("content_key"))
     rows = LearnerContentAssignment.objects.filter(budget=budget, content__isnull=False)
@@ -53,12 +53,12 @@ def follow_catalog(budget: Budget, *, now: datetime) -> list[ContentMetadata]:
     concerned = ContentMetadata.objects.filter(with_runs).order_by(*ContentMetadata.LOCK_ORDER)
     free = set(for_update(concerned, skip_locked=True).values_list("pk", flat=True))
     if busy := set(concerned.values_list("pk", flat=True)) - free:
-        transaction.on_commit(partial(in_transaction, partial(_announce, busy, now=now)), robust=True)
+        transaction.on_commit(partial(in_transaction, partial(_send_changed, busy, now=now)), robust=True)
     return list(contents)
 
 
-def _announce(pks: Collection[int], *, now: datetime) -> None:
-    """Announce content, as after a change: its assignments follow, and administrators are notified."""
+def _send_changed(pks: Collection[int], *, now: datetime) -> None:
+    """Send `content_changed`, as after a change: assignments follow, and administrators are notified."""
     rows = ContentMetadata.objects.filter(pk__in=pks).order_by(*ContentMetadata.LOCK_ORDER)
     locked = list(for_update(rows).values_list("pk", flat=True))
     content_changed.send(sender=ContentMetadata, pks=locked, now=now, moved=(), renamed={})
