@@ -196,3 +196,17 @@ def test_what_a_catalog_lists_itself_does_not_end_with_a_course_that_names_it_no
 
     assert (report.listed, report.alarm) == (2, "")
     assert reads.held_by(CATALOG).filter(content_key=ALONE).exists()
+
+
+def test_what_a_catalog_lists_itself_stays_its_own_where_its_course_is_fetched_alone() -> None:
+    bring_in(a_course(), a_run())
+
+    for hours, course in ((1, a_course()), (2, without_it())):
+        refresh.refresh_keys(
+            [COURSE],
+            catalog_uuid=CATALOG,
+            source=Upstream([course]),
+            now=NOW + hours * HOUR,
+            by=RefreshSource.CRON,
+        )
+        assert CatalogMembership.objects.get(content=row(ALONE)).named_by == ""
