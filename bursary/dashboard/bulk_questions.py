@@ -80,9 +80,9 @@ def cut_short(rows: QuerySet[LearnerContentAssignment], *, until: datetime | Spa
     if not (count := extension.cut_short(rows, until=until, now=now).order_by().count()):
         return ""
     return ngettext(
-        "One of them is extended by less than that, or not at all: "
+        "One of them is extended by less than that: "
         "enrolment in its course closes before, or its budget ends.",
-        "%(count)s of them are extended by less than that, or not at all: "
+        "%(count)s of them are extended by less than that: "
         "enrolment in their courses closes before, or their budget ends.",
         count,
     ) % {"count": count}

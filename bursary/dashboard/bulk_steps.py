@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from bursary.access.models import User
+from bursary.assignments import extension
 from bursary.assignments.extension import Span
 from bursary.assignments.failures import LONGEST_REASON
 from bursary.budgets.models import LONGEST_AGE_DAYS
@@ -92,7 +93,9 @@ class BulkSteps:
             return ""
         first = self.rows.select_related("budget__customer").only("budget__customer__time_zone")[0]
         until = bulk_work.extended_to(self.given, zone=first.budget.customer.zone)
-        sentence = bulk_questions.cut_short(self.rows, until=until, now=self.now)
+        # The question says already which ones no day extends.
+        rows = extension.extensible(self.rows) if self.ready else self.rows
+        sentence = bulk_questions.cut_short(rows, until=until, now=self.now)
         return "" if self._agreed == sentence else sentence
 
     def do_batch(self) -> BatchResult:

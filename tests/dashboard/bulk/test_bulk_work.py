@@ -221,7 +221,7 @@ def test_an_extension_that_another_date_cuts_short_is_asked_about_and_says_so(
 
     for until in ("2026-06-30", "two_weeks"):
         asked = text(post(client, **named, until=until))
-        assert "One of them is extended by less than that, or not at all: " in asked
+        assert "One of them is extended by less than that: " in asked
         assert f'name="until" value="{until}"' in asked
     first.refresh_from_db()
     assert first.extended_until is None
@@ -254,9 +254,30 @@ def test_where_no_deadline_can_be_extended_there_is_no_button(client: Client, bu
 
     LearnerContentAssignment.objects.filter(pk=first.pk).update(expires_at=ends_at - timedelta(days=1))
     asked = text(post(client, **named, until="month"))
-    assert "2 of them are extended by less than that, or not at all" in asked
+    assert "One of them is extended by less than that: " in asked
     assert "Extend as far as that (1 of 2)" in asked
     assert "One of them is left as it is:" in asked
+
+
+def test_what_the_question_said_is_left_as_it_is_does_not_make_it_ask_again(
+    client: Client, budget: Budget
+) -> None:
+    LearnerContentAssignment.objects.update(extended_until=None)
+    first, second, *_others = rows()
+    ends_at = second.expires_at
+    terms.change(budget, now=world.NOW, terms={"ends_at": ends_at})
+    early = ends_at - timedelta(days=20)
+    LearnerContentAssignment.objects.filter(pk=first.pk).update(expires_at=early)
+
+    for until in ("two_weeks", (early + timedelta(days=14)).date().isoformat()):
+        LearnerContentAssignment.objects.filter(pk=first.pk).update(expires_at=early, extended_until=None)
+        question = text(post(client, verb="extend", uuid=[str(first.uuid), str(second.uuid)]))
+        assert "<li>Its budget ends at its deadline. (1)</li>" in question
+
+        done = text(send(client, {**form_of(question), "until": until}))
+
+        assert heading(done) == "Extended: 1 of 2"
+        assert ">Extended, but by less than that</h2>" not in done
 
 
 def test_without_a_selection_it_says_to_select(client: Client, budget: Budget) -> None:
