@@ -82,6 +82,8 @@ def test_25_learners_with_two_mistakes(visitor: Visitor, budget: Budget, ada: Us
     expect(page.get_by_role("group", name="Bookkeeping")).to_be_visible()
     page.get_by_label("A message of your own").fill("See you there")
     expect(page.get_by_text("13 / 1000")).to_be_visible()
+    page.get_by_label("E-mail addresses").fill("\n".join(CORRECTED).replace("kim@", "kim.at."))
+    expect(refused.get_by_role("listitem")).to_have_text("Line 12, “kim.at.larkspur.example”: It has no @.")
     page.get_by_label("E-mail addresses").fill("\n".join(CORRECTED))
     expect(refused).to_have_count(0)
     button = page.get_by_role("button", name="Assign to 25 learners for $4,975.00")

@@ -27,10 +27,14 @@ const renewToken = (form) => {
 };
 for (const form of document.querySelectorAll("form[data-once]")) {
   const preview = form.querySelector("#preview");
-  // Why the form was refused stands above it until a preview finds nothing wrong any more.
+  // Why the form was refused stands above it, as the latest preview finds it, until one finds nothing wrong any more.
   new MutationObserver(() => {
-    if (!preview.querySelector(".problems, [data-unsent]")) document.querySelector("[data-refused]")?.remove();
-  }).observe(preview, { childList: true, subtree: true });
+    const refused = document.querySelector("[data-refused]");
+    if (!refused || preview.querySelector("[data-unsent]")) return;
+    const before = refused.querySelector(".problems ul"), now = preview.querySelector(".problems ul");
+    if (!now) refused.remove();
+    else if (now.textContent !== before.textContent) before.replaceWith(now.cloneNode(true));
+  }).observe(preview, { childList: true, subtree: true, characterData: true });
   const tryAgain = () => preview.dispatchEvent(new Event("change"));
   form.addEventListener("input", () => renewToken(form), true);
   form.addEventListener("change", () => renewToken(form), true);
