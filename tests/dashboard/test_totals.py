@@ -60,13 +60,18 @@ def test_the_beginning_of_a_page_of_sums_is_sent_before_anything_is_added_up(cli
     LearnerContentAssignment.objects.update(state=State.ACCEPTED)
     client.force_login(world.given_user(Role.ADMINISTRATOR, customer=budget.customer))
 
-    for address in ("/assignments/totals/sums/", f"/budgets/{budget.uuid}/spent/"):
+    pages = {
+        "/assignments/totals/sums/": "Totals",
+        f"/budgets/{budget.uuid}/spent/": "What Languages was spent on",
+    }
+    for address, title in pages.items():
         answer: Any = client.get(address)
         pieces = iter(answer.streaming_content)
         begins = next(pieces).decode()
         with CaptureQueriesContext(connection) as queries:
             rest = b"".join(pieces).decode()
         assert begins.startswith("<!doctype html>")
+        assert f"<title>{title} · Bursary</title>" in begins
         assert ("</h1>" in begins, "<table" in begins, "<table" in rest) == (True, False, True)
         assert any("SUM(" in one["sql"] for one in queries.captured_queries)
         assert rest.rstrip().endswith("</html>")
@@ -107,7 +112,10 @@ def test_prices_are_added_up_whatever_became_of_it_and_those_of_accepted_ones_ar
         client, "/assignments/totals/"
     )
     assert "2 assignments · $398.00" in page(client, "/assignments/totals/sums/")
-    assert "1 assignment · $199.00" in page(client, "/assignments/totals/sums/", status="accepted")
+    spent = page(client, "/assignments/totals/sums/", status="accepted")
+    assert "1 assignment · $199.00" in spent
+    assert ">By the month in which they were accepted or ended</h2>" in spent
+    assert ">By the month in which they were assigned</h2>" in page(client, "/assignments/totals/sums/")
     budget.account.refresh_from_db()
     assert budget.account.spent_cents == 199_00
 
