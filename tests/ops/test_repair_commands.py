@@ -287,6 +287,20 @@ def test_the_number_to_confirm_is_that_of_the_deadlines_that_would_change(budget
     assert answer.startswith("2 extended. Refused: 1 deadline_not_later")
 
 
+def test_deadlines_that_are_extended_by_less_than_asked_for_are_counted(budget: Budget) -> None:
+    latest = max(LearnerContentAssignment.objects.values_list("expires_at", flat=True))
+    terms.change(budget, now=LATER, terms={"ends_at": latest + timedelta(days=1)})
+
+    said = run("extend_deadlines", str(budget.uuid), "2026-09-30")
+    counted = as_json("extend_deadlines", str(budget.uuid), "2026-09-30")
+    answer = run("extend_deadlines", str(budget.uuid), "2026-09-30", "--confirm", "3")
+
+    less = "By less: 3, as enrolment closes before, or the budget ends."
+    assert said.endswith(f"at the latest. {less} Do it by --confirm 3.")
+    assert (counted["extended"], counted["extended_by_less"]) == (3, 3)
+    assert answer == f"3 extended. {less}"
+
+
 def test_content_that_is_unknown_or_not_assigned_is_said(budget: Budget) -> None:
     given_content("FreeX+202")
     with pytest.raises(CommandError, match=r"There is no content Nope\+1\."):

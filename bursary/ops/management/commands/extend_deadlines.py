@@ -1,6 +1,7 @@
 """`bursary extend_deadlines`: give a budget's open assignments more time."""
 
 from collections import Counter
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -59,8 +60,8 @@ class Command(OperatorCommand):
             refusals = Counter(map(str, total.refused.values()))
             repair_commands.require_confirmed(confirm, count=would, refused=refusals)
             total = extend(dry_run=False)
-        refused, text = repair_commands.refused_in_words(total.refused)
-        summary = {"dry_run": dry_run, "extended": len(total.extended), "until": moment, **refused}
+        counted, text = _counted_and_in_words(total, until=moment)
+        summary = {"dry_run": dry_run, "until": moment, **counted}
         if not dry_run:
             return self.answer(summary, f"{len(total.extended)} extended.{text}")
         count = rows.count()
@@ -71,6 +72,14 @@ class Command(OperatorCommand):
             others = f" of {content}; of other content it has {every}" if content else ""
             text = f"The budget has no open assignment{others}: there is nothing to do."
         return self.answer({**summary, "count": would, "open_assignments": count}, text)
+
+
+def _counted_and_in_words(result: ExtensionResult, *, until: datetime) -> tuple[dict[str, Any], str]:
+    """Return what was extended and what was refused, and the sentences on the rest."""
+    refused, text = repair_commands.refused_in_words(result.refused)
+    if by_less := sum(one.new < until for one in result.extended):
+        text = f" By less: {by_less}, as enrolment closes before, or the budget ends.{text}"
+    return {"extended": len(result.extended), "extended_by_less": by_less, **refused}, text
 
 
 def _require_known(content_key: str, *, budget: Budget) -> None:
