@@ -44,13 +44,13 @@ EXPIRING = SweepDefinition(
 )
 REMINDING = SweepDefinition(
     "reminded",
-    "would be checked",
+    "would be checked; not each of them gets a mail",
     lambda now: {"due": reminders.to_remind(now).count()},
     lambda now, progress: reminders.remind_due(now=now, progress=progress),
 )
 NUDGING = SweepDefinition(
     "nudged",
-    "would be checked",
+    "would be checked; not each of them gets a mail",
     lambda now: {"due": reminders.to_nudge(now).count()},
     lambda now, progress: reminders.nudge_due(now=now, progress=progress),
 )

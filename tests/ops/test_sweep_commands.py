@@ -46,6 +46,7 @@ def requested(kind: ActionType) -> int:
 )
 def test_a_sweep_says_what_it_did_and_does_it_once(command: str, kind: ActionType, done: str) -> None:
     assert json.loads(run(command, "--dry-run", "--json")) == {"dry_run": True, "due": 1}
+    assert run(command, "--dry-run") == "1 would be checked; not each of them gets a mail."
     assert requested(kind) == 0
     assert run(command) == f"1 {done}."
     assert run(command) == f"0 {done}."
