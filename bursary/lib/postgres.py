@@ -20,8 +20,7 @@ from django.db.models.fields.related_lookups import RelatedIn
 from django.db.models.lookups import In
 
 _WRITTEN: Mapping[type, Callable[[Any], str]] = {int: str, datetime: str, UUID: attrgetter("hex")}
-"""How values are written that have no quotation mark."""
-
+"""How values are written that have no quotation mark. Of other types but text, the driver writes a list."""
 
 _MANY_VALUES = re.compile(r" IN \(%s(?:, %s){9,}\)$")
 
@@ -34,7 +33,10 @@ def register() -> None:
 
 
 class InAtOnce(In):
-    """The lookup `in`; of ten values or more, PostgreSQL is given one, the list of them."""
+    """The lookup `in`; of ten values or more that are written at once, PostgreSQL is given one, their list.
+
+    A list has one type: a number beyond that of its column would be refused there, and equals nothing here.
+    """
 
     def as_postgresql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
         """Return the condition, which PostgreSQL plans as it does `IN` with each of the values."""
@@ -43,7 +45,10 @@ class InAtOnce(In):
         if many is None:
             return sql, list(parameters)
         first = len(parameters) - many[0].count("%s")
-        return f"{sql[: many.start()]} = ANY(%s)", [*parameters[:first], list(parameters[first:])]
+        values = list(parameters[first:])
+        if not _are_written_at_once(set(map(type, values))):
+            return sql, list(parameters)
+        return f"{sql[: many.start()]} = ANY(%s)", [*parameters[:first], values]
 
 
 class RelatedInAtOnce(InAtOnce, RelatedIn):
@@ -62,6 +67,10 @@ def analyze(*models: type[Model]) -> None:
             cursor.execute(f"ANALYZE {tables}")
 
 
+def _are_written_at_once(kinds: set[type]) -> bool:
+    return all(issubclass(kind, str) for kind in kinds) or (len(kinds) == 1 and kinds <= _WRITTEN.keys())
+
+
 def _adapt(connection: Any, **_signal: Any) -> None:
     if connection.vendor != "postgresql":
         return
@@ -73,10 +82,23 @@ def _adapt(connection: Any, **_signal: Any) -> None:
 @cache
 def _dumper() -> type[Any]:
     # The driver is an extra: there is one where there is a connection.
+    from psycopg.postgres import types  # noqa: PLC0415  # see above
     from psycopg.types.array import ListDumper  # noqa: PLC0415  # see above
 
+    shorter, bigint = {types[name].array_oid for name in ("int2", "int4")}, types["int8"].array_oid
+
     class AtOnceDumper(ListDumper):
-        """Writes a list of one kind, each value in quotation marks; leaves any other list to the driver."""
+        """Writes a list of one kind, each value in quotation marks; leaves any other list to the driver.
+
+        Whole numbers are of the type that primary keys have, however small they are: in a list of another
+        type than the column's, PostgreSQL searches from its beginning for each row, and not by a hash.
+        """
+
+        def upgrade(self, obj: list[Any], format: Any) -> Any:
+            upgraded = super().upgrade(obj, format)
+            if upgraded.oid in shorter:
+                upgraded.oid = bigint
+            return upgraded
 
         def dump(self, obj: list[Any]) -> Any:
             kinds = set(map(type, obj))

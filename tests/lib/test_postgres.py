@@ -1,11 +1,14 @@
 """Lists and instants of PostgreSQL are those that the driver and Django write and read."""
 
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import DataError, connection, transaction
+from django.db.models import Value
 from django.db.models.functions import Lower
 from django.test.utils import CaptureQueriesContext
 
@@ -97,6 +100,13 @@ def test_a_text_that_the_database_cannot_hold_is_an_error() -> None:
             cursor.execute("SELECT %s::text[]", [texts])
 
 
+@pytest.mark.parametrize("largest", [9, 40_000, 2**31])
+def test_a_list_of_numbers_has_the_type_of_keys_in_which_a_value_is_found_by_its_hash(largest: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_typeof(%s)::text", [[1, largest]])
+        assert cursor.fetchone() == ("bigint[]",)
+
+
 def test_of_ten_values_or_more_the_driver_is_given_one_list_which_finds_the_same() -> None:
     world.allocate(world.given_budget(seats=12), world.given_content(), *world.addresses(12))
     some = list(LearnerContentAssignment.objects.all()[:11])
@@ -122,3 +132,18 @@ def test_of_ten_values_or_more_the_driver_is_given_one_list_which_finds_the_same
 
     assert assignments.filter(pk__in=[]).count() == 0
     assert "ANY" not in str(assignments.filter(pk__in=pks[:9]).query)
+
+
+def test_a_list_of_numbers_may_have_one_beyond_its_column_and_values_of_several_types() -> None:
+    world.allocate(world.given_budget(seats=1), world.given_content(), "ada@example.com")
+    actions = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.ALLOCATED)
+
+    several: list[list[Any]] = [
+        [*range(10), 2**40],
+        [*range(10), 2**70],
+        [*map(Value, range(10)), Value(1.5)],
+        [*map(Value, range(10)), Value(Decimal("1.5"))],
+    ]
+    for values in several:
+        assert actions.filter(cycle__in=values).count() == 1
+        assert actions.exclude(cycle__in=values).count() == 0
