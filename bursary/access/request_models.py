@@ -35,5 +35,8 @@ class RequestTally(models.Model):
     minute = models.IntegerField(db_index=True, help_text="Since 1970. Read by the old ones, too")
     count = models.IntegerField()
 
+    class Meta:
+        verbose_name_plural = "request tallies"
+
     def __str__(self) -> str:
         return self.caller

@@ -224,6 +224,7 @@ class AllocationBatch(models.Model):
     created = models.DateTimeField()
 
     class Meta:
+        verbose_name_plural = "allocation batches"
         ordering = ("created", "id")
         # A budget's requests, newest first.
         indexes = [models.Index(fields=["budget", "created"], name="allocation_batch_of_budget")]

@@ -73,4 +73,6 @@ def test_the_admin_has_no_groups_and_its_names_are_words(client: Client) -> None
     client.force_login(given_user(is_staff=True, is_superuser=True))
     index = client.get(reverse("admin:index")).content.decode()
     assert "Ledger entries" in index
+    assert "Request tallies" in index
+    assert "Allocation batches" in index
     assert "Groups" not in index
