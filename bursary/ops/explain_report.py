@@ -57,7 +57,7 @@ def render(report: Explanation) -> RenderableType:
         is_whole = one["field"] == "partner_names" and one["value"]
         value = escape(one["value"]) if is_whole else _brief(one["value"])
         values.add_row(one["field"], value, escape(one["read_from"]), changed)
-    row = Table("row", "")
+    row = Table("row", "value (times in UTC)")
     for name, value in report["row"].items():
         row.add_row(name.replace("_", " "), _brief(value))
     for change in report["other_changes"]:
@@ -102,9 +102,10 @@ def _next_refresh_in_words(report: Explanation, *, course: str | None) -> str:
         interval=_in_words(planned["good_for_seconds"] or 0).removeprefix("1 "),
         longest_wait=_in_words(planned["longest_pause_seconds"] or 0),
     )
-    sentence = f"Next refresh: {_brief(planned['at']) if planned['at'] else 'not scheduled'} ({reason})."
+    at = f"{_brief(planned['at'])} UTC" if planned["at"] else "not scheduled"
+    sentence = f"Next refresh: {at} ({reason})."
     if sooner := planned["brought_forward_at"]:
-        sentence += f" Brought forward to {_brief(sooner)}: open assignments depend on it."
+        sentence += f" Brought forward to {_brief(sooner)} UTC: open assignments depend on it."
     return sentence
 
 
