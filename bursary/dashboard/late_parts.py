@@ -8,6 +8,7 @@ from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
+from bursary.lib import logs
 from bursary.lib.trouble import is_trouble
 
 _PLACE = SafeString("<!-- the late part -->")
@@ -26,7 +27,7 @@ def page_with_late_part(
     """Answer with a page that has the template `part` in the place of `late`; of htmx, with the part alone.
 
     `load` returns what the part is given. On a page it is called after the beginning was sent, too late for
-    an error page: trouble of the database is logged, and stands in the place of the part.
+    an error page: trouble of the database is a line in the log, and stands in the place of the part.
     """
     if request.headers.get("HX-Request"):
         return render(request, part, load())
@@ -39,7 +40,7 @@ def page_with_late_part(
         except Exception as error:
             if not is_trouble(error):
                 raise
-            logger.exception("A part of the page %s could not be loaded", request.path)
+            logs.log_failure(f"A part of the page {request.path} could not be loaded", error, log=logger)
             late = render_to_string("dashboard/parts/not_loaded.html", {}, request)
         yield late + ends
 
