@@ -71,10 +71,12 @@ def _renewed(model: type[models.Model]) -> tuple[_Field, ...]:
 def insert_missing(rows: Sequence[models.Model], *, unique: Sequence[str]) -> None:
     """Insert those rows of one model that are not there by the `unique` fields; what is there stays.
 
-    In the caller's transaction; or in one of its own, which runs again after deadlocks.
+    In the caller's transaction; or in one of its own, which runs again after deadlocks. They are inserted in
+    the order of these fields, by all processes: each waits for rows of the other that it has yet to insert.
     """
     insert = transaction.atomic(savepoint=False)(insert_all)
-    repeated_after_deadlocks(insert)(rows, size=MISSING_PER_STATEMENT, unique=unique)
+    ordered = sorted(rows, key=attrgetter(*unique))
+    repeated_after_deadlocks(insert)(ordered, size=MISSING_PER_STATEMENT, unique=unique)
 
 
 def insert_all(

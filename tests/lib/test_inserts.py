@@ -172,6 +172,15 @@ def test_what_is_missing_is_inserted_and_what_is_there_stays() -> None:
     assert SignInFailures.objects.get(digest="known").pk == known.pk
 
 
+def test_missing_rows_are_inserted_in_the_order_of_what_they_are_known_by() -> None:
+    rows = [SignInFailures(digest=digest, failures=0, since=NOW) for digest in ("b", "d", "a", "c")]
+
+    inserts.insert_missing(rows, unique=["digest"])
+
+    stored = SignInFailures.objects.order_by("pk").values_list("digest", flat=True)
+    assert list(stored) == ["a", "b", "c", "d"]
+
+
 def test_what_is_wrong_with_a_missing_row_is_an_error_and_not_taken_for_one_that_is_there() -> None:
     nothing: Any = None  # of which MySQL's INSERT IGNORE would make 0
     wrong = SignInFailures(digest="new", failures=nothing, since=NOW)
