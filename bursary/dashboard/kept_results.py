@@ -36,10 +36,15 @@ def take(session: SessionBase, *, kind: str, name: str) -> Any:
 
 
 def _write(session: SessionBase, kind: str, name: str, latest: Mapping[str, Any]) -> None:
-    """Put the latest in the place of what has the name."""
+    """Put the latest in the place of what has the name; in a session that has ended meanwhile, nothing.
+
+    To write that would be an error, and what the request did is done.
+    """
     stored = type(session)(session.session_key)
-    for one in (BULK_WORK, ASSIGNED):
-        if one in stored:
-            session[one] = stored[one]
+    by_then = {one: stored[one] for one in (BULK_WORK, ASSIGNED) if one in stored}
+    if stored.session_key != session.session_key:
+        return
+    for one, pieces in by_then.items():
+        session[one] = pieces
     others = {other: piece for other, piece in session.get(kind, {}).items() if other != name}
     session[kind] = dict([*others.items(), *latest.items()][-MOST_KEPT:])

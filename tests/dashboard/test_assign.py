@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -11,7 +12,7 @@ from django.urls import reverse
 from pytest_django import Settings
 
 from bursary.access.models import Role
-from bursary.assignments import matching
+from bursary.assignments import allocation, matching
 from bursary.assignments.choices import State
 from bursary.assignments.models import AllocationBatch, LearnerContentAssignment
 from bursary.budgets.models import Budget
@@ -91,6 +92,25 @@ def test_assigning_stores_the_actor_and_the_page_of_the_request_confirms_it_once
     assert set(LearnerContentAssignment.objects.values_list("allocated_by", flat=True)) == {desk.user.pk}
     budget.refresh_from_db()
     assert budget.held_cents == 2 * PRICE
+
+
+def test_what_is_assigned_while_another_tab_signs_out_leads_to_its_page_and_there_to_sign_in(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content, other, allocate = world.given_content(), Client(), allocation.allocate
+    other.cookies = desk.client.cookies
+
+    def signed_out_meanwhile(*asked: Any, **more: Any) -> Any:
+        other.post(reverse("sign-out"))
+        return allocate(*asked, **more)
+
+    monkeypatch.setattr(allocation, "allocate", signed_out_meanwhile)
+    body = {"course": f"{PRICE} {content.content_key}", "addresses": ALICE, "assign": "yes"}
+    answer = desk.client.post(desk.address, body)
+
+    batch = reverse("batch", args=[AllocationBatch.objects.get().uuid])
+    assert (answer.status_code, answer.get("Location")) == (302, batch)
+    assert reverse("sign-in") in desk.client.get(batch).headers["Location"]
 
 
 def test_each_of_two_tabs_confirms_what_was_assigned_in_it(desk: Desk) -> None:
