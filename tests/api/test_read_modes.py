@@ -29,7 +29,7 @@ from tests.enterprise_catalog.server import Upstream
 from tests.replica.reading import CLOSES, DAY, STARTS, a_course, keys_asked, read_over_http, run_of
 from tests.world import ALICE, BOB, CATALOG, NOW, PRICE, given_api_key, given_content, given_user
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.takes_long]
 
 COURSES = [f"RiversideX+C{number}" for number in range(60)]
 TIDES = COURSES[0]

@@ -19,6 +19,8 @@ from tests.enterprise_catalog import faults
 from tests.enterprise_catalog.faults import Fault
 from tests.enterprise_catalog.server import CATALOG, CLIENT_ID, CLIENT_SECRET, Upstream, enterprise_catalog
 
+pytestmark = pytest.mark.takes_long
+
 Record = dict[str, Any]
 
 BY_KEY = "get_content_metadata"

@@ -14,7 +14,7 @@ from tests.elapsed import AT_ONCE, taking_at_most
 from tests.smtp import MailServer
 from tests.world import NOW, action_of, deliver, given_assignment
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.takes_long]
 
 DEADLINE = timedelta(seconds=1)
 

@@ -24,7 +24,7 @@ from tests.enterprise_catalog.server import CATALOG
 from tests.faults.failing_upstream import HURRIED, MINUTE, Service, check_that_all_is_as_upstream
 from tests.replica.listing import COURSE, LATER, Record, enrolling_by, recorded
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.takes_long]
 
 SOON = "2027-01-15T00:00:00+00:00"
 MOST_REQUESTS = 140

@@ -34,6 +34,8 @@ from tests.enterprise_catalog.server import CATALOG, CLIENT_SECRET, Upstream
 from tests.together import together
 from tests.upstream.conftest import HURRIED
 
+pytestmark = pytest.mark.takes_long
+
 ONE = "/api/v1/content-metadata/X%2B1/"
 MANY = "/api/v1/content-metadata/"
 NAMED = "http://catalog.example"
