@@ -80,7 +80,7 @@ class PeriodOf(Func):
         return f"CASE {' '.join(periods)} ELSE -1 END", parameters
 
     def as_postgresql(self, compiler: SQLCompiler, connection: Any) -> tuple[str, Any]:
-        """Return what searches the starts by halves: of 36, it takes three quarters of the time."""
+        """Return what searches the starts by halves, in less time than one condition after another."""
         instant, own = compiler.compile(self.get_source_expressions()[0])
         return f"COALESCE(WIDTH_BUCKET({instant}, %s::timestamptz[]) - 1, -1)", [*own, [*self.starts]]
 

@@ -30,7 +30,7 @@ EXAMPLES = int(os.environ.get("BURSARY_TEST_FUZZ", "0"))
 ONLY = os.environ.get("BURSARY_TEST_FUZZ_ONLY", "")
 """A pattern of the addresses that are asked; empty: all."""
 FEW = 10
-"""Some 20 seconds of processor time, with the start of the program and of the server."""
+"""Some ten seconds of processor time, with the start of the program and of the server."""
 SEED = 1
 SECONDS = 3600  # at most
 
