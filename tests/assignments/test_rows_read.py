@@ -24,7 +24,7 @@ from bursary.assignments import (
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
 from tests import many, world
-from tests.rows_read import rows_read
+from tests.rows_read import plan_for_these_rows, rows_read
 from tests.world import NOW
 
 pytestmark = [pytest.mark.django_db, pytest.mark.only_on("postgresql", because="it reads its statistics")]
@@ -77,8 +77,10 @@ def test_a_change_reads_the_rows_that_it_concerns(subtests: pytest.Subtests) -> 
     budget, content = world.given_budget(), world.given_content()
     # A row that this transaction wrote is read in each of its versions, which the first time shows less.
     measured(budget, content, first=0)
+    plan_for_these_rows()
     at_first = measured(budget, content, first=100)
     many.fill(budget, HISTORY, first=10_000)
+    plan_for_these_rows()
 
     for name, read in measured(budget, content, first=200).items():
         with subtests.test(name):

@@ -13,7 +13,7 @@ from django.db import connection
 
 from tests.replica.listing import NOW, OTHER_CATALOG
 from tests.replica.upstream import Upstream, courses, listing_of
-from tests.rows_read import rows_read
+from tests.rows_read import plan_for_these_rows, rows_read
 
 pytestmark = [pytest.mark.django_db, pytest.mark.only_on("postgresql", because="it reads its statistics")]
 
@@ -39,8 +39,10 @@ def refreshes(catalog_uuid: UUID, *, first: int) -> Iterator[tuple[str, int]]:
 def test_a_refresh_reads_the_rows_that_it_concerns(subtests: pytest.Subtests) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
+    plan_for_these_rows()
     at_first = dict(refreshes(UUID(int=1), first=10_000))
     listing_of(Upstream(courses(BESIDE)), catalog_uuid=OTHER_CATALOG)
+    plan_for_these_rows()
 
     for name, read in refreshes(UUID(int=2), first=20_000):
         with subtests.test(name):
