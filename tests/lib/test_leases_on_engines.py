@@ -67,9 +67,12 @@ def test_a_claim_passes_over_rows_that_are_locked_instead_of_waiting() -> None:
     limit = {"postgresql": "SET lock_timeout = '2s'", "mysql": "SET innodb_lock_wait_timeout = 2"}
 
     def claim_or_fail() -> Any:
-        with connection.cursor() as cursor:
-            cursor.execute(limit[connection.vendor])
-        return claim()
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(limit[connection.vendor])
+            return claim()
+        finally:
+            connection.close()  # the next thread waits for locks
 
     with transaction.atomic():
         for_update(ROWS()).get(pk=locked.pk)
