@@ -85,18 +85,21 @@ class Meeting:
 
 
 _WAITING = {
-    "postgresql": "SELECT COUNT(*) FROM pg_locks WHERE NOT granted",
-    "mysql": "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'",
+    "postgresql": "SELECT COUNT(DISTINCT pid) FROM pg_locks WHERE NOT granted AND pid IN (SELECT pid FROM pg_locks"
+    " JOIN pg_database ON pg_database.oid = database WHERE datname = current_database())",
+    "mysql": "SELECT COUNT(*) FROM information_schema.innodb_trx JOIN information_schema.processlist"
+    " ON id = trx_mysql_thread_id WHERE trx_state = 'LOCK WAIT' AND db = DATABASE()",
 }
+"""In this database: the other processes of a test run have others, on the same server."""
 
 
-def until_a_lock_is_waited_for() -> None:
-    """Wait until a transaction waits for another's lock."""
+def until_a_lock_is_waited_for(*, by: int = 1) -> None:
+    """Wait until a transaction, or so many, wait for another's lock."""
     deadline = time.monotonic() + 120
     with connection.cursor() as cursor:
         while time.monotonic() < deadline:
             cursor.execute(_WAITING[connection.vendor])
-            if cursor.fetchone()[0]:
+            if cursor.fetchone()[0] >= by:
                 return
             time.sleep(0.15)  # InnoDB reads its transactions anew only 0.1 s after the last question
     raise TimeoutError

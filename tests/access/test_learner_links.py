@@ -1,6 +1,5 @@
 """Linking learners to a customer: many at once, by two at a time, and while an erasure deletes a link."""
 
-import threading
 from functools import partial
 
 import pytest
@@ -12,7 +11,7 @@ from bursary.access.models import LearnerLink, Role, RoleGrant, learner_key
 from bursary.budgets.models import Customer
 from bursary.lib.locks import for_update
 from bursary.lib.retries import repeated_after_deadlocks
-from tests.together import together
+from tests.together import Meeting, together, until_a_lock_is_waited_for
 from tests.world import ALICE, BOB, NOW, addresses, given_customer, given_user
 
 pytestmark = pytest.mark.django_db
@@ -75,19 +74,18 @@ def test_two_requests_for_the_same_learners_at_the_same_time_link_each_once() ->
 def test_a_link_that_is_being_deleted_is_waited_for_and_made_again() -> None:
     customer = given_customer()
     old = link(customer, ALICE)[learner_key(ALICE)]
-    locked, waits = threading.Event(), threading.Event()
+    locked = Meeting()
     found: list[int] = []
 
     def delete() -> None:
         with transaction.atomic():
             for_update(LearnerLink.objects.all()).get(pk=old)
-            locked.set()
-            waits.wait(timeout=20)
+            locked.come()
+            until_a_lock_is_waited_for()
             LearnerLink.objects.filter(pk=old).delete()
 
     def link_again() -> None:
-        locked.wait(timeout=20)
-        threading.Timer(0.2, waits.set).start()
+        locked.wait_for(1)
         found.append(link(customer, ALICE)[learner_key(ALICE)])
 
     together([delete, link_again])
