@@ -7,32 +7,42 @@ from uuid import UUID
 import pytest
 from django.db import connection, transaction
 
+from bursary.lib.locks import for_update
 from bursary.replica.models import CatalogListing
 from tests.replica.listing import NOW
-from tests.together import until_a_lock_is_waited_for
+from tests.together import Meeting, until_a_lock_is_waited_for
 
-FIRST, *OTHERS, LAST = [UUID(int=number) for number in range(1, 40)]
+FIRST, MIDDLE, *OTHERS, LAST = [UUID(int=number) for number in range(1, 40)]
 
 
 @pytest.fixture
 def listings() -> None:
-    for uuid in (FIRST, *OTHERS, LAST):
+    for uuid in (FIRST, MIDDLE, *OTHERS, LAST):
         CatalogListing.objects.create(catalog_uuid=uuid)
 
 
-def detect_deadlocks_after(seconds: int) -> None:
-    """Let PostgreSQL look for a deadlock once this connection has waited for so long: it undoes that one."""
+def leave_deadlocks_to_others() -> None:
+    """Let PostgreSQL look for none in this transaction: it undoes the one for which it finds one."""
     if connection.vendor == "postgresql":
-        until = "LOCAL" if connection.in_atomic_block else "SESSION"
         with connection.cursor() as cursor:
-            cursor.execute(f"SET {until} deadlock_timeout = '{seconds}s'")
+            cursor.execute("SET LOCAL deadlock_timeout = '1h'")
 
 
 def in_a_thread_of_its_own(rows: list[UUID]) -> int:
     """Change these rows by one statement, outside any transaction."""
     try:
-        detect_deadlocks_after(3)
         return CatalogListing.objects.filter(catalog_uuid__in=rows).update(begun_at=NOW)
+    finally:
+        connection.close()
+
+
+def hold(row: UUID, *, held: Meeting) -> None:
+    """Keep a row locked until two others wait for locks."""
+    try:
+        with transaction.atomic():
+            for_update(CatalogListing.objects.all()).get(catalog_uuid=row)
+            held.come()
+            until_a_lock_is_waited_for(by=2)
     finally:
         connection.close()
 
@@ -41,18 +51,20 @@ def in_a_thread_of_its_own(rows: list[UUID]) -> int:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("listings")
 def test_a_lone_update_that_is_the_victim_of_a_deadlock_is_made_after_it() -> None:
-    later = NOW + timedelta(hours=1)
-    with ThreadPoolExecutor(1) as thread:
+    later, held = NOW + timedelta(hours=1), Meeting()
+    with ThreadPoolExecutor(2) as threads:
         with transaction.atomic():
-            detect_deadlocks_after(120)
+            leave_deadlocks_to_others()
             # Many rows, so that MySQL undoes the other.
-            CatalogListing.objects.exclude(catalog_uuid=FIRST).update(begun_at=later)
-            lone = thread.submit(in_a_thread_of_its_own, [FIRST, LAST])
-            until_a_lock_is_waited_for()  # it has locked the first, and waits for the last
+            CatalogListing.objects.exclude(catalog_uuid__in=[FIRST, MIDDLE]).update(begun_at=later)
+            holding = threads.submit(hold, MIDDLE, held=held)
+            held.wait_for(1)
+            lone = threads.submit(in_a_thread_of_its_own, [FIRST, MIDDLE, LAST])
+            until_a_lock_is_waited_for()  # it has locked the first, and waits for the middle one
+            # And for the last once this waits for the first: it finds the deadlock, however late it comes.
             CatalogListing.objects.filter(catalog_uuid=FIRST).update(begun_at=later)
-        assert lone.result(60) == 2
+        assert lone.result(120) == 3
+        holding.result(120)
 
-    assert set(CatalogListing.objects.filter(begun_at=NOW).values_list("catalog_uuid", flat=True)) == {
-        FIRST,
-        LAST,
-    }
+    changed = CatalogListing.objects.filter(begun_at=NOW).values_list("catalog_uuid", flat=True)
+    assert set(changed) == {FIRST, MIDDLE, LAST}
