@@ -204,7 +204,7 @@ def celery(
     stack.mail.received.clear()
     yield stack
     stack.mail.refuses.clear()
-    stack.mail.thinks_for, stack.mail.loses_answers = 0, False
+    stack.mail.thinks_for, stack.mail.loses_answers, stack.mail.holds_answers = 0, False, False
     stack.until_idle()
 
 

@@ -25,6 +25,7 @@ class MailServer:
         self.mailbox_full: set[str] = set()
         self.answers: dict[str, str] = {}  # to RCPT, by address, word for word
         self.thinks_for = 0.0  # seconds, over each message
+        self.holds_answers = False  # to messages that it keeps, until this is False again
         self.loses_answers = False  # to messages that it keeps
         self._controller: Controller | None = None
 
@@ -47,6 +48,8 @@ class MailServer:
         message = email.message_from_bytes(raw, policy=email.policy.default)
         self.received.append(message)
         await asyncio.sleep(self.thinks_for)
+        while self.holds_answers:
+            await asyncio.sleep(0.01)
         if self.loses_answers:
             assert isinstance(server.transport, asyncio.Transport)
             server.transport.abort()

@@ -99,12 +99,12 @@ def start(*arguments: str, env: Environment) -> Forked:
     return Forked(*command, env=env, folder=folder, out=folder / "stdout", err=folder / "stderr")
 
 
-def start_anew(*arguments: str, env: Environment) -> subprocess.Popen[bytes]:
-    """Start `bursary …` in a new interpreter; what it says goes to files in its folder."""
+def start_anew(program: str, *arguments: str, env: Environment) -> subprocess.Popen[bytes]:
+    """Start a program in a new interpreter; what it says goes to files in its folder."""
     folder = Path(env["BURSARY_VAR_DIR"])
     with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
         return subprocess.Popen(
-            [sys.executable, "-m", "bursary.config.cli", *arguments],
+            [sys.executable, "-c", program, *arguments],
             cwd=folder,
             env=env,
             stdout=stdout,

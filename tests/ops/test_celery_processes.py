@@ -56,11 +56,11 @@ def test_a_worker_that_was_stopped_past_its_lease_writes_nothing(
     celery: CeleryStack, settings: Settings
 ) -> None:
     worker = celery.worker()
-    celery.mail.thinks_for = 1.0
+    celery.mail.holds_answers = True
     assignment = given_assignment(now=timezone.now())
     until(lambda: celery.mail.received)
     with paused(worker):
-        celery.mail.thinks_for = 0
+        celery.mail.holds_answers = False
         later = timezone.now() + settings.LEASE + timedelta(seconds=1)
         world.deliver(now=later)  # by another worker
         finished = action_of(assignment, ActionType.NOTIFIED)

@@ -27,10 +27,18 @@ from tests.smtp import MailServer, mail_server
 from tests.world import CATALOG
 
 SLOW_CLIENTS = 200
-AT_MOST_SECONDS = 2.0  # of a busy machine; what hangs behind slow clients does so until they are cut off
 HALF_A_HEAD = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: "
 HALF_A_BODY = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\n{"
 ACTIONS = "assignments_learnercontentassignmentaction"
+
+# A process leaves a new connection to the other for 0.1 s, in which a busy machine may not let that run.
+LEAVING_AS_LONG_AS_IT_TAKES = f"""
+import sys
+from bursary.config.cli import main
+from bursary.ops import connection_counts, http_worker
+http_worker.YIELD_SECONDS = connection_counts.HANGS_SECONDS = {PATIENCE}
+sys.exit(main())
+"""
 
 
 @pytest.fixture
@@ -103,7 +111,7 @@ def served(folder: Path, port: int) -> Iterator[tuple[Started, MailServer]]:
     """Serve with two processes, and with a mail server."""
     with mail_server() as mail:
         env = environment(folder, PORT=str(port), BURSARY_EMAIL_URL=f"smtp://127.0.0.1:{mail.port}")
-        server = start_anew("serve", "--workers", "2", env=env)
+        server = start_anew(LEAVING_AS_LONG_AS_IT_TAKES, "serve", "--workers", "2", env=env)
         try:
             until(lambda: answers(port, "/healthz") == 200, server)
             until(lambda: len(children(server)) == 2, server)
@@ -129,25 +137,27 @@ def test_it_serves_beside_slow_clients_delivers_and_breaks_nothing_off_when_it_i
         assert [answers(port, path) for path in ("/", "/static/dashboard/bursary.css")] == [200, 200]
         with subtests.test("both processes work over connections that are kept"):
             until(lambda: connections_of(server) == [0, 0], server)
-            with ExitStack() as kept:
-                for _ in range(4):
-                    assert ask(kept.enter_context(connection_to(port))) == (200, "")
-                assert connections_of(server) == [2, 2]
+            until(lambda: connections_kept(2, server, port) == [1, 1], server)  # one may begin later to serve
+            until(lambda: connections_of(server) == [0, 0], server)
+            assert connections_kept(4, server, port) == [2, 2]
         with (
             subtests.test("a request is answered beside many that do not come to an end"),
             ExitStack() as slow,
         ):
-            for begun in (HALF_A_HEAD, HALF_A_BODY, b""):
+            for begun in (HALF_A_HEAD, b""):
                 for _ in range(SLOW_CLIENTS):
                     slow.enter_context(slow_client(port, begun))
+            bodies = [slow.enter_context(slow_client(port, HALF_A_BODY)) for _ in range(SLOW_CLIENTS)]
             with connection_to(port) as other:
-                assert quickest(lambda: ask(other)) < AT_MOST_SECONDS
+                for _ in range(10):
+                    assert ask(other) == (200, "")
+            assert all(map(is_open, bodies)), "it was answered once these were cut off"
 
         world.allocate(budget, content, world.ALICE, now=timezone.now())
-        mail.thinks_for = 1.0
+        mail.holds_answers = True
         copy("assignments_learnercontentassignment", ACTIONS, to=installed)
-        until(lambda: bool(mail.received), server)  # and is not yet answered
-        stop_in_the_middle(server, port)
+        until(lambda: bool(mail.received), server)
+        stop_in_the_middle(server, port, mail)
         assert (notified(installed), len(mail.received)) == ([("done",)], 1)
     said = f"Bursary {version('bursary')} serves at http://127.0.0.1:{port}/ Stop with Ctrl-C.\n"
     assert (installed / "stdout").read_text() == said
@@ -156,8 +166,8 @@ def test_it_serves_beside_slow_clients_delivers_and_breaks_nothing_off_when_it_i
         pass  # no process was left behind on it
 
 
-def stop_in_the_middle(server: Started, port: int) -> None:
-    """Stop the server while a request is sent, and another may be on its way: both are answered."""
+def stop_in_the_middle(server: Started, port: int, mail: MailServer) -> None:
+    """Stop the server while a request is sent, another may be on its way, and a mail: all are answered."""
     with connection_to(port) as kept, slow_client(port, HALF_A_BODY) as sending:
         assert ask(kept) == (200, "")
         server.send_signal(signal.SIGTERM)
@@ -165,6 +175,7 @@ def stop_in_the_middle(server: Started, port: int) -> None:
             pass
         assert answer == (200, "close")
         until(lambda: answers(port, "/healthz") == 0, server)
+        mail.holds_answers = False
 
         sending.sendall(b"}")
         assert sending.recv(100).startswith(b"HTTP/1.1 200 ")
@@ -198,13 +209,22 @@ def children(server: Started) -> list[str]:
 
 def connections_of(server: Started) -> list[int]:
     """Return how many connections each process of the server has: its sockets but the one that listens."""
+    return [sum(map(is_socket, Path(f"/proc/{pid}/fd").iterdir())) - 1 for pid in children(server)]
+
+
+def is_socket(file: Path) -> bool:
     try:
-        return [
-            sum(str(one.readlink()).startswith("socket:") for one in Path(f"/proc/{pid}/fd").iterdir()) - 1
-            for pid in children(server)
-        ]
-    except FileNotFoundError:  # a file was closed meanwhile
-        return []
+        return str(file.readlink()).startswith("socket:")
+    except FileNotFoundError:  # it was closed meanwhile
+        return False
+
+
+def connections_kept(count: int, server: Started, port: int) -> list[int]:
+    """Return how many connections each process has while so many are kept, each after an answer."""
+    with ExitStack() as kept:
+        for _ in range(count):
+            assert ask(kept.enter_context(connection_to(port))) == (200, "")
+        return connections_of(server)
 
 
 def connection_to(port: int) -> closing[http.client.HTTPConnection]:
@@ -226,14 +246,14 @@ def ask(connected: http.client.HTTPConnection) -> tuple[int, str]:
         return answer.status, answer.getheader("Connection", "")
 
 
-def quickest(call: Callable[[], object]) -> float:
-    """Return the seconds of the fastest of ten calls: how long others take says more of the machine."""
-    took = []
-    for _ in range(10):
-        began = time.monotonic()
-        call()
-        took.append(time.monotonic() - began)
-    return min(took)
+def is_open(client: socket.socket) -> bool:
+    """Return whether the server has neither answered nor closed the connection."""
+    client.setblocking(False)
+    try:
+        client.recv(1)
+    except BlockingIOError:
+        return True
+    return False
 
 
 def a_question_for_a_hundred_runs() -> str:
@@ -254,7 +274,7 @@ def until(happens: Callable[[], bool], server: Started) -> None:
 
 def answers(port: int, path: str) -> int:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE) as answer:
             status: int = answer.status
             return status
     except urllib.error.HTTPError as error:
@@ -265,13 +285,13 @@ def answers(port: int, path: str) -> int:
 
 
 def notified(folder: Path) -> list[tuple[str]]:
-    with closing(sqlite3.connect(folder / "bursary.sqlite3", timeout=20)) as database:
+    with closing(sqlite3.connect(folder / "bursary.sqlite3", timeout=PATIENCE)) as database:
         return database.execute(f"SELECT status FROM {ACTIONS} WHERE action_type = 'notified'").fetchall()
 
 
 def copy(*tables: str, to: Path) -> None:
     """Copy rows of the tests into the server's database, as another process would write them."""
-    with closing(sqlite3.connect(to / "bursary.sqlite3", timeout=20)) as database, database:
+    with closing(sqlite3.connect(to / "bursary.sqlite3", timeout=PATIENCE)) as database, database:
         database.execute("ATTACH ? AS tests", [connection.settings_dict["NAME"]])
         for table in tables:
             database.execute(f"INSERT INTO {table} SELECT * FROM tests.{table}")
