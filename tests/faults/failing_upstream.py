@@ -24,7 +24,7 @@ from tests.enterprise_catalog.server import CATALOG, CLIENT_ID, CLIENT_SECRET, U
 from tests.replica.listing import NOW, Record
 from tests.world import ALICE, given_api_key, given_budget, given_user
 
-PATIENT, HURRIED = timedelta(seconds=10), timedelta(seconds=0.05)
+PATIENT, HURRIED = timedelta(minutes=1), timedelta(seconds=0.05)
 MEGABYTE = 1024 * 1024
 MINUTE = timedelta(minutes=1)
 TASKS = [task for task in scheduler.TASKS if task.name in ("refresh", "expire", "listing")]
