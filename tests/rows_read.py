@@ -4,7 +4,7 @@ from django.db import connection
 
 
 def plan_for_these_rows() -> None:
-    """Have PostgreSQL count every table. What an earlier test made it count stays, also when that rolled back."""
+    """Have PostgreSQL count every table: what an earlier test made it count stays, rolled back or not."""
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
 

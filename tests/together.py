@@ -85,8 +85,8 @@ class Meeting:
 
 
 _WAITING = {
-    "postgresql": "SELECT COUNT(DISTINCT pid) FROM pg_locks WHERE NOT granted AND pid IN (SELECT pid FROM pg_locks"
-    " JOIN pg_database ON pg_database.oid = database WHERE datname = current_database())",
+    "postgresql": "SELECT COUNT(DISTINCT pid) FROM pg_locks WHERE NOT granted AND pid IN (SELECT pid"
+    " FROM pg_locks JOIN pg_database own ON own.oid = database WHERE datname = current_database())",
     "mysql": "SELECT COUNT(*) FROM information_schema.innodb_trx JOIN information_schema.processlist"
     " ON id = trx_mysql_thread_id WHERE trx_state = 'LOCK WAIT' AND db = DATABASE()",
 }
