@@ -19,7 +19,7 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME DJANGO_SETTINGS_MODULE
 # Compiling what a process imports takes it longer than to import it, and `make test` starts about a hundred.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test test-mariadb package soak fuzz faults bench against modes growth load smoke performance memory catalogs pages mails routes node client mutants \
+.PHONY: help run test test-mariadb package soak fuzz faults bench against modes growth load smoke performance memory catalogs pages mails routes node client mutants must-fail \
 	messages screenshots check clean
 
 help:
@@ -139,7 +139,10 @@ client: .venv/client/.made  ## Install the generator of Python clients for tests
 
 MUTANTS ?= $(foreach module,$(MODULE),'*.$(module).*')
 mutants: .venv/.dev  ## Change the core's lines one at a time and list the changes no test notices (MODULE=ledger for one module)
-	@$(BIN)/python scripts/mutants.py $(MUTANTS)
+	@$(BIN)/python -m scripts.mutants $(MUTANTS)
+
+must-fail: .venv/.dev  ## Make the core's changes of scripts/must_fail.toml, each of which must fail its tests (ONLY=… part of the sentence)
+	@$(BIN)/python -m scripts.must_fail $(if $(ONLY),'$(ONLY)')
 
 LANGUAGE ?= en
 messages: export BURSARY_VAR_DIR = $(CURDIR)/.venv/messages
