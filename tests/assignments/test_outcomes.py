@@ -1,5 +1,6 @@
 """What is stored of an attempt, and which attempts count towards their greatest number (decision 0015)."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -25,7 +26,7 @@ SILENT = Failure(
 )
 
 
-def attempt(number: int, *log: dict[str, object]) -> LearnerContentAssignmentAction:
+def attempt(number: int, *log: Mapping[str, object]) -> LearnerContentAssignmentAction:
     """Return an action at this attempt, with the log of those before."""
     return LearnerContentAssignmentAction(attempts=number, attempt_log=list(log))
 
