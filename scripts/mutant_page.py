@@ -26,8 +26,9 @@ No run changes what is made when a module is imported, nor two lines at once. Su
 would do most harm, are in `scripts/must_fail.toml`, each with the tests that must fail. `make must-fail`
 makes them one at a time.
 
-`make mutants MODULE=ledger` runs the changes of one module and writes its row and its survivors anew. A `+`
-after a commit says that files had been changed since that commit.
+`make mutants MODULE=ledger` runs the changes of one module and writes its row and its survivors anew. Where a
+row says "in parts", its functions were run at several commits. Changes of functions that are no longer as they
+were are counted as not run. A `+` after a commit says that files had been changed since that commit.
 
 """
 COLUMNS = (
@@ -58,7 +59,7 @@ class Page:
         text = PAGE.read_text(encoding="utf-8")
         parts = re.split(r"^## (.+)\n", text, flags=re.MULTILINE)
         self.sections = dict(zip(parts[1::2], map(str.strip, parts[2::2]), strict=True))
-        row = r"^\| `(\S+)` \| (\d+) \| (\d+) \| \d+ \| \d+ \| (\d+) \| (.+) \|$"
+        row = r"^\| `(\S+)` \| (\d+) \| (\d+) \| \S+ \| \S+ \| (\d+) \| (.+) \|$"
         found = re.findall(row, parts[0], re.MULTILINE)
         self.rows = {
             module: Row(int(changes), int(killed), int(not_run), run)
