@@ -26,9 +26,9 @@ No run changes what is made when a module is imported, nor two lines at once. Su
 would do most harm, are in `scripts/must_fail.toml`, each with the tests that must fail. `make must-fail`
 makes them one at a time.
 
-`make mutants MODULE=ledger` runs the changes of one module and writes its row and its survivors anew. Where a
-row says "in parts", its functions were run at several commits. Changes of functions that are no longer as they
-were are counted as not run. A `+` after a commit says that files had been changed since that commit.
+`make mutants MODULE=ledger` runs the changes of one module and writes its row and its survivors anew. Where
+a row says "in parts", its functions were run at several commits. Changes of functions that are no longer as
+they were are counted as not run. A `+` after a commit says that files had been changed since that commit.
 
 """
 COLUMNS = (
