@@ -1,16 +1,17 @@
 """The link in a learner's mails: what it opens, and everything that ends it."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
 from bursary.access.links import LinkExpired, LinkRefused, LinkWithdrawn
-from bursary.assignments import actions, address_corrections, redemption, signed_links
+from bursary.assignments import actions, address_corrections, redemption, signed_links, unsubscribing
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType, Status
 from bursary.assignments.models import LearnerContentAssignment
-from tests.world import ALICE, BOB, NOW, action_of, allocate, deliver, given_assignment, timeline
+from bursary.lib import moments
+from tests.world import ALICE, BOB, NOW, action_of, allocate, deliver, given_assignment, given_user, timeline
 
 pytestmark = pytest.mark.django_db
 
@@ -71,7 +72,7 @@ def test_a_link_works_until_the_deadline_that_its_mail_names(assignment: Learner
 
     assert signed_links.opened(token, now=NOW + timedelta(days=90)) == assignment
     with pytest.raises(LinkExpired):
-        signed_links.opened(token, now=NOW + timedelta(days=90, seconds=2))
+        signed_links.opened(token, now=NOW + timedelta(days=90, seconds=1))
 
 
 def test_a_link_past_its_deadline_still_shows_why_until_its_age(assignment: LearnerContentAssignment) -> None:
@@ -125,6 +126,52 @@ def test_revoked_links_open_nothing_and_the_next_one_does(
     assert not revoked(fresh)
 
 
+def test_revoking_is_written_on_the_timeline_the_assignment_and_the_log(
+    assignment: LearnerContentAssignment, caplog: pytest.LogCaptureFixture
+) -> None:
+    user = given_user()
+
+    with caplog.at_level("INFO", logger="bursary.assignments.signed_links"):
+        signed_links.revoke(assignment, now=LATER, actor=user)
+
+    allocated = action_of(assignment, ActionType.ALLOCATED)
+    assert allocated.modified == LATER
+    moment = moments.in_words(LATER, zone=assignment.budget.customer.zone)
+    assert allocated.detail == f"Its e-mail links were revoked on {moment}."
+    assert "Monday, 2 March 2026, 11:00 (Madrid time)" in allocated.detail
+    stored = LearnerContentAssignment.objects.get()
+    for row in (stored, assignment):
+        assert (row.links_revoked_at, row.modified) == (LATER, LATER)
+    assert caplog.messages == [
+        f"The links of an assignment were revoked: assignment={assignment.uuid} user={user.pk}"
+    ]
+
+
+def test_without_a_user_the_log_of_a_revocation_names_none(
+    assignment: LearnerContentAssignment, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="bursary.assignments.signed_links"):
+        signed_links.revoke(assignment, now=LATER)
+
+    assert caplog.messages[0].endswith(" user=None")
+
+
+def test_the_organisation_of_a_genuine_link_is_known_even_if_it_works_no_more(
+    assignment: LearnerContentAssignment, token: str
+) -> None:
+    other = given_assignment()
+    assert other.budget.customer_id != assignment.budget.customer_id
+    of_a_reminder = unsubscribing.token_for(action_of(assignment, ActionType.NOTIFIED), now=NOW)
+    signed_links.revoke(assignment, now=NOW)
+
+    assert signed_links.customer_of(token) == assignment.budget.customer
+    assert signed_links.customer_of(token[:-1]) is None
+    assert signed_links.customer_of(of_a_reminder) is None
+    assignment.actions.all().delete()
+    assignment.delete()
+    assert signed_links.customer_of(token) is None
+
+
 def test_revoking_the_links_of_one_leaves_the_others(
     assignment: LearnerContentAssignment, token: str
 ) -> None:
@@ -150,6 +197,17 @@ def test_another_link_may_be_requested_once_a_day(assignment: LearnerContentAssi
         ("link-2026-03-17", Status.DONE, ALICE),
         ("link-2026-03-18", Status.DONE, ALICE),
     ]
+
+
+def test_the_day_on_which_another_link_is_requested_is_one_of_utc(
+    assignment: LearnerContentAssignment, token: str
+) -> None:
+    deliver()
+    evening = datetime(2026, 3, 17, 20, tzinfo=timezone(timedelta(hours=-5)))
+
+    assert signed_links.renew(token, now=evening)
+
+    assert action_of(assignment, ActionType.REMINDED).dedup_key == "link-2026-03-18"
 
 
 @pytest.mark.parametrize("waiting", [ActionType.NOTIFIED, ActionType.REMINDED])
