@@ -193,6 +193,7 @@ DEV := --extra anymail --extra celery --extra mysql --extra postgres --extra ope
 	@$(SYNC) --no-dev --system-certs 2>/dev/null || $(SYNC) --no-dev
 	@touch $@
 
+# The tests start with some ten processes at once, which would each compile what they import.
 .venv/.dev: .venv/.uv pyproject.toml uv.lock
-	@$(SYNC) $(DEV) --system-certs 2>/dev/null || $(SYNC) $(DEV)
+	@$(SYNC) --compile-bytecode $(DEV) --system-certs 2>/dev/null || $(SYNC) --compile-bytecode $(DEV)
 	@touch $@
