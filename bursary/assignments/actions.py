@@ -80,19 +80,20 @@ def request(
     actor: User | None = None,
     dedup_key: str = "",
     content_run_key: str = "",
-    place: int = 0,
+    turn: int = 0,
 ) -> None:
     """Request each kind of work for each assignment; send `requested` after commit.
 
-    The work of one assignment is due at once. That of many takes turns with what is requested later:
-    `leases.turn`, from `place` on, the number of the same request's that come before. Learners are linked at
-    once. `content_run_key` is the run that a redemption is for, where that is not the assigned content.
+    The work of one assignment is due at once. That of many takes turns with what is requested later
+    (`leases.at_turn`): the first assignment has this `turn`, which a request in batches goes on counting.
+    Learners are linked at once. `content_run_key` is the run that a redemption is for, where that is not the
+    assigned content.
     """
     kinds = tuple(work)
     if not WORK.issuperset(kinds):
         raise ValueError(f"{sorted(set(kinds) - WORK)} are facts: record them.")
     more: dict[str, Any] = {"dedup_key": dedup_key, "content_run_key": content_run_key}
-    _insert(_of_each(assignments, kinds, now=now, actor=actor, place=place, **more))
+    _insert(_of_each(assignments, kinds, now=now, actor=actor, turn=turn, **more))
 
 
 def record_and_request(
@@ -103,10 +104,10 @@ def record_and_request(
     now: datetime,
     actor: User | None = None,
     detail: str = "",
-    place: int = 0,
+    turn: int = 0,
 ) -> None:
     """Record a fact and request the work that follows from it, as `request` does, in one insert."""
-    _insert(_of_each(assignments, (fact, *work), now=now, actor=actor, place=place, detail=detail))
+    _insert(_of_each(assignments, (fact, *work), now=now, actor=actor, turn=turn, detail=detail))
 
 
 def supersede(
@@ -230,7 +231,7 @@ def retry(
     now: datetime,
     actor: User | None = None,
     content_run_key: str | None = None,
-    place: int = 0,
+    turn: int = 0,
 ) -> LearnerContentAssignmentAction:
     """Request failed work again as a new row that points to the old one, to the assignment's present address.
 
@@ -247,7 +248,7 @@ def retry(
             raise RetryRefused(gettext("It was retried already."))
         if not still_applies(failed):
             raise RetryRefused(gettext("The assignment has moved on; this does not apply any more."))
-        again = _again(failed, now=now, actor=actor, place=place)
+        again = _again(failed, now=now, actor=actor, turn=turn)
         again.content_run_key = failed.content_run_key if content_run_key is None else content_run_key
         _insert([again])
         derived.follow_progress([assignment.pk])
@@ -259,17 +260,17 @@ def retry_all(
     *,
     now: datetime,
     actor: User | None = None,
-    place: int = 0,
+    turn: int = 0,
 ) -> None:
     """Request each failed action again, like `retry`, to its assignment's present address.
 
-    The caller has locked them, with their assignments, and found that they can be retried. They take turns
-    from `place` on, like those of `request`.
+    The caller has locked them, with their assignments, and found that they can be retried. The first of them
+    has the `turn`, as in `request`.
     """
-    places = {
-        pk: place + number for number, pk in enumerate(dict.fromkeys(one.assignment_id for one in failed))
+    turns = {
+        pk: turn + number for number, pk in enumerate(dict.fromkeys(one.assignment_id for one in failed))
     }
-    _insert([_again(one, now=now, actor=actor, place=places[one.assignment_id]) for one in failed])
+    _insert([_again(one, now=now, actor=actor, turn=turns[one.assignment_id]) for one in failed])
     derived.follow_progress(sorted({one.assignment_id for one in failed}))
 
 
@@ -293,7 +294,7 @@ def _again(
     *,
     now: datetime,
     actor: User | None,
-    place: int = 0,
+    turn: int = 0,
     outcome: Skipped | Failed | None = None,
 ) -> LearnerContentAssignmentAction:
     """Return a new, unsaved row of the same work that points to `failed`; finished with the outcome, if any.
@@ -307,24 +308,24 @@ def _again(
     # A request beside this one may have read the clock later and retried first: what follows is never older.
     now = max(now, failed.created)
     ended = outcomes.ended(outcome) if outcome else {}
-    again = _new(failed.assignment, kind, now=now, actor=actor, dedup_key=dedup_key, place=place, ended=ended)
+    again = _new(failed.assignment, kind, now=now, actor=actor, dedup_key=dedup_key, turn=turn, ended=ended)
     again.content_run_key, again.retry_of = failed.content_run_key, failed
     return again
 
 
 def _of_each(
-    assignments: Sequence[LearnerContentAssignment], kinds: Iterable[ActionType], *, place: int, **more: Any
+    assignments: Sequence[LearnerContentAssignment], kinds: Iterable[ActionType], *, turn: int, **more: Any
 ) -> list[LearnerContentAssignmentAction]:
     """Return actions of these kinds of each assignment: made once a kind, and the others after that one."""
-    models = [_new(assignments[0], kind, place=place, **more) for kind in kinds] if assignments else []
+    models = [_new(assignments[0], kind, turn=turn, **more) for kind in kinds] if assignments else []
     found = []
-    for number, assignment in enumerate(assignments, start=place):
+    for number, assignment in enumerate(assignments, start=turn):
         for one in models:
             own: dict[str, Any] = {"assignment": assignment, "cycle": assignment.cycle}
             if one.action_type not in FACTS:
                 own["recipient"] = assignment.learner_email
             if one.status == Status.PENDING:
-                own |= leases.turn(number, now=one.created)
+                own |= leases.at_turn(number, now=one.created)
             found.append(inserts.unsaved_copy(one, **own))
     return found
 
@@ -338,11 +339,11 @@ def _new(
     dedup_key: str = "",
     detail: str = "",
     content_run_key: str = "",
-    place: int = 0,
+    turn: int = 0,
     cycle: int | None = None,
     ended: Mapping[str, object] | None = None,
 ) -> LearnerContentAssignmentAction:
-    """Return a fact, complete at once, or work that is due at its place, not yet stored.
+    """Return a fact, complete at once, or work that is due at its turn, not yet stored.
 
     Work is finished, too, where it has `ended` so, and a link is: `_link` makes it.
     """
@@ -355,7 +356,7 @@ def _new(
         state = {"status": Status.DONE, "completed_at": now, "recipient": assignment.learner_email}
     else:
         state = {"status": Status.PENDING, "recipient": assignment.learner_email}
-        state |= leases.turn(place, now=now)
+        state |= leases.at_turn(turn, now=now)
     return LearnerContentAssignmentAction(
         assignment=assignment,
         action_type=kind,

@@ -83,13 +83,12 @@ def correct_one(
     address: str,
     now: datetime,
     actor: User | None = None,
-    place: int = 0,
+    turn: int = 0,
 ) -> None:
     """Correct an open assignment's address; link and notify the new one.
 
-    `place` is the number of assignments that the same request corrected before.
-    Links in mails sent so far stop working, also where an earlier address is restored.
-    Raises matching.BadAddresses, AddressTaken, AddressHeld while it is being redeemed, or
+    Links in mails sent so far stop working, also where an earlier address is restored. `turn` is that of
+    `actions.request`. Raises matching.BadAddresses, AddressTaken, AddressHeld while it is being redeemed, or
     actions.RetryRefused where the assignment is not open.
     """
     (addressee,) = matching.read_all_addresses([address])
@@ -108,7 +107,7 @@ def correct_one(
         actions.record(
             [locked], ActionType.EMAIL_CORRECTED, now=now, actor=actor, dedup_key=dedup_key, detail=detail
         )
-        _start_over(locked, dedup_key=dedup_key, now=now, actor=actor, place=place)
+        _start_over(locked, dedup_key=dedup_key, now=now, actor=actor, turn=turn)
         derived.follow_progress([locked.pk])
     assignment.refresh_from_db()
 
@@ -139,19 +138,19 @@ def _write_address(assignment: LearnerContentAssignment, addressee: Addressee, n
 
 
 def _start_over(
-    assignment: LearnerContentAssignment, *, dedup_key: str, now: datetime, actor: User | None, place: int
+    assignment: LearnerContentAssignment, *, dedup_key: str, now: datetime, actor: User | None, turn: int
 ) -> None:
     """Retry what failed at the old address, readdress what is pending, and repeat what was done."""
     failures = LearnerContentAssignmentAction.objects.filter(assignment=assignment).unanswered_failures()
     # A redemption goes to no address, and only the learner starts it.
     for failed in failures.exclude(action_type=ActionType.REDEEMED):
-        actions.retry(failed, now=now, actor=actor, place=place)
+        actions.retry(failed, now=now, actor=actor, turn=turn)
     actions.readdress(assignment, now=now)
     waiting = assignment.actions.filter(cycle=assignment.cycle, status=Status.PENDING)
     covered = set(waiting.values_list("action_type", flat=True))
     again = [kind for kind in (ActionType.LEARNER_LINKED, ActionType.NOTIFIED) if kind not in covered]
     dedup_key = f"address-{dedup_key}"
-    actions.request([assignment], again, now=now, actor=actor, dedup_key=dedup_key, place=place)
+    actions.request([assignment], again, now=now, actor=actor, dedup_key=dedup_key, turn=turn)
 
 
 def correct_all(
@@ -174,7 +173,7 @@ def correct_all(
     found: dict[int, Correction] = {}
     to_one_learner: dict[str, list[int]] = defaultdict(list)
     known = known_learners.by_keys([new_key for _old_key, new_key in keys])
-    place = 0
+    turn = 0
     for at, ((old, new), (old_key, new_key)) in enumerate(zip(pairs, keys, strict=True)):
         if named[old_key] > 1 or olds[new_key] > (old_key == new_key):
             found[at] = _refused(old, new, "address_in_other_pair")
@@ -183,8 +182,8 @@ def correct_all(
     for group in to_one_learner.values():
         with _undone([keys[at][0] for at in group], within or Q()) if dry_run else nullcontext():
             for at in group:
-                found[at] = correct(*pairs[at], now=now, actor=actor, within=within, place=place)
-                place += len(found[at].corrected)
+                found[at] = correct(*pairs[at], now=now, actor=actor, within=within, turn=turn)
+                turn += len(found[at].corrected)
     return [found[at] for at in range(len(pairs))]
 
 
@@ -196,12 +195,12 @@ def correct(
     now: datetime,
     actor: User | None = None,
     within: Q | None = None,
-    place: int = 0,
+    turn: int = 0,
 ) -> Correction:
     """Move the open assignments (those `within`, if given) from an address to another, all or none.
 
-    Links in mails to the old address stop working; the new address is linked and notified. `place` is the
-    number of assignments that the same request corrected before.
+    Links in mails to the old address stop working; the new address is linked and notified. `turn` is that of
+    `actions.request`.
     """
     try:
         (addressee,) = matching.read_all_addresses([new])
@@ -215,8 +214,8 @@ def correct(
                 return _refused(old, new, "nothing_to_correct")
             if len(rows) > MOST_ASSIGNMENTS:
                 return _refused(old, new, "too_many_assignments")
-            for number, row in enumerate(rows, start=place):
-                correct_one(row, address=new, now=now, actor=actor, place=number)
+            for number, row in enumerate(rows, start=turn):
+                correct_one(row, address=new, now=now, actor=actor, turn=number)
     except matching.BadAddresses as bad:
         return Correction(
             old, new, bad.reason, " ".join(bad.errors.values()), gettext("Correct the new address.")

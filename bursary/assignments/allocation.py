@@ -168,11 +168,11 @@ def _write(batch: AllocationBatch, offer: Offer, outcomes: Sequence[Match]) -> N
     existing = [one.assignment for one in again if one.assignment]
     assign_identity(again)
     lifecycle.move(
-        budget, existing, ActionType.ALLOCATED, now=now, actor=actor, changes=columns, place=len(new)
+        budget, existing, ActionType.ALLOCATED, now=now, actor=actor, changes=columns, turn=len(new)
     )
     readdressed = [one.assignment for one in again if one.assignment and one.known_by_other_address]
     actions.record(readdressed, ActionType.EMAIL_CORRECTED, now=now, actor=actor)
-    _notify_again(unnotified, batch, place=len(new) + len(again))
+    _notify_again(unnotified, batch, turn=len(new) + len(again))
 
 
 def preview(
@@ -369,10 +369,10 @@ def assign_identity(outcomes: Iterable[Match]) -> None:
     LearnerContentAssignment.objects.bulk_update(changed, IDENTITY, batch_size=500)
 
 
-def _notify_again(outcomes: Sequence[Match], batch: AllocationBatch, *, place: int) -> None:
+def _notify_again(outcomes: Sequence[Match], batch: AllocationBatch, *, turn: int) -> None:
     """Send the mail again to learners that it did not reach; they belong to this batch, with its message."""
     for chunk in chunks([one.assignment for one in outcomes if one.assignment], ROWS_PER_STATEMENT):
         named = LearnerContentAssignment.objects.filter(pk__in=[assignment.pk for assignment in chunk])
         named.update(allocation_batch_uuid=batch.uuid, modified=batch.created)
-        failures.notify_again(chunk, now=batch.created, actor=batch.actor, place=place)
-        place += len(chunk)
+        failures.notify_again(chunk, now=batch.created, actor=batch.actor, turn=turn)
+        turn += len(chunk)

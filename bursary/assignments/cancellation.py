@@ -29,12 +29,12 @@ class Cancellation:
 
 @repeated_after_deadlocks
 def cancel(
-    budget: Budget, *, uuids: Sequence[UUID], now: datetime, actor: User | None = None, place: int = 0
+    budget: Budget, *, uuids: Sequence[UUID], now: datetime, actor: User | None = None, turn: int = 0
 ) -> Cancellation:
     """Cancel the budget's assignments with these uuids, where they are open. Idempotent.
 
-    Assignments in other states, or being redeemed, stay as they are and are refused. `place` is the number of
-    those that the same request cancelled before.
+    Assignments in other states, or being redeemed, stay as they are and are refused. `turn` is that of
+    `actions.request`.
     """
     outcome = Cancellation()
     with transaction.atomic():
@@ -52,7 +52,7 @@ def cancel(
             else:
                 outcome.refused[uuid] = lifecycle.blocking_state(assignment)
         lifecycle.move(
-            locked_budget, outcome.cancelled, ActionType.CANCELLED, now=now, actor=actor, place=place
+            locked_budget, outcome.cancelled, ActionType.CANCELLED, now=now, actor=actor, turn=turn
         )
     return outcome
 
@@ -64,7 +64,7 @@ def cancel_all(
     outcome = Cancellation()
     still_open = LearnerContentAssignment.objects.filter(budget=budget, state=State.ALLOCATED)
     for some in sweeps.uuid_batches(still_open, among=uuids):
-        batch = cancel(budget, uuids=some, now=now, actor=actor, place=len(outcome.cancelled))
+        batch = cancel(budget, uuids=some, now=now, actor=actor, turn=len(outcome.cancelled))
         outcome.cancelled += batch.cancelled
         outcome.unchanged += batch.unchanged
         outcome.refused |= batch.refused

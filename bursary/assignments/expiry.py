@@ -42,11 +42,11 @@ def count_due(now: datetime) -> dict[str, int]:
 def expire_due(*, now: datetime, progress: Callable[[int], None] | None = None) -> SweepResult:
     """Expire everything that is due at `now`, batch by batch. Idempotent."""
 
-    def expire(budget_pk: int, place: int) -> int:
+    def expire(budget_pk: int, turn: int) -> int:
         with transaction.atomic():
             budget = ledger.lock(budget_pk)
             locked = sweeps.lock_batch(due, budget_pk, now=now, order="expires_at")
-            lifecycle.move(budget, locked, ActionType.EXPIRED, now=now, place=place)
+            lifecycle.move(budget, locked, ActionType.EXPIRED, now=now, turn=turn)
         return len(locked)
 
     return sweeps.sweep(due, expire, now=now, order="expires_at", progress=progress)

@@ -182,16 +182,16 @@ def retry(
     now: datetime,
     which: Q | None = None,
     actor: User | None = None,
-    place: int = 0,
+    turn: int = 0,
 ) -> RepairResult:
     """Retry the failed work of the budget's assignments with these uuids: of it, `which` actions.
 
     A redemption is the learner's own to repeat: only it is refused. A mail that would be skipped when it is
-    sent is refused, too. `place` is the number of those that the same request retried before.
+    sent is refused, too. `turn` is that of `actions.request`.
     """
 
     def again(before: int, failed: list[LearnerContentAssignmentAction]) -> None:
-        actions.retry_all(failed, now=now, actor=actor, place=place + before)
+        actions.retry_all(failed, now=now, actor=actor, turn=turn + before)
 
     return _repair(budget, uuids, again, which or Q(), too_late(now))
 
@@ -313,18 +313,18 @@ def notify_again(
     *,
     now: datetime,
     actor: User | None = None,
-    place: int = 0,
+    turn: int = 0,
 ) -> None:
     """Link and notify the learners of these locked assignments again: retry what failed of it.
 
-    Where the mail was skipped on request, another one is requested. `place` is that of `actions.request`.
+    Where the mail was skipped on request, another one is requested. `turn` is that of `actions.request`.
     """
     found = {one.pk: one for one in assignments}
     failed = _locked(to_repair().filter(assignment__in=found, action_type__in=_LINK_AND_MAIL), found)
-    actions.retry_all(failed, now=now, actor=actor, place=place)
+    actions.retry_all(failed, now=now, actor=actor, turn=turn)
     retried = {one.assignment_id for one in failed if one.action_type == ActionType.NOTIFIED}
     others = [one for pk, one in found.items() if pk not in retried]
     asked_at = f"asked-{now:%Y-%m-%dT%H%M%S.%f}"
     actions.request(
-        others, [ActionType.NOTIFIED], now=now, actor=actor, dedup_key=asked_at, place=place + len(retried)
+        others, [ActionType.NOTIFIED], now=now, actor=actor, dedup_key=asked_at, turn=turn + len(retried)
     )

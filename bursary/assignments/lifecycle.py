@@ -137,12 +137,12 @@ def move(
     actor: User | None = None,
     changes: Mapping[str, object] | None = None,
     detail: str = "",
-    place: int = 0,
+    turn: int = 0,
 ) -> None:
     """Move assignments of one budget, all or none, with the facts, work and money of MOVES.
 
     Call it inside a transaction, with the budget locked by `ledger.lock` and the assignments after it.
-    `changes` are further columns to write; `place` is that of `actions.request`. The instances are updated.
+    `changes` are further columns to write; `turn` is that of `actions.request`. The instances are updated.
     Raises MoveRefused, which names each assignment that may not move.
     """
     rule = MOVES[by]
@@ -158,7 +158,7 @@ def move(
         actions.supersede(pks, rule.supersedes, now=now, error_code=by)
         if by in FACTS:  # a redemption is work: the runner finishes its action, and it requests none
             actions.record_and_request(
-                assignments, by, work=rule.requests, now=now, actor=actor, detail=detail, place=place
+                assignments, by, work=rule.requests, now=now, actor=actor, detail=detail, turn=turn
             )
 
 

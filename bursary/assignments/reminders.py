@@ -69,12 +69,12 @@ class ReminderResult:
 
 
 def remind(
-    budget: Budget, *, uuids: Sequence[UUID], now: datetime, actor: User | None = None, place: int = 0
+    budget: Budget, *, uuids: Sequence[UUID], now: datetime, actor: User | None = None, turn: int = 0
 ) -> ReminderResult:
     """Remind the learners of the budget's assignments with these uuids, where they are open.
 
     While an invitation or reminder is under way, and for `REQUEST_INTERVAL` after, no other is requested.
-    `place` is the number of those that the same request reminded before.
+    `turn` is that of `actions.request`.
     """
 
     def objection(assignment: LearnerContentAssignment) -> str:
@@ -85,7 +85,7 @@ def remind(
         return lifecycle.blocking_state(assignment)
 
     return _request(
-        budget, uuids, ActionType.REMINDED, _INVITATIONS, objection, now=now, actor=actor, place=place
+        budget, uuids, ActionType.REMINDED, _INVITATIONS, objection, now=now, actor=actor, turn=turn
     )
 
 
@@ -98,7 +98,7 @@ def remind_waiting(
         budget=budget, state=State.ALLOCATED, learner_state=LearnerState.WAITING
     )
     for some in sweeps.uuid_batches(waiting, among=uuids):
-        batch = remind(budget, uuids=some, now=now, actor=actor, place=len(outcome.requested))
+        batch = remind(budget, uuids=some, now=now, actor=actor, turn=len(outcome.requested))
         outcome.requested += batch.requested
         outcome.on_their_way += batch.on_their_way
         outcome.refused |= batch.refused
@@ -212,7 +212,7 @@ class _History:
 
 
 def _sweep(kind: _Kind, *, now: datetime, progress: Callable[[int], None] | None) -> SweepResult:
-    def check_batch(budget_pk: int, place: int) -> int:
+    def check_batch(budget_pk: int, turn: int) -> int:
         with transaction.atomic():
             budget = ledger.lock(budget_pk)  # before its assignments, like every change of its deadlines
             rows = sweeps.lock_batch(kind.due, budget_pk, now=now, order=kind.column)
@@ -225,8 +225,8 @@ def _sweep(kind: _Kind, *, now: datetime, progress: Callable[[int], None] | None
             next_checks = {row: plan.next_check for row, plan in plans.items()}
             derived.write_next_checks(next_checks, column=kind.column)
             for dedup_key, assignments in sorted(due.items()):
-                actions.request(assignments, [kind.work], now=now, dedup_key=dedup_key, place=place)
-                place += len(assignments)
+                actions.request(assignments, [kind.work], now=now, dedup_key=dedup_key, turn=turn)
+                turn += len(assignments)
         return sum(map(len, due.values()))
 
     return sweeps.sweep(kind.due, check_batch, now=now, order=kind.column, progress=progress)
@@ -257,7 +257,7 @@ def _request(
     *,
     now: datetime,
     actor: User | None,
-    place: int = 0,
+    turn: int = 0,
 ) -> ReminderResult:
     """Request `work` for the budget's assignments with these uuids for which `objection` is empty.
 
@@ -281,5 +281,5 @@ def _request(
                 outcome.requested.append(uuid)
         asked = [found[uuid] for uuid in outcome.requested]
         asked_at = f"asked-{now:%Y-%m-%dT%H%M%S.%f}"
-        actions.request(asked, [work], now=now, actor=actor, dedup_key=asked_at, place=place)
+        actions.request(asked, [work], now=now, actor=actor, dedup_key=asked_at, turn=turn)
     return outcome

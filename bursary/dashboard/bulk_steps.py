@@ -107,7 +107,7 @@ class BulkSteps:
             given=self.given,
             now=self.now,
             actor=self.user,
-            place=self.so_far.done,
+            turn=self.so_far.done,
             dedup_key=f"{self.kept} {self.given}"[:LONGEST_DEDUP_KEY] if self.kept else "",
         )
         self.so_far.done += result.done

@@ -100,7 +100,7 @@ class BulkRequest:
     actor: User
     dedup_key: str
     """The same for all batches of a question, however often one is sent."""
-    place: int
+    turn: int
     """The number of assignments for which it was done before."""
 
 
@@ -153,18 +153,18 @@ class Verb:
 
 
 def _remind(budget: Budget, uuids: Sequence[UUID], asked: BulkRequest) -> _Outcome:
-    found = reminders.remind(budget, uuids=uuids, now=asked.now, actor=asked.actor, place=asked.place)
+    found = reminders.remind(budget, uuids=uuids, now=asked.now, actor=asked.actor, turn=asked.turn)
     return _Outcome(len(found.requested), found.on_their_way, found.refused)
 
 
 def _cancel(budget: Budget, uuids: Sequence[UUID], asked: BulkRequest) -> _Outcome:
-    found = cancellation.cancel(budget, uuids=uuids, now=asked.now, actor=asked.actor, place=asked.place)
+    found = cancellation.cancel(budget, uuids=uuids, now=asked.now, actor=asked.actor, turn=asked.turn)
     unchanged = [one.uuid for one in found.unchanged]
     return _Outcome(len(found.cancelled), unchanged, found.refused)
 
 
 def _retry(budget: Budget, uuids: Sequence[UUID], asked: BulkRequest) -> _Outcome:
-    found = failures.retry(budget, uuids=uuids, now=asked.now, actor=asked.actor, place=asked.place)
+    found = failures.retry(budget, uuids=uuids, now=asked.now, actor=asked.actor, turn=asked.turn)
     return _Outcome(len(found.repaired), (), found.refused)
 
 
@@ -320,13 +320,12 @@ def do_batch(
     given: str,
     now: datetime,
     actor: User,
-    place: int = 0,
+    turn: int = 0,
     dedup_key: str = "",
 ) -> BatchResult:
     """Do the first `BATCH` of `rows` above the primary key `after`, budget by budget.
 
-    `place` is the number of those for which earlier batches of the same question did it. What is sent twice
-    with one `dedup_key` is done once.
+    `turn` is that of `actions.request`. What is sent twice with one `dedup_key` is done once.
     """
     keys = rows.values_list("pk", "budget", "uuid")
     batch: list[tuple[int, int, UUID]] = next(keyset_pages(keys, size=BATCH, after=after), [])
@@ -337,7 +336,7 @@ def do_batch(
     sentences: dict[UUID, tuple[str, str]] = {}
     budgets = Budget.objects.select_related("customer").in_bulk(uuids)
     for budget_pk, named in sorted(uuids.items()):
-        asked = BulkRequest(given, now, actor, dedup_key, place=place + result.done)
+        asked = BulkRequest(given, now, actor, dedup_key, turn=turn + result.done)
         outcome = verb.work(budgets[budget_pk], named, asked)
         result.done += outcome.done
         result.unchanged += len(outcome.unchanged)

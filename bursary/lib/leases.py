@@ -120,13 +120,14 @@ def claim(
     return in_transaction(take)
 
 
-def turn(place: int, *, now: datetime) -> dict[str, Any]:
-    """Return `due_at` and `early` of new work; `place` is the number of learners before in its request.
+def at_turn(turn: int, *, now: datetime) -> dict[str, Any]:
+    """Return `due_at` and `early` of new work. The learners of one request have the turns 0, 1, 2 and so on.
 
-    Place 0, and work that is requested for one learner alone, is due now. Rows are taken in the order of
-    `due_at`, so that what is requested later waits for the turns before that time alone.
+    Turn 0, and work that is requested for one learner alone, is due now; each further turn is due a second
+    later. Rows are claimed in the order of `due_at`, so that a later request waits only for the turns that
+    are due before it.
     """
-    return {"due_at": now + place * TURN_INTERVAL, "early": MAY_BE_EARLY if place else NOT_BEFORE}
+    return {"due_at": now + turn * TURN_INTERVAL, "early": MAY_BE_EARLY if turn else NOT_BEFORE}
 
 
 def first_due(rows: "Rows[Any]", *, now: datetime, limit: int) -> list[int]:

@@ -131,7 +131,7 @@ class RepairCommand(OperatorCommand):
         for one in Budget.objects.filter(pk__in=budgets).order_by("pk"):
             failed = found.filter(assignment__budget=one).values("assignment")
             for uuids in pages_of(LearnerContentAssignment.objects.filter(pk__in=failed)):
-                total.add(self.repair(one, uuids, which, options, place=len(total.repaired)))
+                total.add(self.repair(one, uuids, which, options, turn=len(total.repaired)))
         refused, text = refused_in_words(total.refused)
         summary = {"dry_run": False, self.done: len(total.repaired), **refused}
         return self.answer(summary, f"{len(total.repaired)} {self.done}.{text}")
@@ -160,9 +160,9 @@ class RepairCommand(OperatorCommand):
         return None
 
     def repair(
-        self, budget: Budget, uuids: list[UUID], which: Q, options: Mapping[str, Any], *, place: int
+        self, budget: Budget, uuids: list[UUID], which: Q, options: Mapping[str, Any], *, turn: int
     ) -> RepairResult:
-        """Repair the failed work, `which` actions, of these assignments; `place` of others came before."""
+        """Repair the failed work, `which` actions, of these assignments, from this turn on."""
         raise NotImplementedError
 
 
@@ -204,9 +204,9 @@ class RetryCommand(RepairCommand):
         return failures.too_late(now)
 
     def repair(
-        self, budget: Budget, uuids: list[UUID], which: Q, options: Mapping[str, Any], *, place: int
+        self, budget: Budget, uuids: list[UUID], which: Q, options: Mapping[str, Any], *, turn: int
     ) -> RepairResult:
-        return failures.retry(budget, uuids=uuids, which=which, now=timezone.now(), place=place)
+        return failures.retry(budget, uuids=uuids, which=which, now=timezone.now(), turn=turn)
 
 
 class SkipCommand(RepairCommand):
@@ -230,7 +230,7 @@ class SkipCommand(RepairCommand):
         return "" if options["reason"] else " --reason TEXT"
 
     def repair(
-        self, budget: Budget, uuids: list[UUID], which: Q, options: Mapping[str, Any], *, place: int
+        self, budget: Budget, uuids: list[UUID], which: Q, options: Mapping[str, Any], *, turn: int
     ) -> RepairResult:
         return failures.skip(budget, uuids=uuids, which=which, reason=options["reason"], now=timezone.now())
 

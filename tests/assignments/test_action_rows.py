@@ -61,7 +61,7 @@ def test_a_retry_keeps_its_actor_and_is_due_at_once_but_for_its_place_among_many
         actions.finish(one, Failed(TROUBLE), now=NOW)
 
     actions.retry(failed[0], now=LATER, actor=ada)
-    actions.retry(failed[1], now=LATER, place=2)
+    actions.retry(failed[1], now=LATER, turn=2)
     actions.retry_all(failed[2:], now=LATER, actor=ada)
 
     rows = LearnerContentAssignmentAction.objects.filter(retry_of__in=failed).order_by("pk")
