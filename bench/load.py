@@ -34,7 +34,7 @@ WORKERS = 2
 LEARNERS = 50
 NAMED = 2_000
 """Assignments that requests name."""
-MOST_SECONDS = 120
+MAX_SECONDS = 120
 """That the server may take to begin."""
 
 
@@ -97,7 +97,7 @@ def serving() -> Iterator[str]:
         [*command, "--workers", str(WORKERS)], env=os.environ | more | unlimited, stdout=subprocess.DEVNULL
     )
     try:
-        ends = time.monotonic() + MOST_SECONDS
+        ends = time.monotonic() + MAX_SECONDS
         while not _answers(host):
             if server.poll() is not None or time.monotonic() > ends:
                 raise RuntimeError("The server does not answer.")

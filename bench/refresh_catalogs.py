@@ -3,7 +3,7 @@
 Usage: `make catalogs`, or `python bench/refresh_catalogs.py [--catalogs 50] [--courses 2000] [--step 2000]`.
 A catalog begins `--step` courses after the one before: with fewer than `--courses`, neighbours share some.
 One course in a hundred has a restricted run, which every other catalog may have. Prints one JSON line a case,
-and ends with 1 where there are more than `MOST_ROWS` rows for each distinct course and run, or more requests
+and ends with 1 where there are more than `MAX_ROWS` rows for each distinct course and run, or more requests
 than one for the keys of each catalog and one for every fifty records.
 """
 
@@ -24,7 +24,7 @@ from uuid import UUID
 import django
 from refresh_memory import Catalog, installed, peak_mb, served
 
-MOST_ROWS = 1.05
+MAX_ROWS = 1.05
 RECORDS_A_REQUEST = 50
 RESTRICTED = 100
 """One course in so many has a restricted run."""
@@ -108,7 +108,7 @@ def measure(folder: Path, upstream: Catalogs, *, catalogs: int) -> bool:
             asked = upstream.asked["generate_diff"] + upstream.asked["get_content_metadata"]
             measured = {"case": case, "step": upstream.step, "requests": asked} | json.loads(printed)
             print(json.dumps(measured), flush=True)
-            within &= asked <= most and measured["rows"] <= MOST_ROWS * measured["distinct"]
+            within &= asked <= most and measured["rows"] <= MAX_ROWS * measured["distinct"]
     return within
 
 

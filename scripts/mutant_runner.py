@@ -7,7 +7,7 @@ First every test runs on the code as it is, which shows the functions that it ex
 twice is left out. Then one of them must fail where every function raises an error. A mutant meets the tests
 that execute its function, until one fails. It is killed if that test, alone in a new process, fails again
 with the mutant and passes without it; if not, the other tests follow. A mutant of which `explained.json` says
-that it changes nothing meets the `MOST_TESTS` nearest ones.
+that it changes nothing meets the `MAX_TESTS` nearest ones.
 """
 
 import gc
@@ -35,7 +35,7 @@ from mutmut.stats import status_by_exit_code
 
 WORKERS = min(2, len(os.sched_getaffinity(0)))
 TEST_SECONDS = 60  # a test that takes longer hangs; the slowest takes a few seconds
-MOST_TESTS = 100  # the few mutants that change nothing took most of the time, with up to 800 tests each
+MAX_TESTS = 100  # the few mutants that change nothing took most of the time, with up to 800 tests each
 PROCESS_BYTES = 4 << 30  # a change may allocate without end
 # What mutmut writes for each result.
 SURVIVED, KILLED, NO_TESTS = 0, 1, 33
@@ -140,7 +140,7 @@ class Runner:
         def unlikely(test: pytest.Item) -> tuple[int, bool, bool, float]:
             return -self.kills[function, test.nodeid], *distance(test)[:2], self.passing[test.nodeid].seconds
 
-        most = MOST_TESTS if mutant in self.explained else None
+        most = MAX_TESTS if mutant in self.explained else None
         return sorted(sorted(self.tests_by_function[function], key=distance)[:most], key=unlikely)
 
     def executed(self, part: int) -> list[Executed]:

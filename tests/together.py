@@ -13,7 +13,7 @@ from django.db import DEFAULT_DB_ALIAS, connection, connections
 Result = TypeVar("Result")
 _LEFT: defaultdict[str, list[Any]] = defaultdict(list)
 """Connections that no thread uses, by their settings."""
-_MOST_LEFT = 8  # of the hundred that PostgreSQL gives all processes of a test run
+_MAX_LEFT = 8  # of the hundred that PostgreSQL gives all processes of a test run
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def _connection_left() -> Iterator[None]:
         connections.close_all()  # it may be in a transaction
         raise
     own = connections[DEFAULT_DB_ALIAS]
-    if own.vendor == "postgresql" and not own.in_atomic_block and len(left) < _MOST_LEFT:
+    if own.vendor == "postgresql" and not own.in_atomic_block and len(left) < _MAX_LEFT:
         own.inc_thread_sharing()
         left.append(own)
     else:

@@ -23,9 +23,9 @@ from bursary.lib.retries import repeated_after_deadlocks
 
 WINDOW = timedelta(minutes=30)
 """How long failures count, and how long a lock lasts at most."""
-MOST_OF_NAME_AT_ADDRESS = 10
-MOST_OF_NAME = 100  # from many addresses
-MOST_OF_ADDRESS = 100  # of many names: an office may share one address
+MAX_OF_NAME_AT_ADDRESS = 10
+MAX_OF_NAME = 100  # from many addresses
+MAX_OF_ADDRESS = 100  # of many names: an office may share one address
 _IPV6_NETWORK = 64  # bits: one client has all addresses of such a network
 
 
@@ -105,9 +105,9 @@ def _limits(name: str, *, request: HttpRequest | None) -> Mapping[str, int]:
     """
     network = _network(request.META.get("REMOTE_ADDR", "") if request else "")
     return {
-        _digest("name at address", name, network): MOST_OF_NAME_AT_ADDRESS,
-        _digest("name", name): MOST_OF_NAME,
-        _digest("address", network): MOST_OF_ADDRESS,
+        _digest("name at address", name, network): MAX_OF_NAME_AT_ADDRESS,
+        _digest("name", name): MAX_OF_NAME,
+        _digest("address", network): MAX_OF_ADDRESS,
     }
 
 

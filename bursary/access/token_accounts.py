@@ -19,7 +19,7 @@ from bursary.lib.retries import in_transaction
 
 logger = logging.getLogger(__name__)
 
-MOST_LOGGED = 10  # accounts in conflict
+MAX_LOGGED = 10  # accounts in conflict
 _LINK = "Ask the operator to link the account, under External identities in the Django admin."
 
 
@@ -103,7 +103,7 @@ def _conflicting(claims: Claims, *, named: Q | None = None, but: int = 0) -> lis
     if claims.email:
         matching |= Q(pk__in=accounts_of([learner_key(claims.email)]).values("pk"))
     others = User.objects.filter(matching).exclude(pk=but).order_by("pk")
-    return list(others.values_list("pk", flat=True)[:MOST_LOGGED])
+    return list(others.values_list("pk", flat=True)[:MAX_LOGGED])
 
 
 def _refuse(claims: Claims, *, accounts: list[int]) -> NoReturn:

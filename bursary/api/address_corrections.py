@@ -16,7 +16,7 @@ from bursary.api.authentication import caller
 from bursary.api.inputs import FlagField, TextField, example, validated
 from bursary.api.refusals import Unprocessable
 from bursary.assignments import address_corrections
-from bursary.assignments.address_corrections import MOST_PAIRS, REFUSALS, Correction
+from bursary.assignments.address_corrections import MAX_PAIRS, REFUSALS, Correction
 from bursary.assignments.matching import BadAddresses
 
 REFUSED = (BadAddresses.reason, *REFUSALS)
@@ -39,7 +39,7 @@ class AddressPairInput(serializers.Serializer[Any]):
 class CorrectAddressesInput(serializers.Serializer[Any]):
     """Pairs of addresses; with `dry_run`, nothing is changed."""
 
-    corrections = serializers.ListField(child=AddressPairInput(), min_length=1, max_length=MOST_PAIRS)
+    corrections = serializers.ListField(child=AddressPairInput(), min_length=1, max_length=MAX_PAIRS)
     dry_run = FlagField(default=False)
 
 

@@ -24,7 +24,7 @@ from bursary.assignments.choices import State
 from bursary.assignments.matching import NO_CHANGE, Verdict
 from bursary.assignments.models import AllocationBatch, LearnerContentAssignment
 
-MOST_UNCHANGED = 1000
+MAX_UNCHANGED = 1000
 
 
 class VerdictCountOutput(serializers.Serializer[Any]):
@@ -80,7 +80,7 @@ class AllocationBatchPageOutput(PageOutput, AllocationBatchOutput):
     results = AdminAssignmentSerializer(many=True)
     learner_state_counts = LearnerStateCountOutput(many=True, required=False)
     states = StateCountOutput(many=True)
-    no_change = LeftUnchangedOutput(many=True, help_text=f"The first {MOST_UNCHANGED} of them")
+    no_change = LeftUnchangedOutput(many=True, help_text=f"The first {MAX_UNCHANGED} of them")
     causes = CauseOutput(many=True)
     as_of = serializers.DateTimeField()
 
@@ -122,7 +122,7 @@ class AllocationBatchDetail(APIView):
             ],
             "no_change": [
                 {"assignment_uuid": str(one.assignment.uuid), "verdict": one.verdict.value}
-                for one in allocation_batches.left_unchanged(batch, start=0, size=MOST_UNCHANGED)
+                for one in allocation_batches.left_unchanged(batch, start=0, size=MAX_UNCHANGED)
             ],
             "causes": [{"cause": code, "count": count} for code, count in found.by_code.items()],
             "as_of": timezone.now(),

@@ -139,7 +139,7 @@ class AssignmentTimeline(BudgetView):
         ),
     )
     pagination_class = Pages
-    MOST_FAILURES = 50
+    MAX_FAILURES = 50
     DEFERRED = ("retry_of__payload", "retry_of__traceback", "retry_of__attempt_log")
 
     @extend_schema(responses=TimelineOutput)
@@ -155,6 +155,6 @@ class AssignmentTimeline(BudgetView):
         latest = actions.latest_successful()
         response = pages.get_paginated_response(TimelineActionSerializer(page, many=True).data)
         response.data["latest_successful"] = TimelineActionSerializer(latest).data if latest else None
-        failures = actions.failures()[: self.MOST_FAILURES]
+        failures = actions.failures()[: self.MAX_FAILURES]
         response.data["failures"] = TimelineActionSerializer(failures, many=True).data
         return response

@@ -18,7 +18,7 @@ from bursary.api.authentication import caller
 from bursary.api.inputs import AssignmentUuidsInput, NudgeInput, OptionalCountInput, validated
 from bursary.api.refusals import CountChanged, TooManyFound, Unprocessable
 from bursary.assignments import cancellation, listing, reminders
-from bursary.assignments.matching import MOST_ADDRESSES
+from bursary.assignments.matching import MAX_ADDRESSES
 from bursary.assignments.models import LearnerContentAssignment
 
 OF_CONFIRMED = {
@@ -26,7 +26,7 @@ OF_CONFIRMED = {
     409: (CountChanged.reason,),
 }
 """The reasons to refuse work on all that a filter finds, with a confirmed count; by status."""
-MOST_NAMED = 1000  # refusals in one answer to `cancel-all` and `remind-all`; the count covers all
+MAX_NAMED = 1000  # refusals in one answer to `cancel-all` and `remind-all`; the count covers all
 _ONLY_OPEN = "Only open assignments can be cancelled."
 _REMINDABLE = "Choose open assignments that are before their deadline, of a budget in use."
 _NUDGEABLE = "Choose assignments, open or accepted, of content that starts soon."
@@ -76,7 +76,7 @@ class CancelAllOutput(serializers.Serializer[Any]):
     cancelled = serializers.IntegerField()
     no_change = serializers.IntegerField(help_text="Cancelled by another request meanwhile")
     not_cancelled_count = serializers.IntegerField()
-    not_cancelled = NotDoneOutput(many=True, help_text=f"The first {MOST_NAMED} of them")
+    not_cancelled = NotDoneOutput(many=True, help_text=f"The first {MAX_NAMED} of them")
 
 
 class RemindAllOutput(serializers.Serializer[Any]):
@@ -85,7 +85,7 @@ class RemindAllOutput(serializers.Serializer[Any]):
     reminded = serializers.IntegerField()
     no_change = serializers.IntegerField(help_text=_ON_ITS_WAY)
     not_reminded_count = serializers.IntegerField()
-    not_reminded = NotDoneOutput(many=True, help_text=f"The first {MOST_NAMED} of them")
+    not_reminded = NotDoneOutput(many=True, help_text=f"The first {MAX_NAMED} of them")
 
 
 class Cancel(BudgetView):
@@ -209,9 +209,9 @@ def confirmed(view: BudgetView, *, count: int) -> list[UUID]:
     Raises CountChanged, TooManyFound, ValidationError.
     """
     matching = filtered(view).order_by("pk").values_list("uuid", flat=True)
-    uuids = list(matching[: MOST_ADDRESSES + 1])
-    if len(uuids) > MOST_ADDRESSES:
-        raise TooManyFound(most=MOST_ADDRESSES)
+    uuids = list(matching[: MAX_ADDRESSES + 1])
+    if len(uuids) > MAX_ADDRESSES:
+        raise TooManyFound(most=MAX_ADDRESSES)
     if len(uuids) != count:
         raise CountChanged(confirmed=count, count=len(uuids))
     return uuids
@@ -235,8 +235,8 @@ def as_confirmed(view: BudgetView) -> list[UUID]:
 def counts_response(
     name: str, counts: Mapping[str, int], refused: Mapping[UUID, str], reason: str, next_step: str
 ) -> Response:
-    """Return the counts, with the number of refusals and the first `MOST_NAMED` of them as `name`."""
-    first = dict(islice(refused.items(), MOST_NAMED))
+    """Return the counts, with the number of refusals and the first `MAX_NAMED` of them as `name`."""
+    first = dict(islice(refused.items(), MAX_NAMED))
     body = {**counts, f"{name}_count": len(refused), name: refusals(first, reason, next_step)}
     return Response(body, status=202)
 

@@ -54,12 +54,12 @@ class ContentFilters(filters.FilterSet):
 class BoundedSearch(SearchFilter):
     """Matches every word in the title, within a length: databases fail on a search of thousands of words."""
 
-    MOST_CHARACTERS = 255
+    MAX_CHARACTERS = 255
 
     def get_search_terms(self, request: Request) -> list[str]:
         """Return the words. Raises ValidationError."""
-        if len(request.query_params.get(self.search_param, "")) > self.MOST_CHARACTERS:
-            problem = f"Search for at most {self.MOST_CHARACTERS} characters."
+        if len(request.query_params.get(self.search_param, "")) > self.MAX_CHARACTERS:
+            problem = f"Search for at most {self.MAX_CHARACTERS} characters."
             raise ValidationError({self.search_param: [problem]})
         return super().get_search_terms(request)
 

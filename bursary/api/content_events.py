@@ -18,7 +18,7 @@ from bursary.api.views import APIView
 from bursary.events import inbox, webhook
 from bursary.events.models import EventKind, EventSource
 
-MOST_KEYS = 100
+MAX_KEYS = 100
 KEY = r"^[^\s\x00-\x1f\x7f\ud800-\udfff]{1,255}$"
 
 
@@ -26,7 +26,7 @@ class ContentChangedData(serializers.Serializer[Any]):
     """The content that has changed: keys of courses and runs, or uuids of programs and pathways."""
 
     content_keys = serializers.ListField(
-        child=PatternField(KEY, trim_whitespace=False), allow_empty=False, max_length=MOST_KEYS
+        child=PatternField(KEY, trim_whitespace=False), allow_empty=False, max_length=MAX_KEYS
     )
 
 

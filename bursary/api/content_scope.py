@@ -20,7 +20,7 @@ from bursary.budgets.models import Budget
 from bursary.replica import renamed_keys
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
 
-MOST_NAMED = 100
+MAX_NAMED = 100
 """Catalogs that a refusal names."""
 
 CATALOG = OpenApiParameter(
@@ -91,7 +91,7 @@ class ContentScope:
         if len(found) > 1 and found[1].gone_at is None:
             held = self.memberships().filter(content__content_key=found[0].content_key)
             catalogs = held.order_by("catalog_uuid").values_list("catalog_uuid", flat=True)
-            raise CatalogNeeded(list(catalogs[:MOST_NAMED]))
+            raise CatalogNeeded(list(catalogs[:MAX_NAMED]))
         return found[0]
 
     def row_with_history(self, content_key: str) -> ContentMetadata:

@@ -16,11 +16,11 @@ from rest_framework.parsers import JSONParser
 from bursary.assignments.allocation import LONGEST_MESSAGE
 from bursary.assignments.choices import ActionType
 from bursary.assignments.failures import LONGEST_REASON
-from bursary.assignments.matching import MOST_ADDRESSES
+from bursary.assignments.matching import MAX_ADDRESSES
 from bursary.budgets.models import LONGEST_AGE_DAYS
 from bursary.lib import moments
 
-MOST_CENTS = 10**13
+MAX_PRICE_CENTS = 10**13
 NEARLY_WHOLE = 0.001  # cents: clients multiply dollars by 100 in binary floats, 19.99 → 1998.9999999999998
 
 _NAMED = {"assignment_uuids": ["b1c7f0de-6f3e-4f0e-8a53-2f2f7f1a9d10"]}
@@ -55,14 +55,14 @@ class BoundedJSONParser(JSONParser):
             raise ParseError("JSON parse error - It is nested too deeply.") from error
 
 
-@extend_schema_field({"type": "number", "minimum": 0, "maximum": MOST_CENTS})
+@extend_schema_field({"type": "number", "minimum": 0, "maximum": MAX_PRICE_CENTS})
 class CentsField(serializers.Field[int, Any, int, Any]):
     """A price in whole US cents, as an integer or as the float that JavaScript clients send."""
 
     default_error_messages = {
         "invalid": "A price is a number of cents.",
         "fraction": "A price is a whole number of cents.",
-        "range": f"A price lies between 0 and {MOST_CENTS} cents.",
+        "range": f"A price lies between 0 and {MAX_PRICE_CENTS} cents.",
     }
 
     def to_internal_value(self, data: Any) -> int:
@@ -71,7 +71,7 @@ class CentsField(serializers.Field[int, Any, int, Any]):
             self.fail("invalid")
         if isinstance(data, float) and not math.isfinite(data):
             self.fail("invalid")
-        if not 0 <= data <= MOST_CENTS:
+        if not 0 <= data <= MAX_PRICE_CENTS:
             self.fail("range")
         cents = round(data)
         if abs(data - cents) > NEARLY_WHOLE:
@@ -203,7 +203,7 @@ class AllocateInput(serializers.Serializer[Any]):
     content_price_cents = CentsField()
     learner_emails = EntriesField(
         allow_empty=False,
-        help_text=f"At most {MOST_ADDRESSES} addresses, also behind names. Repetitions are ignored.",
+        help_text=f"At most {MAX_ADDRESSES} addresses, also behind names. Repetitions are ignored.",
     )
     due_date = InstantField(
         end_of_day=True,
@@ -236,7 +236,7 @@ class AllocateInput(serializers.Serializer[Any]):
 class AssignmentUuidsInput(serializers.Serializer[Any]):
     """The body of requests that name several assignments."""
 
-    assignment_uuids = serializers.ListField(child=UuidField(), allow_empty=False, max_length=MOST_ADDRESSES)
+    assignment_uuids = serializers.ListField(child=UuidField(), allow_empty=False, max_length=MAX_ADDRESSES)
 
 
 @example(_NAMED | {"days_before_course_start_date": 7})

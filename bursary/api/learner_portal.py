@@ -23,7 +23,7 @@ from bursary.api.permitted import named_customer
 from bursary.api.views import APIView
 from bursary.budgets.models import Customer
 
-MOST_CUSTOMERS = 100
+MAX_CUSTOMERS = 100
 COLOURS = {"primary_color": "#2D494E", "secondary_color": "#F2F0EF", "tertiary_color": "#D23228"}
 """Clients compute with them; Bursary keeps none of an organisation's own."""
 SWITCHED_ON = ("active", "enable_learner_portal", "enable_portal_learner_credit_management_screen")
@@ -183,7 +183,7 @@ def no_enrollments() -> dict[str, list[Any]]:
 
 def _page(customer: Customer, *, user: User) -> dict[str, Any]:
     shown = _customer(customer, contact_email=contact(customer))
-    others = own_customers(user).exclude(pk=customer.pk)[: MOST_CUSTOMERS - 1]
+    others = own_customers(user).exclude(pk=customer.pk)[: MAX_CUSTOMERS - 1]
     linked = [(customer, shown), *((one, _customer(one, contact_email=one.contact_email)) for one in others)]
     licences: dict[str, list[Any]] = {
         status: [] for status in ("activated", "assigned", "expired", "revoked")

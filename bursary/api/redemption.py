@@ -53,15 +53,15 @@ from bursary.replica import reads, renamed_keys
 from bursary.replica.reads import ContentUnavailable
 from bursary.replica.types import CatalogKey
 
-MOST_KEYS = 100
+MAX_KEYS = 100
 _KEYS = OpenApiParameter(
     "content_key",
-    {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "maxItems": MOST_KEYS},
+    {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "maxItems": MAX_KEYS},
     required=True,
     explode=True,
     description="Keys of courses or runs; repeat the parameter",
 )
-MOST_ASSIGNMENTS = 1000
+MAX_ASSIGNMENTS = 1000
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class CreditsAvailable(APIView):
             now=now,
         )
         shown = shown_assignments.load(part, now=now)
-        has_more, shown = len(shown) > MOST_ASSIGNMENTS, shown[:MOST_ASSIGNMENTS]
+        has_more, shown = len(shown) > MAX_ASSIGNMENTS, shown[:MAX_ASSIGNMENTS]
         by_budget: dict[Budget, list[dict[str, Any]]] = {}
         unjoinable = redemption.unjoinable(
             [(one.row, one.row.content_key) for one in shown],
@@ -142,7 +142,7 @@ def _part(page: int, *, others: bool) -> PreparedSelect:
 
     Of `others` than the caller, those of learners that the organisation does not know are left out.
     """
-    start = (page - 1) * MOST_ASSIGNMENTS
+    start = (page - 1) * MAX_ASSIGNMENTS
 
     @PreparedSelect
     def statement() -> QuerySet[LearnerContentAssignment]:
@@ -157,7 +157,7 @@ def _part(page: int, *, others: bool) -> PreparedSelect:
         if others:
             own = own.filter(known_learners.learns_at("budget__customer"))
         ordered = listing.in_learners_order(own, now=Slot("now", created))
-        return shown_assignments.annotated(ordered)[start : start + MOST_ASSIGNMENTS + 1]
+        return shown_assignments.annotated(ordered)[start : start + MAX_ASSIGNMENTS + 1]
 
     return statement
 
@@ -172,8 +172,8 @@ class CanRedeem(APIView):
         customer = permitted_customer(request, Permission.READ_OWN, uuid=customer_uuid)
         learner = _learner_of(customer, request=request, lms_user_id=None)
         named = request.query_params.getlist("content_key")
-        if not 0 < len(named) <= MOST_KEYS or not all(named):
-            raise serializers.ValidationError({"content_key": [f"Name between 1 and {MOST_KEYS} keys."]})
+        if not 0 < len(named) <= MAX_KEYS or not all(named):
+            raise serializers.ValidationError({"content_key": [f"Name between 1 and {MAX_KEYS} keys."]})
         keys = list(dict.fromkeys(named))
         own = learner.assignments().filter(budget__customer=customer)
         asked = _present_keys(own, keys)
@@ -181,7 +181,7 @@ class CanRedeem(APIView):
         parents = reads.courses_of(keys, assigned=_courses(own), now=timezone.now())
         covering = Q(content_key__in={*keys, *parents.values()}) | redemption.accepted_runs(keys)
         rows = own.filter(covering).select_related("budget__customer")
-        found = rows.order_by("-allocated_at", "-pk")[:MOST_ASSIGNMENTS]
+        found = rows.order_by("-allocated_at", "-pk")[:MAX_ASSIGNMENTS]
         now = timezone.now()
         best = redemption.chosen_by_key(found, courses={key: parents.get(key) for key in keys}, now=now)
         refused = _refusals(best, now=now)
@@ -206,7 +206,7 @@ def _present_keys(own: QuerySet[LearnerContentAssignment], keys: Sequence[str]) 
 def _courses(own: QuerySet[LearnerContentAssignment]) -> QuerySet[LearnerContentAssignment, tuple[UUID, str]]:
     """Return catalog and key of the assigned courses. Evaluated in the read mode `upstream` alone."""
     courses = own.filter(parent_content_key="").order_by("content_key", "budget__catalog_uuid")
-    return courses.values_list("budget__catalog_uuid", "content_key").distinct()[:MOST_ASSIGNMENTS]
+    return courses.values_list("budget__catalog_uuid", "content_key").distinct()[:MAX_ASSIGNMENTS]
 
 
 def _refusals(

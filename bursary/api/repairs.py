@@ -91,7 +91,7 @@ class FailuresOutput(serializers.Serializer[Any]):
     """Failed work that can be repaired, counted."""
 
     causes = CauseOutput(many=True)
-    results = FailureCountOutput(many=True, help_text=f"Newest first, at most {failures.MOST_COUNTS}")
+    results = FailureCountOutput(many=True, help_text=f"Newest first, at most {failures.MAX_COUNTS}")
 
 
 class RetryOutput(serializers.Serializer[Any]):
@@ -225,7 +225,7 @@ class RetryAll(FilteredBudgetView):
         done = failures.retry(budget, uuids=uuids, which=which, now=now, actor=actor)
         refused = _not_repaired(done)
         body = {"retried": len(done.repaired), "not_retried_count": len(refused)}
-        return Response({**body, "not_retried": refused[: bulk.MOST_NAMED]}, status=202)
+        return Response({**body, "not_retried": refused[: bulk.MAX_NAMED]}, status=202)
 
 
 class Extend(BudgetView):
@@ -281,7 +281,7 @@ class ExtendAll(FilteredBudgetView):
         done = extension.extend(budget, uuids=uuids, until=body["until"], now=now, actor=actor)
         refused = _not_extended(done)
         counts = {"extended": len(done.extended), "not_extended_count": len(refused)}
-        return Response({**counts, "not_extended": refused[: bulk.MOST_NAMED]}, status=202)
+        return Response({**counts, "not_extended": refused[: bulk.MAX_NAMED]}, status=202)
 
 
 def _which(body: dict[str, Any]) -> Q:

@@ -15,7 +15,7 @@ from bursary.access.models import ApiKey, KeyScope, User
 from bursary.access.permissions import Permission, may_everywhere, permissions_by_customer
 from bursary.api.views import APIView, first_sentence
 
-MOST_CUSTOMERS = 100
+MAX_CUSTOMERS = 100
 _OF_FRAMEWORK = {
     "schema": "Get the OpenAPI schema of all this",
     "docs": "Read its description, with a form to try it",
@@ -54,7 +54,7 @@ class CallerOutput(serializers.Serializer[Any]):
     username = serializers.CharField()
     is_operator = serializers.BooleanField(help_text="May all of it, in every organisation")
     key = OwnKeyOutput(allow_null=True)
-    customers = OwnCustomerOutput(many=True, help_text=f"At most {MOST_CUSTOMERS}, by name")
+    customers = OwnCustomerOutput(many=True, help_text=f"At most {MAX_CUSTOMERS}, by name")
 
 
 class ApiRootOutput(serializers.Serializer[Any]):
@@ -85,7 +85,7 @@ def _caller(user: User, auth: object) -> dict[str, Any]:
         if isinstance(auth, ApiKey)
         else None
     )
-    customers = permissions_by_customer(user, most=MOST_CUSTOMERS)
+    customers = permissions_by_customer(user, most=MAX_CUSTOMERS)
     return {
         "username": user.username,
         "is_operator": may_everywhere(user),

@@ -24,8 +24,8 @@ from bursary.budgets import ledger
 from bursary.lib.locks import for_update
 from bursary.lib.retries import repeated_after_deadlocks
 
-MOST_PAIRS = 1000
-MOST_ASSIGNMENTS = 1000  # of one address
+MAX_PAIRS = 1000
+MAX_ASSIGNMENTS = 1000  # of one address
 CORRECTED = "From {old} to {new}."
 """The detail of a correction, in every language: `corrected_addresses` reads it."""
 
@@ -209,10 +209,10 @@ def correct(
         with transaction.atomic():
             here = _open([learner_key(old)], within or Q())
             _lock_budgets(here)
-            rows = list(here.order_by("pk")[: MOST_ASSIGNMENTS + 1])
+            rows = list(here.order_by("pk")[: MAX_ASSIGNMENTS + 1])
             if not rows:
                 return _refused(old, new, "nothing_to_correct")
-            if len(rows) > MOST_ASSIGNMENTS:
+            if len(rows) > MAX_ASSIGNMENTS:
                 return _refused(old, new, "too_many_assignments")
             for number, row in enumerate(rows, start=turn):
                 correct_one(row, address=new, now=now, actor=actor, turn=number)
@@ -247,4 +247,4 @@ def _lock_budgets(rows: QuerySet[LearnerContentAssignment]) -> None:
 
 def _refused(old: str, new: str, reason: str) -> Correction:
     sentence, next_step = REFUSALS[reason]
-    return Correction(old, new, reason, sentence % {"most": MOST_ASSIGNMENTS}, str(next_step))
+    return Correction(old, new, reason, sentence % {"most": MAX_ASSIGNMENTS}, str(next_step))

@@ -43,7 +43,7 @@ from bursary.lib.retries import repeated_after_deadlocks
 
 DAYS_APART = 30
 """Failures of so many days are counted day by day; older ones together."""
-MOST_COUNTS = 1000
+MAX_COUNTS = 1000
 LONGEST_REASON = 1000  # characters, of skipping
 ROWS_PER_STATEMENT = 1000
 
@@ -101,7 +101,7 @@ class FailureCount:
 
 
 def counts(budgets: Collection[Budget], *, zone: ZoneInfo, now: datetime) -> list[FailureCount]:
-    """Count the failed work of these budgets by budget, error code, type and day: the newest `MOST_COUNTS`.
+    """Count the failed work of these budgets by budget, error code, type and day: the newest `MAX_COUNTS`.
 
     One query, aggregated by the database.
     """
@@ -124,7 +124,7 @@ def counts(budgets: Collection[Budget], *, zone: ZoneInfo, now: datetime) -> lis
     )
     return [
         FailureCount(by_pk[budget], code, kind, reason, None if index is None else days[index], count, latest)
-        for budget, code, kind, reason, index, count, latest in found[:MOST_COUNTS]
+        for budget, code, kind, reason, index, count, latest in found[:MAX_COUNTS]
     ]
 
 

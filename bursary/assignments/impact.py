@@ -26,7 +26,7 @@ from bursary.assignments.offers import Offer
 from bursary.replica.joining import NotJoinable, RunTerms
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
 
-MOST_CHANGES = 50
+MAX_CHANGES = 50
 """Only the newest changes are reported: a flapping catalog must not make the query boundless."""
 
 
@@ -181,8 +181,8 @@ def of_content(content: ContentMetadata, *, among: QuerySet[ContentChange], sinc
     about = Q(content_key=content.content_key) | Q(parent_key=content.content_key)
     own = Q(content=content) | Q(content__parent_key=content.content_key)
     rows = among.filter(own, field__in=FIELDS, created__gte=since).select_related("content")
-    newest = list(rows.defer("content__payload").order_by("-created", "-pk")[: MOST_CHANGES + 1])
-    changes = newest[:MOST_CHANGES]
+    newest = list(rows.defer("content__payload").order_by("-created", "-pk")[: MAX_CHANGES + 1])
+    changes = newest[:MAX_CHANGES]
     open_ = LearnerContentAssignment.objects.filter(state=State.ALLOCATED)
     assigned = open_.filter(content__in=ContentMetadata.objects.filter(about)).order_by()
     groups = assigned.values_list("content", "budget__catalog_uuid").distinct()
@@ -202,7 +202,7 @@ def of_content(content: ContentMetadata, *, among: QuerySet[ContentChange], sinc
     )
     by_any = reduce(or_, by_each, Q(pk__in=[]))
     affected = open_.filter(by_any).order_by("pk").select_related("budget", "content")
-    return Impact(changes, len(newest) > MOST_CHANGES, affected.defer("content__payload"), steps)
+    return Impact(changes, len(newest) > MAX_CHANGES, affected.defer("content__payload"), steps)
 
 
 class _Past:

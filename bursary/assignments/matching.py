@@ -27,7 +27,7 @@ from bursary.lib.locks import for_update
 from bursary.lib.prepared import PreparedSelect, Slot
 from bursary.replica.models import ContentMetadata
 
-MOST_ADDRESSES = 10_000
+MAX_ADDRESSES = 10_000
 ROWS_PER_QUERY = 5000
 
 IDENTITY = ("learner_email", "learner_key", "mailbox_key", "second_row", "lms_user_id")
@@ -89,7 +89,7 @@ class TooManyAddresses(Exception):
 
     def __str__(self) -> str:
         sentence = gettext("%(count)s addresses are more than the %(most)s that one request may carry.")
-        return sentence % {"count": f"{self.count:,}", "most": f"{MOST_ADDRESSES:,}"}
+        return sentence % {"count": f"{self.count:,}", "most": f"{MAX_ADDRESSES:,}"}
 
 
 class Verdict(enum.StrEnum):
@@ -163,7 +163,7 @@ def read_addresses(entries: Sequence[object]) -> tuple[list[Addressee], dict[int
 
     Raises TooManyAddresses.
     """
-    if len(entries) > MOST_ADDRESSES:
+    if len(entries) > MAX_ADDRESSES:
         raise TooManyAddresses(len(entries))
     good: list[Addressee] = []
     bad: dict[int, str] = {}

@@ -11,7 +11,7 @@ from django.core.exceptions import EmptyResultSet
 from django.db import connection
 from django.db.models import QuerySet
 
-MOST_COUNTED = 1_000
+MAX_COUNTED = 1_000
 """The most matches that are counted on PostgreSQL; the number of more is estimated."""
 
 INDEX = "assignment_trigrams"
@@ -28,7 +28,7 @@ class Matches:
     """The rows that a search finds."""
 
     rows: QuerySet[Any]
-    """Up to `MOST_COUNTED` by their primary keys, too: whatever is asked of them takes no time."""
+    """Up to `MAX_COUNTED` by their primary keys, too: whatever is asked of them takes no time."""
     are_estimated: bool = False
     """There are more, and counting them would take long."""
 
@@ -36,25 +36,25 @@ class Matches:
 def matches(rows: QuerySet[Any]) -> Matches:
     """Return the rows that a search finds. One query."""
     keys = _first_keys(rows)
-    if len(keys) > MOST_COUNTED:
+    if len(keys) > MAX_COUNTED:
         return Matches(rows, are_estimated=connection.vendor == "postgresql")
     return Matches(rows.filter(pk__in=keys))
 
 
 def _first_keys(rows: QuerySet[Any]) -> list[int]:
-    """Return the primary keys, in no order; of too many to be counted, of one more than `MOST_COUNTED`.
+    """Return the primary keys, in no order; of too many to be counted, of one more than `MAX_COUNTED`.
 
     On PostgreSQL the plan is made for all of them, and its execution ends with the last that is needed. A
     plan for a few would go through the table to meet them on its way: through all of it where there are none.
     """
     keys = rows.order_by().values_list("pk", flat=True)
     if connection.vendor != "postgresql":
-        return list(keys[: MOST_COUNTED + 1])
+        return list(keys[: MAX_COUNTED + 1])
     try:
         sql, parameters = keys.query.sql_with_params()
     except EmptyResultSet:
         return []
-    limited = f"WITH found AS MATERIALIZED ({sql}) SELECT * FROM found LIMIT {MOST_COUNTED + 1}"  # noqa: S608  # the ORM's
+    limited = f"WITH found AS MATERIALIZED ({sql}) SELECT * FROM found LIMIT {MAX_COUNTED + 1}"  # noqa: S608  # the ORM's
     with connection.cursor() as cursor:
         cursor.execute(limited, parameters)
         return [key for (key,) in cursor.fetchall()]
@@ -82,8 +82,8 @@ def rounded(number: float) -> int:
 
 
 def total(estimated: int, *, seen: int, has_more: bool) -> int:
-    """Return the number of more than `MOST_COUNTED` matches, from its estimate and what a page shows.
+    """Return the number of more than `MAX_COUNTED` matches, from its estimate and what a page shows.
 
     `seen` are the matches up to its end: all of them, unless it `has_more`.
     """
-    return max(rounded(estimated), MOST_COUNTED, seen + 1) if has_more else seen
+    return max(rounded(estimated), MAX_COUNTED, seen + 1) if has_more else seen

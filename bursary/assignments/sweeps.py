@@ -27,7 +27,7 @@ from bursary.lib.retries import repeated_after_deadlocks
 logger = logging.getLogger(__name__)
 
 BATCH = 500  # assignments a transaction
-MOST_BATCHES = 100_000  # a sweep, so that a batch which leaves its rows due does not repeat for ever
+MAX_BATCHES = 100_000  # a sweep, so that a batch which leaves its rows due does not repeat for ever
 RECOVERABLE = (Error, LedgerError, lifecycle.MoveRefused, OSError)
 """Failures of one budget's batch that do not stop the others."""
 
@@ -59,7 +59,7 @@ def sweep(
     swept = SweepResult()
     batches = 0
     waiting = _first_due(due, now=now, order=order)
-    while waiting and batches < MOST_BATCHES:
+    while waiting and batches < MAX_BATCHES:
         for budget_pk, budget_uuid in waiting.items():
             batches += 1
             try:

@@ -20,8 +20,8 @@ from bursary.ops.console import SETTINGS
 EXECUTORS = ("thread", "celery", "none")
 CLOCKS = ("thread", "celery", "none")
 BROKERS = ("redis", "rediss", "redis+socket", "amqp", "amqps")
-MOST_THREADS = 64
-MOST_SENDS = 1_000_000
+MAX_THREADS = 64
+MAX_SENDS = 1_000_000
 SHORTEST_TOKEN = 20  # characters
 LONGEST_URL = 255  # characters, as the column: MySQL has no longer one that is unique
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9-]+(?:\.[a-z0-9-]+)*|\[[0-9a-f:]+\])(?::[0-9]{1,5})?")
@@ -60,16 +60,16 @@ def check_processes(**_of_django: object) -> Iterator[checks.Error]:
             "deliver` does).",
             id="bursary.E002",
         )
-    if not 1 <= settings.RUNNER_THREADS <= MOST_THREADS:
+    if not 1 <= settings.RUNNER_THREADS <= MAX_THREADS:
         yield checks.Error(
             f"BURSARY_RUNNER_THREADS is {settings.RUNNER_THREADS}.",
-            hint=f"Set it to a number from 1 to {MOST_THREADS}: each has a connection to the database.",
+            hint=f"Set it to a number from 1 to {MAX_THREADS}: each has a connection to the database.",
             id="bursary.E036",
         )
-    if not 0 <= settings.SENDS_PER_MINUTE <= MOST_SENDS:
+    if not 0 <= settings.SENDS_PER_MINUTE <= MAX_SENDS:
         yield checks.Error(
             f"BURSARY_SENDS_PER_MINUTE is {settings.SENDS_PER_MINUTE}.",
-            hint=f"Set it to what the mail server allows, at most {MOST_SENDS}; 0 is no limit.",
+            hint=f"Set it to what the mail server allows, at most {MAX_SENDS}; 0 is no limit.",
             id="bursary.E037",
         )
     if settings.CLOCK not in CLOCKS:

@@ -39,7 +39,7 @@ PROVIDERS_PREFIX = f"{PREFIX}ANYMAIL_"
 """How each setting begins that django-anymail documents, of any provider: those are read by the prefix."""
 ALIKE = 0.8
 """How much of two names must be the same, of 1, for one to be a slip of the other."""
-MOST_CHARACTERS = 40
+MAX_CHARACTERS = 40
 """The most characters of a value that a sentence quotes."""
 LARGEST_PORT = 65_535
 LARGEST_NUMBER = 999_999_999  # of days, too, a span of time can have no more
@@ -96,7 +96,7 @@ def port(name: str, *, default: int) -> int:
 
 
 def _quoted(text: str) -> str:
-    return repr(text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}…")
+    return repr(text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}…")
 
 
 def flag(name: str, *, default: bool) -> bool:

@@ -12,7 +12,7 @@ from bursary.config.checks import is_local
 from bursary.config.secret_key import SHORTEST_SECRET
 from bursary.ops.console import SETTINGS
 
-MOST_PROXIES = 10
+MAX_PROXIES = 10
 LONGEST_HSTS = 2 * 365 * 24 * 60 * 60  # seconds
 EXAMPLES = (".example.org", ".example.com", ".example.net")
 """Ends of names of examples (RFC 2606), where no server is and no sender."""
@@ -37,9 +37,9 @@ def check_security(**_of_django: object) -> Iterator[checks.CheckMessage]:
             hint="Leave BURSARY_DEBUG out.",
             id="bursary.E041",
         )
-    if settings.BEHIND_PROXY and not 1 <= settings.PROXIES <= MOST_PROXIES:
+    if settings.BEHIND_PROXY and not 1 <= settings.PROXIES <= MAX_PROXIES:
         yield checks.Error(
-            f"BURSARY_PROXIES is {settings.PROXIES}, which is not between 1 and {MOST_PROXIES}.",
+            f"BURSARY_PROXIES is {settings.PROXIES}, which is not between 1 and {MAX_PROXIES}.",
             hint="Count the proxies, each of which adds the address before it to X-Forwarded-For.",
             id="bursary.E042",
         )

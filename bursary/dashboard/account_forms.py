@@ -32,13 +32,13 @@ from bursary.access.models import ApiKey, KeyScope, User, learner_key, of_mailbo
 from bursary.delivery import emails
 from bursary.delivery.errors import DeliveryError
 
-MOST_KEYS = 20  # of one account, that work
+MAX_KEYS = 20  # of one account, that work
 RESET_INTERVAL = timedelta(minutes=10)  # at least, between two mails to one account
-MOST_ACCOUNTS = 10  # with one address
-MOST_THREADS = 8  # at once that send links
+MAX_ACCOUNTS = 10  # with one address
+MAX_THREADS = 8  # at once that send links
 PAUSES = (timedelta(seconds=30), timedelta(minutes=1), timedelta(minutes=2), timedelta(minutes=4))
 """Between the attempts at one mail: together less than `RESET_INTERVAL`."""
-_threads = threading.BoundedSemaphore(MOST_THREADS)
+_threads = threading.BoundedSemaphore(MAX_THREADS)
 
 logger = logging.getLogger(__name__)
 
@@ -85,10 +85,10 @@ class NewKeyForm(forms.Form):
         working = ApiKey.objects.filter(user=self.user, revoked_at=None)
         if working.filter(name=name).exists():
             raise ValidationError(_("You have a key of this name. Revoke it first, or choose another name."))
-        if working.count() >= MOST_KEYS:
+        if working.count() >= MAX_KEYS:
             raise ValidationError(
                 _("You have %(count)d keys, the most that is allowed. Revoke one that is not used."),
-                params={"count": MOST_KEYS},
+                params={"count": MAX_KEYS},
             )
         return name
 
@@ -160,7 +160,7 @@ class ForgottenPasswordForm(PasswordResetForm):
     def save(self, **_of_django: Any) -> None:  # type: ignore[override]  # its options are not used
         """Mail the accounts of the address in a thread. While too many do so, nothing is sent."""
         if not _threads.acquire(blocking=False):
-            logger.warning("A link to set a password was not sent: %s are being sent.", MOST_THREADS)
+            logger.warning("A link to set a password was not sent: %s are being sent.", MAX_THREADS)
             return
         address = self.cleaned_data["email"]
         threading.Thread(
@@ -188,7 +188,7 @@ def _accounts_to_mail(address: str) -> Iterator[User]:
     now = timezone.now()
     accounts = User.objects.filter(of_mailboxes([learner_key(address)]), is_active=True).order_by("pk")
     due = Q(reset_mailed_at=None) | Q(reset_mailed_at__lte=now - RESET_INTERVAL)
-    for user in accounts[:MOST_ACCOUNTS]:
+    for user in accounts[:MAX_ACCOUNTS]:
         # Accounts without a usable password get no new one: they sign in elsewhere.
         if user.has_usable_password() and User.objects.filter(due, pk=user.pk).update(reset_mailed_at=now):
             yield user

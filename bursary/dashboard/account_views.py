@@ -19,7 +19,7 @@ from bursary.access import sign_in_limits
 from bursary.access.models import ApiKey, User
 from bursary.access.permissions import Permission, may_anywhere
 from bursary.dashboard.account_forms import (
-    MOST_KEYS,
+    MAX_KEYS,
     ChangePasswordForm,
     ForgottenPasswordForm,
     NewKeyForm,
@@ -28,7 +28,7 @@ from bursary.dashboard.account_forms import (
 from bursary.dashboard.headers import page
 from bursary.lib.locks import for_update
 
-MOST_ADDRESSES = 20  # that one's account shows
+MAX_ADDRESSES = 20  # that one's account shows
 
 
 @page
@@ -53,8 +53,8 @@ def account(request: HttpRequest) -> HttpResponse:
             _row, new_key = ApiKey.issue(user, **form.terms(now=timezone.now()))
             form = NewKeyForm(user=user)
     context = {
-        "other_addresses": user.other_addresses.order_by("pk")[:MOST_ADDRESSES],
-        "keys": _working(user).order_by("name", "pk")[:MOST_KEYS],
+        "other_addresses": user.other_addresses.order_by("pk")[:MAX_ADDRESSES],
+        "keys": _working(user).order_by("name", "pk")[:MAX_KEYS],
         "new_key": new_key,
         "form": form,
         "may_have_keys": may_have_keys,

@@ -33,7 +33,7 @@ from bursary.delivery.emails import DeadlineText, in_words
 from bursary.lib import moments
 from bursary.replica import reads
 
-MOST_ENTRIES_SHOWN = 1000
+MAX_ENTRIES_SHOWN = 1000
 """The most entries of each group that are shown; the others are counted."""
 
 
@@ -196,8 +196,8 @@ def _groups(checked: Sequence[CheckedEntry]) -> list[EntryGroup]:
     return [
         EntryGroup(
             words(len(found)) % {"count": f"{len(found):,}"},
-            found[:MOST_ENTRIES_SHOWN],
-            more=max(0, len(found) - MOST_ENTRIES_SHOWN),
+            found[:MAX_ENTRIES_SHOWN],
+            more=max(0, len(found) - MAX_ENTRIES_SHOWN),
             folded=found is new or found is beyond,
         )
         for found, words in of_kind

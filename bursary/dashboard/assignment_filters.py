@@ -24,8 +24,8 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import LONGEST_AGE_DAYS, Budget
 from bursary.lib.moments import UTC_ZONE
 
-MOST_BUDGETS = 200  # to choose from
-MOST_FAILED = 5_000
+MAX_BUDGETS = 200  # to choose from
+MAX_FAILED = 5_000
 """The most failures of an error code that are looked up once for a page, which asks for them three times."""
 
 SORTS: Mapping[str, Any] = {
@@ -266,7 +266,7 @@ def selection(
     Raises Http404 for a budget that they may not see, and for a user without any.
     """
     permitted = Budget.objects.filter(granted(user, permission, customer="customer"))
-    budgets = list(permitted.select_related("customer").order_by("name", "pk")[:MOST_BUDGETS])
+    budgets = list(permitted.select_related("customer").order_by("name", "pk")[:MAX_BUDGETS])
     budget = budgets[0] if len(budgets) == 1 else None
     asked = query.get("budget", "")
     if asked and _is_uuid(asked):
@@ -277,7 +277,7 @@ def selection(
     of_budgets = LearnerContentAssignment.objects.filter(budget__in=keys)
     zones = {one.customer.zone for one in ([budget] if budget else budgets)}
     zone = zones.pop() if len(zones) == 1 else UTC_ZONE
-    failed = failures_by_code.assignments_by_code(keys, most=MOST_FAILED) if query.get("cause") else None
+    failed = failures_by_code.assignments_by_code(keys, most=MAX_FAILED) if query.get("cause") else None
     filters = ListFilters(query, queryset=of_budgets, zone=zone, now=now, failed=failed)
     status, sort = query.get("status", ""), query.get("sort", "")
     problems, found, of_any_code = _found(query, filters)
@@ -351,7 +351,7 @@ def of_budgets_of(
     user: User, budgets: Sequence[Budget], *, permission: Permission
 ) -> QuerySet[LearnerContentAssignment]:
     """Return the assignments of the budgets, which the user has the permission for; of every such budget,
-    where `MOST_BUDGETS` are given or none.
+    where `MAX_BUDGETS` are given or none.
     """
     return LearnerContentAssignment.objects.filter(budget__in=_keys(user, budgets, permission=permission))
 
@@ -362,7 +362,7 @@ def _keys(user: User, budgets: Sequence[Budget], *, permission: Permission) -> A
     A few keys let a database plan better than the condition that they fulfil.
     """
     keys = [budget.pk for budget in budgets]
-    if 0 < len(keys) < MOST_BUDGETS:
+    if 0 < len(keys) < MAX_BUDGETS:
         return keys
     # A subquery that names no row of the outer one is evaluated once, unlike `granted` on each row.
     permitted = Budget.objects.filter(granted(user, permission, customer="customer"))

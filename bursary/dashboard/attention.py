@@ -28,8 +28,8 @@ SOON = timedelta(days=7)
 REMINDED_LATELY = timedelta(days=3)
 ENDS_SOON = timedelta(days=30)
 NEARLY_SPENT = 10  # per cent that are still free
-MOST_CAUSES = 10
-MOST_NOTICES = 200
+MAX_CAUSES = 10
+MAX_NOTICES = 200
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def items(
     """Return what needs attention in the user's budgets, of which `rows` are assignments. Five queries."""
     operates = may_everywhere(user)
     may_see = granted(user, Permission.READ_ASSIGNMENTS, customer="budget__customer")
-    notices = deadline_notices.current(now).filter(may_see)[:MOST_NOTICES]
+    notices = deadline_notices.current(now).filter(may_see)[:MAX_NOTICES]
     found = [
         *_mail_trouble(budgets, operates=operates),
         *_failures(budgets, operates=operates, now=now),
@@ -96,7 +96,7 @@ def _mail_trouble(budgets: Sequence[Budget], *, operates: bool) -> list[Attentio
 
 def _failures(budgets: Sequence[Budget], *, operates: bool, now: datetime) -> list[Attention]:
     found = []
-    for one in failures_by_code.repairable(budgets, now=now)[:MOST_CAUSES]:
+    for one in failures_by_code.repairable(budgets, now=now)[:MAX_CAUSES]:
         why = error_texts.for_code(one.error_code)
         query = urlencode({"cause": one.error_code})
         verb = "retry" if why.retried and one.retryable else ""

@@ -22,7 +22,7 @@ from bursary.dashboard.chips import Chip
 from bursary.replica import reads
 
 PAGE = 50
-MOST_FAILED = 50
+MAX_FAILED = 50
 
 _WHY_UNCHANGED: Mapping[str, Any] = {
     Verdict.UNCHANGED: gettext_lazy("It was assigned before."),
@@ -154,7 +154,7 @@ def load(batch: AllocationBatch, *, reader: User, cursor: str, now: datetime) ->
     progress = _progress(batch, now=now)
     rows = allocation_batches.assignments(batch)
     failed = rows.filter(state=State.ALLOCATED, learner_state=LearnerState.FAILED)
-    pks = list(failed.order_by("pk").values_list("pk", flat=True)[:MOST_FAILED]) if progress.failed else []
+    pks = list(failed.order_by("pk").values_list("pk", flat=True)[:MAX_FAILED]) if progress.failed else []
     others = rows.exclude(state=State.ALLOCATED, learner_state=LearnerState.FAILED)
     page = cursors.cursor_page(others, column="id", descending=False, size=PAGE, cursor=cursor)
     found = listing.with_timelines([*pks, *page.pks], now=now, with_join_by=False)

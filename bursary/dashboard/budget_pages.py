@@ -24,7 +24,7 @@ from bursary.dashboard.charts import BarChart
 from bursary.dashboard.money_bars import MoneyBar, money_bar
 
 BUDGETS_PAGE = 50
-MOST_SPENDERS = 10
+MAX_SPENDERS = 10
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class SpendingsPage:
     by_course: Sequence[Spending]
     by_learner: Sequence[Spending]
     other_courses_cents: int
-    """For all beyond the `MOST_SPENDERS` courses together."""
+    """For all beyond the `MAX_SPENDERS` courses together."""
     other_learners_cents: int
 
 
@@ -129,7 +129,7 @@ def _accepted(**filters: str) -> str:
 
 def _cents_of_others(budget: Budget, *, of: Sequence[Spending]) -> int:
     """Return what the budget spent on others than these; of fewer than can be shown, nothing."""
-    if len(of) < MOST_SPENDERS:
+    if len(of) < MAX_SPENDERS:
         return 0
     return max(budget.spent_cents - sum(one.cents for one in of), 0)
 
@@ -165,7 +165,7 @@ def _by_learner(spent: QuerySet[LearnerContentAssignment]) -> list[Spending]:
     that are shown are added up as whole numbers.
     """
     groups = spent.values_list("learner_email").annotate(sum=Sum(Cast("price_cents", FloatField())))
-    first = [address for address, _sum in groups.order_by("-sum", "learner_email")[:MOST_SPENDERS]]
+    first = [address for address, _sum in groups.order_by("-sum", "learner_email")[:MAX_SPENDERS]]
     found = []
     for address, count, cents in _greatest(spent.filter(learner_email__in=first), "learner_email"):
         name = anonymisation.shown_address(address)
@@ -180,4 +180,4 @@ def _greatest(spent: QuerySet[LearnerContentAssignment], name: str, **more: Aggr
     Every column is in an index: the rows themselves, of which there are many, are not read.
     """
     groups = spent.values_list(name).annotate(count=Count("*"), cents=Sum("price_cents"), **more)
-    return list(groups.order_by("-cents", name)[:MOST_SPENDERS])
+    return list(groups.order_by("-cents", name)[:MAX_SPENDERS])

@@ -18,7 +18,7 @@ from bursary.dashboard.remedy_forms import SPANS
 from bursary.lib import moments
 from bursary.lib.money import dollars
 
-MOST_LEARNERS, MOST_BUDGETS, MOST_CAUSES = 20, 20, 10  # that are named
+MAX_LEARNERS, MAX_BUDGETS, MAX_CAUSES = 20, 20, 10  # that are named
 OLD_FAILURE_AGE = timedelta(days=30)  # a failure that old is asked about before it is retried
 
 
@@ -38,7 +38,7 @@ class QuestionScope:
 def scope_of(rows: QuerySet[LearnerContentAssignment], *, now: datetime) -> QuestionScope:
     """Return the assignments of a question in words. Four queries at most, and the content reads'."""
     first = rows.select_related("content", "budget__customer").defer("content__payload")
-    named = list(first.order_by("pk")[:MOST_LEARNERS])
+    named = list(first.order_by("pk")[:MAX_LEARNERS])
     if not named:
         return QuestionScope("", "", "", [])
     totals = rows.order_by().aggregate(
@@ -140,7 +140,7 @@ def failures_in_words(rows: QuerySet[LearnerContentAssignment]) -> list[str]:
     return [
         _("%(work)s (%(count)s): %(why)s")
         % {"work": error_texts.WORK_IN_WORDS[kind], "count": count, "why": error_texts.for_code(code).clause}
-        for kind, code, count in counted.order_by("-count", "action_type", "error_code")[:MOST_CAUSES]
+        for kind, code, count in counted.order_by("-count", "action_type", "error_code")[:MAX_CAUSES]
     ]
 
 
@@ -156,7 +156,7 @@ def old_failures(rows: QuerySet[LearnerContentAssignment], now: datetime) -> str
     ).order_by()
     if not (count := old.count()):
         return ""
-    addresses = old.order_by("pk").values_list("learner_email", flat=True)[:MOST_LEARNERS]
+    addresses = old.order_by("pk").values_list("learner_email", flat=True)[:MAX_LEARNERS]
     names = [_isolated(anonymisation.shown_address(one)) for one in addresses]
     more = [_("%(count)s more") % {"count": count - len(names)}] if count > len(names) else []
     return ngettext(
@@ -178,7 +178,7 @@ def freed_money(rows: QuerySet[LearnerContentAssignment], _now: datetime) -> str
     if not total["count"]:
         return ""
     by_budget = still_open.values_list("budget__name", "budget").annotate(cents=Sum("price_cents"))
-    money = [(name, cents) for name, _pk, cents in by_budget.order_by("-cents", "budget")[:MOST_BUDGETS]]
+    money = [(name, cents) for name, _pk, cents in by_budget.order_by("-cents", "budget")[:MAX_BUDGETS]]
     freed = ", ".join(f"{dollars(cents)} ({_isolated(name)})" for name, cents in money)
     if more := total["budgets"] - len(money):
         rest = dollars(total["cents"] - sum(cents for _name, cents in money))

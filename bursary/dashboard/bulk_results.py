@@ -17,14 +17,14 @@ from bursary.dashboard import bulk_work, kept_results
 from bursary.dashboard.bulk_steps import BulkSteps
 from bursary.dashboard.bulk_work import BatchResult, Remark
 
-MOST_REMARKS = 1000  # of a piece of work
+MAX_REMARKS = 1000  # of a piece of work
 
 _STEP = "step"
 
 
 @dataclass(frozen=True)
 class KeptResult:
-    """A piece of work as it stands, with the first `MOST_REMARKS` of its remarks."""
+    """A piece of work as it stands, with the first `MAX_REMARKS` of its remarks."""
 
     work: BulkSteps
     remarks: list[Remark]
@@ -52,8 +52,8 @@ def keep_result(session: SessionBase, token: str, work: BulkSteps, result: Batch
     unnamed = before.get("unnamed", 0) if before and work.is_under_way else 0
     piece = {
         "fields": {**work.fields, _STEP: [work.step]},
-        "remarks": remarks[:MOST_REMARKS],
-        "unnamed": unnamed + len(remarks[MOST_REMARKS:]),
+        "remarks": remarks[:MAX_REMARKS],
+        "unnamed": unnamed + len(remarks[MAX_REMARKS:]),
     }
     token = token if before else secrets.token_urlsafe(9)
     kept_results.keep(session, kind=kept_results.BULK_WORK, name=token, piece=piece)

@@ -26,7 +26,7 @@ from bursary.dashboard.bulk_questions import QuestionScope
 from bursary.dashboard.bulk_work import BatchResult, Extent, Verb
 from bursary.lib import moments
 
-MOST_SELECTED = 1000  # by name; a page of the list has fewer
+MAX_SELECTED = 1000  # by name; a page of the list has fewer
 LONGEST_WORK = timedelta(days=1)  # from one step to the next
 LONGEST_DEDUP_KEY = 64  # characters
 
@@ -236,7 +236,7 @@ def list_address(query: str, *, cursor: str) -> str:
 def uuids_of(posted: QueryDict) -> list[UUID]:
     """Return the uuids of a form; of a text that is none, nothing can be found. Raises Http404."""
     try:
-        return [UUID(text) for text in posted.getlist("uuid")[:MOST_SELECTED]]
+        return [UUID(text) for text in posted.getlist("uuid")[:MAX_SELECTED]]
     except ValueError as error:
         raise Http404("There is no such assignment.") from error
 

@@ -16,12 +16,12 @@ from bursary.lib.prepared import Slot, built_once
 from bursary.replica import joining
 from bursary.replica.models import CatalogMembership, ContentMetadata, ContentType
 
-MOST_COURSES = 20
-MOST_RUNS = 100
+MAX_COURSES = 20
+MAX_RUNS = 100
 """The most runs of all courses that are shown."""
 RUNS_SHOWN = 4
 """The runs of a course that are shown; the others are folded."""
-MOST_WORDS = 8
+MAX_WORDS = 8
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,10 @@ def catalog_choices(
     before, _reason = dates.deadline(budget, enroll_by=None, allocated_at=now, due_date=until)
     asked: dict[str, Any] = {"catalog": budget.catalog_uuid, "now": now, "before": before}
     found = list(_searched(words, **asked)) if words.split() else built_once(_first).read(**asked)
-    heads = found[:MOST_COURSES]
+    heads = found[:MAX_COURSES]
     courses = [one.content_key for one in heads if one.content_type == ContentType.COURSE]
     runs: dict[str, list[Any]] = defaultdict(list)
-    for run in built_once(_runs, MOST_RUNS).read(courses=courses, **asked) if courses else ():
+    for run in built_once(_runs, MAX_RUNS).read(courses=courses, **asked) if courses else ():
         runs[run.parent_key].append(run)
     groups = [_group(one, runs[one.content_key], chosen=chosen, now=now) for one in heads]
     keys = {one.content_key for one in heads} | {run.content_key for of in runs.values() for run in of}
@@ -85,7 +85,7 @@ def catalog_choices(
         kept = built_once(_chosen).first(key=chosen.content_key, **asked)
         groups = [*([_group(kept, [], chosen=chosen, now=now)] if kept else []), *groups]
     groups = [one for one in groups if one.shown]
-    return CatalogChoices(groups, found=len(heads), has_more=len(found) > MOST_COURSES)
+    return CatalogChoices(groups, found=len(heads), has_more=len(found) > MAX_COURSES)
 
 
 def _joinable(catalog: UUID | Slot, now: datetime | Slot, before: datetime | Slot) -> QuerySet[Any]:
@@ -103,13 +103,13 @@ def _searched(
     courses = held.filter(content_key=OuterRef("parent_key"), content_type=ContentType.COURSE)
     found = _joinable(catalog, now, before)
     found = found.filter(Q(content_type=ContentType.COURSE) | ~Exists(courses))
-    for word in words.split()[:MOST_WORDS]:
+    for word in words.split()[:MAX_WORDS]:
         matches = Q(title__icontains=word) | Q(content_key__icontains=word) | Q(partner_names__icontains=word)
         if "+" in word:  # part of a run's key; a word such as “course” is in each of them
             runs = held.filter(parent_key=OuterRef("content_key"), content_key__icontains=word)
             matches |= Q(Exists(runs))
         found = found.filter(matches)
-    return found.order_by("title", "content_type", "start_date", "pk")[: MOST_COURSES + 1]
+    return found.order_by("title", "content_type", "start_date", "pk")[: MAX_COURSES + 1]
 
 
 _KEY = ContentMetadata._meta.get_field("content_key")

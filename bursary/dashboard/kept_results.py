@@ -9,7 +9,7 @@ from typing import Any
 
 from django.contrib.sessions.backends.base import SessionBase
 
-MOST_KEPT = 5
+MAX_KEPT = 5
 """Of each kind, in a session."""
 BULK_WORK = "bulk-work"
 """The kind of questions and results of work on many assignments, by the token of their address."""
@@ -47,4 +47,4 @@ def _write(session: SessionBase, kind: str, name: str, latest: Mapping[str, Any]
     for one, pieces in by_then.items():
         session[one] = pieces
     others = {other: piece for other, piece in session.get(kind, {}).items() if other != name}
-    session[kind] = dict([*others.items(), *latest.items()][-MOST_KEPT:])
+    session[kind] = dict([*others.items(), *latest.items()][-MAX_KEPT:])

@@ -15,7 +15,7 @@ from bursary.assignments.models import LearnerContentAssignment, LearnerContentA
 from bursary.dashboard import timeline_entries
 from bursary.lib import moments
 
-MOST_STEPS = 8
+MAX_STEPS = 8
 FIRST_STEPS = 3
 """The first steps that are drawn where there are more; the last ones, today and the deadline fill the row."""
 _OVER = ("accepted", "ended")
@@ -89,7 +89,7 @@ def steps_of(assignment: LearnerContentAssignment, *, now: datetime) -> LifeStep
     steps += [step for rest in ends.values() for step in rest]
     # Within a second, the timeline's order: what a worker did at once may bear an earlier fraction of it.
     steps.sort(key=lambda step: step.at.replace(microsecond=0))
-    left_out = max(len(steps) - MOST_STEPS, 0)
+    left_out = max(len(steps) - MAX_STEPS, 0)
     steps = steps[:FIRST_STEPS] + steps[FIRST_STEPS + left_out :]
     if assignment.state == State.ALLOCATED:
         passed = assignment.expires_at <= now

@@ -24,8 +24,8 @@ from bursary.budgets.models import Budget
 from bursary.lib.money import dollars
 from bursary.replica import reads
 
-MOST_LINES_NAMED = 20
-MOST_LEARNERS_NAMED = 3
+MAX_LINES_NAMED = 20
+MAX_LEARNERS_NAMED = 3
 LONGEST_SHOWN = 254  # characters of an entry: as many as the longest address has
 PRICE_MOVED = "price_out_of_band"
 ABOUT_THE_BUDGET = frozenset({"policy_expired", "subsidy_expired"})
@@ -125,7 +125,7 @@ def _first(dropped: Sequence[Entry]) -> str:
             else _("“%(text)s” (line %(line)s)")
         )
         % {"text": shown(one.text), "line": one.line, "column": shown(one.column)}
-        for one in dropped[:MOST_LINES_NAMED]
+        for one in dropped[:MAX_LINES_NAMED]
     ]
     more = len(dropped) - len(named)
     return ", ".join([*named, *([_("%(count)s more") % {"count": f"{more:,}"}] if more else [])])
@@ -168,14 +168,14 @@ def refusal(refused: AllocationRefused) -> Problem:
 
 
 def bad_lines(errors: Mapping[int, str], entries: Sequence[Entry]) -> list[Problem]:
-    """Return the problem of each bad line: the first `MOST_LINES_NAMED`, and the number of the others."""
+    """Return the problem of each bad line: the first `MAX_LINES_NAMED`, and the number of the others."""
     named = [
         Problem(
             _("Line %(line)s, “%(text)s”: %(problem)s")
             % {"line": entries[position].line, "text": shown(entries[position].text), "problem": problem},
             field="addresses",
         )
-        for position, problem in sorted(errors.items())[:MOST_LINES_NAMED]
+        for position, problem in sorted(errors.items())[:MAX_LINES_NAMED]
     ]
     more = len(errors) - len(named)
     others = ngettext(
@@ -267,8 +267,8 @@ def _result(one: Match, entries: Sequence[Entry]) -> str:
 
 def _named(assignments: Sequence[LearnerContentAssignment]) -> str:
     """Return the addresses of the first learners, and the number of the others."""
-    named = ", ".join(one.learner_email for one in assignments[:MOST_LEARNERS_NAMED])
-    more = len(assignments) - MOST_LEARNERS_NAMED
+    named = ", ".join(one.learner_email for one in assignments[:MAX_LEARNERS_NAMED])
+    more = len(assignments) - MAX_LEARNERS_NAMED
     if more <= 0:
         return named
     words = ngettext("%(named)s and %(count)s more learner", "%(named)s and %(count)s more learners", more)

@@ -17,7 +17,7 @@ from bursary.assignments import content_display, derived, listing, matching, red
 from bursary.assignments.choices import State
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.dashboard import attention, budget_pages, charts
-from bursary.dashboard.assignment_filters import MOST_BUDGETS, of_budgets_of
+from bursary.dashboard.assignment_filters import MAX_BUDGETS, of_budgets_of
 from bursary.dashboard.attention import Attention
 from bursary.dashboard.budget_pages import BudgetCard
 from bursary.dashboard.charts import BarChart
@@ -83,14 +83,14 @@ class Overview:
 
 def overview(user: User, *, now: datetime) -> Overview:
     """Return the home page of `user`. Nine queries at most."""
-    found = list(budget_pages.permitted(user)[: MOST_BUDGETS + 1])
+    found = list(budget_pages.permitted(user)[: MAX_BUDGETS + 1])
     zones = {budget.customer.zone for budget in found}
     zone = zones.pop() if len(zones) == 1 else UTC_ZONE
     rows = of_budgets_of(user, found, permission=Permission.READ_ASSIGNMENTS)
     own_pks = list(listing.open_first(own_assignments(user), now=now)[: NEWEST + 1])
     own = _rows(own_pks[:NEWEST])
     content_display.attach_content(own, now=now)
-    urgent = attention.items(user, found[:MOST_BUDGETS], rows, now=now) if found else []
+    urgent = attention.items(user, found[:MAX_BUDGETS], rows, now=now) if found else []
     return Overview(
         attention=urgent[:ATTENTION_SHOWN],
         less_urgent=urgent[ATTENTION_SHOWN:],

@@ -11,9 +11,9 @@ from django.http import QueryDict
 
 from bursary.assignments import statuses
 from bursary.dashboard import assignment_list, charts
-from bursary.dashboard.assignment_filters import MOST_BUDGETS, Selection
+from bursary.dashboard.assignment_filters import MAX_BUDGETS, Selection
 
-MOST_MONTHS = 36
+MAX_MONTHS = 36
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Totals:
     all: TotalLine
     by_budget: Sequence[TotalLine]
     other_budgets: TotalLine | None
-    """The sum of the budgets beyond `MOST_BUDGETS`; None for none."""
+    """The sum of the budgets beyond `MAX_BUDGETS`; None for none."""
     by_month: Sequence[TotalLine]
     """Without a month: before the earliest one, and what has no date."""
     by_end: bool
@@ -67,14 +67,14 @@ def load(chosen: Selection, query: QueryDict, *, now: datetime) -> Totals:
 
 
 def _of_budgets(chosen: Selection, query: QueryDict, everything: TotalLine) -> list[TotalLine]:
-    """Return the sums of at most `MOST_BUDGETS` budgets: of a single one that of all, without a query."""
+    """Return the sums of at most `MAX_BUDGETS` budgets: of a single one that of all, without a query."""
     found: Any = []
     if chosen.budget and everything.count:
         found = [(chosen.budget.name, chosen.budget.uuid, everything.count, everything.cents)]
     elif not chosen.budget:
         budgets: Any = chosen.rows.order_by().values_list("budget__name", "budget__uuid")
         budgets = budgets.annotate(count=Count("*"), cents=Sum("price_cents"))
-        found = budgets.order_by("-cents", "budget__name", "budget__uuid")[:MOST_BUDGETS]
+        found = budgets.order_by("-cents", "budget__name", "budget__uuid")[:MAX_BUDGETS]
     return [
         TotalLine(count, cents, name, assignment_list.changed(query, budget=str(uuid)))
         for name, uuid, count, cents in found
@@ -82,8 +82,8 @@ def _of_budgets(chosen: Selection, query: QueryDict, everything: TotalLine) -> l
 
 
 def month_starts(now: datetime, *, zone: ZoneInfo) -> list[datetime]:
-    """Return the first instants of the `MOST_MONTHS` months up to this one."""
+    """Return the first instants of the `MAX_MONTHS` months up to this one."""
     today = now.astimezone(zone)
     this = today.year * 12 + today.month - 1
-    months = range(this - MOST_MONTHS + 1, this + 1)
+    months = range(this - MAX_MONTHS + 1, this + 1)
     return [datetime.combine(date(one // 12, one % 12 + 1, 1), time(), tzinfo=zone) for one in months]

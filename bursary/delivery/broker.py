@@ -26,7 +26,7 @@ TICK = "bursary.tick"
 """The message upon which a worker runs due scheduled tasks."""
 QUEUES: Mapping[str, str] = {DELIVER: "bursary", TICK: "bursary-clock"}
 """The queue of each message: separate, so that many of one kind never delay the other."""
-MOST_WAITING = 20  # messages in a queue
+MAX_WAITING = 20  # messages in a queue
 PAUSE_SECONDS = 10.0  # after a failure, in which nothing is sent
 ATTEMPTS = 2  # a kept connection may have ended with the broker's restart
 # Seconds. Each client knows some of these, and passes over the others.
@@ -103,5 +103,5 @@ def _publish(message: str, *, count: int) -> None:
 def _fill_up(producer: Any, message: str, *, count: int) -> None:
     queue = current_app.amqp.queues[QUEUES[message]].bind(producer.channel)
     waiting = queue.queue_declare().message_count
-    for _number in range(min(count, MOST_WAITING - waiting)):
+    for _number in range(min(count, MAX_WAITING - waiting)):
         current_app.send_task(message, queue=QUEUES[message], producer=producer, retry=False)

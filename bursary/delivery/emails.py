@@ -53,7 +53,7 @@ _TO_LEARNERS = {
 
 _EMPTY_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
 
-MOST_WAIT = timedelta(days=30)  # less than `leases.MAX_DELAY`
+MAX_WAIT = timedelta(days=30)  # less than `leases.MAX_DELAY`
 
 _UNUSED: Mapping[NotInUse, str] = {
     NotInUse.RETIRED: "The budget is retired, so that the assignment cannot be accepted.",
@@ -94,7 +94,7 @@ def notify(action: LearnerContentAssignmentAction) -> Done | Postponed | Skipped
         if unused is NotInUse.NOT_YET_OPEN and budget.starts_at:
             until = budget.starts_at
         failure = Failure(ErrorReason.INTERNAL_API_ERROR, "budget_not_in_use", _UNUSED[unused], "")
-        return Postponed(failure, until=min(until, action.modified + MOST_WAIT))
+        return Postponed(failure, until=min(until, action.modified + MAX_WAIT))
     return _send_to_learner(action)
 
 

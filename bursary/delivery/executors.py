@@ -23,7 +23,7 @@ POLL_SECONDS = 5.0
 ROUND = 100  # actions between two checks whether to stop, and seconds
 ROUND_SECONDS = 5.0
 ACTIONS_PER_MESSAGE = 20
-MOST_MESSAGES = 10  # at once: as many workers begin, and each goes on as long as work is due
+MAX_MESSAGES = 10  # at once: as many workers begin, and each goes on as long as work is due
 
 _work_is_due = threading.Event()
 
@@ -37,7 +37,7 @@ def wake(*, pks: Sequence[int] = (), **_signal: object) -> None:
         _work_is_due.set()
     elif settings.EXECUTOR == "celery":
         module = _broker()
-        module.BROKER.send(module.DELIVER, count=min(1 + len(pks) // ACTIONS_PER_MESSAGE, MOST_MESSAGES))
+        module.BROKER.send(module.DELIVER, count=min(1 + len(pks) // ACTIONS_PER_MESSAGE, MAX_MESSAGES))
 
 
 def broker() -> Any:

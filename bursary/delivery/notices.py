@@ -22,15 +22,15 @@ from bursary.lib.clock import Clock
 
 logger = logging.getLogger(__name__)
 
-MOST_ADMINISTRATORS = 50  # of one customer that are written to
-MOST_NOTICES = 20  # in one call
+MAX_ADMINISTRATORS = 50  # of one customer that are written to
+MAX_NOTICES = 20  # in one call
 LEAST_NOTICE = timedelta(hours=12)
 """How long an administrator has, at least, between the mail and the expiry."""
 _TEMPLATES: Mapping[str, str] = {"": "deadline_moved"} | dict.fromkeys(ABOUT_ADDRESSES, "address_refused")
 """By reason; any other one's is `not_joinable`."""
 
 
-def send_due(*, clock: Clock, most: int = MOST_NOTICES) -> int:
+def send_due(*, clock: Clock, most: int = MAX_NOTICES) -> int:
     """Send the notices that are due; return how many were tried.
 
     One that was resolved before it was sent stays, and is sent if its content cannot be joined soon again.
@@ -60,7 +60,7 @@ def _notify(notice: DeadlineNotice, *, clock: Clock) -> None:
     retry, stop_at = False, time.monotonic() + settings.SEND_DEADLINE.total_seconds()
     customer = notice.budget.customer_id
     for contact in contacts.for_notices(
-        customer, now=clock(), without=notice.notified, most=MOST_ADMINISTRATORS
+        customer, now=clock(), without=notice.notified, most=MAX_ADMINISTRATORS
     ):
         if time.monotonic() > stop_at:
             retry = True

@@ -28,7 +28,7 @@ from bursary.lib.clock import Clock
 
 logger = logging.getLogger(__name__)
 
-MOST_ATTEMPTS = 20
+MAX_ATTEMPTS = 20
 """The most attempts after unknown errors and dead workers. Known temporary answers are limited by time."""
 FIRST_BATCH, BATCH = 5, 20
 """Actions that are claimed at a time: at first, and at most."""
@@ -36,7 +36,7 @@ BATCH_SECONDS = 1.0
 """Actions claimed together that have not begun by then are released, so that they wait for no slow send."""
 LOOK_AHEAD = 200
 """Actions among which other work is looked for, while no mail may be sent."""
-MOST_WAIT_SECONDS = 1.0
+MAX_WAIT_SECONDS = 1.0
 """For the rate, between two looks at what is due."""
 FIRST_WAIT = timedelta(seconds=30)
 LONGEST_WAIT = timedelta(hours=1)
@@ -82,7 +82,7 @@ def _without_mails(due: QuerySet[LearnerContentAssignmentAction], *, now: dateti
 def _wait_for_rate(ends_at: float, *, now: datetime) -> None:
     """Wait until a mail may be sent, but no longer than the round. Nothing is claimed meanwhile."""
     wait = sending_rate.wait(now=now).total_seconds()
-    time.sleep(max(0.0, min(retries.jittered(wait), ends_at - time.monotonic(), MOST_WAIT_SECONDS)))
+    time.sleep(max(0.0, min(retries.jittered(wait), ends_at - time.monotonic(), MAX_WAIT_SECONDS)))
 
 
 def _within_rate(
@@ -137,7 +137,7 @@ def attempt(action: LearnerContentAssignmentAction, *, clock: Clock) -> AttemptR
     redeems = action.action_type == ActionType.REDEEMED
     reason = ErrorReason.ENROLLMENT_ERROR if redeems else ErrorReason.INTERNAL_API_ERROR
     try:
-        if outcomes.attempts_towards_limit(action) > MOST_ATTEMPTS and not outcomes.is_paid(action):
+        if outcomes.attempts_towards_limit(action) > MAX_ATTEMPTS and not outcomes.is_paid(action):
             died = "The worker died each time that this was tried."
             return Failed(Failure(reason, "worker_died", died, ""))
         return handlers.HANDLERS[ActionType(action.action_type)](action)
@@ -153,7 +153,7 @@ def attempt(action: LearnerContentAssignmentAction, *, clock: Clock) -> AttemptR
         logger.warning("Delivery failed: action=%s error=%s", action.uuid, type(error).__name__)
         detail = f"{type(error).__name__}: {error}"
         failure = Failure(reason, "unexpected_error", detail, traceback.format_exc())
-    if outcomes.attempts_towards_limit(action) >= MOST_ATTEMPTS:
+    if outcomes.attempts_towards_limit(action) >= MAX_ATTEMPTS:
         return _given_up(action, failure)
     return Postponed(failure, until=clock() + wait_after(action.attempts))
 

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 WAIT_MS = 1000  # for new entries; a consumer that is stopped ends within this
 ANSWER_SECONDS = 10.0  # Redis answers within this, or counts as away
-MOST_AT_ONCE = 100  # entries of each stream
+MAX_AT_ONCE = 100  # entries of each stream
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # seconds, doubled with each failure in a row
 PATIENCE_SECONDS = 60.0
 
@@ -113,7 +113,7 @@ class Consumer:
 
     def _read(self, client: Any, *, start: str, wait: int | None = None) -> list[StreamEntry]:
         streams = dict.fromkeys(self.streams, start)
-        found = client.xreadgroup(self.group, self.name, streams, count=MOST_AT_ONCE, block=wait)
+        found = client.xreadgroup(self.group, self.name, streams, count=MAX_AT_ONCE, block=wait)
         return [
             (stream.decode(), entry_id, fields or {})
             for stream, entries in found

@@ -28,7 +28,7 @@ FIRST_WAIT = timedelta(seconds=30)  # doubled with each attempt
 LONGEST_WAIT = timedelta(hours=1)
 TRIED_FOR = timedelta(days=1)
 """An event that cannot be applied for so long is settled as such."""
-MOST_A_RUN = 500
+MAX_A_RUN = 500
 LONGEST_ERROR = 1000  # characters
 
 
@@ -67,7 +67,7 @@ def set_aside(event_id: str, *, source: EventSource, error: str, now: datetime) 
     )
 
 
-def apply_due(*, clock: Clock, most: int = MOST_A_RUN) -> dict[str, int]:
+def apply_due(*, clock: Clock, most: int = MAX_A_RUN) -> dict[str, int]:
     """Apply at most `most` events that are due, oldest first; return their numbers by outcome.
 
     An event that cannot be applied yet counts as `postponed`, one that raised as `broken`. Neither stops the

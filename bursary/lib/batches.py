@@ -14,7 +14,7 @@ from bursary.lib.retries import repeated_after_deadlocks
 
 KEYS_PER_PAGE = 5000
 ROWS_PER_DELETION = 1000
-MOST_DELETIONS = 200
+MAX_DELETIONS = 200
 """The most batches, of 1,000 rows each, in one run. A daily task leaves the rest to the next day's."""
 
 T = TypeVar("T")
@@ -73,12 +73,12 @@ def keys(rows: QuerySet[Any, Any], *, after: int = 0) -> Iterator[int]:
 
 
 def delete_first(rows: QuerySet[Any, Any]) -> int:
-    """Delete ordered rows from the first on, in at most `MOST_DELETIONS` batches; return how many are gone.
+    """Delete ordered rows from the first on, in at most `MAX_DELETIONS` batches; return how many are gone.
 
     Each batch is found anew and is a transaction of its own, so that rows may be added and deleted meanwhile.
     """
     deleted = 0
-    for _ in range(MOST_DELETIONS):
+    for _ in range(MAX_DELETIONS):
         pks = list(rows.values_list("pk", flat=True)[:ROWS_PER_DELETION])
         if not pks:
             break

@@ -13,7 +13,7 @@ from django.utils.timesince import timesince
 from django.utils.translation import get_language_bidi, gettext, ngettext, pgettext
 
 FIRST_YEAR, LAST_YEAR = 1900, 8999
-MOST_DAYS = 60
+MAX_DAYS = 60
 """A longer span is in months."""
 UTC_ZONE = ZoneInfo("UTC")
 _LAST_SECOND = time(23, 59, 59, fold=1)
@@ -79,11 +79,11 @@ def day_in_words(moment: datetime, *, zone: ZoneInfo) -> str:
 
 
 def span_in_words(start: datetime, end: datetime) -> str:
-    """Return how long it is from `start` to `end`: in days, rounded, up to `MOST_DAYS`, then in two units."""
+    """Return how long it is from `start` to `end`: in days, rounded, up to `MAX_DAYS`, then in two units."""
     days = round((end - start) / timedelta(days=1))
-    if 2 <= days <= MOST_DAYS:
+    if 2 <= days <= MAX_DAYS:
         return ngettext("%(days)d day", "%(days)d days", days) % {"days": days}
-    return timesince(start, end, depth=2 if days > MOST_DAYS else 1)
+    return timesince(start, end, depth=2 if days > MAX_DAYS else 1)
 
 
 def zone_in_words(zone: ZoneInfo) -> str:

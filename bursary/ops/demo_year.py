@@ -40,7 +40,7 @@ COURSES = 30  # of the catalog, by their keys: those that are assigned
 LOWEST, HIGHEST = 4_000, 45_000
 """Prices of what is assigned, in cents."""
 EXTENSION = timedelta(days=21)
-MOST_DUE = 5_000  # actions after one step
+MAX_DUE = 5_000  # actions after one step
 
 FIRST_NAMES = """
 Abena Adrian Aisha Alba Amir Anneke Anton Asha Beatriz Benno Bruno Carmen Chidi Clara Daan Daria
@@ -119,7 +119,7 @@ class _Week:
     def _take(self, step: Step, at: datetime) -> None:
         with suppress(allocation.AllocationRefused, redemption.RedemptionRefused, declining.DeclineRefused):
             step(now=at)
-        runner.drain(clock=lambda: at, most=MOST_DUE)
+        runner.drain(clock=lambda: at, most=MAX_DUE)
 
     def _at(self, first: float, last: float) -> datetime:
         """Return a moment so many days after the week's start."""

@@ -16,7 +16,7 @@ from bursary.budgets.models import Budget
 from bursary.lib.clock import Clock
 
 SHARE_A_DAY = 0.01
-MOST_A_DAY = 10_000
+MAX_A_DAY = 10_000
 SHOWN = 50
 """Rows of a table for people; the JSON has all that are named."""
 
@@ -32,8 +32,8 @@ def budget_of(uuid: UUID | None) -> Budget | None:
 
 
 def daily(*, clock: Clock) -> DerivedAudit:
-    """Audit the derived columns of a hundredth of the assignments, at most `MOST_A_DAY`."""
-    size = min(ceil(derived_audit.count() * SHARE_A_DAY), MOST_A_DAY)
+    """Audit the derived columns of a hundredth of the assignments, at most `MAX_A_DAY`."""
+    size = min(ceil(derived_audit.count() * SHARE_A_DAY), MAX_A_DAY)
     return derived_audit.audit(clock=clock, sample=size)
 
 

@@ -14,7 +14,7 @@ from bursary.ops import mentions
 from bursary.ops.console import Advance, counted_in_words
 from bursary.ops.database import expect_traces, leave_no_traces
 
-MOST_ROUNDS = 5
+MAX_ROUNDS = 5
 STILL_WRITTEN = {
     "assignment": None,
     "reason": "still_written",
@@ -48,7 +48,7 @@ def forget(address: str, *, now: datetime, actor: User | None = None) -> dict[st
     expect_traces()
     learner = learner_identity.trace(address)
     done, mentioned = ErasureResult(), 0
-    for _ in range(MOST_ROUNDS):
+    for _ in range(MAX_ROUNDS):
         this = erasure.forget(address, now=now, remove=_remove, actor=actor, learner=learner)
         done += this
         # The accounts are traced once, and found in each round.

@@ -16,7 +16,7 @@ from bursary.replica import explain
 from bursary.replica.explain import Explanation, RefreshReason
 from bursary.replica.models import ContentMetadata
 
-MOST_COUNTED = 10_000
+MAX_COUNTED = 10_000
 _REASONS = {
     RefreshReason.WITH_COURSE: "with its course {course}",
     RefreshReason.WHEN_ASKED_FOR: "when it is read after it is stale",
@@ -42,7 +42,7 @@ def load(content_key: str, *, now: datetime) -> Explanation:
     content_key = report["content_key"]
     contents = ContentMetadata.objects.filter(Q(content_key=content_key) | Q(parent_key=content_key))
     rows = LearnerContentAssignment.objects.filter(content__in=contents, state=State.ALLOCATED).order_by()
-    report["open_assignments"] = rows.values("pk")[:MOST_COUNTED].count()
+    report["open_assignments"] = rows.values("pk")[:MAX_COUNTED].count()
     if not report["open_assignments"]:
         report["next_look"]["brought_forward_at"] = None
     return report

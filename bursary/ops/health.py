@@ -23,8 +23,8 @@ LONGEST_DELAY = timedelta(minutes=5)
 """Where due work has waited longer than this, and none was done for as long, no process carries it out."""
 LONGEST_SKEW = timedelta(minutes=5)
 """An instant further ahead than this was written by a clock that was ahead."""
-MOST_COUNTED = 10_000
-MOST_EXAMINED = 1000
+MAX_COUNTED = 10_000
+MAX_EXAMINED = 1000
 FAILURES_TO_REPORT = 5
 """In a row, of one scheduled task."""
 RECENT_ACTIONS = 50_000
@@ -93,7 +93,7 @@ def measure(*, now: datetime) -> Health:
         status=UNWELL if unwell else DEGRADED if degraded else OK,
         database=True,
         oldest_due_seconds=int(waiting.total_seconds()),
-        pending=unfinished.values("pk")[:MOST_COUNTED].count(),
+        pending=unfinished.values("pk")[:MAX_COUNTED].count(),
         failed_last_day=_failed_last_day(now),
         late_ticks=late,
         catalog_alarms=len(removal.alarms()),
@@ -106,7 +106,7 @@ def measure(*, now: datetime) -> Health:
 def _failed_last_day(now: datetime) -> int:
     """Return the number of failures of the last day that were neither retried nor skipped.
 
-    Of the newest `MOST_COUNTED`, which are looked up by their pks: within a range of them, a database might
+    Of the newest `MAX_COUNTED`, which are looked up by their pks: within a range of them, a database might
     compare all actions there are with each other.
     """
     actions = LearnerContentAssignmentAction.objects.all()
@@ -114,7 +114,7 @@ def _failed_last_day(now: datetime) -> int:
     failed = actions.filter(
         pk__gt=newest - RECENT_ACTIONS, status=Status.FAILED, completed_at__gte=now - timedelta(days=1)
     )
-    pks = list(failed.order_by("-pk").values_list("pk", flat=True)[:MOST_COUNTED])
+    pks = list(failed.order_by("-pk").values_list("pk", flat=True)[:MAX_COUNTED])
     return actions.unanswered_failures().filter(pk__in=pks).count()  # asks nothing where none failed
 
 
@@ -138,11 +138,11 @@ def _is_worked_on(now: datetime) -> bool:
 
 
 def actions_ahead(now: datetime) -> list[int]:
-    """Return the pks of actions that were written in the future, of the `MOST_EXAMINED` that are due last."""
+    """Return the pks of actions that were written in the future, of the `MAX_EXAMINED` that are due last."""
     later = LearnerContentAssignmentAction.objects.filter(
         early=leases.NOT_BEFORE, due_at__gt=now + LONGEST_SKEW
     )
-    written = later.order_by("-due_at").values_list("pk", "modified")[:MOST_EXAMINED]
+    written = later.order_by("-due_at").values_list("pk", "modified")[:MAX_EXAMINED]
     return [pk for pk, modified in written if _is_ahead(modified, now=now)]
 
 

@@ -24,7 +24,7 @@ from bursary.ops.connection_counts import ConnectionCounts
 HEAD_SECONDS = 20  # from a request's first byte to the end of its head
 REQUEST_SECONDS = 120  # from its first byte to its last: 4 MB at 270 kbit/s
 IDLE_SECONDS = 75  # without a byte in either direction: longer than proxies keep a connection for reuse
-MOST_CONNECTIONS = 2000  # of one process
+MAX_CONNECTIONS = 2000  # of one process
 FILES_BESIDES = 200  # that a process has open besides connections
 LONGEST_HEAD = 32 * 1024  # bytes
 LONGEST_BODY = 16 * 1024 * 1024  # bytes; the application, which answers better, refuses much shorter ones
@@ -41,7 +41,7 @@ Log = Callable[[Task], None]
 def allow_connections() -> None:
     """Raise the limit of open files, of this process and its children, as far as needed and allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = min(MOST_CONNECTIONS + FILES_BESIDES, hard if hard != resource.RLIM_INFINITY else 1 << 20)
+    needed = min(MAX_CONNECTIONS + FILES_BESIDES, hard if hard != resource.RLIM_INFINITY else 1 << 20)
     if soft != resource.RLIM_INFINITY and soft < needed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
@@ -49,7 +49,7 @@ def allow_connections() -> None:
 def _most_connections() -> int:
     """Return how many connections this process may have: no more than its limit of open files leaves."""
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else min(MOST_CONNECTIONS, soft - FILES_BESIDES)
+    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, soft - FILES_BESIDES)
 
 
 # It warns of each request that waits for a thread.

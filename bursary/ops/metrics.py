@@ -100,8 +100,8 @@ def _of_content(now: datetime) -> Iterator[Metric]:
     quarantined = ContentMetadata.objects.filter(quarantined_digest__gt="").order_by()
     yield GaugeMetricFamily(
         "bursary_content_quarantined",
-        f"Content with an unusable newest record, counted up to {health.MOST_COUNTED}.",
-        quarantined.values("pk")[: health.MOST_COUNTED].count(),
+        f"Content with an unusable newest record, counted up to {health.MAX_COUNTED}.",
+        quarantined.values("pk")[: health.MAX_COUNTED].count(),
     )
     contradictions = CatalogListing.objects.aggregate(total=Sum("contradictions", default=0))
     yield CounterMetricFamily(
@@ -117,7 +117,7 @@ def _of_actions(now: datetime) -> Iterator[Metric]:
     figures = {
         "bursary_actions_due": (
             "Actions that are due",
-            leases.count_due(actions, now=now, most=health.MOST_COUNTED),
+            leases.count_due(actions, now=now, most=health.MAX_COUNTED),
         ),
         "bursary_actions_pending": ("Unfinished actions", found.pending),
         "bursary_actions_oldest_due_seconds": (

@@ -25,8 +25,8 @@ from bursary.ops.console import OperatorCommand, counted_in_words, counts_in_wor
 from bursary.ops.status_screen import REMEDIES
 
 UUIDS_PER_PAGE = 1000
-MOST_IDS = 100  # that a command is given
-MOST_NAMED = 1000  # failures, or refusals, in an answer; the counts cover all
+MAX_IDS = 100  # that a command is given
+MAX_NAMED = 1000  # failures, or refusals, in an answer; the counts cover all
 
 
 def add_confirm(parser: CommandParser) -> None:
@@ -71,7 +71,7 @@ def pages_of(assignments: QuerySet[LearnerContentAssignment]) -> Iterator[list[U
 def refused_in_words(refused: Mapping[UUID, str]) -> tuple[dict[str, object], str]:
     """Return refusals as plain values, and as a sentence, empty without any."""
     counts = dict(Counter(str(why) for why in refused.values()))
-    first = [{"assignment": uuid, "reason": str(why)} for uuid, why in list(refused.items())[:MOST_NAMED]]
+    first = [{"assignment": uuid, "reason": str(why)} for uuid, why in list(refused.items())[:MAX_NAMED]]
     text = f" Refused: {counts_in_words(counts, none='none')}; --json names them." if counts else ""
     return {"refused": counts, "not_done": first}, f"{text}{_remedy(counts)}"
 
@@ -168,8 +168,8 @@ class RepairCommand(OperatorCommand):
 
 def _named(ids: Sequence[str]) -> Q:
     """Return the condition that work is of the assignments which these ids mean. Raises CommandError."""
-    if len(ids) > MOST_IDS:
-        raise CommandError(f"These are {len(ids)} ids; give {MOST_IDS} at most. Nothing was changed.")
+    if len(ids) > MAX_IDS:
+        raise CommandError(f"These are {len(ids)} ids; give {MAX_IDS} at most. Nothing was changed.")
     found = (timeline_ids.require(one, now=timezone.now()).order_by().values("pk") for one in ids)
     return reduce(or_, (Q(assignment__in=pks) for pks in found), Q())
 
@@ -178,7 +178,7 @@ def _first_of(failed: QuerySet[LearnerContentAssignmentAction]) -> list[dict[str
     """Return what failed, the latest first, with its assignment and its learner's present address."""
     named = {"assignment_uuid": F("assignment__uuid"), "learner_email": F("assignment__learner_email")}
     columns = failed.values("action_type", "completed_at", **named, cause=F("error_code"))
-    return [dict(one) for one in columns.order_by("-completed_at", "-pk")[:MOST_NAMED]]
+    return [dict(one) for one in columns.order_by("-completed_at", "-pk")[:MAX_NAMED]]
 
 
 def _by_code(failed: QuerySet[LearnerContentAssignmentAction]) -> dict[str, int]:

@@ -20,7 +20,7 @@ from bursary.ops.models import ScheduledTask
 from bursary.replica import change_log
 
 TASK = "retention"
-MOST_A_RUN = 200_000
+MAX_A_RUN = 200_000
 """Actions and changes that a run deletes from, about. What remains is left to the next day's."""
 
 
@@ -43,17 +43,17 @@ def run(*, clock: Clock) -> Mapping[str, object]:
     mails = timelines.clear_mails(
         before=clock() - settings.KEEP_MAILS,
         after=_instant(before.get("mails")),
-        most=MOST_A_RUN,
+        most=MAX_A_RUN,
         remove=file_backend.remove,
     )
     attempts = timelines.clear_attempts(
-        before=clock() - settings.KEEP_ATTEMPTS, after=_instant(before.get("attempts")), most=MOST_A_RUN
+        before=clock() - settings.KEEP_ATTEMPTS, after=_instant(before.get("attempts")), most=MAX_A_RUN
     )
     changes, last = change_log.delete_old(
         before=clock() - settings.KEEP_CHANGES,
         kept=timelines.of_assigned_content(),
         after=before.get("changes", 0),
-        most=MOST_A_RUN,
+        most=MAX_A_RUN,
     )
     deleted |= {"mails": mails.actions, "attempts": attempts.actions, "changes": changes}
     return deleted | {

@@ -20,19 +20,19 @@ from bursary.delivery.errors import FAULTS
 from bursary.delivery.handlers import MAILS
 from bursary.lib import leases
 from bursary.ops import health, scheduler
-from bursary.ops.health import MOST_COUNTED as MOST_COUNTED
+from bursary.ops.health import MAX_COUNTED as MAX_COUNTED
 from bursary.ops.health import Health
 from bursary.ops.models import ScheduledTask
 
 SINCE = timedelta(days=1)
 OUTCOMES = (Status.DONE, Status.FAILED, Status.SKIPPED)
-MOST_EXAMINED = 200
+MAX_EXAMINED = 200
 """The errors of so many postponed actions are read: each has the stack traces of its attempts."""
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """Unfinished work: the first `MOST_COUNTED`."""
+    """Unfinished work: the first `MAX_COUNTED`."""
 
     due: dict[str, int]
     """By action type: it may be done now."""
@@ -41,7 +41,7 @@ class Waiting:
     postponed: dict[str, int]
     """By action type: an attempt failed, and it is tried again later."""
     postponed_by_cause: dict[str, int]
-    """By the last attempt's error code, of the first `MOST_EXAMINED`."""
+    """By the last attempt's error code, of the first `MAX_EXAMINED`."""
     oldest_due: datetime | None
     next_retry: datetime | None
     mails: int
@@ -111,13 +111,13 @@ class StatusReport:
     sends_per_minute: int
     """The most mails in a minute; 0 for no limit."""
     done: dict[str, dict[str, int]]
-    """By action type and outcome, since `since`: the newest `MOST_COUNTED` of each outcome."""
+    """By action type and outcome, since `since`: the newest `MAX_COUNTED` of each outcome."""
     waiting: Waiting
     failed: list[FailedWork]
-    """The newest `MOST_COUNTED`, most frequent first."""
+    """The newest `MAX_COUNTED`, most frequent first."""
     tasks: list[TaskLine]
     password_links_given_up: int
-    """Accounts, up to `MOST_COUNTED`, to which no link to set a password could be sent since `since`."""
+    """Accounts, up to `MAX_COUNTED`, to which no link to set a password could be sent since `since`."""
 
 
 def load(*, now: datetime) -> StatusReport:
@@ -135,7 +135,7 @@ def load(*, now: datetime) -> StatusReport:
         waiting=_waiting(now),
         failed=_failed(now),
         tasks=_tasks(late=found.late_ticks or ()),
-        password_links_given_up=given_up.values("pk")[:MOST_COUNTED].count(),
+        password_links_given_up=given_up.values("pk")[:MAX_COUNTED].count(),
     )
 
 
@@ -158,7 +158,7 @@ def _done(since: datetime) -> dict[str, dict[str, int]]:
     for outcome in OUTCOMES:
         finished = LearnerContentAssignmentAction.objects.filter(status=outcome, completed_at__gte=since)
         types = finished.order_by("-completed_at").values_list("action_type", flat=True)
-        for kind, count in Counter(types[:MOST_COUNTED]).items():
+        for kind, count in Counter(types[:MAX_COUNTED]).items():
             by_type.setdefault(kind, dict.fromkeys(OUTCOMES, 0))[outcome] = count
     return dict(sorted(by_type.items()))
 
@@ -171,7 +171,7 @@ def _waiting(now: datetime) -> Waiting:
     running: Counter[str] = Counter()
     postponed: dict[int, tuple[str, datetime]] = {}
     mails: list[datetime] = []
-    for pk, kind, early, due_at, lease_until, created in unfinished.values_list(*columns)[:MOST_COUNTED]:
+    for pk, kind, early, due_at, lease_until, created in unfinished.values_list(*columns)[:MAX_COUNTED]:
         if kind in MAILS:
             mails.append(created)
         if lease_until and lease_until > now:
@@ -180,7 +180,7 @@ def _waiting(now: datetime) -> Waiting:
             due[kind] += 1
         else:
             postponed[pk] = (kind, due_at)
-    examined = actions.filter(pk__in=list(postponed)[:MOST_EXAMINED])
+    examined = actions.filter(pk__in=list(postponed)[:MAX_EXAMINED])
     logs = examined.order_by().values_list("attempt_log", flat=True)
     by_code = Counter(str(log[-1].get("cause", "")) for log in logs if log)
     return Waiting(
@@ -199,7 +199,7 @@ def _failed(now: datetime) -> list[FailedWork]:
     columns = ("error_code", "action_type", "completed_at", "assignment__uuid", "is_late")
     newest = failures.to_repair().annotate(is_late=failures.too_late(now)).order_by("-completed_at")
     found: dict[tuple[str, str], list[tuple[datetime | None, UUID, bool]]] = {}
-    for code, kind, *one in newest.values_list(*columns)[:MOST_COUNTED]:
+    for code, kind, *one in newest.values_list(*columns)[:MAX_COUNTED]:
         found.setdefault((code, kind), []).append((one[0], one[1], one[2]))
     return [
         FailedWork(

@@ -15,7 +15,7 @@ from bursary.ops.health import OK
 from bursary.ops.status_report import OUTCOMES, FailedWork, StatusReport, TaskLine, Waiting
 
 HOUR = timedelta(hours=1)
-MOST_LINES = 10  # of error codes
+MAX_LINES = 10  # of error codes
 PROBLEMS: Mapping[str, str] = {
     "database_unavailable": "The database does not answer.",
     "disk_full": "The disk of the database or of the mails is full: free some space.",
@@ -106,8 +106,8 @@ def _done_text(report: StatusReport) -> Text:
     }
     most = max(sum(counts.values()) for counts in counted.values())
     part = (
-        f", of the newest {status_report.MOST_COUNTED:,} of an outcome"
-        if most >= status_report.MOST_COUNTED
+        f", of the newest {status_report.MAX_COUNTED:,} of an outcome"
+        if most >= status_report.MAX_COUNTED
         else ""
     )
     lines = [f"{outcome}: {_counts(counts)}." for outcome, counts in counted.items() if counts]
@@ -123,7 +123,7 @@ def _waiting_text(waiting: Waiting, now: datetime) -> Text:
     if waiting.running:
         lines.append(f"Being done: {_counts(waiting.running)}.")
     if postponed := sum(waiting.postponed.values()):
-        examined = min(postponed, status_report.MOST_EXAMINED)
+        examined = min(postponed, status_report.MAX_EXAMINED)
         untried = examined - sum(waiting.postponed_by_cause.values())
         why = waiting.postponed_by_cause | ({"not tried yet": untried} if untried else {})
         lines += [
@@ -137,13 +137,11 @@ def _failed_table(failed: Sequence[FailedWork]) -> RenderableType:
     if not failed:
         return Text("Failed, to be repaired: nothing.\n")
     table = _table("cause", "action", "number", "latest", "at fault")
-    for one in failed[:MOST_LINES]:
+    for one in failed[:MAX_LINES]:
         table.add_row(escape(one.cause), one.action_type, _count(one.count), _time(one.latest), one.fault)
-    if len(failed) > MOST_LINES:
-        table.add_row(f"and {len(failed) - MOST_LINES} more: see --json")
-    examples = [
-        f"{one.cause}: {one.sentence} `bursary timeline {one.example}`" for one in failed[:MOST_LINES]
-    ]
+    if len(failed) > MAX_LINES:
+        table.add_row(f"and {len(failed) - MAX_LINES} more: see --json")
+    examples = [f"{one.cause}: {one.sentence} `bursary timeline {one.example}`" for one in failed[:MAX_LINES]]
     return Group(
         _titled(table, "Failed, to be repaired: most first"),
         Text("\n".join([*examples, *_remedies(failed), ""])),
@@ -200,7 +198,7 @@ def _counts(counts: Mapping[str, int]) -> str:
 
 
 def _count(count: int) -> str:
-    shown = f"{count} or more" if count >= status_report.MOST_COUNTED else str(count)
+    shown = f"{count} or more" if count >= status_report.MAX_COUNTED else str(count)
     return shown if count else ""
 
 

@@ -24,7 +24,7 @@ from bursary.ops.models import ScheduledTask
 from bursary.replica.models import CatalogListing
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-MOST_KEYS = 10
+MAX_KEYS = 10
 """Keys of content that a sentence names."""
 
 
@@ -59,7 +59,7 @@ def answered_by(text: str) -> str:
     """Return what an id without an assignment is, and the command that answers for it; "" if unknown."""
     text = text.strip()
     for event in _events(text):
-        keys = " ".join(event.payload.get("content_keys", ())[:MOST_KEYS])
+        keys = " ".join(event.payload.get("content_keys", ())[:MAX_KEYS])
         outcome = event.outcome or "waiting"
         about = f" `bursary explain_content KEY` answers for its content: {keys}." if keys else ""
         return f"This is an event, {event.kind}: {outcome}. {event.last_error}".rstrip() + about

@@ -13,7 +13,7 @@ from bursary.catalog import parser
 from bursary.replica import merge, renamed_keys, schedule
 from bursary.replica.models import CatalogMembership, ColdRead, ContentChange, ContentMetadata
 
-MOST_NAMED = 100
+MAX_NAMED = 100
 """Runs, catalogs and remembered answers that an explanation names."""
 
 _OF_THE_ROW = (
@@ -86,9 +86,9 @@ def explain(content_key: str, *, now: datetime) -> Explanation | None:
     rows = ContentChange.objects.filter(pk__in=list(newest)).order_by("field")
     changes = {row["field"]: row for row in rows.values("field", "old", "new", "source", "created")}
     held = CatalogMembership.objects.filter(content=content).order_by("catalog_uuid")
-    catalogs = list(held.values("catalog_uuid", "named_by", "seen_at", "missing_since")[:MOST_NAMED])
+    catalogs = list(held.values("catalog_uuid", "named_by", "seen_at", "missing_since")[:MAX_NAMED])
     runs = ContentMetadata.objects.filter(parent_key=content.content_key).order_by("content_key")
-    runs = runs.only("content_key", "start_date", "enroll_by")[:MOST_NAMED]
+    runs = runs.only("content_key", "start_date", "enroll_by")[:MAX_NAMED]
     return {
         "content_key": content.content_key,
         "known": True,
@@ -105,19 +105,19 @@ def explain(content_key: str, *, now: datetime) -> Explanation | None:
 def unknown(content_key: str, *, now: datetime) -> Explanation:
     """Return what is remembered of cold reads of a key without content."""
     rows = ColdRead.objects.filter(content_key=content_key, due_at__gt=now).order_by("catalog_uuid")
-    remembered = rows.values("catalog_uuid", "answer", "asked_at", until=F("due_at"))[:MOST_NAMED]
+    remembered = rows.values("catalog_uuid", "answer", "asked_at", until=F("due_at"))[:MAX_NAMED]
     return {"content_key": content_key, "known": False, "remembered": list(remembered)}
 
 
 def _variants(rows: QuerySet[ContentMetadata]) -> list[dict[str, Any]]:
     """Return each row of a key with its price and enrol-by date, and the catalogs that hold it."""
     found = rows.order_by("variant").values("pk", "variant", "price_cents", "enroll_by", "gone_at")[
-        :MOST_NAMED
+        :MAX_NAMED
     ]
     variants: list[dict[str, Any]] = [{**one} for one in found]
     held = CatalogMembership.objects.filter(content__in=[one["pk"] for one in variants])
     catalogs: dict[int, list[UUID]] = defaultdict(list)
-    for content, catalog in held.order_by("catalog_uuid").values_list("content", "catalog_uuid")[:MOST_NAMED]:
+    for content, catalog in held.order_by("catalog_uuid").values_list("content", "catalog_uuid")[:MAX_NAMED]:
         catalogs[content].append(catalog)
     return [one | {"catalogs": catalogs[one.pop("pk")]} for one in variants]
 

@@ -18,9 +18,9 @@ from django.utils.http import urlsafe_base64_encode
 
 from bursary.access.models import Role, SignInFailures, User
 from bursary.access.sign_in_limits import (
-    MOST_OF_ADDRESS,
-    MOST_OF_NAME,
-    MOST_OF_NAME_AT_ADDRESS,
+    MAX_OF_ADDRESS,
+    MAX_OF_NAME,
+    MAX_OF_NAME_AT_ADDRESS,
     WINDOW,
     LimitedBackend,
 )
@@ -78,7 +78,7 @@ def ever(pattern: str) -> Iterator[str]:
 def test_after_ten_wrong_passwords_none_is_checked_for_this_name_at_this_address(
     ada: User, door: str
 ) -> None:
-    for _ in range(MOST_OF_NAME_AT_ADDRESS):
+    for _ in range(MAX_OF_NAME_AT_ADDRESS):
         assert attempt("ada", door=door).status_code == 200
     refused = attempt("ada", RIGHT, door=door)
     assert refused.status_code == 429
@@ -92,28 +92,28 @@ def test_after_ten_wrong_passwords_none_is_checked_for_this_name_at_this_address
 
 
 def test_very_many_wrong_passwords_from_one_address_lock_it_and_no_other(ada: User) -> None:
-    fail(2 * MOST_OF_ADDRESS, names=ever("name-{}-{}"), addresses=always(HERE))
+    fail(2 * MAX_OF_ADDRESS, names=ever("name-{}-{}"), addresses=always(HERE))
 
     assert attempt("ben").status_code == 429
     assert signs_in("ada", at=THERE)
     # Each name that was tried, it at the address, and the address: what is locked is not counted.
-    assert SignInFailures.objects.count() == 2 * MOST_OF_ADDRESS + 1
+    assert SignInFailures.objects.count() == 2 * MAX_OF_ADDRESS + 1
 
 
 def test_very_many_wrong_passwords_for_one_name_lock_it_everywhere_and_no_other(ada: User) -> None:
     other = world.given_user(username="ben", email="ben@larkspur.example")
     other.set_password(RIGHT)
     other.save()
-    fail(2 * MOST_OF_NAME, names=always("ada"), addresses=ever("203.0.{}.{}"))
+    fail(2 * MAX_OF_NAME, names=always("ada"), addresses=ever("203.0.{}.{}"))
 
     assert attempt("ada", RIGHT, at=THERE).status_code == 429
     assert signs_in("ben", at="203.0.0.1")
     # Each address that was tried, the name at it, and the name.
-    assert SignInFailures.objects.count() == 2 * MOST_OF_NAME + 1
+    assert SignInFailures.objects.count() == 2 * MAX_OF_NAME + 1
 
 
 def test_addresses_of_one_network_of_a_client_are_one(ada: User) -> None:
-    fail(MOST_OF_NAME_AT_ADDRESS, names=always("ada"), addresses=ever("2001:db8:1:1::{}:{}"))
+    fail(MAX_OF_NAME_AT_ADDRESS, names=always("ada"), addresses=ever("2001:db8:1:1::{}:{}"))
     assert attempt("ada", RIGHT, at="2001:db8:1:1:ffff::1").status_code == 429
     assert signs_in("ada", at="2001:db8:1:2::1")
 
@@ -132,18 +132,18 @@ def test_a_name_that_there_is_not_is_answered_and_locked_as_one_that_there_is(
     seen = {}
     for name, address in (("ada", HERE), ("nobody-of-this-name", THERE)):
         hashed.clear()
-        answers = [attempt(name, at=address) for _ in range(MOST_OF_NAME_AT_ADDRESS + 2)]
+        answers = [attempt(name, at=address) for _ in range(MAX_OF_NAME_AT_ADDRESS + 2)]
         bodies = [re.sub(r'value="[^"]*"', "", one.content.decode()) for one in answers]
         seen[name] = ([one.status_code for one in answers], bodies, len(hashed))
     first, second = seen.values()
     assert first == second
-    assert first[2] == MOST_OF_NAME_AT_ADDRESS  # and none while locked
+    assert first[2] == MAX_OF_NAME_AT_ADDRESS  # and none while locked
 
 
 @pytest.mark.on_every_engine
 def test_a_lock_ends_half_an_hour_after_the_first_failure(ada: User) -> None:
     with time_machine.travel(datetime(2026, 11, 2, 9, tzinfo=UTC), tick=False) as clock:
-        fail(MOST_OF_NAME_AT_ADDRESS, names=always("ada"), addresses=always(HERE))
+        fail(MAX_OF_NAME_AT_ADDRESS, names=always("ada"), addresses=always(HERE))
         clock.shift(WINDOW - timedelta(seconds=61))
         assert "Try again in 2 minutes." in attempt("ada", RIGHT).content.decode()  # prolongs nothing
         clock.shift(timedelta(seconds=61))
@@ -151,10 +151,10 @@ def test_a_lock_ends_half_an_hour_after_the_first_failure(ada: User) -> None:
 
 
 def test_the_right_password_forgets_what_was_wrong_before_of_the_name_not_of_the_address(ada: User) -> None:
-    fail(MOST_OF_NAME_AT_ADDRESS - 1, names=always("ada"), addresses=always(HERE))
+    fail(MAX_OF_NAME_AT_ADDRESS - 1, names=always("ada"), addresses=always(HERE))
     assert signs_in("ada", at=HERE)
-    assert [one.failures for one in SignInFailures.objects.all()] == [MOST_OF_NAME_AT_ADDRESS - 1]
-    fail(MOST_OF_NAME_AT_ADDRESS - 1, names=always("ada"), addresses=always(HERE))
+    assert [one.failures for one in SignInFailures.objects.all()] == [MAX_OF_NAME_AT_ADDRESS - 1]
+    fail(MAX_OF_NAME_AT_ADDRESS - 1, names=always("ada"), addresses=always(HERE))
     assert signs_in("ada", at=HERE)
 
 
@@ -163,11 +163,11 @@ def test_the_present_password_is_a_door_too(ada: User) -> None:
     client.force_login(ada)
     fields = {"old_password": WRONG, "new_password1": "any at all", "new_password2": "any at all"}
     statuses = [client.post("/account/password/", fields).status_code for _ in range(11)]
-    assert statuses == [200] * MOST_OF_NAME_AT_ADDRESS + [429]
+    assert statuses == [200] * MAX_OF_NAME_AT_ADDRESS + [429]
 
 
 def test_a_new_password_by_mail_ends_the_lock(ada: User) -> None:
-    fail(MOST_OF_ADDRESS + 1, names=ever("name-{}-{}"), addresses=always(HERE))
+    fail(MAX_OF_ADDRESS + 1, names=ever("name-{}-{}"), addresses=always(HERE))
     assert attempt("ada", RIGHT).status_code == 429
 
     uid, token = urlsafe_base64_encode(force_bytes(ada.pk)), default_token_generator.make_token(ada)
@@ -178,7 +178,7 @@ def test_a_new_password_by_mail_ends_the_lock(ada: User) -> None:
 
 
 def test_keys_are_not_limited(ada: User) -> None:
-    fail(MOST_OF_ADDRESS + 1, names=ever("name-{}-{}"), addresses=always("127.0.0.1"))
+    fail(MAX_OF_ADDRESS + 1, names=ever("name-{}-{}"), addresses=always("127.0.0.1"))
     headers = {"authorization": f"Bearer {world.given_api_key(ada)}"}
     assert Client().get("/api/v1/subsidy-access-policies/", headers=headers).status_code == 200
 

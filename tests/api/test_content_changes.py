@@ -303,16 +303,16 @@ def test_administrators_see_their_own_operators_all_and_learners_nothing(
 @pytest.mark.on_every_engine
 def test_of_many_changes_the_newest_are_listed(door: Door, budget: Budget, content: ContentMetadata) -> None:
     given(budget, content)
-    for number in range(impact.MOST_CHANGES + 1):
+    for number in range(impact.MAX_CHANGES + 1):
         dates = (NOW, None) if number % 2 else (None, NOW)
         changed(run_of(content), "enroll_by", *dates)
         changed(content, "title", "a", "b")
 
     answer = impact_on(door, content)
 
-    assert (len(answer["changes"]), answer["more_changes"]) == (impact.MOST_CHANGES, True)
+    assert (len(answer["changes"]), answer["more_changes"]) == (impact.MAX_CHANGES, True)
     effects = [one["effect"] for one in answer["results"][0]["touches"]]
-    assert effects.count("deadline") == impact.MOST_CHANGES
+    assert effects.count("deadline") == impact.MAX_CHANGES
 
 
 @pytest.mark.parametrize("count", [1, 8])

@@ -113,7 +113,7 @@ def test_too_many_are_refused(
     three: list[LearnerContentAssignment],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("bursary.api.bulk.MOST_ADDRESSES", 2)
+    monkeypatch.setattr("bursary.api.bulk.MAX_ADDRESSES", 2)
     assert refusal_of(send(door, budget, "retry-all/", confirmed_count=3)) == (400, "too_many_found")
 
 

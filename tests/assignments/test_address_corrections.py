@@ -141,7 +141,7 @@ def test_a_dry_run_judges_a_pair_with_the_earlier_ones_done(second: str, dry_run
 
 
 def test_more_than_one_transaction_should_carry_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(address_corrections, "MOST_ASSIGNMENTS", 1)
+    monkeypatch.setattr(address_corrections, "MAX_ASSIGNMENTS", 1)
     given_assignment(address=TYPO)
     given_assignment(address=TYPO)
     assert reason() == "too_many_assignments"

@@ -39,7 +39,7 @@ from tests.world import (
 pytestmark = [pytest.mark.django_db, pytest.mark.takes_long]
 
 LATER = NOW + timedelta(hours=1)
-MORE_THAN_ATTEMPTED = runner.MOST_ATTEMPTS + 5
+MORE_THAN_ATTEMPTED = runner.MAX_ATTEMPTS + 5
 
 
 class Crash(BaseException):

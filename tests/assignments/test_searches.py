@@ -127,7 +127,7 @@ def test_every_engine_finds_the_rows_with_each_word_in_title_or_address(
 def test_more_matches_than_are_counted_are_estimated_on_postgresql_alone(
     rows: Any, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
 ) -> None:
-    monkeypatch.setattr(searches, "MOST_COUNTED", 2)
+    monkeypatch.setattr(searches, "MAX_COUNTED", 2)
     expected = 0
     monkeypatch.setattr(searches, "estimates", lambda *queries: [expected for _one in queries])
 

@@ -25,7 +25,7 @@ pytestmark = [
 ]
 
 COUNT = 5
-MOST_TABS = 120
+MAX_TABS = 120
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def budget(visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> Budget:
 
 def tab_to(page: Page, target: Locator) -> None:
     """Press Tab until the element has the focus."""
-    for _ in range(MOST_TABS):
+    for _ in range(MAX_TABS):
         page.keyboard.press("Tab")
         if target.evaluate("one => one === document.activeElement"):
             return

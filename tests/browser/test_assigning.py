@@ -21,7 +21,7 @@ PEOPLE = [f"learner-{number}@larkspur.example" for number in range(1, 24)]
 MISTYPED = [*PEOPLE[:11], "kim.larkspur.example", *PEOPLE[11:], "lee@gmial.com"]
 CORRECTED = [*PEOPLE[:11], "kim@larkspur.example", *PEOPLE[11:], "lee@gmail.com"]
 LONG_NAME = "carmen.baptiste@larkspur.example"
-MOST_TABS = 60
+MAX_TABS = 60
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def ada(budget: Budget) -> User:
 
 def reach(page: Page, element: Locator) -> None:
     """Press Tab until the element has the focus."""
-    for _ in range(MOST_TABS):
+    for _ in range(MAX_TABS):
         if element.evaluate("one => one === document.activeElement"):
             return
         page.keyboard.press("Tab")

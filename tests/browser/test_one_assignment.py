@@ -11,7 +11,7 @@ from bursary.access.models import Role
 from bursary.assignments import reminders
 from bursary.assignments.choices import ActionType
 from bursary.assignments.models import LearnerContentAssignment
-from bursary.dashboard.life_steps import MOST_STEPS
+from bursary.dashboard.life_steps import MAX_STEPS
 from tests import world
 from tests.browser.visitor import Visitor
 
@@ -129,10 +129,10 @@ def test_each_step_of_its_life_stands_at_its_own_dot(visitor: Visitor, direction
     page = visitor.open(f"/assignments/{row.uuid}/")
     page.evaluate("direction => { document.documentElement.dir = direction }", direction)
 
-    for width, rows in ((360, MOST_STEPS + 2), (768, 2), (1440, 1)):
+    for width, rows in ((360, MAX_STEPS + 2), (768, 2), (1440, 1)):
         page.set_viewport_size({"width": width, "height": 900})
         steps = page.evaluate(MEASURED)
-        assert len(steps) == MOST_STEPS + 2  # and today, and the deadline
+        assert len(steps) == MAX_STEPS + 2  # and today, and the deadline
         assert len({step["top"] for step in steps}) == rows, width
         beside, below = (32, 0) if width == 360 else (0, 28)
         assert {(step["beside"], step["below"]) for step in steps} == {(beside, below)}, width

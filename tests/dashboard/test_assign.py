@@ -182,7 +182,7 @@ def test_of_very_many_bad_addresses_the_first_are_named(desk: Desk) -> None:
 def test_too_many_addresses_are_refused(
     desk: Desk, budget: Budget, button: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(matching, "MOST_ADDRESSES", 2)
+    monkeypatch.setattr(matching, "MAX_ADDRESSES", 2)
 
     text = desk.text(desk.press(button, world.given_content(), "\n".join(world.addresses(3))))
 

@@ -146,7 +146,7 @@ def test_beyond_the_first_four_courses_the_others_are_folded(desk: Desk) -> None
 
 
 def test_the_shown_runs_of_many_courses_are_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog_choices, "MOST_RUNS", 3)
+    monkeypatch.setattr(catalog_choices, "MAX_RUNS", 3)
     for _ in range(5):
         world.given_content()
 
@@ -221,7 +221,7 @@ def test_a_file_is_moved_into_the_list_where_its_mistakes_can_be_corrected(desk:
 def test_of_very_many_entries_of_a_kind_the_first_are_shown(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(assign, "MOST_ENTRIES_SHOWN", 2)
+    monkeypatch.setattr(assign, "MAX_ENTRIES_SHOWN", 2)
     text = live(desk, world.given_content(price_cents=0), "\n".join(world.addresses(5)), price=0)
     assert len(results(text)) == 2
     assert "5 learners without remarks" in text

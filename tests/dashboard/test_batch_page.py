@@ -304,7 +304,7 @@ def test_it_takes_at_most_twelve_queries_and_no_payload(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(batch_page, "PAGE", 3)
-    monkeypatch.setattr(batch_page, "MOST_FAILED", 2)
+    monkeypatch.setattr(batch_page, "MAX_FAILED", 2)
     assign(budget, content, ALICE, BOB)
     made = assign(
         budget, content, ALICE, BOB, *[f"{n}@learners.invalid" for n in range(4)], *world.addresses(9)

@@ -8,7 +8,7 @@ from bursary.assignments import cancellation, declining, expiry, extension, list
 from bursary.assignments.choices import ActionType, ErrorReason, Status
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.dashboard import life_steps
-from bursary.dashboard.life_steps import FIRST_STEPS, MOST_STEPS, LifeSteps
+from bursary.dashboard.life_steps import FIRST_STEPS, MAX_STEPS, LifeSteps
 from tests import world
 from tests.world import NOW
 
@@ -71,13 +71,13 @@ def test_of_many_steps_the_first_and_the_last_are_drawn_in_their_order() -> None
 
     shown = steps_of(row, now=NOW + DAY)
 
-    latest = range(30 - (MOST_STEPS - FIRST_STEPS), 30)
+    latest = range(30 - (MAX_STEPS - FIRST_STEPS), 30)
     assert [step.at - NOW for step in shown.steps[FIRST_STEPS:-2]] == [
         n * timedelta(minutes=11) for n in latest
     ]
     assert labels(shown)[:FIRST_STEPS] == ["Assigned", "Notified", "Reminded"]
     assert labels(shown)[-2:] == ["Today", "Deadline"]
-    assert shown.more == 31 - MOST_STEPS
+    assert shown.more == 31 - MAX_STEPS
 
 
 def test_each_end_is_the_last_step() -> None:

@@ -112,7 +112,7 @@ def test_a_stranger_is_asked_to_sign_in(client: Client) -> None:
 def test_the_api_lists_in_the_same_order_and_names_the_next_page(
     client: Client, sixty_two: Budget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bursary.api.redemption.MOST_ASSIGNMENTS", 50)
+    monkeypatch.setattr("bursary.api.redemption.MAX_ASSIGNMENTS", 50)
     address = (
         f"/api/v1/policy-redemption/credits_available/?enterprise_customer_uuid={sixty_two.customer.uuid}"
     )

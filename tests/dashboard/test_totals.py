@@ -151,8 +151,8 @@ def test_what_expired_is_added_up_over_all_budgets_and_by_month(
     ]
     assert lines() == [(name, "3", "$597.00"), ("Other", "1", "$199.00"), ("March 2026", "4", "$796.00")]
     assert lines(budget=str(other.uuid)) == [("Other", "1", "$199.00"), ("March 2026", "1", "$199.00")]
-    monkeypatch.setattr(totals, "MOST_BUDGETS", 1)
-    monkeypatch.setattr(totals, "MOST_MONTHS", 4)
+    monkeypatch.setattr(totals, "MAX_BUDGETS", 1)
+    monkeypatch.setattr(totals, "MAX_MONTHS", 4)
     assert lines(**expired) == [
         *((name, "2", "$398.00"), ("Other budgets", "1", "$199.00")),
         *(("December 2025", "2", "$398.00"), ("Earlier", "1", "$199.00")),

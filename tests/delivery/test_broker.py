@@ -57,14 +57,14 @@ def test_one_learner_sends_one_message_and_many_send_a_few(queue: CeleryStack) -
     allocate(budget, content, ALICE)
     assert waiting(queue) == 1
     allocate(budget, content, *addresses(200))
-    assert waiting(queue) == 1 + executors.MOST_MESSAGES
+    assert waiting(queue) == 1 + executors.MAX_MESSAGES
 
 
 def test_where_no_worker_runs_the_queues_stay_short(queue: CeleryStack) -> None:
     for _number in range(5):
-        broker.BROKER.send(broker.DELIVER, count=executors.MOST_MESSAGES)
+        broker.BROKER.send(broker.DELIVER, count=executors.MAX_MESSAGES)
     broker.BROKER.send(broker.TICK)
-    assert waiting(queue) == broker.MOST_WAITING
+    assert waiting(queue) == broker.MAX_WAITING
     assert waiting(queue, broker.TICK) == 1
 
 

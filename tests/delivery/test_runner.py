@@ -86,7 +86,7 @@ def test_poison_is_given_up_after_its_attempts_and_harms_no_neighbour(
     poisoned, healthy = LearnerContentAssignmentAction.objects.filter(
         action_type=ActionType.NOTIFIED
     ).order_by("recipient")
-    assert (poisoned.status, poisoned.attempts) == (Status.FAILED, runner.MOST_ATTEMPTS)
+    assert (poisoned.status, poisoned.attempts) == (Status.FAILED, runner.MAX_ATTEMPTS)
     assert (poisoned.error_reason, poisoned.error_code) == (
         ErrorReason.INTERNAL_API_ERROR,
         "unexpected_error",
@@ -121,7 +121,7 @@ def test_a_dead_workers_action_is_done_when_its_lease_ends(mail: MailServer) -> 
 def test_work_on_which_every_worker_dies_is_given_up() -> None:
     assignment = given_assignment()
     notified = assignment.actions.filter(action_type=ActionType.NOTIFIED)
-    notified.update(attempts=runner.MOST_ATTEMPTS)
+    notified.update(attempts=runner.MAX_ATTEMPTS)
     deliver()
     failed = notified.get()
     assert (failed.status, failed.error_code) == (Status.FAILED, "worker_died")

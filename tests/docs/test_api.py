@@ -12,7 +12,7 @@ from bursary.access.models import Role
 from bursary.api import paging, subsidy_urls, urls
 from bursary.api.not_found import UnknownURL
 from bursary.assignments.listing import DEFAULT_ORDERING, ORDERINGS, AssignmentFilters
-from bursary.assignments.matching import MOST_ADDRESSES
+from bursary.assignments.matching import MAX_ADDRESSES
 from tests.docs.pages import first_column, page, rows, section, spans
 
 API = page("docs/api.md")
@@ -74,7 +74,7 @@ def test_the_orderings_are_those_that_the_list_has() -> None:
 
 def test_the_limits_are_those_that_hold() -> None:
     assert f"`page_size` ({paging.DEFAULT_SIZE}, at most {paging.LARGEST_SIZE})" in PAGING
-    assert f"At most {MOST_ADDRESSES:,} addresses." in API
+    assert f"At most {MAX_ADDRESSES:,} addresses." in API
 
 
 def test_every_role_says_what_it_may() -> None:

@@ -12,7 +12,7 @@ from tests.enterprise_catalog.faults import HTML
 from tests.enterprise_catalog.shelf import Shelf, content_key
 from tests.enterprise_catalog.views import Record, as_served
 
-PAGE_SIZE, MOST_PER_PAGE, MOST_KEYS = 10, 100, 100
+PAGE_SIZE, MAX_PER_PAGE, MAX_KEYS = 10, 100, 100
 CUSTOMER = "33333333-3333-4333-8333-333333333333"
 
 _CATALOG = re.compile(r"/api/v([12])/enterprise-catalogs/([^/]+)/(?:([a-z_]+)/?)?")
@@ -86,15 +86,15 @@ def _of_catalog(asked: _Asked, catalog: str, action: str | None, *, shows_restri
 
 def _content(asked: _Asked, catalog: str, *, shows_restricted: bool) -> Answer:
     keys = asked.query.get("content_keys", [])
-    if len(set(keys)) > MOST_KEYS:
-        return Answer(400, f"get_content_metadata GET requests support up to {MOST_KEYS}. Please use POST.")
+    if len(set(keys)) > MAX_KEYS:
+        return Answer(400, f"get_content_metadata GET requests support up to {MAX_KEYS}. Please use POST.")
     found = asked.shelf.by_keys(catalog, keys) if keys else asked.shelf.listing(catalog)
     if not shows_restricted:
         found = [as_served(record, allowed=()) for record in found]
     named = {"uuid": catalog, "title": "All courses", "enterprise_customer": CUSTOMER}
     if asked.first("traverse_pagination"):  # "False" and "0" are not empty
         return Answer(200, {"count": len(found), "next": None, "previous": None, "results": found, **named})
-    return _page(asked, found, size=_page_size(asked, most=MOST_PER_PAGE), more=named)
+    return _page(asked, found, size=_page_size(asked, most=MAX_PER_PAGE), more=named)
 
 
 def _page_size(asked: _Asked, *, most: int | None) -> int:
@@ -138,8 +138,8 @@ def _difference(asked: _Asked, catalog: str) -> Answer:
         if not keys:
             return Answer(400, ["You must provide at least one of the following: content_keys."])
         keys = [] if keys == ["[]"] else keys
-        if len(keys) > MOST_KEYS:
-            return Answer(400, f"catalog_diff GET requests support up to {MOST_KEYS}. Please use POST.")
+        if len(keys) > MAX_KEYS:
+            return Answer(400, f"catalog_diff GET requests support up to {MAX_KEYS}. Please use POST.")
     else:
         keys = json.loads(asked.body or b"{}").get("content_keys") or []
     members, updated = asked.shelf.members(catalog), asked.shelf.updated(catalog)

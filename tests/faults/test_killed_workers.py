@@ -54,7 +54,7 @@ SEND_DEADLINE = 5 if LONG else 60  # seconds
 LEASE = timedelta(seconds=3 * SEND_DEADLINE + 60)
 RECOVERY = 1.2 * (LEASE.total_seconds() + executors.POLL_SECONDS)  # seconds
 BETWEEN_ACCEPTANCE_AND_ANSWER = 0.005  # seconds: so long it is not known whether a mail was accepted
-MOST_PAUSE = 0.02  # seconds, between the mail after which a worker is killed and its death
+MAX_PAUSE = 0.02  # seconds, between the mail after which a worker is killed and its death
 
 
 class WatchedServer(MailServer):
@@ -254,7 +254,7 @@ def test_workers_killed_at_random_lose_nothing_and_leave_nothing_unfinished(
         enough = len(server.received) + random.randint(5, 15)  # less than the backlog
         keep_busy(budget, content)
         wait_until(partial(lambda enough: len(server.received) >= enough, enough))
-        time.sleep(random.uniform(0, MOST_PAUSE))
+        time.sleep(random.uniform(0, MAX_PAUSE))
         doubtful.count()
         chosen = random.randrange(WORKERS)
         alive[chosen].kill()

@@ -133,7 +133,7 @@ def test_a_search_is_read_from_trigrams_once_and_then_by_primary_keys(
 def test_of_a_search_that_finds_many_the_number_is_estimated_and_said_to_be(
     client: Client, budget: Budget, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
 ) -> None:
-    monkeypatch.setattr(searches, "MOST_COUNTED", 100)
+    monkeypatch.setattr(searches, "MAX_COUNTED", 100)
     api = reverse("assignments", args=[budget.assignment_configuration_uuid])
     with subtests.test("the API"):
         body = client.get(api, {"search": "many.example"}).json()

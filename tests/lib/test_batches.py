@@ -42,7 +42,7 @@ def test_a_run_ends_after_its_last_batch_and_has_deleted_the_first_rows(
 ) -> None:
     given_failures(6)
     monkeypatch.setattr(batches, "ROWS_PER_DELETION", 2)
-    monkeypatch.setattr(batches, "MOST_DELETIONS", 2)
+    monkeypatch.setattr(batches, "MAX_DELETIONS", 2)
     assert batches.delete_first(FAILURES) == 4
     assert remaining() == [NOW + 4 * SECOND, NOW + 5 * SECOND]
 
@@ -54,7 +54,7 @@ def test_rows_beyond_the_newest_can_be_named_by_an_offset() -> None:
 
 
 def test_a_day_deletes_as_many_rows_as_a_large_organisation_makes_in_one() -> None:
-    assert batches.ROWS_PER_DELETION * batches.MOST_DELETIONS >= 200_000
+    assert batches.ROWS_PER_DELETION * batches.MAX_DELETIONS >= 200_000
 
 
 def test_a_part_that_fails_is_halved_behind_what_waits_until_its_bad_item_is_alone() -> None:

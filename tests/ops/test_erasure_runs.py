@@ -61,7 +61,7 @@ def notify(action):
     return emails.notify(action)
 
 handlers.HANDLERS = dict(handlers.HANDLERS) | {ActionType.NOTIFIED: notify}
-runner.MOST_ATTEMPTS = 2
+runner.MAX_ATTEMPTS = 2
 world.deliver(now=then, most=10_000)
 world.deliver(now=then + timedelta(days=1), most=10_000)
 for command in ("expire_assignments", "deliver"):

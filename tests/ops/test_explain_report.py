@@ -228,6 +228,6 @@ def test_an_unknown_key_is_reported_with_remembered_answers_and_what_to_do() -> 
 
 
 def test_the_count_of_open_assignments_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(explain_report, "MOST_COUNTED", 2)
+    monkeypatch.setattr(explain_report, "MAX_COUNTED", 2)
     world.allocate(world.given_budget(), given(), *world.addresses(5))
     assert reported()["open_assignments"] == 2

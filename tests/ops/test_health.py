@@ -209,7 +209,7 @@ def test_a_failure_that_was_retried_or_skipped_is_not_counted() -> None:
 
 @pytest.mark.on_every_engine
 def test_the_figures_are_counted_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "MOST_COUNTED", 3)
+    monkeypatch.setattr(health, "MAX_COUNTED", 3)
     world.allocate(world.given_budget(), world.given_content(), *world.addresses(5))
 
     assert health.examine(now=world.NOW).pending == 3

@@ -146,7 +146,7 @@ def test_it_takes_fourteen_queries_however_much_there_is(django_assert_max_num_q
 
 @pytest.mark.on_every_engine
 def test_the_counts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "MOST_COUNTED", 3)
+    monkeypatch.setattr(health, "MAX_COUNTED", 3)
     content = world.given_content()
     world.allocate(world.given_budget(), content, *world.addresses(5))
     ContentMetadata.objects.filter(pk=content.pk).update(quarantined_digest="0" * 64)

@@ -104,7 +104,7 @@ def test_unfinished_work_keeps_everything() -> None:
 def test_a_run_continues_where_the_one_before_ended_and_rewrites_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(retention, "MOST_A_RUN", 1)
+    monkeypatch.setattr(retention, "MAX_A_RUN", 1)
     first = finish(given_assignment(), sent("1"))
     second = finish(given_assignment(address=BOB), sent("2"), after=A_DAY)
 

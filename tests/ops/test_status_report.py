@@ -103,7 +103,7 @@ def test_the_reasons_of_what_is_postponed_add_up_to_its_number(monkeypatch: pyte
     shown = screen()
     assert "Postponed: 4 notified. The next is tried at 2026-03-02 10:00." in shown
     assert "Why: 1 mail_server_unreachable, 3 not tried yet." in shown
-    monkeypatch.setattr(status_report, "MOST_EXAMINED", 1)
+    monkeypatch.setattr(status_report, "MAX_EXAMINED", 1)
     assert "Why, of 1 of them: 1 mail_server_unreachable." in screen()
 
 
@@ -256,7 +256,7 @@ def test_it_is_one_object_for_programs() -> None:
 
 
 def test_numbers_stop_at_a_bound_and_queries_do_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(status_report, "MOST_COUNTED", 2)
+    monkeypatch.setattr(status_report, "MAX_COUNTED", 2)
     allocate(given_budget(), given_content(), *(f"learner-{number}@x.example" for number in range(5)))
 
     with CaptureQueriesContext(connection) as run:

@@ -24,7 +24,7 @@ SIZE, STEP = 100, 50
 A_REQUEST = 50
 """Records that are asked for at a time."""
 DESCRIPTION = "Every record of a course has some kilobytes of it. " * 50
-MOST_ROWS = 1.05
+MAX_ROWS = 1.05
 """For each key of a course or run, where one course in a hundred has restricted runs."""
 
 
@@ -78,7 +78,7 @@ def test_a_full_refresh_asks_for_the_keys_of_each_catalog_and_for_fifty_records_
 
     rows = ContentMetadata.objects.order_by()
     keys = rows.values("content_key").distinct().count()
-    assert keys < rows.count() <= MOST_ROWS * keys
+    assert keys < rows.count() <= MAX_ROWS * keys
 
 
 def test_what_is_due_is_asked_for_by_as_many_requests_as_without_restricted_runs(

@@ -12,7 +12,7 @@ from tests.replica.listing import CATALOG, NOW, OTHER_CATALOG
 CATALOGS = {"one": CATALOG, "other": OTHER_CATALOG, "third": UUID("33333333-3333-4333-8333-333333333333")}
 NAMES = [f"RiversideX+T{number}" for number in range(1, 9)]
 """The first keys of the courses."""
-MOST_AWAY = 4
+MAX_AWAY = 4
 """More than four at once that a catalog does not have any more are an alarm, which a human must judge."""
 
 PUBLIC, RESTRICTED = "abc", "pq"
@@ -174,7 +174,7 @@ class Truth:
         """Take a course, or a run that is listed itself, out of a catalog, unless too many are away."""
         held, away = self.members(catalog_uuid), self.away[catalog_uuid]
         courses = held - self._alone.keys()
-        if key in held and len(courses - {key}) > 0 and len(away) < MOST_AWAY:
+        if key in held and len(courses - {key}) > 0 and len(away) < MAX_AWAY:
             away.add(self._lasting(key))
             self.shelf.remove(key, catalog=str(catalog_uuid))
 

@@ -57,7 +57,7 @@ def test_every_budget_that_gets_its_money_back_is_named_and_all_of_it_added_up(
     )
     assert all(f"(\u2068Budget {number}\u2069)" in question for number in range(6))
 
-    monkeypatch.setattr(bulk_questions, "MOST_BUDGETS", 5)
+    monkeypatch.setattr(bulk_questions, "MAX_BUDGETS", 5)
     assert "$398.00 (2 more budgets)" in text(post(client, verb="cancel", everything="yes", query=""))
 
 
@@ -79,7 +79,7 @@ def test_of_failures_of_long_ago_the_learners_are_named_before_they_are_retried(
     assert ">Retry (3)</button>" in question
 
     failed.update(completed_at=world.NOW - timedelta(days=30))
-    monkeypatch.setattr(bulk_questions, "MOST_LEARNERS", 2)
+    monkeypatch.setattr(bulk_questions, "MAX_LEARNERS", 2)
     question = text(post(client, **form))
     assert "3 of those that are retried failed more than 30 days ago" in question
     assert (
@@ -142,7 +142,7 @@ def test_the_question_and_the_result_can_be_loaded_again_and_do_nothing_then(
 def test_the_question_names_the_learners_and_the_course(
     client: Client, budget: Budget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bulk_questions, "MOST_LEARNERS", 2)
+    monkeypatch.setattr(bulk_questions, "MAX_LEARNERS", 2)
     names = [f"\u2068{row.learner_email}\u2069" for row in rows()]
     for verb, count in (("remind", 3), ("cancel", 2), ("extend", 5)):
         question = text(post(client, verb=verb, uuid=[str(row.uuid) for row in rows()[:count]]))
@@ -262,7 +262,7 @@ def test_a_result_names_those_of_every_batch_and_is_kept_with_the_latest_ones_of
     client: Client, budget: Budget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk_work, "BATCH", 2)
-    monkeypatch.setattr(kept_results, "MOST_KEPT", 2)
+    monkeypatch.setattr(kept_results, "MAX_KEPT", 2)
     asked_of_all = {"verb": "remind", "everything": "yes", "query": ""}
     question = form_of(text(send(client, asked_of_all)))
     LearnerContentAssignment.objects.update(expires_at=world.NOW)
@@ -304,7 +304,7 @@ def test_a_result_has_the_number_of_those_that_it_does_not_name(
     client: Client, budget: Budget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk_work, "BATCH", 2)
-    monkeypatch.setattr(bulk_results, "MOST_REMARKS", 1)
+    monkeypatch.setattr(bulk_results, "MAX_REMARKS", 1)
     page = post(client, verb="remind", everything="yes", query="")
     LearnerContentAssignment.objects.update(expires_at=world.NOW)
     for _step in range(3):

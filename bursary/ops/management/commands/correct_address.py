@@ -8,7 +8,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from bursary.assignments import address_corrections
-from bursary.assignments.address_corrections import MOST_PAIRS
+from bursary.assignments.address_corrections import MAX_PAIRS
 from bursary.ops.console import OperatorCommand, counted_in_words
 
 
@@ -48,8 +48,8 @@ def _pairs(addresses: list[str], file: str | None) -> list[tuple[str, str]]:
             raise CommandError(
                 f"{file} cannot be read: {getattr(error, 'strerror', None) or error}"
             ) from error
-    if not rows or len(rows) > MOST_PAIRS:
-        raise CommandError(f"Give OLD and NEW, or --csv with up to {MOST_PAIRS} pairs.", returncode=2)
+    if not rows or len(rows) > MAX_PAIRS:
+        raise CommandError(f"Give OLD and NEW, or --csv with up to {MAX_PAIRS} pairs.", returncode=2)
     if wrong := next((row for row in rows if len(row) != 2), None):
         raise CommandError(f"A pair is two addresses: {', '.join(wrong)}", returncode=2)
     return [(old, new) for old, new in rows]

@@ -12,7 +12,7 @@ from bursary.lib.moments import zone_in_words
 from bursary.ops import timeline_ids, timeline_report
 from bursary.ops.console import OperatorCommand, counted_in_words
 
-MOST_LISTED = 100
+MAX_LISTED = 100
 TIME = "%Y-%m-%d %H:%M:%S"
 
 
@@ -44,7 +44,7 @@ class Command(OperatorCommand):
         count, zone = found.count(), found.select_related("budget__customer")[0].budget.customer.zone
         columns = ("uuid", "learner_email", "content_key", "state", "allocated_at", "recent_action_at")
         is_declined = Q(learner_state=LearnerState.DECLINED)
-        rows = list(found.annotate(declined=is_declined).values(*columns, "declined")[:MOST_LISTED])
+        rows = list(found.annotate(declined=is_declined).values(*columns, "declined")[:MAX_LISTED])
         lines = [f"{counted_in_words(count, 'assignment')}, assigned or reminded ({zone_in_words(zone)}):"]
         for row in rows:
             at = f"{row['recent_action_at'].astimezone(zone):{TIME}}"
