@@ -164,7 +164,7 @@ class AssignmentPages(Pages):
         if len(others) != 1 or "__" in column:
             sentence = _("Pages by cursor need one ordering, and none by the content's own columns.")
             raise ValidationError({"ordering": [sentence]})
-        queryset = searches.matches(queryset).rows if self.is_search else queryset
+        queryset = searches.find(queryset).rows if self.is_search else queryset
         found = cursor_page(queryset, column=column, descending=term.descending, size=size, cursor=cursor)
         if not found.understood:
             raise ValidationError({"cursor": [_("This is no cursor of this list.")]})

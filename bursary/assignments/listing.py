@@ -333,7 +333,7 @@ def page(
 
     One more where it `is_search`; then the counts of very many are estimated.
     """
-    found = searches.matches(queryset) if is_search else searches.Matches(queryset)
+    found = searches.find(queryset) if is_search else searches.SearchResult(queryset)
     counted = estimates_by_learner_state if found.are_estimated else counts_by_learner_state
     by_state = [(LearnerState(state), count) for state, count in counted(found.rows)]
     count = sum(count for _state, count in by_state)

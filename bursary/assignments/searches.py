@@ -24,7 +24,7 @@ CREATE_INDEX = (
 
 
 @dataclass(frozen=True)
-class Matches:
+class SearchResult:
     """The rows that a search finds."""
 
     rows: QuerySet[Any]
@@ -33,12 +33,12 @@ class Matches:
     """There are more, and counting them would take long."""
 
 
-def matches(rows: QuerySet[Any]) -> Matches:
+def find(rows: QuerySet[Any]) -> SearchResult:
     """Return the rows that a search finds. One query."""
     keys = _first_keys(rows)
     if len(keys) > MAX_COUNTED:
-        return Matches(rows, are_estimated=connection.vendor == "postgresql")
-    return Matches(rows.filter(pk__in=keys))
+        return SearchResult(rows, are_estimated=connection.vendor == "postgresql")
+    return SearchResult(rows.filter(pk__in=keys))
 
 
 def _first_keys(rows: QuerySet[Any]) -> list[int]:

@@ -176,9 +176,9 @@ class Selection:
         """
         if self.problems or not self.filters.is_search:
             return self
-        found = searches.matches(self._found)
+        found = searches.find(self._found)
         one_query = self._of_any_code is self._found
-        others = found if one_query else searches.matches(self._of_any_code)
+        others = found if one_query else searches.find(self._of_any_code)
         return replace(self, _found=found.rows, _of_any_code=others.rows, are_estimated=found.are_estimated)
 
     def total(self) -> tuple[int, bool]:
@@ -186,7 +186,7 @@ class Selection:
 
         With whether it is an estimate: those with the status may be few. Two queries.
         """
-        found = searches.matches(self.rows)
+        found = searches.find(self.rows)
         if not found.are_estimated:
             return found.rows.count(), False
         [estimated] = searches.estimates(self.rows)

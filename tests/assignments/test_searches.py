@@ -119,9 +119,9 @@ def test_every_engine_finds_the_rows_with_each_word_in_title_or_address(
             )
         }
         with subtests.test(term):
-            matches = searches.matches(found(rows, term))
-            assert set(matches.rows.values_list("pk", flat=True)) == expected
-            assert not matches.are_estimated
+            result = searches.find(found(rows, term))
+            assert set(result.rows.values_list("pk", flat=True)) == expected
+            assert not result.are_estimated
 
 
 def test_more_matches_than_are_counted_are_estimated_on_postgresql_alone(
