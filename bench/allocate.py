@@ -157,7 +157,7 @@ class Stage:
             entries=addresses,
             now=self.now,
         )
-        if len(done.outcomes) != len(addresses):
+        if len(done.matches) != len(addresses):
             raise RuntimeError("Not every learner is new.")
 
     def request(self, addresses: list[str], *, query: str = "") -> None:

@@ -95,8 +95,8 @@ class Allocate(APIView):
             **_understood(asked, budget),
             "allocation_batch_uuid": done.batch.uuid,
             **(_summary(done) if summary else _whole(done)),
-            "recognised": [_match(one, people) for one in done.outcomes if one.known_by_other_address],
-            "duplicates": [_match(one, people) for one in done.outcomes if one.verdict is Verdict.DUPLICATE],
+            "recognised": [_match(one, people) for one in done.matches if one.known_by_other_address],
+            "duplicates": [_match(one, people) for one in done.matches if one.verdict is Verdict.DUPLICATE],
             **_left_out(people),
             "joining": _joining(done.terms),
         }
@@ -123,7 +123,7 @@ class CanAllocate(APIView):
         usable = [
             _match(one, people)
             | {"warnings": [_warning(it) for it in preview.warnings.get(one.addressee.position, ())]}
-            for one in preview.outcomes
+            for one in preview.matches
         ]
         learners = [*_invalid(preview.bad_addresses, people), *usable]
         refused = [*preview.refusals]
@@ -167,7 +167,7 @@ def _parsed(request: Request, budget: Budget) -> tuple[dict[str, Any], PastedLis
 
 
 def _whole(done: allocation.Allocation) -> dict[str, Any]:
-    verdicts = {one.assignment.pk: one.verdict for one in done.outcomes if one.assignment}
+    verdicts = {one.assignment.pk: one.verdict for one in done.matches if one.assignment}
     unchanged = [one.pk for one in done.assignments(*NO_CHANGE)]
     return {
         "created": _bodies([one.pk for one in done.assignments(Verdict.NEW)]),
@@ -189,7 +189,7 @@ def _summary(done: allocation.Allocation) -> dict[str, Any]:
     verdicts = {
         kind: {
             str(one.assignment.uuid): one.verdict.value
-            for one in done.outcomes
+            for one in done.matches
             if one.verdict in of_kind and one.assignment
         }
         for kind, of_kind in kinds.items()

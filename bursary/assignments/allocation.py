@@ -71,21 +71,21 @@ class Allocation:
     """The result of an allocation: the verdict on each address, and the assignments."""
 
     content: AnyContent
-    outcomes: list[Match]
+    matches: list[Match]
     terms: JoiningTerms
     """The run that learners can join, and until when."""
     batch: AllocationBatch
 
     def assignments(self, *verdicts: Verdict) -> list[LearnerContentAssignment]:
         """Return the assignments of these verdicts in the order of their addresses."""
-        return [one.assignment for one in self.outcomes if one.verdict in verdicts and one.assignment]
+        return [one.assignment for one in self.matches if one.verdict in verdicts and one.assignment]
 
 
 @dataclass(frozen=True)
 class Preview:
     """The result that an allocation would have now. `remaining_cents` is None for an unlimited budget."""
 
-    outcomes: list[Match]
+    matches: list[Match]
     bad_addresses: dict[int, str]
     refusals: list[AllocationRefused]
     cost_cents: int
@@ -125,8 +125,8 @@ def allocate(
         locked = ledger.lock(budget.pk)
         terms = _check(locked, offer, price_cents=price_cents, now=now, due_date=due_date)
         match = partial(matching.match_learners, learners=learners, now=now, lock=True, repeats=repeats)
-        outcomes = match(locked, content_key=offer.content.content_key, course_key=offer.course_key)
-        _reserve(locked, cents=price_cents * sum(one.verdict in COSTLY for one in outcomes))
+        matches = match(locked, content_key=offer.content.content_key, course_key=offer.course_key)
+        _reserve(locked, cents=price_cents * sum(one.verdict in COSTLY for one in matches))
         batch = AllocationBatch(
             uuid=batch_uuid or uuid4(),
             budget=locked,
@@ -136,16 +136,16 @@ def allocate(
             actor=actor,
             created=now,
         )
-        _write(batch, offer, outcomes)
-    return Allocation(offer.content, outcomes, terms, batch)
+        _write(batch, offer, matches)
+    return Allocation(offer.content, matches, terms, batch)
 
 
-def _write(batch: AllocationBatch, offer: Offer, outcomes: Sequence[Match]) -> None:
+def _write(batch: AllocationBatch, offer: Offer, matches: Sequence[Match]) -> None:
     """Write the batch and what it allocates, with the budget locked and the money reserved."""
     budget, now, actor = batch.budget, batch.created, batch.actor
     batch.content_key = offer.content.content_key
     by_verdict: dict[Verdict, list[Match]] = defaultdict(list)
-    for one in outcomes:
+    for one in matches:
         by_verdict[one.verdict].append(one)
     batch.counts = {verdict.value: len(found) for verdict, found in by_verdict.items()}
     batch.unchanged = {
@@ -203,15 +203,15 @@ def preview(
         refusals.append(refused)
     learners = matching.learners_of(addressees)
     match = partial(matching.match_learners, learners=learners, now=now, repeats=repeats)
-    outcomes = match(budget, content_key=key, course_key=course_key)
-    costly = [one for one in outcomes if one.verdict in COSTLY]
+    matches = match(budget, content_key=key, course_key=course_key)
+    costly = [one for one in matches if one.verdict in COSTLY]
     cost = price_cents * len(costly)
     available = ledger.available_cents(budget)
     if short := ledger.shortage(budget, cents=cost):
         refusals.append(_too_expensive(short))
     remaining = None if available is None else available - cost
     warnings = preview_warnings.find(budget, costly, course_key=course_key, price_cents=price_cents, now=now)
-    return Preview(outcomes, bad, refusals, cost, remaining, expires_at, reason, terms, warnings)
+    return Preview(matches, bad, refusals, cost, remaining, expires_at, reason, terms, warnings)
 
 
 def _find(budget: Budget, content_key: str, *, now: datetime) -> KnownOffer:
@@ -314,7 +314,7 @@ def _too_expensive(short: ledger.InsufficientFunds) -> AllocationRefused:
 
 
 def _create(
-    batch: AllocationBatch, offer: Offer, outcomes: Sequence[Match], columns: dict[str, object]
+    batch: AllocationBatch, offer: Offer, matches: Sequence[Match], columns: dict[str, object]
 ) -> None:
     now = batch.created
     model = LearnerContentAssignment(
@@ -335,7 +335,7 @@ def _create(
             mailbox_key=one.addressee.learner_key,
             lms_user_id=one.lms_user_id,
         )
-        for one in outcomes
+        for one in matches
     ]
     inserts.insert_all(created, size=ROWS_PER_STATEMENT)
     # MySQL returns no primary keys of bulk inserts.
@@ -344,16 +344,16 @@ def _create(
         pks = dict(LearnerContentAssignment.objects.filter(uuid__in=uuids).values_list("uuid", "pk"))
         for assignment in chunk:
             assignment.pk = pks[assignment.uuid]
-    for one, assignment in zip(outcomes, created, strict=True):
+    for one, assignment in zip(matches, created, strict=True):
         one.assignment = assignment
     work = lifecycle.MOVES[ActionType.ALLOCATED].requests
     actions.record_and_request(created, ActionType.ALLOCATED, work=work, now=now, actor=batch.actor)
 
 
-def assign_identity(outcomes: Iterable[Match]) -> None:
+def assign_identity(matches: Iterable[Match]) -> None:
     """Write the address and LMS user id of the request to assignments that are allocated again."""
     changed = []
-    for one in outcomes:
+    for one in matches:
         assignment, addressee = one.assignment, one.addressee
         if assignment is None:
             continue
@@ -369,9 +369,9 @@ def assign_identity(outcomes: Iterable[Match]) -> None:
     LearnerContentAssignment.objects.bulk_update(changed, IDENTITY, batch_size=500)
 
 
-def _notify_again(outcomes: Sequence[Match], batch: AllocationBatch, *, turn: int) -> None:
+def _notify_again(matches: Sequence[Match], batch: AllocationBatch, *, turn: int) -> None:
     """Send the mail again to learners that it did not reach; they belong to this batch, with its message."""
-    for chunk in chunks([one.assignment for one in outcomes if one.assignment], ROWS_PER_STATEMENT):
+    for chunk in chunks([one.assignment for one in matches if one.assignment], ROWS_PER_STATEMENT):
         named = LearnerContentAssignment.objects.filter(pk__in=[assignment.pk for assignment in chunk])
         named.update(allocation_batch_uuid=batch.uuid, modified=batch.created)
         failures.notify_again(chunk, now=batch.created, actor=batch.actor, turn=turn)

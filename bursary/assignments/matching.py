@@ -231,7 +231,7 @@ def match_learners(
     existing = _existing(all_keys, people, lock=lock, **same)
     earlier = _Earlier(existing, budget=budget, content_key=content_key, now=now, repeats=repeats)
     first_at: dict[str | int | UUID, int] = {}
-    outcomes = []
+    matches = []
     for addressee in learners.addressees:
         learner, position = known[addressee.learner_key], addressee.position
         person = learner.lms_user_id
@@ -246,8 +246,8 @@ def match_learners(
         else:
             match = _match(addressee, person, found, of_others, earlier)
             match.known_by = identities
-        outcomes.append(match)
-    return outcomes
+        matches.append(match)
+    return matches
 
 
 def of_course(course_key: str | Slot) -> Q:

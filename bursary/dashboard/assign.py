@@ -145,7 +145,7 @@ def _due(budget: Budget, due_date: datetime | None) -> str:
 
 def _preview(found: allocation.Preview, budget: Budget, form: AssignForm) -> AssignResult:
     choice, people = form.cleaned_data["course"], form.cleaned_data["addresses"]
-    deadline, entries, verdicts = None, people.entries, [one.verdict for one in found.outcomes]
+    deadline, entries, verdicts = None, people.entries, [one.verdict for one in found.matches]
     if found.deadline:
         reason = ExpiryReason(found.deadline_reason)
         deadline = in_words(found.deadline, reason, customer=budget.customer)

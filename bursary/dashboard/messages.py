@@ -186,7 +186,7 @@ def bad_lines(errors: Mapping[int, str], entries: Sequence[Entry]) -> list[Probl
 
 def checked(preview: Preview, entries: Sequence[Entry]) -> list[CheckedEntry]:
     """Return each entry with its result, in their order."""
-    results = {one.addressee.position: one for one in preview.outcomes}
+    results = {one.addressee.position: one for one in preview.matches}
     found = []
     for position, entry in enumerate(entries):
         if position not in results:

@@ -266,7 +266,7 @@ def test_a_forgotten_learner_with_an_account_gets_the_old_one_back(mail: MailSer
     (again,) = done.assignments(Verdict.AGAIN)
     again.refresh_from_db()
     assert (again.pk, again.learner_email, again.forgotten_at) == (forgotten.pk, ALICE, None)
-    assert not done.outcomes[0].known_by_other_address
+    assert not done.matches[0].known_by_other_address
     deliver(now=OVER)
     assert mail.received[-1]["To"] == ALICE
 

@@ -228,7 +228,7 @@ def test_an_address_erased_on_request_can_be_assigned_to_anew(mail: MailServer) 
     forget()
     assert assignment.content is not None
     done = allocate(assignment.budget, assignment.content, ALICE)
-    assert [one.verdict for one in done.outcomes] == [Verdict.NEW]
+    assert [one.verdict for one in done.matches] == [Verdict.NEW]
 
 
 def test_what_is_no_address_is_refused() -> None:

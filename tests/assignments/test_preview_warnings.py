@@ -184,7 +184,7 @@ def test_what_the_learner_has_or_declined_from_another_budget_is_warned_of(
 
     found = previewed(budget, content, BOB, ALICE)
 
-    assert [one.verdict.value for one in found.outcomes] == ["new", "new"]
+    assert [one.verdict.value for one in found.matches] == ["new", "new"]
     assert [one.code.value for one in found.warnings.get(1, [])] == codes
     assert 0 not in found.warnings
     for one in found.warnings.get(1, []):
@@ -271,7 +271,7 @@ def test_the_assignment_that_would_be_allocated_again_is_not_another_one(
 
     found = previewed(budget, content, ALICE)
 
-    assert [one.verdict.value for one in found.outcomes] == ["reallocated"]
+    assert [one.verdict.value for one in found.matches] == ["reallocated"]
     assert found.warnings == {}
 
 
@@ -367,7 +367,7 @@ def test_ten_thousand_addresses_take_three_statements_more(
 ) -> None:
     people = [*world.addresses(9_999), "marta@gmial.com"]
     world.allocate(other_budget, content, *people[::1000])
-    seats = previewed(budget, content, *people).outcomes
+    seats = previewed(budget, content, *people).matches
 
     with django_assert_num_queries(3):
         found = preview_warnings.find(

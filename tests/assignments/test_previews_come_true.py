@@ -51,15 +51,15 @@ def allocate(dice: Dice, now: datetime) -> None:
         assert refused.value.reason == seen.refusals[0].reason
         return
     done = allocation.allocate(budget, **asked)
-    assert [(one.verdict, one.duplicate_of, one.known_by_other_address) for one in seen.outcomes] == [
-        (one.verdict, one.duplicate_of, one.known_by_other_address) for one in done.outcomes
+    assert [(one.verdict, one.duplicate_of, one.known_by_other_address) for one in seen.matches] == [
+        (one.verdict, one.duplicate_of, one.known_by_other_address) for one in done.matches
     ]
-    named = [one.assignment for one in done.outcomes if one.verdict is not Verdict.NEW]
-    assert [one.assignment for one in seen.outcomes if one.verdict is not Verdict.NEW] == named
+    named = [one.assignment for one in done.matches if one.verdict is not Verdict.NEW]
+    assert [one.assignment for one in seen.matches if one.verdict is not Verdict.NEW] == named
     budget.refresh_from_db()
     assert budget.held_cents - before == seen.cost_cents
     again = allocation.allocate(budget, **asked)
-    assert [one for one in again.outcomes if one.verdict in COSTLY] == []
+    assert [one for one in again.matches if one.verdict in COSTLY] == []
 
 
 def accept(dice: Dice, now: datetime) -> None:

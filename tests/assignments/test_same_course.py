@@ -68,12 +68,12 @@ def outcomes(budget: Budget, content: ContentMetadata, *entries: str, **more: An
     asked = {"content_key": content.content_key, "price_cents": PRICE, "entries": list(entries), "now": NOW}
     seen = allocation.preview(budget, **{**asked, **more})
     done = allocate(budget, content, *entries, **more)
-    assert [(one.verdict, one.duplicate_of) for one in seen.outcomes] == [
-        (one.verdict, one.duplicate_of) for one in done.outcomes
+    assert [(one.verdict, one.duplicate_of) for one in seen.matches] == [
+        (one.verdict, one.duplicate_of) for one in done.matches
     ]
     budget.refresh_from_db()
     assert budget.held_cents - before == seen.cost_cents
-    return done.outcomes
+    return done.matches
 
 
 def accept(assignment: LearnerContentAssignment) -> None:

@@ -49,7 +49,7 @@ def test_the_smallest_record_is_a_full_course_that_can_be_allocated(
     allocated = allocate(given_budget(), course, ALICE, price_cents=14_900)
 
     assert (course.completeness, course.price_cents, course.active) == (Completeness.FULL, 14_900, True)
-    assert [one.assignment and one.assignment.price_cents for one in allocated.outcomes] == [14_900]
+    assert [one.assignment and one.assignment.price_cents for one in allocated.matches] == [14_900]
 
 
 @pytest.mark.django_db

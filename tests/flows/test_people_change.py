@@ -46,9 +46,9 @@ def test_he_changed_his_name(first: str, second: str, lms_user_id: int | None) -
     allocate(budget, content, first)
     again = allocate(budget, content, second)
 
-    assert [one.verdict for one in again.outcomes] == [Verdict.UNCHANGED]
+    assert [one.verdict for one in again.matches] == [Verdict.UNCHANGED]
     both = allocate(budget, given_content(), first, second)
-    assert [one.verdict for one in both.outcomes] == ([Verdict.NEW, Verdict.DUPLICATE])
+    assert [one.verdict for one in both.matches] == ([Verdict.NEW, Verdict.DUPLICATE])
     budget.refresh_from_db()
     assert budget.held_cents == 2 * PRICE
     assert own_assignments(person).count() == 2
@@ -62,7 +62,7 @@ def test_what_was_assigned_to_the_address_before_it_changed_stays_the_learners()
     person.save()
     account_linking.link_registered_users(now=NOW)
     assert own_assignments(person).count() == 1
-    assert allocate(budget, content, BOB).outcomes[0].verdict is Verdict.UNCHANGED
+    assert allocate(budget, content, BOB).matches[0].verdict is Verdict.UNCHANGED
     assert LearnerContentAssignment.objects.get().state == State.ALLOCATED
 
 
@@ -107,7 +107,7 @@ def test_she_registered_under_another_address(mail: MailServer) -> None:
     work.refresh_from_db()
     assert (home.state, work.state) == (State.ALLOCATED, State.CANCELLED)
     again = allocate(budget, content, ALICE, BOB, now=now)
-    assert [one.verdict for one in again.outcomes] == [Verdict.UNCHANGED, Verdict.DUPLICATE]
+    assert [one.verdict for one in again.matches] == [Verdict.UNCHANGED, Verdict.DUPLICATE]
 
 
 @pytest.mark.parametrize("how", ["present", "earlier", "added"])
