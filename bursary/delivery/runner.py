@@ -147,7 +147,7 @@ def attempt(action: LearnerContentAssignmentAction, *, clock: Clock) -> AttemptR
         return _given_up(action, Failure(reason, paused.error_code, paused.detail, ""))
     except DeliveryError as error:
         failure = Failure(error.reason, error.error_code, error.detail, traceback.format_exc())
-        return _after(action, error, failure, now=clock())
+        return _retry_or_give_up(action, error, failure, now=clock())
     except Exception as error:  # noqa: BLE001  # the one place that survives whatever a handler raises
         # The stack trace is stored on the action, not logged: it may name people.
         logger.warning("Delivery failed: action=%s error=%s", action.uuid, type(error).__name__)
@@ -158,7 +158,7 @@ def attempt(action: LearnerContentAssignmentAction, *, clock: Clock) -> AttemptR
     return Postponed(failure, until=clock() + wait_after(action.attempts))
 
 
-def _after(
+def _retry_or_give_up(
     action: LearnerContentAssignmentAction, error: DeliveryError, failure: Failure, *, now: datetime
 ) -> AttemptResult:
     """Return what follows from a known error: another attempt, or none.
