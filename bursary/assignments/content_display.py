@@ -150,16 +150,16 @@ def attach_content(assignments: Sequence[LearnerContentAssignment], *, now: date
     answer they have no content. Not for use inside a transaction.
 
     Of the replica's rows, those that the budget's catalog does not hold are displayed by what the assignments
-    have recorded of them: they may be as another catalog has them since. One query, unless `is_held` is
+    have recorded of them: they may be as another catalog has them since. One query, unless `in_catalog` is
     annotated.
     """
     if not reads.are_from_upstream():
         attached = [one for one in assignments if one.content_id]
-        unknown = [one.pk for one in attached if not hasattr(one, "is_held")]
-        rows = LearnerContentAssignment.objects.filter(derived.held(), pk__in=unknown).order_by()
+        unknown = [one.pk for one in attached if not hasattr(one, "in_catalog")]
+        rows = LearnerContentAssignment.objects.filter(derived.in_catalog(), pk__in=unknown).order_by()
         held = set(rows.values_list("pk", flat=True)) if unknown else set()
         for one in attached:
-            if not getattr(one, "is_held", one.pk in held):
+            if not getattr(one, "in_catalog", one.pk in held):
                 one.shown_content = _recorded(one)
         return
     key_of = {one.pk: CatalogKey(one.budget.catalog_uuid, one.content_key) for one in assignments}

@@ -145,7 +145,7 @@ def follow_content(
         repointing.repoint(old_pk, new_pk, budgets=Budget.objects.filter(catalog_uuid=catalog_uuid))
     for chunk in chunks(sorted(pks), CONTENTS_PER_STATEMENT):
         if contents := list(offers.assigned_rows(chunk).only("pk", *_FROM_CONTENT)):
-            assignments = LearnerContentAssignment.objects.filter(held(), content__in=contents)
+            assignments = LearnerContentAssignment.objects.filter(in_catalog(), content__in=contents)
             _locked_budgets(assignments.values("budget"))
             _write_content(assignments, contents, now=now)
             _deadlines_of_contents.run(contents=[one.pk for one in contents], now=now)
@@ -161,7 +161,7 @@ def follow_budgets(*, pks: Iterable[int], now: datetime, **_signal: object) -> N
             affected = assignments.filter(content__in=chunk)
             _write_content(affected, chunk, now=now)
             _write_deadlines(affected, now=now)
-        assignments.filter(held() | Q(content=None)).update(content_enroll_by=last_closing(now=now))
+        assignments.filter(in_catalog() | Q(content=None)).update(content_enroll_by=last_closing(now=now))
         _write_deadlines(assignments, now=now)
         assignments.filter(_NUDGEABLE).update(nudge_at=CHECK_NOW)
 
@@ -195,7 +195,7 @@ def rebuild(pks: Sequence[int], *, now: datetime) -> None:
     )
     rows.filter(_OPEN).update(age_ends_at=Case(*ages, default=F("age_ends_at")))
     if contents:
-        rows.filter(held(), content__in=contents).update(**_content_columns(contents, now=now))
+        rows.filter(in_catalog(), content__in=contents).update(**_content_columns(contents, now=now))
     _deadlines_of_these.run(pks=pks, now=now)
     rows.filter(_NUDGEABLE).update(nudge_at=CHECK_NOW)
     follow_progress(pks)
@@ -217,7 +217,7 @@ def attach(content: ContentMetadata, *, pks: Sequence[int], now: datetime) -> in
     return len(locked)
 
 
-def held() -> Exists:
+def in_catalog() -> Exists:
     """Return the condition that the budget's catalog holds the assignment's content.
 
     What it does not hold keeps the columns that it had: later changes of the row are other catalogs'.
@@ -337,7 +337,7 @@ _Update = tuple[QuerySet[LearnerContentAssignment], Mapping[str, object]]
 
 @PreparedUpdate
 def _last_closings_of_these() -> _Update:
-    rows = LearnerContentAssignment.objects.filter(_THESE, held())
+    rows = LearnerContentAssignment.objects.filter(_THESE, in_catalog())
     return rows, {"content_enroll_by": last_closing(now=_NOW)}
 
 
@@ -349,7 +349,7 @@ def _deadlines_of_these() -> _Update:
 @PreparedUpdate
 def _deadlines_of_contents() -> _Update:
     contents = Slot("contents", ContentMetadata._meta.pk)
-    rows = LearnerContentAssignment.objects.filter(held(), _OPEN, content__in=contents)
+    rows = LearnerContentAssignment.objects.filter(in_catalog(), _OPEN, content__in=contents)
     return rows, _deadlines(now=_NOW)
 
 

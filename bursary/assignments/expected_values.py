@@ -48,7 +48,7 @@ def _assignments() -> QuerySet[LearnerContentAssignment]:
     return (
         LearnerContentAssignment.objects.filter(pk__in=Slot("pks", _PK))
         .select_related("budget", "content")
-        .annotate(is_held=derived.held())
+        .annotate(in_catalog=derived.in_catalog())
         .defer("content__payload", "content__partners")
         .order_by("pk")
     )
@@ -142,8 +142,8 @@ def latest_checks(
 
 
 def _followed(assignment: LearnerContentAssignment) -> ContentMetadata | None:
-    """Return its content, unless its budget's catalog does not hold it: see `derived.held`."""
-    return assignment.content if getattr(assignment, "is_held", True) else None
+    """Return its content, unless its budget's catalog does not hold it: see `derived.in_catalog`."""
+    return assignment.content if getattr(assignment, "in_catalog", True) else None
 
 
 def _joined_by(assignment: LearnerContentAssignment, runs: Runs, *, now: datetime) -> datetime:

@@ -180,7 +180,7 @@ class AssignmentFilters(django_filters.FilterSet):
         used = {name for name in _OF_CONTENT if self.form.cleaned_data.get(name) not in EMPTY_VALUES}
         by_join_by = {name for name in used if name.startswith(JOIN_BY)}
         if used - by_join_by:
-            found = found.filter(derived.held())  # what has left may be as another catalog has it
+            found = found.filter(derived.in_catalog())  # what has left may be as another catalog has it
         return found.filter(**{f"{JOIN_BY}__lt": FAR_FUTURE}) if by_join_by else found
 
     @property
@@ -369,7 +369,7 @@ def with_timelines(
 def _shown(*, with_join_by: bool) -> QuerySet[LearnerContentAssignment]:
     # The date of the column `content_enroll_by`, read from the content itself; NULL for none.
     last = derived.last_closing(now=Slot("now", DateTimeField()))
-    join_by = NullIf(Case(When(derived.held(), then=last), default=F(JOIN_BY)), Value(FAR_FUTURE))
+    join_by = NullIf(Case(When(derived.in_catalog(), then=last), default=F(JOIN_BY)), Value(FAR_FUTURE))
     more = {"join_by": join_by} if with_join_by else {}
     return (
         LearnerContentAssignment.objects.filter(pk__in=Slot("pks", LearnerContentAssignment._meta.pk))
@@ -377,7 +377,7 @@ def _shown(*, with_join_by: bool) -> QuerySet[LearnerContentAssignment]:
         .annotate(
             learns_here=known_learners.learns_at("budget__customer"),
             account_ended=learner_accounts.ended(),
-            is_held=derived.held(),
+            in_catalog=derived.in_catalog(),
             **more,
         )
         .defer("content__payload")

@@ -151,7 +151,8 @@ def _timelines() -> QuerySet[LearnerContentAssignmentAction, Any]:
 def _attach_held(
     rows: Sequence[LearnerContentAssignment], *, now: datetime, with_join_by: bool
 ) -> dict[int, Offer]:
-    """Say of each whether its catalog holds the content (`derived.held`), and until when it can be joined.
+    """Say of each whether its catalog holds the content (`derived.in_catalog`), and until when it can be
+    joined.
 
     Return the offers, where runs were looked at for that.
     """
@@ -163,11 +164,11 @@ def _attach_held(
     )
     for one in rows:
         catalog, row = one.budget.catalog_uuid, cast("Any", one)
-        row.is_held = (catalog, one.content_id) in held.contents
+        row.in_catalog = (catalog, one.content_id) in held.contents
         if not with_join_by:
             continue
         date = one.content_enroll_by
-        if row.is_held and one.content:
+        if row.in_catalog and one.content:
             runs = held.runs.get((catalog, one.content.content_key), ())
             offer = offered[one.pk] = offers.of_row(one.content, runs=runs, in_catalog=True)
             # `derived.last_closing`: the rule in Python.

@@ -97,7 +97,7 @@ def load(
     if is_own and (as_learner or not administers):
         own_rows = LearnerContentAssignment.objects.select_related("budget__customer", "content")
         assignment: LearnerContentAssignment = (
-            own_rows.defer("content__payload").annotate(is_held=derived.held()).get(pk=pk)
+            own_rows.defer("content__payload").annotate(in_catalog=derived.in_catalog()).get(pk=pk)
         )
     else:
         (assignment,) = listing.with_timelines([pk], now=now, with_join_by=False)
@@ -143,7 +143,7 @@ def _of_administrator(
         content=rows,
         content_differs=any(row.changed for row in rows),
         of_course=content_comparison.is_course(assignment),
-        in_catalog=assignment.content is None or getattr(assignment, "is_held", True),
+        in_catalog=assignment.content is None or getattr(assignment, "in_catalog", True),
         starts_at=content_display.starts_of([assignment], now=now)[assignment.pk],
         message=message,
         links_ended_by_correction=assignment.links_revoked_at in corrected_at,

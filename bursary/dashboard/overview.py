@@ -127,7 +127,7 @@ def own_page(user: User, *, number: str, now: datetime) -> Page[Any]:
 
 def _rows(pks: Sequence[int]) -> list[LearnerContentAssignment]:
     rows = LearnerContentAssignment.objects.select_related("budget__customer", "content")
-    found = rows.defer("content__payload").annotate(is_held=derived.held()).in_bulk(pks)
+    found = rows.defer("content__payload").annotate(in_catalog=derived.in_catalog()).in_bulk(pks)
     return [found[pk] for pk in pks if pk in found]
 
 

@@ -75,10 +75,10 @@ def check_assignments(truth: Truth, *, now: datetime) -> None:
         assert one.content_key == one.content.content_key or _has_twin(one)
         age_ends_at = one.allocated_at + timedelta(days=one.budget.allocation_age_days)
         before = min(filter(None, [age_ends_at, one.due_date, one.budget.ends_at]))
-        is_held = one.content.content_key in held[catalog_uuid]
+        in_catalog = one.content.content_key in held[catalog_uuid]
         join_by = (
             _joined_by(one, held[catalog_uuid].values(), now=now, before=before)
-            if is_held  # what has left keeps what it had
+            if in_catalog  # what has left keeps what it had
             else one.content_enroll_by
         )
         dates = {
@@ -91,7 +91,7 @@ def check_assignments(truth: Truth, *, now: datetime) -> None:
         assert dates[ExpiryReason(one.expires_reason)] == one.expires_at
         assert one.age_ends_at == age_ends_at
         assert one.content_enroll_by == join_by
-        if is_held:
+        if in_catalog:
             assert one.content_start == (one.content.start_date or FAR_FUTURE)
             assert one.content_title == one.content.title.casefold()
         assert join_by in truth.closings(one.content.content_key, catalog_uuid) | {FAR_FUTURE}
