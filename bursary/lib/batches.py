@@ -28,14 +28,14 @@ def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 class Halving(Generic[T]):
-    """Yields the items at once, then the halves of each part that fails, until the item it fails on is alone.
+    """Yields all items, then the halves of each part that fails, until the failing item is alone.
 
-    Halves come after all parts that wait, so that one bad item is no row of failures.
+    Halves are yielded after all waiting parts, so that one bad item does not cause failures in a row.
     """
 
     def __init__(self, items: Sequence[T]) -> None:
         self.waiting: deque[Sequence[T]] = deque([items] if items else [])
-        """The parts that are not done, the one that was yielded last among them."""
+        """The parts that are not done, including the one that was yielded last."""
 
     def __iter__(self) -> Iterator[Sequence[T]]:
         while self.waiting:
@@ -43,7 +43,7 @@ class Halving(Generic[T]):
             self.waiting.popleft()
 
     def halve(self, part: Sequence[T]) -> bool:
-        """Let the halves of a part be yielded, too; return False where it is a single item."""
+        """Add the halves of a part to those to yield; return False if it is a single item."""
         middle = len(part) // 2
         if middle:
             self.waiting += (part[:middle], part[middle:])
@@ -73,9 +73,9 @@ def keys(rows: QuerySet[Any, Any], *, after: int = 0) -> Iterator[int]:
 
 
 def delete_first(rows: QuerySet[Any, Any]) -> int:
-    """Delete ordered rows from the first on, in at most `MAX_DELETIONS` batches; return how many are gone.
+    """Delete rows in their order, in at most `MAX_DELETIONS` batches; return the number of deleted rows.
 
-    Each batch is found anew and is a transaction of its own, so that rows may be added and deleted meanwhile.
+    Each batch is a query and a transaction of its own, so that rows may be added and deleted meanwhile.
     """
     deleted = 0
     for _ in range(MAX_DELETIONS):

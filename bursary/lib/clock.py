@@ -10,9 +10,9 @@ Clock = Callable[[], datetime]
 
 
 def renewing(row: leases.LeasedRow, *, clock: Clock, lease: timedelta) -> Clock:
-    """Return a clock that renews the lease of a claimed row whenever a third of it has passed.
+    """Return a clock that, when it is read, renews a claimed row's lease if a third of it has passed.
 
-    A long run reads the time now and then, and so shows that its worker lives.
+    So a long run keeps its lease as long as it goes on reading the time.
     """
     renewed = clock()
 

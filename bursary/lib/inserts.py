@@ -1,11 +1,10 @@
 """Inserting many rows at once, when most of their columns are alike.
 
-Django's `bulk_create` prepares each value of each row, and sends it. Of thousands of rows that one request
-makes, a few columns differ: the others are prepared and sent once a statement. Measured on PostgreSQL with
-10,000 assignments and their 30,000 actions: a third of the time. MySQL and MariaDB insert as Django does.
+Django's `bulk_create` prepares and sends each value of each row. Here, a value that all rows share is
+prepared and sent once per statement. On PostgreSQL, with 10,000 assignments and their 30,000 actions, that
+takes a third of the time. On MySQL and MariaDB, `bulk_create` inserts the rows.
 
-Rows may be there already, by the fields of a unique constraint: then that is no error, and some fields of
-what is there may be set instead.
+A row that exists already, by the fields of a unique constraint, may be skipped or updated.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,10 +30,10 @@ _AS_THEY_ARE = {
     "postgresql": frozenset({str, int, UUID, NoneType}),
     "sqlite": frozenset({str, int, NoneType}),
 }
-"""Types that no field but a document's prepares: the database takes them as they are."""
+"""Types of values that only a JSON field converts: for other fields, the database takes them unchanged."""
 
 _READ_ATTRIBUTES = (models.Field.pre_save, models.DateField.pre_save, models.DateTimeField.pre_save)
-"""Of fields that set nothing, these return the row's attribute."""
+"""The `pre_save` of fields that compute nothing: each returns the row's attribute."""
 
 
 @dataclass
@@ -43,7 +42,7 @@ class _Columns:
 
     shared: dict[_Field, Any] = field(default_factory=dict)
     own: dict[_Field, Any] = field(default_factory=dict)
-    """Lists of values; of documents on PostgreSQL, one document that has them all."""
+    """A list of values for each column; of JSON on PostgreSQL, one document with all of them."""
 
 
 def unsaved_copy(row: Row, **own: Any) -> Row:
@@ -64,15 +63,15 @@ def unsaved_copy(row: Row, **own: Any) -> Row:
 
 @cache
 def _renewed(model: type[models.Model]) -> tuple[_Field, ...]:
-    """Return the fields of which each row has a default of its own."""
+    """Return the fields with a callable default, which is called for each row."""
     return tuple(one for one in model._meta.concrete_fields if callable(one.default) and one.has_default())
 
 
 def insert_missing(rows: Sequence[models.Model], *, unique: Sequence[str]) -> None:
-    """Insert those rows of one model that are not there by the `unique` fields; what is there stays.
+    """Insert the rows of one model that do not exist yet by the `unique` fields; leave existing ones as is.
 
-    In the caller's transaction; or in one of its own, which runs again after deadlocks. They are inserted in
-    the order of these fields, by all processes: each waits for rows of the other that it has yet to insert.
+    Runs in the caller's transaction, or in one of its own, which is repeated after deadlocks. All processes
+    insert in the order of these fields, so that two of them wait for each other in one direction only.
     """
     insert = transaction.atomic(savepoint=False)(insert_all)
     ordered = sorted(rows, key=attrgetter(*unique))
@@ -84,9 +83,9 @@ def insert_all(
 ) -> None:
     """Insert rows of one model, `size` a statement, as `bulk_create` does: no `save()`, no signals.
 
-    What is there by the `unique` fields stays, but for what is to `update`; without such fields it is an
-    error. The primary keys are filled in, but where rows may stay as they are, and on MySQL, which does not
-    return them. Call it in a transaction.
+    Of rows that exist already by the `unique` fields, the fields `update` are written, and nothing else;
+    without `unique`, such a row is an error. Primary keys are set, except where existing rows are skipped,
+    and on MySQL, which does not return them. Call it in a transaction.
     """
     for chunk in chunks(rows, size):
         returns_keys = connection.features.can_return_rows_from_bulk_insert
@@ -109,13 +108,14 @@ def _insert_as_django_does(
     elif connection.features.supports_update_conflicts_with_target:
         insert(rows, ignore_conflicts=True)
     else:
-        # MySQL's INSERT IGNORE would bend values that do not fit. This writes nothing either, but complains.
+        # MySQL's INSERT IGNORE would change values that do not fit. Setting a field to the value that it has
+        # also writes nothing, and refuses them.
         insert(rows, update_conflicts=True, update_fields=unique[:1])
 
 
 def _columns(rows: Sequence[models.Model]) -> _Columns | None:
-    """Return the columns of some rows; None where they are not for `_insert`: expressions, rows all alike."""
-    found, database = _Columns(), connections[connection.alias]  # itself: it is asked for each value
+    """Return the columns of some rows; None where `_insert` cannot insert them: expressions, equal rows."""
+    found, database = _Columns(), connections[connection.alias]  # not the proxy: it is used for each value
     one_document = connection.vendor == "postgresql"
     for one in type(rows[0])._meta.concrete_fields:
         if one.primary_key:
@@ -125,7 +125,7 @@ def _columns(rows: Sequence[models.Model]) -> _Columns | None:
         if any(hasattr(kind, "resolve_expression") for kind in kinds):
             return None
         same = values.count(values[0]) == len(values)
-        # Documents that are equal may differ: 1, 1.0 and True are equal.
+        # JSON values that compare equal may differ: 1, 1.0 and True are equal in Python.
         if same and not (_is_document(one) and len(set(map(repr, values))) > 1):
             found.shared[one] = one.get_db_prep_save(values[0], database)
         elif _is_document(one) and one_document:
@@ -141,7 +141,7 @@ def _columns(rows: Sequence[models.Model]) -> _Columns | None:
 
 
 def _values(one: _Field, rows: Sequence[models.Model]) -> list[Any]:
-    """Return what the field would save of each row: the attribute, but where its class sets it."""
+    """Return the value that the field would save for each row."""
     is_set = getattr(one, "auto_now", False) or getattr(one, "auto_now_add", False)
     if is_set or type(one).pre_save not in _READ_ATTRIBUTES:
         return [one.pre_save(row, True) for row in rows]
@@ -155,7 +155,7 @@ def _is_document(one: _Field) -> bool:
 def _parts(
     rows: Sequence[models.Model], columns: _Columns
 ) -> Iterator[tuple[Sequence[models.Model], _Columns]]:
-    """Yield the rows of each statement, with their columns: SQLite bounds the values of one."""
+    """Yield the rows of each statement, with their columns: SQLite limits the parameters of a statement."""
     most = connection.features.max_query_params
     if connection.vendor != "sqlite" or not most or not columns.own:
         yield rows, columns
@@ -180,20 +180,20 @@ def _insert(
     with connection.cursor() as cursor:
         cursor.execute(statement, [*columns.shared.values(), *values])
         if unique and not update:
-            return  # of a row that stays, no key comes back
-        database = connection.alias  # itself: it is looked up in the thread
+            return  # no key is returned for a row that is skipped
+        database = connection.alias
         for row, (key,) in zip(rows, cursor.fetchall(), strict=True):
             row.pk = key
             row._state.adding, row._state.db = False, database
 
 
 def _from_lists(columns: _Columns) -> tuple[str, list[Any]]:
-    """Return what is selected, once or from a list for each column, and the lists."""
+    """Return the SELECT list, with one array parameter for each column that differs, and these arrays."""
     once = [f"%s::{_kind(one)}" for one in columns.shared]
     if not columns.own:
         return ", ".join(once), []
     own = {f"c{number}": one for number, one in enumerate(columns.own)}
-    # None is NULL, in a document too: what a document has for it is `null`.
+    # None is stored as NULL in a JSON column, too, not as the JSON value `null`.
     each = [f"NULLIF({name}, 'null')" if _is_document(one) else name for name, one in own.items()]
     lists = [
         "jsonb_array_elements(%s)" if _is_document(one) else f"UNNEST(%s::{_kind(one)}[])"
@@ -204,7 +204,7 @@ def _from_lists(columns: _Columns) -> tuple[str, list[Any]]:
 
 
 def _from_values(columns: _Columns) -> tuple[str, list[Any]]:
-    """Return what is selected, once or from a list of rows, and the rows' values one after another."""
+    """Return the SELECT list, with a VALUES list of the columns that differ, and these values row by row."""
     once = ["%s"] * len(columns.shared)
     if not columns.own:
         return ", ".join(once), []
@@ -216,7 +216,7 @@ def _from_values(columns: _Columns) -> tuple[str, list[Any]]:
 
 
 def _end(model: type[models.Model], *, unique: Sequence[str], update: Sequence[str]) -> str:
-    """Return what ends the statement: the keys of all rows, or what becomes of those that are there."""
+    """Return the end of the statement: ON CONFLICT for existing rows, and RETURNING for primary keys."""
     keys = f"RETURNING {_column(model, 'pk')}"
     if not unique:
         return keys
@@ -233,5 +233,5 @@ def _column(model: type[models.Model], name: str) -> str:
 
 
 def _kind(one: _Field) -> str:
-    """Return the column's type, without its length: a cast would cut a text that the column refuses."""
+    """Return the column's type without its length: a cast would truncate a text that the column refuses."""
     return str(one.db_type(connection)).split("(")[0]

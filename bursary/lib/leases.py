@@ -1,4 +1,4 @@
-"""Leased rows: the one way in which a row is worked on, by any number of processes, once at a time.
+"""Leased rows: rows that any number of processes work on, each row in one process at a time.
 
 `due_at` is the next instant at which a row must be worked on, and NULL once it is finished. `early` marks
 rows that may be worked on sooner, when nothing else is due. A worker claims rows for the length of a lease
@@ -33,11 +33,11 @@ MAY_BE_EARLY = 1
 """`early`: the row is worked on before `due_at` too, when nothing else is due: `due_at` is its turn."""
 
 TURN_INTERVAL = timedelta(seconds=1)
-"""Between the rows of one bulk request: they take turns with everything that comes after it."""
+"""The time between two turns of one request for many, so that later work is done in between."""
 
 MAX_DELAY = timedelta(days=31)
-"""No row waits longer, and no lease lasts longer. A later instant was written by a clock that was ahead, and
-counts as past."""
+"""The longest wait of a row, and the longest lease. A later instant was written by a wrong clock, and counts
+as past."""
 
 _RANGES = range(3)
 _INSTANT, _EARLY = models.DateTimeField(), models.PositiveSmallIntegerField()
@@ -46,8 +46,8 @@ _UNTIL, _AGAIN_EARLY = Slot("until", _INSTANT), Slot("early", _EARLY)
 
 
 class LeasedRow(models.Model):
-    """A row that workers claim. Each model adds `models.Index(fields=["early", "due_at"])` and its own
-    counters."""
+    """A row that workers claim. Each model adds `models.Index(fields=["early", "due_at"])`, and counters if
+    it needs them."""
 
     due_at = models.DateTimeField(
         null=True, blank=True, help_text="When it must be worked on next; empty: finished"
@@ -74,7 +74,7 @@ class LeasedRow(models.Model):
         abstract = True
 
     def is_past(self, *, now: datetime) -> bool:
-        """Return whether `due_at` has come, or was written by a clock that was ahead."""
+        """Return whether `due_at` has come, or is so far ahead that a wrong clock wrote it."""
         return self.due_at is not None and not now < self.due_at <= now + MAX_DELAY
 
 
@@ -100,10 +100,10 @@ def claim(
 ) -> list[Row]:
     """Claim at most `limit` of `rows` (of `pks`, if given) that are due at `now`, for `lease`; return them.
 
-    First due, first claimed, and returned in this order, as claimed. Rows that another worker locks at this
-    moment are skipped, so that no two claims return the same row. `columns` are written with the claim, such
-    as a counter of attempts. `rows` may be filtered by what the claim does not write, and without joins,
-    which would be locked as well; its `select_related` applies to what is returned.
+    The earliest `due_at` is claimed first; the rows are returned in this order. Rows that another worker
+    locks at this moment are skipped, so that no two claims return the same row. `columns`, such as a counter
+    of attempts, are written with the claim. `rows` may be filtered by columns that the claim does not write,
+    and not by joins, which would be locked as well; its `select_related` applies to the returned rows.
     """
 
     def take() -> list[Row]:
@@ -166,17 +166,17 @@ def renew(
 ) -> bool:
     """Extend the lease of a claimed row to `now + lease`; return False if the claim was lost.
 
-    What was scheduled under the lease stays scheduled. `condition` has values that further columns
-    must have; `columns` are written with the lease.
+    A row that was scheduled during the lease keeps that instant. The lease is extended only if the columns
+    of `condition` have these values; `columns` are written with it.
     """
     until = now + min(lease, MAX_DELAY)
     return bool(_update_one(row, _renewed, condition or {}, columns, until=until))
 
 
 def release(rows: Iterable[LeasedRow]) -> int:
-    """Free claimed rows that were not worked on, due as before the claim; return how many were still claimed.
+    """Free claimed rows without work, due as before the claim; return how many of the claims still held.
 
-    A row that was scheduled under the lease keeps that instant.
+    A row that was scheduled during the lease keeps that instant.
     """
     rows = list(rows)
     before = {row.pk: row.before_claim for row in rows if row.before_claim}
@@ -196,8 +196,8 @@ def release(rows: Iterable[LeasedRow]) -> int:
 def schedule(rows: QuerySet[Row], *, at: datetime, now: datetime, **columns: object) -> int:
     """Make `rows` due at `at`, unless they are due sooner; return their number.
 
-    A row under a lease stays with its worker and keeps `at` when that settles it, if `at` is before the
-    lease's end. A finished row is open again. `columns` are written with it.
+    A leased row stays with its worker; if `at` is before the lease's end, settling keeps it. A finished row
+    is open again. `columns` are written with it.
     """
     at = min(at, now + MAX_DELAY)
     earlier = When(due_at__lte=at, then=F("due_at"))
@@ -214,9 +214,9 @@ def schedule(rows: QuerySet[Row], *, at: datetime, now: datetime, **columns: obj
 def postpone(
     rows: QuerySet[Row], *, until: Mapping[datetime, Sequence[int]] | datetime, now: datetime
 ) -> int:
-    """Make those of `rows` that are free due at `until`, and not before; return their number.
+    """Make the free ones of `rows` due at `until`, and not before; return their number.
 
-    `until` may give the primary keys for each instant. Rows under a lease are left to their worker.
+    `until` may map each instant to primary keys. Leased rows stay with their workers.
     """
     free = rows.filter(_free(now))
     if isinstance(until, datetime):
@@ -233,13 +233,13 @@ def postpone(
 
 
 def postponing(*, until: datetime | Combinable, condition: Q, now: datetime | Slot) -> dict[str, Combinable]:
-    """Return the columns of an update that makes the free rows that meet `condition` due at `until`.
+    """Return the columns with which an update makes the free rows that meet `condition` due at `until`.
 
-    For an update that writes other columns too: these first, as MariaDB assigns from left to right, and to
-    rows that are locked already. `until` is at most `MAX_DELAY` ahead. All other rows stay as they are.
+    For an update of locked rows that writes other columns as well: put these first, because MariaDB assigns
+    from left to right. `until` is at most `MAX_DELAY` ahead. All other rows keep their columns.
     """
     postponed = condition & _free(now)
-    return {  # a row is as free once its lease is ended here: the others see the same condition
+    return {  # ending the lease here changes nothing about `_free`, which the next two columns evaluate again
         "lease_until": Case(When(postponed, then=None), default=F("lease_until")),
         "early": Case(When(postponed, then=Value(NOT_BEFORE)), default=F("early"), output_field=_EARLY),
         "due_at": Case(When(postponed, then=until), default=F("due_at")),
@@ -255,10 +255,10 @@ def settle(
     condition: Values | None = None,
     **columns: object,
 ) -> int:
-    """Write how claimed rows went and free them; return how many, 0 where the claims were lost.
+    """Write the result of work on claimed rows and free them; return how many of the claims still held.
 
-    `due_at` says when each is due again. A row that was scheduled under the lease keeps that earlier instant,
-    unless it is finished and `finished_wins`. `condition` has values that further columns must have.
+    `due_at` is when each is due again. A row that was scheduled during the lease keeps that earlier instant,
+    unless it is finished and `finished_wins`. Only rows with the values of `condition` are written.
     """
     if not rows:
         return 0
@@ -279,7 +279,7 @@ def settle(
 
 
 def discard(row: LeasedRow) -> bool:
-    """Delete a claimed row; return False if the claim was lost. For rows that only remember an answer."""
+    """Delete a claimed row; return False if the claim was lost. For rows that only cache an answer."""
     deleted, _by_model = _own(row).delete()
     return bool(deleted)
 
@@ -300,9 +300,9 @@ def _read(rows: "Rows[Row]", statement: Callable[..., QuerySet[Any, Any]], *more
 def _first_of(
     rows: "Rows[Any]", number: int, limit: int, lock: bool, chosen: bool, *, now: Any = _NOW, pks: Any = _PKS
 ) -> QuerySet[Any, Any]:
-    """Return the first rows of one index range: with all in one condition the engines sort instead."""
+    """Return the first rows of one index range. With all ranges in one condition, the engines would sort."""
     due = (_of_pks(rows, pks=pks) if chosen else _query(rows)).filter(_due(now)[number])
-    # In order, though any row would do for `any_due`: PostgreSQL would look for one among all finished ones.
+    # Ordered even for `any_due`: otherwise PostgreSQL may search all finished rows for one that is due.
     first = due.order_by("due_at").values_list("due_at", "pk", "early")[:limit]
     return for_update(first, skip_locked=True) if lock else first
 
@@ -334,7 +334,7 @@ def _scheduled_meanwhile() -> Q:
 
 
 def _own(*rows: LeasedRow) -> QuerySet[Any]:
-    """Return the rows as long as these claims of them hold."""
+    """Return those of the rows of which this claim still holds."""
     pks: dict[int, list[int]] = defaultdict(list)
     for row in rows:
         pks[row.fence].append(row.pk)
@@ -355,7 +355,7 @@ def _renewed() -> dict[str, object]:
 
 def _freed(due_at: Combinable = _UNTIL, early: Combinable = _AGAIN_EARLY) -> dict[str, object]:
     scheduled = _scheduled_meanwhile()
-    # MariaDB assigns from left to right: the lease's end, with which the others compare, goes last.
+    # MariaDB assigns from left to right, and the other columns compare with `lease_until`: it comes last.
     return {
         "early": Case(When(scheduled, then=Value(NOT_BEFORE)), default=early, output_field=_EARLY),
         "due_at": Case(When(scheduled, then=F("due_at")), default=due_at),
@@ -368,7 +368,7 @@ def _finished() -> dict[str, object]:
 
 
 def _update_one(row: LeasedRow, lease: Columns, condition: Values, columns: Values, **given: object) -> int:
-    """Update a row and its lease, as long as this claim of it holds."""
+    """Update a row and its lease if this claim still holds."""
     had = {f"{name} before": value for name, value in condition.items()}
     return _run(type(row), lease, tuple(condition), columns, pk=row.pk, fence=row.fence, **had, **given)
 
@@ -376,7 +376,7 @@ def _update_one(row: LeasedRow, lease: Columns, condition: Values, columns: Valu
 def _run(
     model: type[LeasedRow], lease: Columns, condition: Names | None, columns: Values, **given: object
 ) -> int:
-    """Update rows and leases by SQL that is kept for the names of the columns, and for expressions."""
+    """Update rows and leases by SQL that is built once for these column names and expressions."""
     expressions = tuple((name, one) for name, one in columns.items() if isinstance(one, Combinable))
     return _prepared(model, lease, condition, tuple(columns), expressions).run(**columns, **given)
 

@@ -1,4 +1,4 @@
-"""Row locks, as each engine needs them. `select_for_update` is called here alone."""
+"""Row locks, as each engine needs them. Only this module calls `select_for_update`."""
 
 from typing import Any, TypeVar
 
@@ -13,10 +13,9 @@ Locked = TypeVar("Locked", bound=Model)
 def for_update(rows: QuerySet[Locked], *, skip_locked: bool = False) -> QuerySet[Locked]:
     """Return `rows` locked until the transaction ends; with `skip_locked`, without those locked by others.
 
-    Writers wait, and rows that only refer to these do not: PostgreSQL's NO KEY UPDATE. MySQL's plain FOR
-    UPDATE waits for inserts that refer to the row, out of the order of locks: see decision 0016. SQLite locks
-    the whole file instead. Give `rows` an order: the order in which all of a model's rows are locked
-    everywhere.
+    Other writers wait; inserts that only refer to a locked row do not, by PostgreSQL's NO KEY UPDATE. MySQL's
+    FOR UPDATE waits for such inserts, outside the lock order (decision 0016). SQLite locks the whole file.
+    Order `rows`, each model's everywhere in the same way.
     """
     return rows.select_for_update(
         no_key=connection.features.has_select_for_no_key_update,
@@ -25,7 +24,7 @@ def for_update(rows: QuerySet[Locked], *, skip_locked: bool = False) -> QuerySet
 
 
 def update_in_order(rows: QuerySet[Any], **columns: object) -> int:
-    """Update rows, locked in their model's `LOCK_ORDER`, in the caller's transaction or in one of its own."""
+    """Lock rows in their model's `LOCK_ORDER` and update them, in the caller's or an own transaction."""
 
     def write() -> int:
         pks = list(for_update(rows.order_by(*rows.model.LOCK_ORDER)).values_list("pk", flat=True))

@@ -21,7 +21,7 @@ _PARAMETER = re.compile(r"[\w.\[\]-]{1,40}")
 
 
 class Formatter(logging.Formatter):
-    """Leaves out addresses, and the tokens of links in mails: they answer for a learner or set a password."""
+    """Removes e-mail addresses and the tokens of links: with a token, anyone can answer for a learner."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, stack trace included, without tokens and e-mail addresses."""
@@ -29,10 +29,10 @@ class Formatter(logging.Formatter):
 
 
 def masked_url(url: str) -> str:
-    """Return an address that was asked for as a log may have it: which parameters, without their values.
+    """Return a requested URL for the log: the names of its parameters, without their values.
 
-    Values are what was searched for: names, addresses. Control characters, which a terminal obeys, are left
-    out of it, too.
+    Values may be names and addresses that were searched for. Control characters, which a terminal would obey,
+    are removed, too.
     """
     path, _, asked = url.partition("#")[0].partition("?")
     names = [one.partition("=")[0] for one in asked.split("&") if one]
@@ -63,15 +63,15 @@ def one_line(error: BaseException) -> str:
 
 
 def storable(text: str) -> str:
-    """Return text that every database stores: without NULs and lone surrogates, which servers may answer."""
+    """Return text that every database stores: without NULs and lone surrogates, which answers may contain."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 
 def log_failure(what: str, error: Exception, *, log: logging.Logger) -> str:
-    """Log what failed, the error in one line, and where; return that line.
+    """Log what failed with the error in one line and a stack trace; return that line.
 
-    `Logger.exception` would end the stack trace with the whole message. Trouble of the database or the disk
-    is one line: where it was met does not matter.
+    `Logger.exception` would log the error's whole message, which may name people. Trouble of the database or
+    the disk has no stack trace: its cause is not in the code.
     """
     line = storable(one_line(error))
     where = "" if is_trouble(error) else "".join(["\n", *traceback.format_tb(error.__traceback__)]).rstrip()

@@ -1,8 +1,8 @@
-"""The canonical form of an e-mail address: one mailbox has one, however it is written.
+"""The canonical form of an e-mail address: a mailbox has one, however its address is written.
 
-It is what is compared, stored, searched for and mailed. Pasted text brings invisible characters and
-full-width letters along. Domains have several spellings, and Python's own codec, of IDNA 2003, turns `straße`
-into `strasse`.
+Addresses are compared, stored, searched for and mailed in this form. Pasted text contains invisible
+characters and full-width letters. A domain has several spellings; Python's own codec implements IDNA 2003,
+and turns `straße` into `strasse`.
 """
 
 import re
@@ -16,7 +16,7 @@ from django.utils.translation import gettext_noop as _
 LONGEST_ADDRESS = 254  # characters, RFC 5321
 
 RESERVED = ("invalid", "local", "test")
-"""Top-level domains to which mail is possible only inside a network or never: such addresses are accepted."""
+"""Top-level domains that receive mail only inside a network, or never. Their addresses are accepted."""
 for _name in RESERVED:
     email_validator.SPECIAL_USE_DOMAIN_NAMES.remove(_name)  # its documented way to accept them
 
@@ -74,23 +74,23 @@ _FORM = re.compile(rf"{_PART}@{_PART}\.[^\W\d_][\w-]+")
 
 _ATOM = r"[A-Za-z0-9!#$%&*+/=?^_`{|}~-]+"
 _PLAIN = re.compile(rf"(?=[^@]{{1,64}}@)(?P<local>{_ATOM}(?:\.{_ATOM})*)@(?P<domain>[A-Za-z0-9.-]+)")
-"""An address in ASCII without anything that is judged for its whole. Apostrophes are."""
+"""An address in ASCII that needs no check of its whole text. Apostrophes do."""
 _DOMAINS_REMEMBERED = 4096
 
 _LOOK_ALIKES = re.compile("[асеһіјӏорԛѕԝхуѵԁονραικυγ]")
-"""Letters that look like Latin ones: a domain with them is another domain than it seems to be."""
+"""Letters that look like Latin ones: a domain with one of them is not the domain that it seems to be."""
 _OTHER_LETTER = re.compile(r"[^\W\d_]")
 
 
 class BadAddress(ValueError):
-    """The text is no address that a mail can be sent to: the message says why, in one or two sentences."""
+    """The text is not an address that can receive mail. The message says why, in one or two sentences."""
 
 
 def canonical(text: str) -> str:
     """Return the canonical form of an address, in ASCII. Raises BadAddress.
 
-    The local part is in lower case, the domain in the A-labels of IDNA 2008. Thousands of addresses share few
-    domains: each is judged once, where nothing else about the address needs to be.
+    The local part is in lower case, the domain in the A-labels of IDNA 2008. A domain is checked once for all
+    addresses in it, unless an address needs a check of its whole text.
     """
     if text.isascii() and len(text) <= LONGEST_ADDRESS and (plain := _PLAIN.fullmatch(text.strip())):
         domain = plain["domain"].lower()
@@ -110,12 +110,12 @@ def _is_domain(domain: str) -> bool:
 
 
 def is_plain(text: str) -> bool:
-    """Return whether the text is an address in ASCII and nothing beside it, not even a space or a mark."""
+    """Return whether the text is an address in ASCII and nothing else, without spaces or invisible marks."""
     return _PLAIN.fullmatch(text) is not None
 
 
 def has_form(text: str) -> bool:
-    """Return whether the text has an address's form, in any script; mail may still be impossible to it."""
+    """Return whether the text has the form of an address, in any script. It may still receive no mail."""
     return _FORM.fullmatch(text) is not None
 
 
@@ -159,7 +159,7 @@ def tidy(text: str) -> str:
 
 
 def comparable(text: str) -> str:
-    """Return the canonical form; of what is no address, such as one of an earlier rule, tidy lower case."""
+    """Return the canonical form; for a text that is not an address by this rule, `tidy` in lower case."""
     try:
         return canonical(text)
     except BadAddress:
@@ -176,7 +176,7 @@ def name_of(character: str) -> str:
 def _look_alike(domain: str) -> str:
     """Return a Cyrillic or Greek letter of the domain that passes for a Latin one; empty if there is none.
 
-    Among Latin letters it does, and in a part that has no other letters, before a Latin ending.
+    It passes for one among Latin letters, and in a label of only such letters under a Latin top-level domain.
     """
     *parts, ending = domain.split(".")
     for part in (*parts, ending):

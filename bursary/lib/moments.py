@@ -60,7 +60,7 @@ def iso(moment: datetime, *, zone: ZoneInfo) -> str:
 def dated(moment: date, *, form: str = "DATE_FORMAT") -> str:
     """Return a date in one of Django's forms; from right to left, in the direction of its own letters.
 
-    Where months are not translated, a sentence in Arabic would have the day behind the year otherwise.
+    Without this, an untranslated month in an Arabic sentence would put the day behind the year.
     """
     return _isolated(date_format(moment, form))
 

@@ -1,7 +1,7 @@
 """An outage of the database or the disk in the log: a line when it begins, and one when it has passed.
 
-All threads of a process share it, and the processes that are forked from it: each polls, and would log the
-same every few seconds.
+All threads of a process and the processes that it forks share one record of the outage. Otherwise each of
+them, as it polls, would log the same error every few seconds.
 """
 
 import logging
@@ -15,17 +15,17 @@ from bursary.lib import logs
 from bursary.lib.trouble import is_trouble
 
 QUIET_SECONDS = 30.0
-"""Without an error for so long, an outage has passed: what reads only succeeds on a full disk, too."""
+"""An outage has passed after so long without an error. One success is not enough: a full disk can be read."""
 
 _TIMES = struct.Struct("dd")
 """When the outage began, and its last error: monotonic, in seconds; 0 without an outage."""
-# Shared memory. No lock, which a process that is killed would keep: two at once write a line twice at worst.
+# Shared memory without a lock, which a killed process would keep. At worst, two processes log the same line.
 _shared = mmap.mmap(-1, _TIMES.size)
 
 
 @contextmanager
 def errors_logged(what: str, *, log: logging.Logger) -> Iterator[None]:
-    """Log an error inside as `what`, and continue. Of an outage, log the first error and the end."""
+    """Log an error raised inside as `what`, and continue. Of an outage, only its first error and its end."""
     try:
         yield
     except Exception as error:  # noqa: BLE001  # what polls must go on polling; it is logged

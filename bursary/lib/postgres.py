@@ -1,7 +1,7 @@
-"""Faster conversion of many values on PostgreSQL: lists are written at once, instants read by Python.
+"""Faster conversion of many values on PostgreSQL, and fresh statistics after thousands of inserts.
 
-Value by value, as the driver writes a list, takes several times as long, and Django's parser of instants ten
-times as long as Python's. And the statistics by which it plans, after thousands of rows were inserted.
+The driver converts a list value by value, which takes several times as long as converting it at once.
+Django's parser of instants takes ten times as long as Python's.
 """
 
 import re
@@ -20,7 +20,7 @@ from django.db.models.fields.related_lookups import RelatedIn
 from django.db.models.lookups import In
 
 _WRITTEN: Mapping[type, Callable[[Any], str]] = {int: str, datetime: str, UUID: attrgetter("hex")}
-"""How values are written that have no quotation mark. Of other types but text, the driver writes a list."""
+"""How values without a quotation mark are written. Lists of other types, text excepted, are the driver's."""
 
 _MANY_VALUES = re.compile(r" IN \(%s(?:, %s){9,}\)$")
 
@@ -33,13 +33,13 @@ def register() -> None:
 
 
 class InAtOnce(In):
-    """The lookup `in`; of ten values or more that are written at once, PostgreSQL is given one, their list.
+    """The lookup `in`, which passes ten or more values as one array parameter.
 
-    A list has one type: a number beyond that of its column would be refused there, and equals nothing here.
+    An array has one type. A number that exceeds the column's type would be refused, and matches no row here.
     """
 
     def as_postgresql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
-        """Return the condition, which PostgreSQL plans as it does `IN` with each of the values."""
+        """Return the condition `= ANY(array)`, which PostgreSQL plans as it plans IN."""
         sql, parameters = self.as_sql(compiler, connection)
         many = _MANY_VALUES.search(sql)
         if many is None:
@@ -58,8 +58,8 @@ class RelatedInAtOnce(InAtOnce, RelatedIn):
 def analyze(*models: type[Model]) -> None:
     """Run ANALYZE on the tables of these models; on other engines than PostgreSQL, do nothing.
 
-    It takes them within minutes on its own. Meanwhile it expects a value in many more rows of a table that
-    has grown than have it, and reads the whole table for a few.
+    PostgreSQL's autovacuum does so within minutes. Until then it overestimates how many rows of a table that
+    has grown have a value, and reads the whole table to find a few.
     """
     if connection.vendor == "postgresql":
         tables = ", ".join(connection.ops.quote_name(model._meta.db_table) for model in models)
@@ -88,10 +88,10 @@ def _dumper() -> type[Any]:
     shorter, bigint = {types[name].array_oid for name in ("int2", "int4")}, types["int8"].array_oid
 
     class AtOnceDumper(ListDumper):
-        """Writes a list of one kind, each value in quotation marks; leaves any other list to the driver.
+        """Writes a list of values of one type, each in quotation marks; leaves other lists to the driver.
 
-        Whole numbers are of the type that primary keys have, however small they are: in a list of another
-        type than the column's, PostgreSQL searches from its beginning for each row, and not by a hash.
+        Whole numbers, however small, get the type of primary keys: PostgreSQL hashes an array only if it has
+        the column's type, and otherwise searches it from the beginning for each row.
         """
 
         def upgrade(self, obj: list[Any], format: Any) -> Any:
@@ -104,7 +104,7 @@ def _dumper() -> type[Any]:
             kinds = set(map(type, obj))
             if all(issubclass(kind, str) for kind in kinds):
                 texts = "\0".join(obj)
-                # No text in PostgreSQL has this character: the driver refuses one that has.
+                # PostgreSQL's text cannot contain this character; the driver refuses such a text.
                 if texts.count("\0") >= len(obj):
                     return super().dump(obj)
                 quoted = texts.replace("\\", r"\\").replace('"', r"\"").replace("\0", '","')
@@ -125,7 +125,7 @@ def _loader() -> type[Any]:
     from django.db.backends.postgresql.psycopg_any import BaseTzLoader  # noqa: PLC0415  # see above
 
     class UtcLoader(BaseTzLoader):  # type: ignore[misc]  # the driver's types depend on its build
-        """Reads an instant in UTC; leaves any other, and what is none of Python's, to Django."""
+        """Reads an instant in UTC; leaves others, and those outside Python's range, to Django's loader."""
 
         timezone = UTC
 

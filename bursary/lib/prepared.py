@@ -1,6 +1,6 @@
-"""Statements with SQL that is built once, because the ORM takes longer to build it than a database to run it.
+"""Statements with SQL that is built once: the ORM needs more time to build it than the database to run it.
 
-Each value that changes from call to call is a `Slot`; nothing else in the statement may change.
+Each value that differs from call to call is a `Slot`; nothing else in the statement may differ.
 """
 
 import re
@@ -21,13 +21,13 @@ _PLACEHOLDER = re.compile(r"%%|IN \(%s\)|%s")
 
 
 class Slot(Expression):
-    """The place of a value, or with `__in` of a list of values, that is given each time.
+    """A parameter of a prepared statement: a value, or with `__in` a list, that each call gives.
 
-    A column that an update writes may be given primary keys by value: other rows keep theirs. What is added
-    to a slot, or subtracted from it, is so with the instant that is given for it.
+    For a column that an update writes, a call may map each value to primary keys; other rows keep theirs.
+    Adding a time to a slot, or subtracting it, does so with the instant that the call gives.
 
-    NULL equals nothing: neither in the place of a value, nor in that of an empty list, is a row found by it.
-    A condition that is negated must not have one.
+    None and an empty list become NULL, which equals nothing: the condition finds no row. So a negated
+    condition must not have a slot that may be one of these.
     """
 
     def __init__(self, name: str, output_field: Any, *, later: timedelta = timedelta()) -> None:
@@ -41,27 +41,24 @@ class Slot(Expression):
         return self + -other
 
     def as_sql(self, compiler: SQLCompiler, connection: Any) -> tuple[str, Any]:
-        """Return a placeholder, and the slot itself in the place of a value."""
+        """Return a placeholder, with the slot itself as its parameter."""
         return "%s", [self]
 
 
 def instant(given: datetime | Slot) -> Expression:
-    """Return an instant, or the slot for one, as an expression, for functions of the database."""
+    """Return an instant, or the slot for one, as an expression for database functions."""
     return given if isinstance(given, Slot) else Value(given)
 
 
 class PreparedSelect:
-    """The rows of a query set, which has slots, with other values in these each time.
-
-    It decorates the function that returns the query set, and stands in its place.
-    """
+    """A query set with slots, read with other values each time. Decorates the function that returns it."""
 
     def __init__(self, rows: Callable[[], QuerySet[Any, Any]]) -> None:
         self._rows, self.__doc__ = rows, rows.__doc__
         self._built: dict[str, _Select] = {}
 
     def read(self, **given: Any) -> list[Any]:
-        """Return the rows as the query set does, with these values in its slots. One statement."""
+        """Return the rows of the query set with these values in its slots. One statement."""
         if connection.vendor not in self._built:
             self._built[connection.vendor] = _Select(self._rows())
         return self._built[connection.vendor].read(given)
@@ -103,19 +100,19 @@ class _Select:
             compiler.klass_info = _without_constructors(compiler.klass_info)
 
     def read(self, given: Mapping[str, Any]) -> list[Any]:
-        """Run it, and return what the query set makes of its rows."""
+        """Run the statement; return the instances or tuples that the query set makes of its rows."""
         rows = cast("Any", self._rows)
         database = connections[rows.db]
         statement = _filled(self._sql, self._parameters, given, database)
         of_database = database.ops.get_db_converters
-        # By the number of a column, what converts its values: for this database, then its field.
+        # The converters of each column, by its number: the database's, then the field's.
         converters = {at: ([*of_database(one), *of_field], one) for at, one, of_field in self._converters}
         compiler = copy(self._compiler)
         vars(compiler).update(
             connection=database, as_sql=lambda: statement, get_converters=lambda _read: converters
         )
         query = SimpleNamespace(get_compiler=lambda *_args, **_options: compiler)
-        # What instances and tuples are made from: a query set without what builds the SQL.
+        # The part of a query set that makes instances and tuples, without the part that builds SQL.
         like = SimpleNamespace(query=query, db=rows.db, _known_related_objects={})
         return list(rows._iterable_class(like))
 
@@ -125,7 +122,7 @@ def _filled(
 ) -> tuple[str, list[Any]]:
     """Return the SQL with the placeholders that these values need, and all values."""
     values: list[Any] = []
-    written: list[str] = []  # in place of each placeholder of `sql`; empty where that stays
+    written: list[str] = []  # replaces each placeholder of `sql`; empty: it stays
     for one in parameters:
         value, text = _filling(one, given[one.name], database) if isinstance(one, Slot) else ([one], "")
         values += value
@@ -141,7 +138,7 @@ def _filled(
 
 
 def _filling(slot: Slot, given: Any, database: Any) -> tuple[list[Any], str]:
-    """Return the values of a slot, and what is written in the place of its placeholder, if anything."""
+    """Return the values of a slot, and the text that replaces its placeholder, if any."""
     if isinstance(slot.output_field, JSONField):  # a list or a mapping is one value
         return _adapted(slot, [given], database), ""
     if isinstance(given, Mapping):
@@ -152,7 +149,7 @@ def _filling(slot: Slot, given: Any, database: Any) -> tuple[list[Any], str]:
 
 
 def _listed(values: list[Any], database: Any) -> tuple[list[Any], str]:
-    """Return the values of a list, and the condition that a column is one of them."""
+    """Return the parameters for a list of values, and the SQL that a column is one of them."""
     values = values or [None]
     if database.vendor == "postgresql" and len(values) > 1:
         return [values], "= ANY(%s)"  # one value for the driver
@@ -160,7 +157,7 @@ def _listed(values: list[Any], database: Any) -> tuple[list[Any], str]:
 
 
 def _by_pk(slot: Slot, given: Mapping[Any, Iterable[int]], database: Any) -> tuple[list[Any], str]:
-    """Return what writes a slot's column: each value to its rows, and nothing to any other."""
+    """Return parameters and SQL that write each value to its rows, and leave other rows unchanged."""
     column, pk = (
         f"{database.ops.quote_name(one.model._meta.db_table)}.{database.ops.quote_name(one.column)}"
         for one in (slot.output_field, slot.output_field.model._meta.pk)
@@ -175,16 +172,16 @@ def _by_pk(slot: Slot, given: Mapping[Any, Iterable[int]], database: Any) -> tup
 
 
 def _adapted(slot: Slot, values: Iterable[Any], database: Any) -> list[Any]:
-    """Return values as the slot's field gives them to this database. None is NULL, of JSON too."""
+    """Return values as the slot's field prepares them for this database. None is NULL, in JSON fields too."""
     prepare = slot.output_field.get_db_prep_value
     as_they_are = (NoneType, int, str) if isinstance(slot.output_field, CharField) else (NoneType, int)
     return [value if type(value) in as_they_are else prepare(value, database) for value in values]
 
 
 def _without_constructors(info: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the ORM makes instances by, so that what was read is set at once, not field by field.
+    """Return a compiler's class info by which all values of an instance are set at once, not field by field.
 
-    A model with a constructor or a `from_db` of its own keeps it.
+    A model with its own constructor or `from_db` keeps it.
     """
     model: Any = info["model"]
     if model.__init__ is Model.__init__ and model.from_db.__func__ is vars(Model)["from_db"].__func__:
@@ -203,9 +200,9 @@ def _instance(model: type[Model], db: str, names: Sequence[str], values: Sequenc
 
 
 class PreparedUpdate:
-    """An update of a query set, with the same columns each time; both may have slots.
+    """An update of the same columns of a query set each time. Decorates the function that returns both.
 
-    It decorates the function that returns the query set and the columns, and stands in its place.
+    The query set and the values of the columns may have slots.
     """
 
     def __init__(self, update: Callable[[], tuple[QuerySet[Any], Mapping[str, object]]]) -> None:
@@ -213,9 +210,9 @@ class PreparedUpdate:
         self._built: dict[str, tuple[str, list[Any]]] = {}
 
     def run(self, **given: Any) -> int:
-        """Update the rows, with these values in the slots, in the caller's transaction; return their number.
+        """Update the rows with these values in the slots; return their number. One statement.
 
-        One statement.
+        Runs in the caller's transaction, if there is one.
         """
         if connection.vendor not in self._built:
             rows, columns = self._update()

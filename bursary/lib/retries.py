@@ -1,4 +1,4 @@
-"""Trying again: transactions and statements after a deadlock, how long to wait, and the jitter of a pause."""
+"""Retries: transactions and statements repeated after a deadlock, exponential back-off, and jitter."""
 
 import random
 from collections.abc import Callable
@@ -27,8 +27,7 @@ T = TypeVar("T")
 def in_transaction(work: Callable[[], T]) -> T:
     """Run `work` in a transaction of its own and return its result; at most `ATTEMPTS` times after deadlocks.
 
-    Raises RuntimeError inside another transaction, which would be held open meanwhile and could not be run
-    again from here.
+    Raises RuntimeError inside another transaction, which stays open meanwhile and cannot be repeated here.
     """
 
     def attempt() -> T:
@@ -41,8 +40,8 @@ def in_transaction(work: Callable[[], T]) -> T:
 def repeated_after_deadlocks(function: Callable[P, T]) -> Callable[P, T]:
     """Decorate a function that writes in one transaction: run it up to `ATTEMPTS` times after deadlocks.
 
-    It must read anew what it changes, and change nothing else. Within a transaction of its caller's it runs
-    once: a deadlock undoes that one as well.
+    The function must read again what it changes, and have no other effect. Inside a caller's transaction it
+    runs once: a deadlock rolls that back as well.
     """
 
     @wraps(function)
@@ -89,7 +88,7 @@ def _repeat(work: Callable[[], T]) -> T:
 
 
 def jittered(seconds: float) -> float:
-    """Return between half and one and a half times as many seconds: processes then return one by one."""
+    """Return between half and one and a half times as many seconds, so that processes do not act at once."""
     return seconds * random.uniform(0.5, 1.5)  # noqa: S311  # spreads load; hides nothing
 
 
@@ -104,9 +103,9 @@ def longest_back_off(failures: int, *, first: timedelta, longest: timedelta) -> 
 
 
 def is_deadlock(error: Exception) -> bool:
-    """Return whether the database rolled a transaction back in favour of another, so that it may run again.
+    """Return whether the database rolled a transaction back in favour of another, so that it may be repeated.
 
-    MySQL's 1205 is none: the lock was waited for as long as it may be, and the transaction stands.
+    MySQL's 1205 is not one: the wait for a lock timed out, and the transaction is not rolled back.
     """
     if not isinstance(error, OperationalError):
         return False

@@ -10,9 +10,9 @@ from bursary.lib import outages
 
 
 class PollingThread(threading.Thread):
-    """Calls `work` until stopped: again at once when it did something, else after some seconds or when woken.
+    """Calls `work` until stopped: again at once if it did something, else when woken or after some seconds.
 
-    An error, such as a database that is away, is logged as `failure`, and the work tried again.
+    An error, such as an unavailable database, is logged as `failure`, and `work` is called again.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Trouble: an error of the database or the disk that passes, and that no change of the program would mend."""
+"""Trouble: an error of the database or the disk that is temporary, and not a fault of the program."""
 
 import errno
 import inspect
@@ -28,7 +28,7 @@ _SAVEPOINT = inspect.unwrap(BaseDatabaseWrapper.savepoint_commit).__code__
 
 
 def is_trouble(error: BaseException | None) -> bool:
-    """Return whether the database or the disk is in trouble. A broken constraint or statement is an error."""
+    """Return whether the error is trouble. A violated constraint or an invalid statement is not."""
     match error:
         case OSError():
             return error.errno in _DISK
@@ -41,22 +41,21 @@ def is_trouble(error: BaseException | None) -> bool:
 
 
 def may_be_committed(error: BaseException) -> bool:
-    """Return whether a transaction was being ended when this trouble came: it may be committed, or undone.
+    """Return whether the trouble came during COMMIT, so that the transaction may be committed or rolled back.
 
-    The server may have committed it, and its answer been lost. Only the place of the error shows that: the
-    same connection breaks with the same error inside a transaction, which is then undone. Where the database
-    itself answered that it has undone the transaction, it has.
+    The server may have committed, and its answer may be lost. Only the stack trace shows this: inside a
+    transaction, which is then rolled back, a broken connection raises the same error. An answer of the
+    database that the transaction is rolled back is certain.
     """
     places = {frame.f_code for frame, _line in traceback.walk_tb(error.__traceback__)}
     return _ENDING in places and _SAVEPOINT not in places and code_of(error) not in _UNDONE
 
 
 def is_answer(error: BaseException) -> bool:
-    """Return whether the database itself answered with this error, rather than not being there.
+    """Return whether the database itself answered with this error: it is reachable.
 
-    PostgreSQL's refusal of a connection has no code of its own, but the word FATAL in every language of the
-    server's messages that has no other for it. MySQL's servers number their errors from 1000, its clients
-    from 2000.
+    PostgreSQL's refusal of a connection has no code, but contains FATAL in most languages of its messages.
+    MySQL's server numbers its errors from 1000, its client library from 2000.
     """
     code = code_of(error)
     if isinstance(error, InterfaceError):  # the client's: the connection is closed
