@@ -1,8 +1,8 @@
 """Compares the replica with upstream, column by column, and writes nothing.
 
-Each catalog's view is compared with what that catalog serves: which content it holds, and of that what a
-refresh would write (`merge.COLUMNS`, the digest, the set of restricted runs, the parent). A record that a
-merge would refuse as older is compared too: the audit reports that it differs, not which of the two is right.
+For each catalog, the audit compares which content it holds, and the values that a refresh would write:
+`merge.COLUMNS`, the digest, the set of restricted runs, and the parent. Records that a merge would refuse as
+older are compared as well: the audit reports that two values differ, not which of them is right.
 """
 
 import enum
@@ -26,7 +26,7 @@ from bursary.replica.ingest import BATCH
 from bursary.replica.models import CatalogMembership
 
 WINDOW = 10 * BATCH
-"""Rows that are sorted by catalog at a time, so that requests name as many keys as they may."""
+"""Rows sorted by catalog at a time, so that requests name as many keys as possible."""
 NAMED = 500
 """Findings that an audit names; it counts all of them."""
 
@@ -49,7 +49,7 @@ class Finding(enum.StrEnum):
 
 
 DRIFT = (Finding.DRIFTED, Finding.MISSING)
-"""The findings that make the drifted share: readers are served something wrong."""
+"""The findings that count as drift: readers are served something wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class ContentAudit:
     looked_at: int = 0
     """Rows that were compared, once for each catalog, and those that a catalog has no record of."""
     thin: int = 0
-    """Full rows of which upstream serves a summary record at the moment: not compared."""
+    """Full rows for which upstream serves only a summary record at present; they are not compared."""
     counts: Counter[Finding] = field(default_factory=Counter)
     found: list[ContentFinding] = field(default_factory=list)
     """The first `NAMED` findings."""
@@ -106,7 +106,7 @@ class ContentAudit:
 
 
 def subjects(catalog_uuid: UUID | None = None) -> QuerySet[CatalogMembership]:
-    """Return the memberships that catalogs are asked for, of one if given; runs come with their courses."""
+    """Return the memberships to compare, of one catalog if given. Runs are compared with their courses."""
     rows = CatalogMembership.objects.filter(named_by="", content__gone_at=None)
     return rows.filter(catalog_uuid=catalog_uuid) if catalog_uuid else rows
 
@@ -120,12 +120,12 @@ def audit(
     listed: Sequence[UUID] = (),
     progress: Callable[[int], None] = lambda _done: None,
 ) -> ContentAudit:
-    """Compare what catalogs hold, all of it or `sample` at random, with their records.
+    """Compare the content that catalogs hold, all of it or a random `sample`, with their records.
 
-    Each catalog is asked for what it holds itself, `catalog_uuid` alone if given, at most `BATCH` keys at a
-    time. The keys that each of `listed` lists are read as well, and the records of those that the replica
-    does not have in it: all, or those of the first `sample`. A catalog that does not answer is noted and
-    asked no more. `progress` is called with the number of `subjects` that are done.
+    Each catalog, or `catalog_uuid` alone, is asked for its content, at most `BATCH` keys at a time. For the
+    catalogs in `listed`, the listings are read as well, and the records of keys that the replica lacks: all,
+    or the first `sample`. A catalog that does not answer is reported and not asked again. `progress` is
+    called with the number of `subjects` that are done.
     """
     audited, done = ContentAudit(), 0
     rows = subjects(catalog_uuid)
@@ -149,7 +149,7 @@ def audit(
 
 
 def _one_catalog_after_the_other(rows: QuerySet[CatalogMembership]) -> Iterator[int]:
-    """Yield their primary keys. In the order of those, a window might ask many catalogs for little each."""
+    """Yield primary keys catalog by catalog. In key order, a window would ask many catalogs for few keys."""
     for catalog in rows.order_by("catalog_uuid").values_list("catalog_uuid", flat=True).distinct():
         yield from batches.keys(rows.filter(catalog_uuid=catalog))
 
@@ -176,8 +176,8 @@ def _compare(
     answer = source.fetch(catalog_uuid, keys=keys, within=settings.CONTENT_FETCH_DEADLINE)
     records, unusable = parser.parse_all(answer)
     chosen, _lost = merge.choose_records(records)
-    # Read after the answer: a row that was refreshed meanwhile is newer than it, and is left alone. A row
-    # that was checked in the future was written by a clock that was ahead, and is compared.
+    # Rows are read after the answer: one that was refreshed meanwhile is newer, and is not compared. One that
+    # was checked in the future was written by a wrong clock, and is compared.
     about = Q(content_key__in={*keys, *chosen}) | Q(parent_key__in=keys)
     columns = ("content_key", "parent_key", "checked_at", "gone_at", *_COMPARED)
     found = reads.held_by(catalog_uuid).filter(about).order_by("content_key", "variant")

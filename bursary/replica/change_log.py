@@ -1,4 +1,4 @@
-"""Retention of the record of changes: what nothing assigned depends on is kept for a while."""
+"""Retention of `ContentChange`: changes of content that was never assigned are deleted after a while."""
 
 from datetime import datetime
 

@@ -1,6 +1,6 @@
-"""Questions to a catalog while a reader waits: one reader of a key asks, in whatever process, others wait.
+"""Requests to a catalog while a reader waits: for each key one reader asks, over all processes; others wait.
 
-Upstream's answer is remembered for a while where it has no such content or did not answer.
+That upstream does not have the content, or does not answer, is remembered for a while.
 """
 
 import time
@@ -20,9 +20,9 @@ from bursary.replica.refresh import ContentUnavailable
 
 POLL_INTERVAL = 0.05  # seconds, while another reader asks
 SILENT_FOR = timedelta(seconds=5)
-"""How long a key is not asked for again after upstream did not answer."""
+"""After upstream did not answer, the key is not asked for again for so long."""
 KEPT = 10_000
-"""Answers that are kept, the newest. A forgotten one costs one more request."""
+"""The newest answers are kept, so many. A deleted one costs one more request."""
 
 Found = TypeVar("Found")
 
@@ -33,14 +33,14 @@ def ask_once(
     catalog_uuid: UUID,
     known: Callable[[], Found | None],
     ask: Callable[[], Found | None],
-    ends: float,
+    ends_at: float,
     now: datetime,
 ) -> Found | None:
-    """Return what is `known`, else what `ask` returns; None where upstream has, or lately had, nothing.
+    """Return the result of `known`, else of `ask`; None where upstream does not have it, or lately did not.
 
-    While another reader asks, wait for what is known by then, until `ends` at most, on the monotonic clock.
-    Raises ContentUnavailable after that, where `ask` does, and where it did lately; RuntimeError inside a
-    transaction, which would stay open while upstream is asked.
+    While another reader asks, poll `known` until `ends_at`, on the monotonic clock. Raises ContentUnavailable
+    after that, where `ask` raises it, and where it lately did; RuntimeError inside a transaction, which would
+    stay open while upstream is asked.
     """
     while True:
         acquired = acquire(content_key, catalog_uuid=catalog_uuid, now=now)
@@ -49,7 +49,7 @@ def ask_once(
         found = known()
         if found is not None or acquired is ColdReadStatus.ABSENT:
             return found
-        if acquired is ColdReadStatus.SILENT or time.monotonic() >= ends:
+        if acquired is ColdReadStatus.SILENT or time.monotonic() >= ends_at:
             raise ContentUnavailable("The catalog did not answer in time.")
         time.sleep(POLL_INTERVAL)
 
@@ -57,7 +57,7 @@ def ask_once(
 def _answer(
     read: ColdRead, known: Callable[[], Found | None], ask: Callable[[], Found | None], *, now: datetime
 ) -> Found | None:
-    """Return what is known by now, else what `ask` returns, and free the row: deleted, or with the answer."""
+    """Return the result of `known`, else of `ask`; settle the row with a negative answer, or delete it."""
     try:
         found = known()
         if found is None and (found := ask()) is None:

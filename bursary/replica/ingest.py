@@ -1,7 +1,7 @@
-"""Brings fetched records in: parsed one by one, decided on and stored in one short transaction a batch.
+"""Stores fetched records: parses them one by one, then merges and writes each batch in one short transaction.
 
-`merge.py` decides, `store.py` has the statements. One record that cannot be used stops no other: it is
-quarantined, that is, its digest is kept, and it is not tried again until upstream changes it.
+`merge.py` decides, and `store.py` has the statements. A record that cannot be used does not stop the others.
+It is quarantined: its digest is kept, and it is not tried again until upstream changes it.
 """
 
 from collections import Counter
@@ -39,7 +39,7 @@ _REFUSED_VALUES = (DataError, IntegrityError, OverflowError, UnicodeEncodeError)
 
 @dataclass(frozen=True, slots=True)
 class RejectedRecord:
-    """A record that was left out. `reason` is stable, `detail` is for people; `key` is "" if unreadable."""
+    """A record that was not stored. `reason` is stable, `detail` is for people; `key` is "" if unreadable."""
 
     key: str
     reason: str
@@ -48,9 +48,9 @@ class RejectedRecord:
 
 @dataclass(frozen=True, slots=True)
 class RefreshReport:
-    """Counts of one refresh: upstream's pages and records, and the replica's rows, to which runs belong too.
+    """Counts of one refresh: upstream's pages and records, and the replica's rows, including runs.
 
-    Reports add up. Every row is counted under one word, once each time that a record for it was fetched.
+    Reports can be added. Each time a record for a row is fetched, the row is counted under one decision.
     """
 
     pages: int = 0
@@ -61,7 +61,8 @@ class RefreshReport:
     refused_older: int = 0
     refused_thin: int = 0
     listed: int = 0
-    """Records of the catalog's own: courses, programs, pathways, and runs that it lists for themselves."""
+    """Records that the catalog lists: courses, programs, pathways, and runs that it lists without a
+    course."""
     passed_over: int = 0
     """The number of these that were read before the listing was interrupted."""
     quarantined: int = 0
@@ -112,7 +113,7 @@ class RefreshReport:
 
 
 def ingest(batch: Sequence[object], *, context: FetchContext, dry_run: bool = False) -> RefreshReport:
-    """Bring in what a catalog returned, at most `BATCH` elements; a dry run decides and writes nothing."""
+    """Store at most `BATCH` records that a catalog returned; a dry run decides and writes nothing."""
     report = RefreshReport(records=len(batch))
     served: Mapping[str, str] = {}
     if not dry_run:
@@ -140,7 +141,7 @@ def ingest(batch: Sequence[object], *, context: FetchContext, dry_run: bool = Fa
 
 
 def _without_quarantined(batch: Sequence[object], *, context: FetchContext) -> tuple[list[object], list[str]]:
-    """Return what is to be tried, and the keys of what could not be used before and is still the same."""
+    """Return the records to parse, and the keys of unusable records that are unchanged."""
     keys = [parser.own_key(raw) for raw in batch]
     known = _quarantined(filter(None, keys), catalog_uuid=context.catalog_uuid)
     candidates: list[object] = []
@@ -156,9 +157,9 @@ def _without_quarantined(batch: Sequence[object], *, context: FetchContext) -> t
 def _parse(
     candidates: Sequence[object], *, held_back: Collection[str]
 ) -> tuple[list[Content], list[tuple[RejectedRecord, str]]]:
-    """Return the records that can be used, and of the others one a key with its fingerprint.
+    """Return the usable records, and for each key of the others one error with the record's fingerprint.
 
-    Upstream may serve two that differ under one key, again and again: where either is known, it is no news.
+    Upstream may keep serving two unusable records under one key: once one is known, neither is reported.
     """
     records: list[Content] = []
     rejected: list[tuple[RejectedRecord, str]] = []
@@ -180,7 +181,7 @@ class _NotStorable(Exception):
 
 
 def _store(records: Sequence[Content], *, served: Mapping[str, str], context: FetchContext) -> RefreshReport:
-    """Store the records. Where the database refuses a value, halve until its record stands alone."""
+    """Store the records. If the database refuses a value, halve the batch until its record is alone."""
     report, parts = RefreshReport(), Halving(records)
     for part in parts:
         try:

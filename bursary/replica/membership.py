@@ -1,8 +1,8 @@
-"""Writes which rows a catalog holds, under the locks of its content.
+"""Writes which rows a catalog holds, while its content is locked.
 
-A catalog holds one row of a key; a course has a row, a variant, for each set of restricted runs that it is
-served with. What a catalog lists itself ends by `removal.py`; a run that only a course's record names ends as
-soon as that record no longer names it.
+A catalog holds one row of a key. A course has one row, a variant, for each set of restricted runs that it is
+served with. The membership of content that a catalog lists itself is ended by `removal.py`; that of a run
+that only a course's record names, as soon as the record no longer names it.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
@@ -64,9 +64,9 @@ def named_keys(chosen: Mapping[str, Content], *, context: FetchContext) -> set[s
 def unnamed_runs(
     chosen: Mapping[str, Content], rows: Mapping[tuple[str, str], StoredContent], *, own: Set[str]
 ) -> set[str]:
-    """Return the keys of runs that were cut from a course, and that no course names any more.
+    """Return the keys of runs that came from a course's record, and that no course names any more.
 
-    They are among the catalog's `own` records: these are summaries, and all that upstream still has of them.
+    They are among the catalog's `own` records: upstream now serves only a summary record of each.
     """
     cut = {
         key: rows[key, ""].parent_key
@@ -92,7 +92,8 @@ def write(
     own: Collection[str],
     context: FetchContext,
 ) -> Memberships:
-    """Write what the catalog holds, with its links, and end what its courses no longer name.
+    """Write the catalog's memberships with their links, and end those of runs that its courses no longer
+    name.
 
     `rows` are locked.
     """
@@ -123,7 +124,7 @@ def write(
 
 
 def note_seen(contents: Collection[int], *, context: FetchContext) -> None:
-    """Write that the catalog returned this content. What a later fetch found or missed stays."""
+    """Write that the catalog returned this content, unless a later fetch has written otherwise."""
     if contents:
         _note_seen.run(catalog=context.catalog_uuid, contents=contents, now=context.now)
 
@@ -192,7 +193,7 @@ def _move(
     done: Memberships,
     context: FetchContext,
 ) -> None:
-    """Let the catalog's memberships point to the rows with the restricted runs that it is served now."""
+    """Move the catalog's memberships to the rows with the restricted runs that it is served now."""
     by_pk = {row.pk: row for row in rows.values()}
     memberships = []
     for one in (each.merge for each in held):
@@ -266,7 +267,7 @@ def _note_new(
     done: Memberships,
     context: FetchContext,
 ) -> None:
-    """Note what the catalog did not hold: new to it, or there again, by the row that it had or by another."""
+    """Note content that the catalog did not hold before: new, or returned, by the same row or another."""
     new = {one.merge.row.content_key: one.merge for one in held if one.merge.row.content_key not in known}
     created = {one.row.pk for one in new.values() if one.decision is MergeDecision.CREATED}
     there = {row.pk: row for row in rows if row.content_key in new and row.pk not in created}

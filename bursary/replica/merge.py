@@ -88,7 +88,8 @@ class FetchContext:
     now: datetime
     by: RefreshSource
     in_full: bool = False
-    """Whether what is served as before is merged, too, so that a row which was altered here is mended."""
+    """Whether unchanged records are merged, too, so that a row that was altered in the database is
+    repaired."""
 
     @property
     def upstream(self) -> str:
@@ -224,10 +225,11 @@ def _refusal(
 
 
 def _is_older(content: Content, row: StoredContent, *, context: FetchContext) -> bool:
-    """Compare upstream's own instants where they are comparable: of one catalog of one upstream, and past.
+    """Return whether the record is older than the row, by `upstream_modified` if both are comparable.
 
-    Otherwise, and where they are equal, the later fetch wins. Of two catalogs they are not comparable: each
-    is the latest of the record's, its catalog's and its customer's, so an edit of the catalog moves them all.
+    They are comparable if both are past, and from one catalog of one upstream: the value is the latest of the
+    record's, its catalog's and its customer's, so that an edit of a catalog moves all of its records. In all
+    other cases, and if they are equal, the later fetch wins.
     """
     fetched, stored, now = content.upstream_modified, row.upstream_modified, context.now
     same_catalog = context.fetched_from == row.fetched_from

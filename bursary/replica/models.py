@@ -54,13 +54,13 @@ class ReadMode(models.TextChoices):
 
 
 class ContentMetadata(LeasedRow):
-    """One course, run, program or pathway as last fetched, for the catalogs that are served alike.
+    """One course, run, program or pathway as last fetched, for all catalogs that are served the same record.
 
-    A course has a row for each `variant`: catalogs that may have other restricted runs are served another
-    record of it (decision 0014). All catalogs share a run's row.
+    A course has a row for each `variant`: catalogs with different restricted runs are served different
+    records of it (decision 0014). All catalogs share a run's row.
 
-    `due_at` is when it is refreshed next: the end of its freshness, a request, or the end of a back-off. A
-    run is refreshed with its course and has none, unless there is no row of its course.
+    `due_at` is when it is refreshed next: when it becomes stale, when a refresh was requested, or when a
+    back-off ends. A run is refreshed with its course and has no `due_at`, unless its course has no row.
     """
 
     content_key = models.CharField(max_length=255)
@@ -255,10 +255,10 @@ class CatalogListing(LeasedRow):
 
 
 class ColdRead(LeasedRow):
-    """A key without content that a catalog was asked for; its answer is remembered until `due_at`.
+    """A key without content that a catalog was asked for; the answer is remembered until `due_at`.
 
-    Where a process keeps answers in a cache of its own (`upstream_cache.py`), its name stands in the place of
-    a key: one lookup of a process asks a catalog at a time.
+    For lookups with a cache in the process (`upstream_cache.py`), the key is the name of the process: one of
+    its lookups at a time asks a catalog.
     """
 
     catalog_uuid = models.UUIDField()

@@ -3,8 +3,8 @@
 `CONTENT_READS` decides for what lists, pages and mails show of assignments, and for allocation. The replica
 is refreshed in every mode.
 
-Its rows are served fresh or stale, also while upstream is down. Each read is for a catalog, and returns the
-row that this one holds. Only content that it is not known to hold is fetched while the reader waits.
+Rows are served fresh or stale, also while upstream is down. Each read is for one catalog and returns the row
+that this catalog holds. Only if the replica has no such row does the reader wait for a fetch.
 """
 
 import time
@@ -59,13 +59,14 @@ def are_from_upstream() -> bool:
 def content_for(content_key: str, *, catalog_uuid: UUID, now: datetime) -> ContentMetadata:
     """Return the course, run, program or pathway with this key that the catalog holds, its payload deferred.
 
-    A row that it holds is served at once, with one query; where it is stale and no refresh is scheduled,
-    one is requested. Otherwise, and for content of which only a summary record is known, the catalog is
-    asked within `CONTENT_READ_DEADLINE`, once for all concurrent readers, though another catalog may hold
-    the content; inside a transaction that raises RuntimeError. A course with a renamed key is found
-    by its former key as well. What has left every catalog, which is confirmed twice, is not asked for
-    here. Raises UnknownContent where the catalog has no such content, or had none lately, and
-    ContentUnavailable where it does not answer in time or has no more than a summary record.
+    A row that it holds is returned at once, with one query; if it is stale and no refresh is scheduled, one
+    is requested. Otherwise, even if another catalog holds the content, and also for a summary record, the
+    catalog is asked within `CONTENT_READ_DEADLINE`, once for all concurrent readers. Content that has left
+    every catalog is not asked for. A course with a renamed key is also found by its former key.
+
+    Raises UnknownContent where the catalog does not have the content, or lately did not, ContentUnavailable
+    where it does not answer in time or has only a summary record, and RuntimeError where it would be asked
+    inside a transaction.
     """
     if not is_key(content_key):
         raise UnknownContent(content_key)
@@ -90,8 +91,9 @@ def held_by(catalog_uuid: UUID | Slot) -> QuerySet[ContentMetadata]:
 def courseware_urls(keys: Collection[CatalogKey]) -> dict[CatalogKey, str]:
     """Return the address of each key's run in the LMS, by the pattern `BURSARY_COURSEWARE_URL`. One query.
 
-    Of a course that is its advertised run. Without pattern or run it is the enrolment URL for its catalog, or
-    the marketing URL, or empty. Another catalog's URL would lead into another organisation.
+    For a course, it is the address of its advertised run. Without a pattern or a run, it is the enrolment URL
+    for the key's catalog, else the marketing URL, else empty. Another catalog's URL would lead to another
+    organisation.
     """
     in_these = Q(memberships__catalog_uuid__in={key.catalog_uuid for key in keys})
     rows = ContentMetadata.objects.filter(content_key__in={key.content_key for key in keys})
@@ -135,8 +137,8 @@ def _url(link: object) -> str:
 def record(content: ContentMetadata, *, catalogs: Iterable[UUID] | QuerySet[Any, UUID]) -> dict[str, object]:
     """Return upstream's record as served to the one of these catalogs that holds the content.
 
-    Two queries for a course, which has runs, and one for all else.
-    Where several hold it, or none, the record is without links, which are each catalog's own.
+    Where several hold it, or none, the record has no links: each catalog has its own. Two queries for a
+    course, because of its runs; one otherwise.
     """
     held = CatalogMembership.objects.filter(content=content, catalog_uuid__in=catalogs)
     found = list(held.order_by().values_list("catalog_uuid", "links")[:2])
@@ -153,19 +155,16 @@ def record(content: ContentMetadata, *, catalogs: Iterable[UUID] | QuerySet[Any,
 
 
 class CourseText(NamedTuple):
-    """The texts of a catalog's record for readers, as served: they may be HTML, and hostile."""
+    """The texts of a catalog's record for readers, as served: they may be HTML, and malicious."""
 
     description: str
     """The short one, else the long one; empty for none."""
     page_url: str
-    """The marketing page; empty if the catalog gives none that a browser opens."""
+    """The marketing page; empty if the catalog gives no http or https URL."""
 
 
 def texts_of(courses: Collection[tuple[UUID, str]]) -> dict[tuple[UUID, str], CourseText]:
-    """Return the texts of catalogs' rows, by catalog and content key. One query; never asks upstream.
-
-    They are empty where the catalog holds none.
-    """
+    """Return the texts of content by catalog and key, empty where the catalog does not hold it. One query."""
     catalogs, keys = {catalog for catalog, _key in courses}, {key for _catalog, key in courses}
     found = {
         (catalog, key): CourseText(_description(payload), _url(links.get("marketing_url")))
@@ -216,7 +215,7 @@ def _has_left_every_catalog(content_key: str) -> bool:
 
 
 def _cold_read(content_key: str, *, catalog_uuid: UUID, now: datetime) -> ContentMetadata:
-    """Ask the catalog for content, or wait for the reader that does, at most until the deadline."""
+    """Ask the catalog for content, or wait for a reader that does, until the deadline."""
 
     def known() -> ContentMetadata | None:
         content = _stored(content_key, catalog_uuid=catalog_uuid)
@@ -227,7 +226,7 @@ def _cold_read(content_key: str, *, catalog_uuid: UUID, now: datetime) -> Conten
         catalog_uuid=catalog_uuid,
         known=known,
         ask=lambda: _fetch(content_key, catalog_uuid=catalog_uuid, now=now),
-        ends=time.monotonic() + settings.CONTENT_READ_DEADLINE.total_seconds(),
+        ends_at=time.monotonic() + settings.CONTENT_READ_DEADLINE.total_seconds(),
         now=now,
     )
     if content is None:
@@ -295,10 +294,10 @@ def one_from_upstream(content_key: str, *, catalog_uuid: UUID, now: datetime) ->
 
 
 def pk_to_assign(content_key: str, *, catalog_uuid: UUID, now: datetime) -> int | None:
-    """Return the primary key of the row that an allocation refers to, fetched if need be; None without one.
+    """Return the primary key of the row that an allocation refers to, fetched if necessary; None without one.
 
-    In mode upstream no allocation refers to a row. Raises what `content_for` raises, but not in shadow
-    mode: there upstream has answered already, and the backfill attaches the assignment later.
+    In mode upstream no allocation refers to a row. Raises like `content_for`, except in shadow mode: there
+    upstream has already answered, and the backfill attaches the assignment later.
     """
     if mode() is ReadMode.UPSTREAM:
         return None
@@ -315,8 +314,8 @@ def courses_of(
 ) -> dict[str, str]:
     """Return the course of each run among these keys.
 
-    For a run without a row, upstream is asked for the courses that are `assigned`, given by catalog and key,
-    and never for `keys`: a learner may have made them up.
+    To find the course of a run without a row, upstream is asked for the `assigned` courses, given by catalog
+    and key. It is not asked for `keys`, which a learner may have invented.
     """
     rows = ContentMetadata.objects.filter(content_key__in=list(keys))
     parents = dict(rows.order_by().values_list("content_key", "parent_key"))

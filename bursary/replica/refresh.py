@@ -1,7 +1,7 @@
 """Refreshes the replica from upstream: a whole catalog, some keys, or what is due.
 
-The only way to write content. Upstream is asked outside any transaction; `ingest.py` brings records in,
-`removal.py` decides what a missing one means, `schedule.py` knows what is due.
+The only way to write content. Requests to upstream are made outside any transaction. `ingest.py` stores
+records, `removal.py` decides what a missing record means, and `schedule.py` selects the due rows.
 """
 
 import json
@@ -39,7 +39,7 @@ FIRST_ANALYZED = 1000
 
 
 class ContentUnavailable(Exception):
-    """Upstream does not answer. What was brought in before that stays, and `so_far` counts it."""
+    """Upstream does not answer. Records that were stored before stay, and `so_far` counts them."""
 
     reason = "catalog_unavailable"
 
@@ -97,14 +97,15 @@ def refresh_catalog(
     clock: Clock | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> RefreshReport:
-    """Bring in everything that a catalog lists; then ask by key for what it did not name (see `removal`).
+    """Store all records of a catalog; then ask by key for what its listing leaves out (see `removal`).
 
-    `clock` gives the time of each request; without it, all are made at `now`. `progress` is called after each
-    batch and request with the records so far. A dry run writes nothing. `in_full` merges what is served as
-    before, too. With `accept_drop` more than a fifth may be missing; an interrupted listing is resumed,
-    unless `anew`. Unusable records are in the report.
-    Raises ContentUnavailable where upstream stops answering, having removed nothing; what a receiver of
-    `content_changed` raises ends the refresh and undoes its batch alone.
+    `clock` gives the time of each request; without it, each has the time `now`. `progress` is called with the
+    number of records so far, after each batch and request. A dry run writes nothing. With `in_full`,
+    unchanged records are merged, too. With `accept_drop`, more than a fifth of the catalog may be missing.
+    An interrupted listing is resumed, unless `anew`. The report names unusable records.
+
+    Raises ContentUnavailable where upstream stops answering; nothing is removed then. An exception of a
+    receiver of `content_changed` rolls back the present batch and ends the refresh.
     """
     context = _context(source, catalog_uuid, now=now, by=by, in_full=in_full)
     listing = _Listing(context, source, resume=not (dry_run or anew), clock=clock or (lambda: now))
@@ -137,11 +138,10 @@ def refresh_keys(
     dry_run: bool = False,
     in_full: bool = False,
 ) -> RefreshReport:
-    """Bring in what a catalog has under these keys; asked for a run, it may return the course.
+    """Store the records that a catalog returns for these keys. For a run it may return the course.
 
-    Each request is for at most `BATCH` keys and takes at most `within`. Keys that upstream does not know
-    leave no trace, except where the replica has them as held by the catalog. Raises what `refresh_catalog`
-    raises.
+    Each request names at most `BATCH` keys and takes at most `within`. A key that upstream does not have
+    changes nothing, unless the replica holds it in this catalog. Raises like `refresh_catalog`.
     """
     context = _context(source, catalog_uuid, now=now, by=by, in_full=in_full)
     report = RefreshReport()
@@ -159,11 +159,11 @@ def refresh_keys(
 def refresh_due(
     *, clock: Clock, source: CatalogSource, most: int, progress: Callable[[int], None] | None = None
 ) -> RefreshReport:
-    """Refresh what is due now, first due first, at most `most` rows and each at most once.
+    """Refresh at most `most` due rows, each at most once, in the order of `due_at`.
 
-    Each claim is for at most `BATCH` rows; two refreshers never have the same. A catalog that is unavailable
-    is asked once; what is due of it is postponed, each row by a delay that grows, and the others go on. Never
-    raises for upstream. Stops where no catalog answers.
+    Rows are claimed, at most `BATCH` at a time, so that no two refreshers work on the same row. If a catalog
+    does not answer, its rows are postponed with exponential back-off, it is not asked again in this run, and
+    the rows of other catalogs are refreshed. Ends early where no catalog answers; raises nothing for that.
     """
     due = DueRefresh(source, clock)
     started, done = clock(), 0
@@ -180,7 +180,7 @@ def refresh_due(
 
 
 class DueRefresh:
-    """One run over what is due: its report so far, and which catalogs are unavailable."""
+    """One run over the due rows: its report so far, and the catalogs that do not answer."""
 
     def __init__(self, source: CatalogSource, clock: Clock) -> None:
         self.report = RefreshReport()
@@ -189,7 +189,7 @@ class DueRefresh:
         self._unavailable: dict[UUID, str] = {}
 
     def refresh(self, rows: Sequence[ContentMetadata]) -> bool:
-        """Refresh claimed rows, one request for each catalog and source; return False if none answered."""
+        """Refresh claimed rows, one request per catalog and source; return False if no catalog answered."""
         asked = schedule.catalogs_to_ask(rows)
         groups: dict[tuple[UUID | None, RefreshSource], _Claimed] = defaultdict(dict)
         for row in rows:
@@ -218,7 +218,7 @@ class DueRefresh:
             error = self._unavailable[catalog_uuid] = f"catalog_unavailable: {failure}"
             self._postpone(rows, error=error)
             return False
-        except Exception as failure:  # noqa: BLE001  # these rows must not keep the others from a refresh
+        except Exception as failure:  # noqa: BLE001  # the other rows are still refreshed
             log_failure(f"Refresh failed: catalog={catalog_uuid} rows={len(rows)}", failure, log=logger)
             self._postpone(rows, error=f"unexpected_error: {type(failure).__name__}")
         return True
@@ -233,7 +233,7 @@ _Claimed = dict[ContentMetadata, str]
 
 
 def _refresh_claimed(claimed: _Claimed, *, source: CatalogSource, context: FetchContext) -> RefreshReport:
-    """Fetch claimed rows of one catalog and settle each: returned, not handed over, or missing."""
+    """Fetch claimed rows of one catalog, and settle each as returned, not served, or missing."""
     keys = sorted(set(claimed.values()))
     found = source.fetch(context.catalog_uuid, keys=keys, within=settings.CONTENT_FETCH_DEADLINE)
     unfetched = {one.content_key: one for one in found if isinstance(one, Unfetched)}
@@ -258,7 +258,7 @@ def _refresh_claimed(claimed: _Claimed, *, source: CatalogSource, context: Fetch
 
 
 class _Listing:
-    """One reading of a whole catalog, by requests that are made one after the other."""
+    """One reading of a whole catalog, request after request."""
 
     def __init__(self, context: FetchContext, source: CatalogSource, *, resume: bool, clock: Clock) -> None:
         self._context = context
@@ -273,12 +273,12 @@ class _Listing:
         self._begun_at = interrupted or context.now
 
     def read(self, *, dry_run: bool) -> Iterator[RefreshReport]:
-        """Bring it in, but for what was read before it was interrupted, and report bit by bit."""
+        """Store its records, except those read before an interruption; yield a report of each page."""
         catalog_uuid = self._context.catalog_uuid
         known = self._known if self._begun_at < self._context.now else None
         pages = iter(self._source.pages(catalog_uuid, size=BATCH, known=known))
         created, analyze_at = 0, FIRST_ANALYZED
-        context = self._now()  # before the page is requested: what is scheduled meanwhile is newer
+        context = self._now()  # before the request, so that a row scheduled during it counts as newer
         for number, page in enumerate(pages):
             if number == 0 and not dry_run:
                 schedule.add_listings([catalog_uuid], now=context.now)
@@ -293,9 +293,9 @@ class _Listing:
         yield RefreshReport(listed=self._passed_over, passed_over=self._passed_over)
 
     def conclude(self, *, listed: int, accept_drop: bool) -> Iterator[RefreshReport]:
-        """Accept it as a whole, ask by key for what it did not name, and report bit by bit.
+        """Accept the listing, and ask by key for content that it left out; yield a report of each request.
 
-        It is over when all of that is done; until then it may be resumed.
+        The listing can be resumed until all of this is done.
         """
         context = self._now()
         if alarm := removal.accept_listing(
@@ -339,7 +339,7 @@ def _ingest_all(found: Sequence[object], *, context: FetchContext, dry_run: bool
 
 
 def _keys_in(found: Iterable[object]) -> set[str]:
-    """Return the keys of records, and of what stands for those that cannot be used: they are there."""
+    """Return the keys of records, unusable ones included: the catalog has them."""
     return {key for raw in found for key in parser.keys(raw)}
 
 

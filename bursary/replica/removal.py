@@ -42,8 +42,8 @@ class Missing(NamedTuple):
 def accept_listing(context: FetchContext, *, begun_at: datetime, listed: int, accept_drop: bool) -> str:
     """Accept a complete listing and return ''; or return the alarm, and accept nothing.
 
-    An accepted one is the catalog's size from now on. A catalog's first listing is compared with the members
-    that are known. One that began before another that was accepted, or raised an alarm, changes nothing.
+    An accepted listing sets the size that the next one is compared with; the first is compared with the known
+    members. A listing that began before another was accepted, or raised an alarm, changes nothing.
     """
 
     def accept() -> str:
@@ -104,9 +104,9 @@ def unseen_since(catalog_uuid: UUID, *, begun_at: datetime) -> Iterator[list[tup
 def record_missing(pks: Collection[int], *, context: FetchContext) -> Missing:
     """Write that the catalog, asked by key, did not have this content; end what was missed twice.
 
-    Content is locked before its memberships, as `store` does, so that it is either seen or ended. What was
-    seen after the lookup began is not missing, and neither is a course that the catalog serves under another
-    key: its membership and its assignments follow to that.
+    Content is locked before its memberships, as in `store`, so that it is either seen or ended. Content that
+    was seen after the lookup began is not missing. Nor is a course that the catalog serves under another key:
+    its membership and assignments move to that row.
     """
     missed = listed_memberships(context.catalog_uuid).filter(content__in=list(pks), seen_at__lt=context.now)
 

@@ -1,7 +1,7 @@
-"""A course that upstream knows by another key now: the same uuid, and no row of the new key.
+"""Courses that upstream has given another key: the uuid is the same, and the new key has no row yet.
 
-Its rows, its runs, their memberships and the assignments follow, and the former key still finds it. Where a
-listing named it by both keys it has two rows: each catalog's membership and assignments follow to the other
+Rows, runs, memberships and assignments get the new key, and the former key still finds the course. If a
+listing named the course by both keys, it has two rows: a catalog's membership and assignments move to the new
 row as soon as the catalog, asked for the former key, does not have it (`removal.py`).
 """
 
@@ -25,7 +25,7 @@ from bursary.replica.models import (
 )
 
 FORMER_KEY_SERVED_FOR = timedelta(days=2)
-"""How long a catalog may go on serving the former key: upstream changes its catalogs one by one."""
+"""How long a catalog may still serve the former key: upstream changes its catalogs one by one."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ def follow(
 ) -> RenamedKeys:
     """Give the rows of courses their new keys; `known` are the keys of the batch that have rows.
 
-    Inside the caller's transaction. A record under a former key stands for the course as long as its catalog
-    may lag behind: it says that the catalog holds the course, and nothing that is newer.
+    Call it inside a transaction. While a catalog may still serve the former key, a record under it only shows
+    that the catalog holds the course; its values count as older.
     """
     courses = {
         content.uuid: key

@@ -61,7 +61,7 @@ def fresh_until(content: Content, *, now: datetime) -> datetime:
 def freshness_kind(
     completeness: str, active: bool, dates: Iterable[datetime | None], *, now: datetime
 ) -> str:
-    """Return which entry of `CONTENT_FRESHNESS` holds; `dates` are all starts and ends of enrolment."""
+    """Return the entry of `CONTENT_FRESHNESS` that applies; `dates` are all starts and ends of enrolment."""
     if completeness == Completeness.FULL and not active:
         return "inactive"
     soon = any(date and now <= date <= now + settings.CONTENT_SOON for date in dates)
@@ -82,21 +82,21 @@ def request_refresh(keys: Collection[str], *, now: datetime, until_changed: bool
     """Make the rows of these keys due now, a run's course for a run; return the number of rows.
 
     With `until_changed`, keep polling with exponential back-off until the payload's digest changes, for one
-    day at most. Used for change events, which arrive before upstream's batch job has run. Unknown keys are
-    ignored, but that a catalog did not have them is forgotten, so that the next reader asks again.
+    day at most. Used for change events, which arrive before upstream's batch job has run. For a key without a
+    row, the remembered answer that a catalog does not have it is deleted, so that the next reader asks again.
     """
     scheduled = 0
     expected = {"expected_since": now} if until_changed else {}
     for batch in chunks(sorted(filter(is_key, set(keys))), KEYS_PER_STATEMENT):
         scheduled += leases.schedule(_rows_to_refresh(batch), at=now, now=now, **expected)
-        # Also what is being asked: its answer may be from before the change, and is then not remembered.
+        # Including requests in flight: their answers may be older than the change, and are not remembered.
         asked = ColdRead.objects.filter(content_key__in=batch).exclude(answer=ColdReadStatus.SILENT)
         repeated_after_deadlocks(asked.delete)()
     return scheduled
 
 
 def request_stale(content: ContentMetadata, *, now: datetime) -> int:
-    """Make content due that is stale and has no refresh scheduled, a run's course for a run."""
+    """Make stale content due that has no refresh scheduled; for a run, its course."""
     rows = ContentMetadata.objects.filter(pk=content.pk)
     if content.parent_key:
         rows = _rows_to_refresh([content.content_key])
@@ -104,8 +104,8 @@ def request_stale(content: ContentMetadata, *, now: datetime) -> int:
 
 
 def bring_forward(pks: Collection[int], *, now: datetime) -> int:
-    """Make these rows due now, but for those in back-off or under a lease; return the number of rows."""
-    # Whatever is due within a lease may be under one, and is due soon anyway.
+    """Make these rows due now, except leased ones and those in back-off; return the number of rows."""
+    # A row that is due within the length of a lease may be leased, and is due soon anyway.
     later = Q(due_at__gt=now + settings.CONTENT_LEASE, failures=0)
     return leases.schedule(ContentMetadata.objects.filter(later, pk__in=pks), at=now, now=now)
 
@@ -119,12 +119,12 @@ def confirm(
     now: datetime,
     source: str,
 ) -> None:
-    """Write that a fetch begun at `now` confirmed locked rows; `until` has the pks by when they are stale.
+    """Write that a fetch begun at `now` confirmed locked rows; `until` maps ends of freshness to their pks.
 
-    They are due then. What was scheduled after the fetch began stays due, and so does an announced change
-    that is not among the `changed`, or is younger than the fetch. Rows under a lease are left to their
-    worker, and runs have no `due_at`. `versions` has the pks by a new `upstream_modified`, and `served`
-    those by a new `served_digest`.
+    They are due when they become stale. Rows that were scheduled after the fetch began stay due, and so do
+    rows with an announced change that is not among the `changed`, or newer than the fetch. Leased rows are
+    left to their worker, and runs have no `due_at`. `versions` maps a new `upstream_modified` to pks,
+    `served` a new `served_digest`.
     """
     _confirm.run(
         pks=[pk for found in until.values() for pk in found],
@@ -139,7 +139,7 @@ def confirm(
 
 @PreparedUpdate
 def _confirm() -> tuple[QuerySet[ContentMetadata], dict[str, object]]:
-    """Confirm rows. MariaDB assigns from left to right: what is compared comes last."""
+    """Confirm rows. MariaDB assigns from left to right: columns that others compare with come last."""
     field = ContentMetadata._meta.get_field
     now, until = Slot("now", field("checked_at")), Slot("until", field("fresh_until"))
     expected = Q(expected_since=None) | Q(expected_since__lte=now, pk__in=Slot("changed", field("id")))
@@ -162,7 +162,7 @@ def _confirm() -> tuple[QuerySet[ContentMetadata], dict[str, object]]:
 def claim(*, started: datetime, now: datetime, limit: int) -> list[ContentMetadata]:
     """Claim at most `limit` rows that were due at `started`, for a lease from `now`; payloads are deferred.
 
-    A run that began at `started` so claims each row once at most, however long it takes.
+    So a run that began at `started` claims each row at most once, however long it takes.
     """
     lease = now - started + settings.CONTENT_LEASE
     return leases.claim(_without_payloads, now=started, lease=lease, limit=limit)
@@ -175,8 +175,9 @@ def _without_payloads() -> QuerySet[ContentMetadata]:
 def catalogs_to_ask(rows: Iterable[ContentMetadata]) -> dict[int, CatalogKey]:
     """Return the catalog to ask for each row, by pk, and the key to ask it for.
 
-    It is the one that the row came from, unless only others hold it now; none where no catalog holds the row
-    and it does not say where it came from. A run is asked for by the course that names it.
+    It is the catalog that the row was fetched from, unless only others hold the row now. A row that no
+    catalog holds, and that names no origin, is left out. A run is asked for by the key of the course that
+    names it.
     """
     holders: dict[int, dict[UUID, str]] = defaultdict(dict)
     held = CatalogMembership.objects.filter(content__in=[row.pk for row in rows]).order_by("catalog_uuid")
@@ -202,9 +203,9 @@ def _catalog_to_ask(fetched_from: str, holders: Collection[UUID]) -> UUID | None
 def settle_fetched(rows: Sequence[ContentMetadata], *, catalog_uuid: UUID, now: datetime) -> None:
     """Settle claimed rows that a fetch begun at `now` returned: due again when they are stale.
 
-    An announced change that does not show yet is polled for: after as long again as it has taken so far.
-    Where the catalog is served the course with other restricted runs by now, and so holds another row, this
-    one is due again through a catalog that holds it.
+    A row with an announced change that upstream does not show yet is polled, with intervals that double. A
+    row that this catalog no longer holds, because it is served the course with other restricted runs, is due
+    now, to be fetched through a catalog that holds it.
     """
 
     def settle() -> None:
@@ -227,7 +228,7 @@ def settle_fetched(rows: Sequence[ContentMetadata], *, catalog_uuid: UUID, now: 
             elif row.content_type == ContentType.COURSERUN and row.parent_key in known:
                 finished.append(row)
             else:
-                # Where the record was refused, as older or a summary, the row is as stale as it was.
+                # If the record was refused, as older or a summary, the row is still stale.
                 fresh[row.pk] = row.fresh_until if row.fresh_until > now else now + fresh_for("ordinary")
         claimed = {row.pk: row for row in rows}
         leases.settle([claimed[pk] for pk in polled], due_at=polled, now=now)
@@ -240,7 +241,7 @@ def settle_fetched(rows: Sequence[ContentMetadata], *, catalog_uuid: UUID, now: 
 
 
 def settle_missing(rows: Sequence[ContentMetadata], *, recheck: Collection[int], now: datetime) -> None:
-    """Settle claimed rows that upstream did not have: look up the pks `recheck` again soon, others seldom."""
+    """Settle claimed rows that upstream did not have: those in `recheck` are due soon, others much later."""
 
     def settle() -> None:
         soon, seldom = now + CONFIRM_AFTER, now + fresh_for("gone")
@@ -254,7 +255,7 @@ def settle_missing(rows: Sequence[ContentMetadata], *, recheck: Collection[int],
 
 
 def settle_failed(rows: Sequence[ContentMetadata | CatalogListing], *, error: str, now: datetime) -> None:
-    """Settle claimed rows that could not be fetched: again after a delay that grows with each failure."""
+    """Settle claimed rows that could not be fetched: due again after an exponential back-off."""
     due_at = {row.pk: now + retry_delay(row.failures + 1) for row in rows}
     leases.settle(rows, due_at=due_at, now=now, failures=F("failures") + 1, last_error=error)
 
@@ -278,7 +279,7 @@ def claim_listing(catalogs: Collection[UUID], *, now: datetime) -> CatalogListin
 
 
 def settle_listing(listing: CatalogListing, *, error: str = "", now: datetime) -> None:
-    """Settle a claimed listing: due after a day, or, with an `error`, after a delay that grows."""
+    """Settle a claimed listing: due after a day or, with an `error`, after an exponential back-off."""
     if error:
         settle_failed([listing], error=error, now=now)
     else:
@@ -286,7 +287,7 @@ def settle_listing(listing: CatalogListing, *, error: str = "", now: datetime) -
 
 
 def _as_they_are(rows: Sequence[ContentMetadata]) -> list[ContentMetadata]:
-    """Return claimed rows as events and batches have left them since, locked."""
+    """Return claimed rows, read again and locked: events and batches may have changed them since."""
     current = ContentMetadata.objects.filter(pk__in=[row.pk for row in rows])
     return list(for_update(current.order_by("content_key", "variant").defer("payload")))
 

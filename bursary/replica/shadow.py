@@ -1,9 +1,9 @@
-"""The shadow comparison of a roll-out (decision 0009): each answer of upstream beside the row of its catalog.
+"""The shadow comparison of a roll-out (decision 0009): each answer of upstream with the row of its catalog.
 
-An answer is compared once, when it arrives: what the cache remembers may be older than the row. Comparisons
-are counted for each catalog, differences are recorded for each field. A difference stands as long as the last
-comparison of its content found it. It is healed when both agree again, when neither has the content any more,
-and when upstream's record holds too little to compare.
+An answer is compared once, when it arrives: a cached answer may be older than the row. Comparisons are
+counted by catalog, and differences recorded by field. A difference stands as long as the last comparison of
+its content found it. It is healed when both agree, when neither has the content any more, or when upstream's
+record has too little to compare.
 """
 
 import logging
@@ -33,7 +33,7 @@ from bursary.replica.types import CatalogKey, KnownContent, UpstreamContent
 logger = logging.getLogger(__name__)
 
 KEPT = 10_000
-"""Differences that are recorded, healed ones as long as there is room; those beyond are counted."""
+"""The most recorded differences. Healed ones make room for new ones; further differences are only counted."""
 FIELDS = ("title", "course_type", "partners", "start_date", "end_date", "enroll_by", "price_cents")
 """The fields that are shown, or decide an allocation; compared as well: the course, and `in_catalog`."""
 KEYS_PER_ROUND = 50
@@ -107,7 +107,7 @@ def unhealed_keys() -> Iterator[set[CatalogKey]]:
 
 
 def compare_again(*, clock: Callable[[], datetime]) -> None:
-    """Compare again what differed when it was last compared, also where it is no longer read."""
+    """Compare again all content with standing differences, even if it is no longer read."""
     for found in unhealed_keys():
         runs = ContentMetadata.objects.filter(content_key__in={key.content_key for key in found})
         courses = dict(runs.exclude(parent_key="").order_by().values_list("content_key", "parent_key"))

@@ -44,7 +44,7 @@ class Written:
 
 @dataclass(frozen=True)
 class _Present:
-    """The rows of a batch that exist before anything is locked: a hint of what to insert and lock."""
+    """The rows of a batch that exist before any lock: they show which rows to insert and which to lock."""
 
     rows: Collection[RowKey]
     held: Mapping[str, str]
@@ -66,11 +66,12 @@ def store(
 
     `own` are the keys of the records that the catalog returned, the others being the runs in them. `served`
     has the digests of the full records, by their keys and their runs' (see `unchanged.py`).
-    Two refreshers of one catalog wait for each other and neither fails. Inserting comes first, in the order
-    of keys, and leaves a row that the other has inserted as it is. A row that is not committed is invisible
-    to a lock. So inserting waits for inserts of greater keys or for locks, and locking for locks of greater
-    keys alone: there is no deadlock.
-    Raises IntegrityError, and the database's other complaints about values, for a record it does not take.
+
+    Two refreshers of one catalog wait for each other, and neither fails. Rows are inserted first, in the
+    order of keys; one that the other refresher has inserted is skipped. Then they are locked in the same
+    order, and a lock does not see uncommitted rows. So no two refreshers wait for each other in a circle.
+
+    Raises IntegrityError, DataError and the like for a record that the database refuses.
     """
     present = _present(chosen, context=context)
     renamed = renamed_keys.follow(chosen, own=own, known=present.keys, context=context)
@@ -97,13 +98,13 @@ def store(
 
 
 def _of_full_records(chosen: Mapping[str, Content], served: Mapping[str, str]) -> dict[str, str]:
-    """Return the digests of records as served by which their rows may be recognised: not of summaries."""
+    """Return the digests of full records as served, by which `unchanged` recognises them later."""
     full = (key for key, content in chosen.items() if content.completeness is Completeness.FULL)
     return {key: served[key] for key in full if key in served}
 
 
 def _refused(one: Merge) -> Merge:
-    """Return the merge of a record under a former key: an older one, of which nothing is written."""
+    """Return the merge of a record under a former key: refused as older, so that nothing of it is written."""
     return replace(one, decision=MergeDecision.REFUSED_OLDER, changes={})
 
 
@@ -146,9 +147,9 @@ def record_changes(
     context: FetchContext,
     catalog_uuid: UUID | None = None,
 ) -> None:
-    """Add to the history of rows: pk, field, old and new value, as JSON; of one catalog alone, if given.
+    """Record changes of rows: pk, field, old and new value, as JSON; only for one catalog, if given.
 
-    A membership is of one catalog alone, in any case.
+    A change of membership always belongs to one catalog.
     """
     rows = [
         ContentChange(
@@ -177,9 +178,9 @@ def _present(chosen: Mapping[str, Content], *, context: FetchContext) -> _Presen
 
 
 def _targets(chosen: Mapping[str, Content], *, held: Mapping[str, str]) -> dict[str, RowKey]:
-    """Return the row that each record is about.
+    """Return the row that each record belongs to.
 
-    A summary record does not say which restricted runs there are: it is about the row that the catalog holds.
+    A summary record does not name restricted runs: it belongs to the row that the catalog holds.
     """
     return {
         key: (
@@ -281,7 +282,7 @@ def _row(
 def _rewrite(changed: Sequence[Merge], *, digests: Mapping[str, str], context: FetchContext) -> None:
     """Write the typed columns, and the payload only where it changed.
 
-    An upsert, being the fastest way to update many rows: all of them exist, and are locked.
+    By an upsert, the fastest way to update many rows. All of them exist and are locked.
     """
     for with_payload in (True, False):
         rows = [
@@ -305,10 +306,10 @@ def _rewrite(changed: Sequence[Merge], *, digests: Mapping[str, str], context: F
 
 
 def _confirm(agreed: Sequence[Merge], *, digests: Mapping[str, str], context: FetchContext) -> None:
-    """Write that the rows say what upstream says. What a later fetch wrote is never set back.
+    """Confirm rows that agree with upstream. Values that a later fetch wrote are never overwritten.
 
-    Where a row came from this catalog its version moves on, changed or not, so that no older record can come
-    back. A change that an event announced after the fetch began stays expected: another may have shown.
+    For a row that came from this catalog, `upstream_modified` advances even without a change, so that no
+    older record is accepted later. A change that an event announced after the fetch began stays expected.
     """
     rewritten = [one.row.pk for one in agreed if one.rewrites_payload]
     versions: dict[datetime, list[int]] = defaultdict(list)
@@ -342,7 +343,7 @@ def _count_contradictions(merges: Iterable[Merge], *, context: FetchContext) -> 
 def _record(
     merges: Sequence[Merge], members: Memberships, *, renamed: renamed_keys.RenamedKeys, context: FetchContext
 ) -> Written:
-    """Write the history, and return what `content_changed` is sent with."""
+    """Record the changes; return the arguments of `content_changed`."""
     catalog = str(context.catalog_uuid)
     changes = [(one.row.pk, field, old, new) for one in merges for field, (old, new) in one.changes.items()]
     changes += [(pk, "membership", None, catalog) for pk in sorted(members.returned)]

@@ -1,4 +1,4 @@
-"""What readers see of content, wherever it came from: a row of the replica, or upstream's answer."""
+"""Content as readers see it: a row of the replica, or upstream's answer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

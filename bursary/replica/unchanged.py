@@ -1,9 +1,9 @@
 """Confirms records that are served as they were when their rows were merged, without parsing them.
 
-A row keeps the digest of the whole record that it was merged from (`served_digest`); a run's row that of its
-course's record. Where a record has that digest again, and nothing else has touched its rows or what the
-catalog holds of them, a merge would change nothing: they are confirmed by one statement, and seen by another.
-In any doubt the record is left to the merge (decision 0029).
+A row keeps the digest of the whole record that it was merged from (`served_digest`), a run's row that of its
+course's record. If a record has the same digest again, and neither its rows nor their memberships have
+changed since, a merge would change nothing: one statement confirms the rows, another the memberships. In any
+doubt, the record is merged (decision 0029).
 """
 
 import hashlib
@@ -98,9 +98,10 @@ def confirm(batch: Sequence[object], *, context: FetchContext) -> tuple[dict[int
 
 @cache
 def code_digest() -> str:
-    """Return a digest of the code that parses and merges: another wherever a merge may have another result.
+    """Return a digest of the code that parses and merges records.
 
-    So no digest that was stored by another release hides what this one reads otherwise.
+    It is part of a served digest, so that records are merged again after an update that may read them
+    differently.
     """
     found = hashlib.sha256(repr((sys.version_info[:3], django.VERSION, pydantic.VERSION)).encode())
     for path in sorted(path for folder in _READERS for path in folder.glob("*.py*")):

@@ -1,10 +1,9 @@
 """Fetch and cache: upstream's answers, kept in this process and not in the replica (decision 0009).
 
-A fresh answer is served from the cache, and so is the answer that there is no such content. A request names
-at most `BATCH` keys of one catalog, and a lookup takes at most `CONTENT_READ_DEADLINE` in all. One lookup of
-this process at a time asks a catalog; the others wait for its answers, as cold reads do. What is not answered
-is served from the cache for a day; a catalog that answers nothing is left alone by the breaker of its HTTP
-client.
+Fresh answers are served from the cache, including the answer that there is no such content. A request names
+at most `BATCH` keys of one catalog, and a lookup takes at most `CONTENT_READ_DEADLINE` in all. In a process,
+one lookup at a time asks a catalog; others wait for its answers, as cold reads do. While a catalog does not
+answer, its old answers are served for a day; the breaker of its HTTP client limits requests to it.
 """
 
 import os
@@ -28,9 +27,9 @@ from bursary.replica.joining import RunTerms
 from bursary.replica.types import CatalogKey, KnownContent, LookupKeys, UpstreamContent
 
 KEPT_FOR = timedelta(hours=24)
-"""How long an answer may stand in for a newer one that upstream does not give."""
+"""How long an answer is served while upstream does not answer."""
 LEAST_SHARE = 0.1
-"""Share of the deadline below which no request is begun: it would fail, and count against upstream."""
+"""No request begins with less than this share of the deadline left: it would fail, and open the breaker."""
 
 _PROGRAM = uuid4()  # of this and the processes forked from it: others may have the number of one
 _COPIED = set(UpstreamContent.__dataclass_fields__) & set(merge.COLUMNS)
@@ -54,19 +53,19 @@ class _Cached:
 
 
 def look_up(keys: LookupKeys, *, now: datetime, anew: bool = False) -> LookupResult:
-    """Return upstream's answers from the cache, or ask for them; with `anew`, ask for all of them.
+    """Return upstream's answers from the cache, or request them; with `anew`, request all of them.
 
-    Never raises for upstream. Raises RuntimeError where upstream is to be asked inside a transaction, which
-    would stay open meanwhile.
+    Raises nothing where upstream does not answer. Raises RuntimeError where a request would be made inside a
+    transaction, which would stay open meanwhile.
     """
-    ends = time.monotonic() + settings.CONTENT_READ_DEADLINE.total_seconds()
+    ends_at = time.monotonic() + settings.CONTENT_READ_DEADLINE.total_seconds()
     cached = {} if anew else _cached(keys)
     missing: dict[UUID, dict[CatalogKey, str]] = defaultdict(dict)
     for key, asked in _stale(keys, cached, now=now).items():
         missing[key.catalog_uuid][key] = asked
     answered: KnownContent = {}
     for catalog_uuid, lookups in missing.items():
-        answered |= _ask_once(catalog_uuid, lookups, cached, anew=anew, ends=ends, now=now)
+        answered |= _ask_once(catalog_uuid, lookups, cached, anew=anew, ends_at=ends_at, now=now)
     # An old answer that there is no such content does not stand in for a newer one.
     kept = {key: one.content for key, one in cached.items() if one.fresh(now) or one.content is not None}
     return LookupResult(kept | answered, answered)
@@ -78,10 +77,10 @@ def _ask_once(
     cached: dict[CatalogKey, _Cached],
     *,
     anew: bool,
-    ends: float,
+    ends_at: float,
     now: datetime,
 ) -> KnownContent:
-    """Ask a catalog once no other lookup does, but for what others have cached meanwhile; note that."""
+    """Ask a catalog when no other lookup does, for the answers that no lookup has cached meanwhile."""
 
     def known() -> KnownContent | None:
         if not anew:
@@ -89,26 +88,28 @@ def _ask_once(
         return None if _stale(lookups, cached, now=now) else {}
 
     def ask() -> KnownContent:
-        return _ask(catalog_uuid, _stale(lookups, cached, now=now), ends=ends, now=now)
+        return _ask(catalog_uuid, _stale(lookups, cached, now=now), ends_at=ends_at, now=now)
 
     name = _name_of_lookups(os.getpid())
     try:
-        found = cold_reads.ask_once(name, catalog_uuid=catalog_uuid, known=known, ask=ask, ends=ends, now=now)
+        found = cold_reads.ask_once(
+            name, catalog_uuid=catalog_uuid, known=known, ask=ask, ends_at=ends_at, now=now
+        )
     except refresh.ContentUnavailable:
         return {}
     return found or {}
 
 
 def _name_of_lookups(process: int) -> str:
-    """Return what stands for a key where a process asks: other processes cannot see what it caches."""
+    """Return the name of a process, used as the key of its lookups: no other process sees its cache."""
     return f"lookups of {_PROGRAM}, process {process}"
 
 
-def _ask(catalog_uuid: UUID, keys: LookupKeys, *, ends: float, now: datetime) -> KnownContent:
-    """Ask a catalog, `BATCH` keys a request, and cache each answer. Stop where it does not answer in time."""
+def _ask(catalog_uuid: UUID, keys: LookupKeys, *, ends_at: float, now: datetime) -> KnownContent:
+    """Ask a catalog, `BATCH` keys a request, and cache each answer; stop when it does not answer in time."""
     answered: KnownContent = {}
     for batch in chunks(sorted(keys), BATCH):
-        left = timedelta(seconds=ends - time.monotonic())
+        left = timedelta(seconds=ends_at - time.monotonic())
         if left < LEAST_SHARE * settings.CONTENT_READ_DEADLINE:
             break
         lookups = {key: keys[key] for key in batch}
@@ -161,10 +162,9 @@ def _stale(keys: LookupKeys, cached: Mapping[CatalogKey, _Cached], *, now: datet
 
 
 def _name(key: CatalogKey, asked: str) -> str:
-    """Return the cache's name of an answer: a digest, as keys may hold spaces and be of any length.
+    """Return the cache key of an answer: a digest, because content keys may contain spaces and be long.
 
-    The key that upstream is asked for is part of it: that a run's own key finds nothing any more says nothing
-    of what its course's key finds.
+    It includes the key of the request: a run may be found by its course's key and not by its own.
     """
     digest = sha256("\0".join((key.content_key, asked)).encode(errors="surrogatepass")).hexdigest()
     return f"bursary.content.{key.catalog_uuid.hex}.{digest}"
