@@ -90,6 +90,7 @@ def _accounts() -> QuerySet[User, Any]:
 def link(customer: Customer, addresses: Mapping[str, str], *, now: datetime) -> dict[str, int]:
     """Link learners, an address by its learner key, to the customer; return the link (pk) of each key.
 
+    Their accounts become learners of the customer.
     Call it inside a transaction. Links that exist are locked: one that an erasure is deleting is waited for,
     and made again. Safe to repeat.
     """
@@ -105,7 +106,10 @@ def link(customer: Customer, addresses: Mapping[str, str], *, now: datetime) -> 
     links |= {one.learner_key: one.pk for one in made if one.pk}
     if unnamed := addresses.keys() - links.keys():  # MySQL returns no keys of many inserted rows
         links |= dict(_links.read(customer=customer.pk, keys=unnamed))
-    _grant(customer, addresses)
+    grants = [RoleGrant(user_id=pk, role=Role.LEARNER, customer=customer) for pk in accounts(addresses)]
+    for grant in grants:
+        grant.set_scope()
+    inserts.insert_all(grants, size=ROWS_PER_STATEMENT, unique=["user", "role", "scope"])
     return links
 
 
@@ -121,16 +125,6 @@ def _links() -> QuerySet[LearnerLink, Any]:
 def reference(link: int) -> str:
     """Return the name of a link (pk) on the action that made it."""
     return f"link:{link}"
-
-
-def _grant(customer: Customer, addresses: Mapping[str, str]) -> None:
-    """Let the accounts of these learners be learners of the customer."""
-    grants = [
-        RoleGrant(user_id=account, role=Role.LEARNER, customer=customer) for account in accounts(addresses)
-    ]
-    for grant in grants:
-        grant.set_scope()
-    inserts.insert_all(grants, size=ROWS_PER_STATEMENT, unique=["user", "role", "scope"])
 
 
 def learns_at(customer: str) -> Q:

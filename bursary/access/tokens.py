@@ -52,7 +52,7 @@ class Claims:
     username: str
     lms_user_id: int | None
     email: str
-    """The canonical address, if the issuer has verified it; else empty."""
+    """The canonical address, if the issuer has verified it and a mail could be sent to it; else empty."""
     name: str
     roles: TokenRoles
 
@@ -154,26 +154,16 @@ def _claims(payload: Mapping[str, Any]) -> Claims:
     lms_user_id = payload.get("user_id")
     if lms_user_id is not None and (type(lms_user_id) is not int or not 0 < lms_user_id <= MAX_ID):
         raise _incomplete("user_id")
+    email, is_verified = payload.get("email"), payload.get("email_verified") is True
     name = payload.get("name")
     return Claims(
         issuer=settings.JWT_ISSUER,
         username=username,
         lms_user_id=lms_user_id,
-        email=_address(payload),
+        email=mailbox.canonical_or_empty(email) if is_verified and isinstance(email, str) else "",
         name=logs.storable(name)[:MAX_NAME] if isinstance(name, str) else "",
         roles=frozenset(_roles(payload.get("roles"))),
     )
-
-
-def _address(payload: Mapping[str, Any]) -> str:
-    """Return the verified address; empty for none, or one that no mail could be sent to."""
-    email = payload.get("email")
-    if payload.get("email_verified") is not True or not isinstance(email, str):
-        return ""
-    try:
-        return mailbox.canonical(email)
-    except mailbox.BadAddress:
-        return ""
 
 
 def _roles(listed: object) -> Iterator[tuple[Role, UUID | None]]:

@@ -311,18 +311,10 @@ def _send_to_learner(action: LearnerContentAssignmentAction) -> Done | Skipped:
         name=str(action.uuid),
         now=action.modified,
         failed_before=bool(action.attempt_log),
-        replies_to=_replies_to(str(context["contact"])),
+        replies_to=mailbox.canonical_or_empty(ahead.contact),
         sender_name=assignment.budget.customer.sender_name,
         unsubscribe_url=unsubscribe_url,
     )
-
-
-def _replies_to(contact: str) -> str:
-    """Return the contact's canonical address; empty if there is none, or none that can be mailed."""
-    try:
-        return mailbox.canonical(contact) if contact else ""
-    except mailbox.BadAddress:
-        return ""
 
 
 def _context(action: LearnerContentAssignmentAction) -> dict[str, object]:

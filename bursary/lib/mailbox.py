@@ -166,6 +166,14 @@ def comparable(text: str) -> str:
         return tidy(text).lower()
 
 
+def canonical_or_empty(text: str) -> str:
+    """Return the canonical form of an address; empty for what is none."""
+    try:
+        return canonical(text)
+    except BadAddress:
+        return ""
+
+
 def name_of(character: str) -> str:
     """Return a character's number and name, such as `U+200E LEFT-TO-RIGHT MARK`; a letter before it."""
     name = f"U+{ord(character):04X} {unicodedata.name(character, 'CONTROL CHARACTER')}"
