@@ -9,7 +9,6 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from celery import current_app
 from django.conf import settings
@@ -84,7 +83,10 @@ BROKER = Broker()
 
 
 def _publish(message: str, *, count: int) -> None:
-    """Raises what the broker's client raises, at the latest after `ATTEMPTS` times a second or so."""
+    """Send `count` messages, or fewer where that fills the queue up to `MAX_WAITING`.
+
+    Raises what the broker's client raises, at the latest after `ATTEMPTS` times a second or so.
+    """
     connection = current_app.connection_for_write(
         settings.BROKER_URL, connect_timeout=1, transport_options=dict(_BOUNDS)
     )
@@ -93,15 +95,11 @@ def _publish(message: str, *, count: int) -> None:
         try:
             # Left by an error, it is replaced by one with a new connection.
             with pools.producers[connection].acquire(block=True, timeout=1) as producer:
-                _fill_up(producer, message, count=count)
+                queue = current_app.amqp.queues[QUEUES[message]].bind(producer.channel)
+                waiting = queue.queue_declare().message_count
+                for _number in range(min(count, MAX_WAITING - waiting)):
+                    current_app.send_task(message, queue=QUEUES[message], producer=producer, retry=False)
             return
         except lost:
             if attempt == ATTEMPTS:
                 raise
-
-
-def _fill_up(producer: Any, message: str, *, count: int) -> None:
-    queue = current_app.amqp.queues[QUEUES[message]].bind(producer.channel)
-    waiting = queue.queue_declare().message_count
-    for _number in range(min(count, MAX_WAITING - waiting)):
-        current_app.send_task(message, queue=QUEUES[message], producer=producer, retry=False)

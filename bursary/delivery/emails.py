@@ -189,15 +189,6 @@ def in_words(
     return DeadlineText(moments.in_words(expires_at, zone=customer.zone), str(because[reason]))
 
 
-def assignment_link(action: LearnerContentAssignmentAction) -> str:
-    """Return the address at which the action's recipient accepts or declines without signing in.
-
-    Valid for this recipient and as of this attempt: it opens nothing once the address is corrected.
-    """
-    token = signed_links.token_for(action.assignment, address=action.recipient, now=action.modified)
-    return f"{settings.BASE_URL}/a/{token}/"
-
-
 def send(
     recipient: str,
     *,
@@ -323,6 +314,8 @@ def _context(action: LearnerContentAssignmentAction) -> dict[str, object]:
     ahead: ReadAhead = vars(assignment)["_ahead"]
     content_display.attach_content([assignment], now=action.modified)
     content, about = assignment.shown_content, content_display.about(assignment, now=action.modified)
+    # Of this recipient, as of this attempt: it opens nothing once the address is corrected.
+    token = signed_links.token_for(assignment, address=action.recipient, now=action.modified)
     starts, ends = (
         moments.day_in_words(at, zone=customer.zone) if at else "" for at in (about.starts_at, about.ends_at)
     )
@@ -338,7 +331,7 @@ def _context(action: LearnerContentAssignmentAction) -> dict[str, object]:
         "ended": bool(about.ends_at and about.ends_at <= action.modified),
         "accepted": assignment.state == State.ACCEPTED,
         "deadline": deadline_in_words(assignment, to_learner=True),
-        "link": assignment_link(action),
+        "link": f"{settings.BASE_URL}/a/{token}/",
         # What the administrator wrote to those learners, for the mail about the assignment alone.
         "message": ahead.message if action.action_type == ActionType.NOTIFIED else "",
     }

@@ -58,8 +58,9 @@ def drain(*, clock: Clock, most: int, pks: Sequence[int] | None = None, seconds:
                 break
             mails = sending_rate.available(now=clock())
             chosen = pks if mails != 0 else _without_mails(due, now=clock())
-            if mails == 0 and not chosen:
-                _wait_for_rate(ends_at, now=clock())
+            if mails == 0 and not chosen:  # for the rate, with nothing claimed, and no longer than the round
+                wait = retries.jittered(sending_rate.wait(now=clock()).total_seconds())
+                time.sleep(max(0.0, min(wait, ends_at - time.monotonic(), MAX_WAIT_SECONDS)))
                 continue
             limit = min(size, most - tried, mails or BATCH)
             batch = actions.claim(now=clock(), lease=settings.LEASE, limit=limit, pks=chosen, begun=False)
@@ -77,12 +78,6 @@ def _without_mails(due: QuerySet[LearnerContentAssignmentAction], *, now: dateti
     first = leases.first_due(due, now=now, limit=LOOK_AHEAD)
     others = due.filter(pk__in=first).exclude(action_type__in=handlers.MAILS)
     return list(others.order_by("due_at").values_list("pk", flat=True))
-
-
-def _wait_for_rate(ends_at: float, *, now: datetime) -> None:
-    """Wait until a mail may be sent, but no longer than the round. Nothing is claimed meanwhile."""
-    wait = sending_rate.wait(now=now).total_seconds()
-    time.sleep(max(0.0, min(retries.jittered(wait), ends_at - time.monotonic(), MAX_WAIT_SECONDS)))
 
 
 def _within_rate(
