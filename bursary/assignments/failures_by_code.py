@@ -20,14 +20,10 @@ def by_error_code(failed: QuerySet[LearnerContentAssignmentAction]) -> QuerySet[
     return counts.order_by("-count", "error_code")
 
 
-def _of_budgets() -> QuerySet[Any, Any]:
-    return by_error_code(failures.to_repair().filter(assignment__budget__in=_BUDGETS))
-
-
-def _of_assignments() -> QuerySet[Any, Any]:
-    return by_error_code(
-        failures.to_repair().filter(assignment__in=Slot("assignments", LearnerContentAssignment._meta.pk))
-    )
+def _among(column: str) -> QuerySet[Any, Any]:
+    """Return the same of the failed work to repair that has one of the keys of a slot in this column."""
+    keys = Slot("keys", LearnerContentAssignment._meta.pk)
+    return by_error_code(failures.to_repair().filter(**{f"{column}__in": keys}))
 
 
 _BUDGETS, _NOW = Slot("budgets", Budget._meta.pk), Slot("now", DateTimeField())
@@ -40,12 +36,12 @@ def in_budgets(budgets: Collection[Budget]) -> dict[str, int]:
 
 def in_budget_keys(budgets: Sequence[int]) -> dict[str, int]:
     """Return the same for the primary keys of budgets."""
-    return dict(built_once(_of_budgets).read(budgets=budgets))
+    return dict(built_once(_among, "assignment__budget").read(keys=budgets))
 
 
 def of_assignments(assignments: Sequence[int]) -> dict[str, int]:
     """Return the same among the assignments with these primary keys."""
-    return dict(built_once(_of_assignments).read(assignments=assignments)) if assignments else {}
+    return dict(built_once(_among, "assignment").read(keys=assignments)) if assignments else {}
 
 
 def assignments_by_code(budgets: Any, *, most: int) -> dict[str, set[int]] | None:

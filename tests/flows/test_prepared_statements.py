@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
@@ -182,15 +183,13 @@ def test_those_about_failed_work_give_what_their_query_sets_give(comparison: Com
     of_invitations.update(**failed, completed_at=NOW, due_at=None, early=None)
     found = 0
     for _ in range(ROUNDS):
+        check, statement = partial(comparison.check, failures_by_code), failures_by_code._among
         budgets = comparison.pks(comparison.world.budgets)
-        given = {"budgets": budgets, "assignments": comparison.pks(comparison.world.assignments)}
-        for rows in (
-            failures_by_code._of_budgets,
-            failures_by_code._of_assignments,
-            failures_by_code._in_time,
-        ):
-            comparison.check(failures_by_code, built_once(rows), **given, now=NOW + timedelta(days=200))
-        found += len(failures_by_code.of_assignments(given["assignments"])) + len(
+        assignments = comparison.pks(comparison.world.assignments)
+        check(built_once(statement, "assignment__budget"), keys=budgets)
+        check(built_once(statement, "assignment"), keys=assignments)
+        check(built_once(failures_by_code._in_time), budgets=budgets, now=NOW + timedelta(days=200))
+        found += len(failures_by_code.of_assignments(assignments)) + len(
             failures_by_code.in_budget_keys(budgets)
         )
     assert found
