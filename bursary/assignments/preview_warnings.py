@@ -263,10 +263,9 @@ def _elsewhere(
 ) -> Iterator[tuple[int, PreviewWarning]]:
     """Yield, for each learner with other assignments of the course, the one that matters most."""
     by_identity: dict[str | int, list[tuple[WarningCode, LearnerContentAssignment]]] = {}
-    for other in _other_assignments(budget, to_allocate, course_key=course_key):
-        if code := _code_of(other, now=now):
-            for identity in (other.present_key, other.lms_user_id or ""):
-                by_identity.setdefault(identity, []).append((code, other))
+    for code, other in _other_assignments(budget, to_allocate, course_key=course_key, now=now):
+        for identity in (other.present_key, other.lms_user_id or ""):
+            by_identity.setdefault(identity, []).append((code, other))
     in_order = list(WarningCode)
     for one in to_allocate:
         others = chain.from_iterable(by_identity.get(identity, ()) for identity in one.known_by)
@@ -292,25 +291,22 @@ _SENTENCES: Mapping[WarningCode, Any] = {
 }
 
 
-def _code_of(other: Any, *, now: datetime) -> WarningCode | None:
-    if other.state == State.ACCEPTED:
-        return WarningCode.ACCEPTED_ELSEWHERE
-    if other.state == State.ALLOCATED and (other.redeeming_since or other.expires_at > now):
-        return WarningCode.OPEN_ELSEWHERE
-    return WarningCode.DECLINED_ELSEWHERE if other.declined else None
-
-
-def _other_assignments(budget: Budget, to_allocate: Sequence[Match], *, course_key: str) -> Iterator[Any]:
-    """Yield the customer's assignments of the course to these learners; `declined` is whether they did.
-
-    Those that are neither open, accepted nor declined are left out.
-    """
+def _other_assignments(
+    budget: Budget, to_allocate: Sequence[Match], *, course_key: str, now: datetime
+) -> Iterator[tuple[WarningCode, LearnerContentAssignment]]:
+    """Yield the accepted, open and declined assignments that these learners have of the course."""
     known = dict.fromkeys(chain.from_iterable(one.known_by for one in to_allocate))
     keys = chunks((one for one in known if isinstance(one, str)), LEARNERS_PER_QUERY)
     ids = chunks((one for one in known if isinstance(one, int)), LEARNERS_PER_QUERY)
     same = {"course": course_key, "customer": budget.customer_id}
     for some_keys, some_ids in zip_longest(keys, ids, fillvalue=()):
-        yield from _same_course.read(keys=some_keys, ids=some_ids, **same)
+        for other in _same_course.read(keys=some_keys, ids=some_ids, **same):
+            if other.state == State.ACCEPTED:
+                yield WarningCode.ACCEPTED_ELSEWHERE, other
+            elif other.state == State.ALLOCATED and (other.redeeming_since or other.expires_at > now):
+                yield WarningCode.OPEN_ELSEWHERE, other
+            elif other.declined:
+                yield WarningCode.DECLINED_ELSEWHERE, other
 
 
 @PreparedSelect
