@@ -8,7 +8,7 @@ Mails lie above this layer: the caller passes the function that removes them by 
 the rows change and must be idempotent: after a crash in between, the rows are found and erased again.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -34,6 +34,19 @@ from bursary.lib.retries import repeated_after_deadlocks
 
 AT_THE_LATEST = timedelta(days=30)  # after expiry, notified or not
 ROWS_PER_STATEMENT = 2000
+
+_AGAIN = "Try again when that is done, in some minutes."
+_BEING_REDEEMED: Mapping[str, object] = {
+    "reason": "being_redeemed",
+    "detail": "It is being accepted at this moment.",
+    "next_step": _AGAIN,
+}
+_BEING_SENT: Mapping[str, object] = {
+    "reason": "being_sent",
+    "detail": "A mail to the address is being sent at this moment.",
+    "next_step": _AGAIN,
+}
+"""Why an assignment cannot be erased yet."""
 
 Remove = Callable[[Sequence[UUID]], int]
 """Removes the mails of these actions, idempotently; returns their number."""
@@ -149,7 +162,11 @@ def forget(
     """
     learner = learner or learner_identity.trace(address)
     outcome = ErasureResult()
-    for budget_pk, budget_uuid in _budgets_of(learner):
+    own = LearnerContentAssignment.objects.filter(learner.rows).order_by()
+    sent = LearnerContentAssignmentAction.objects.filter(_names(learner)).order_by()
+    budgets = set(own.values_list("budget", "budget__uuid").distinct())
+    budgets |= set(sent.values_list("assignment__budget", "assignment__budget__uuid").distinct())
+    for budget_pk, budget_uuid in sorted(budgets):
         try:
             outcome += _forget_in(budget_pk, learner, now=now, remove=remove, actor=actor)
         except sweeps.RECOVERABLE as failure:
@@ -165,16 +182,6 @@ def forget(
             outcome.accounts = len(accounts)
             outcome.links = _unlink(LearnerLink.objects.filter(of_mailboxes(list(learner.keys))))
     return outcome
-
-
-def _budgets_of(learner: Identity) -> list[tuple[int, UUID]]:
-    """Return pk and uuid of the budgets in which something names the learner."""
-    own = LearnerContentAssignment.objects.filter(learner.rows).order_by()
-    sent = LearnerContentAssignmentAction.objects.filter(_names(learner)).order_by()
-    budgets = set(own.values_list("budget", "budget__uuid").distinct())
-    return sorted(
-        budgets | set(sent.values_list("assignment__budget", "assignment__budget__uuid").distinct())
-    )
 
 
 def _names(learner: Identity) -> Q:
@@ -213,24 +220,9 @@ def _forget_in(
         quiet = [row for row in rows if row.assignment_id not in busy]
         mails = _wipe(quiet, now=now, remove=remove)
         _anonymise(forgotten, now=now, lms_user_id=None)
-    redeeming = [one.uuid for one in found if one.redeeming_since]
-    return ErasureResult(
-        cancelled=len(cancelled),
-        forgotten=len(forgotten),
-        mails=mails,
-        not_yet=_not_yet(redeeming=redeeming, sending=busy.values()),
-    )
-
-
-def _not_yet(*, redeeming: Iterable[UUID], sending: Iterable[UUID]) -> list[dict[str, object]]:
-    """Return why these assignments cannot be erased yet."""
-    accepted = {"reason": "being_redeemed", "detail": "It is being accepted at this moment."}
-    mailed = {"reason": "being_sent", "detail": "A mail to the address is being sent at this moment."}
-    then = {"next_step": "Try again when that is done, in some minutes."}
-    return [
-        *({"assignment": uuid, **accepted, **then} for uuid in redeeming),
-        *({"assignment": uuid, **mailed, **then} for uuid in sending),
-    ]
+    not_yet = [{"assignment": one.uuid, **_BEING_REDEEMED} for one in found if one.redeeming_since]
+    not_yet += [{"assignment": uuid, **_BEING_SENT} for uuid in busy.values()]
+    return ErasureResult(cancelled=len(cancelled), forgotten=len(forgotten), mails=mails, not_yet=not_yet)
 
 
 def _locked_assignments(pks: Sequence[int]) -> list[LearnerContentAssignment]:
