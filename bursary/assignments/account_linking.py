@@ -202,7 +202,10 @@ def _keep_one(found: LearnerContentAssignment, user_pk: int, *, now: datetime) -
 
 def preferred_first(assignments: Sequence[LearnerContentAssignment]) -> list[LearnerContentAssignment]:
     """Return one learner's assignments of the same content, the one to keep first."""
-    return sorted(assignments, key=_preference)
+    rank = {state: number for number, state in enumerate(_PREFERRED)}
+    return sorted(
+        assignments, key=lambda one: (rank.get(State(one.state), len(rank)), one.allocated_at, one.pk)
+    )
 
 
 def cancel_second_row(
@@ -218,10 +221,3 @@ def cancel_second_row(
         lifecycle.move(budget, [other], ActionType.CANCELLED, now=now, detail=why)
         notice = [ActionType.CANCELLATION_NOTIFIED]
         actions.supersede([other.pk], notice, now=now, error_code="assigned_twice")
-
-
-def _preference(assignment: LearnerContentAssignment) -> tuple[int, datetime, int]:
-    """Return the sort key that puts the assignment to keep first."""
-    state = State(assignment.state)
-    rank = _PREFERRED.index(state) if state in _PREFERRED else len(_PREFERRED)
-    return (rank, assignment.allocated_at, assignment.pk)

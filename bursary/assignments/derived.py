@@ -321,11 +321,19 @@ def _content_columns(contents: Sequence[ContentMetadata], *, now: datetime) -> d
 
 
 def _progress() -> dict[str, Combinable]:
+    reminders = LearnerContentAssignmentAction.objects.filter(
+        assignment=OuterRef("pk"),
+        cycle=OuterRef("cycle"),
+        action_type=ActionType.REMINDED,
+        status=Status.DONE,
+    ).order_by("-completed_at")
+    # The last allocation or successful reminder, whichever is later.
+    recent_action_at = Coalesce(Subquery(reminders.values("completed_at")[:1]), F("allocated_at"))
     waited = {
         name: Case(When(_OPEN, **{name: FAR_FUTURE}, then=Value(CHECK_NOW)), default=F(name))
         for name in ("remind_at", "nudge_at")
     }
-    return {"learner_state": _learner_state(), "recent_action_at": _recent_action_at(), **waited}
+    return {"learner_state": _learner_state(), "recent_action_at": recent_action_at, **waited}
 
 
 _NOW = Slot("now", DateTimeField())
@@ -380,14 +388,3 @@ def _learner_state() -> Case:
         When(skipped, then=Value(LearnerState.FAILED)),
         default=Value(LearnerState.NOTIFYING),
     )
-
-
-def _recent_action_at() -> Coalesce:
-    """Return the last allocation or successful reminder, whichever is later."""
-    reminders = LearnerContentAssignmentAction.objects.filter(
-        assignment=OuterRef("pk"),
-        cycle=OuterRef("cycle"),
-        action_type=ActionType.REMINDED,
-        status=Status.DONE,
-    ).order_by("-completed_at")
-    return Coalesce(Subquery(reminders.values("completed_at")[:1]), F("allocated_at"))

@@ -183,7 +183,9 @@ def _extend_batch(
     before = {found[uuid].pk: found[uuid] for uuid in asked if uuid not in outcome.refused}
     after = _written({one.pk: days[uuid] for uuid, one in found.items() if one.pk in before}, now=now)
     bound = [pk for pk, one in after.items() if one.expires_at <= before[pk].expires_at]
-    _undo([before[pk] for pk in bound], now=now)
+    # Written back as it was: the extension would not have changed their deadlines.
+    LearnerContentAssignment.objects.bulk_update([before[pk] for pk in bound], ["extended_until"])
+    derived.follow_extension(bound, now=now)
     outcome.refused |= {
         before[pk].uuid: _BOUND_BY.get(after[pk].expires_reason, ExtensionRefusal.NOT_LATER) for pk in bound
     }
@@ -260,12 +262,6 @@ def refusal(assignment: LearnerContentAssignment | None, *, until: datetime, now
     if assignment.expires_at <= now and not in_grace:
         return ExtensionRefusal.EXPIRED
     return ExtensionRefusal.NOT_LATER if until <= max(assignment.expires_at, now) else ""
-
-
-def _undo(unchanged: Sequence[LearnerContentAssignment], *, now: datetime) -> None:
-    """Write back what the extension would not have changed."""
-    LearnerContentAssignment.objects.bulk_update(unchanged, ["extended_until"], batch_size=BATCH)
-    derived.follow_extension([one.pk for one in unchanged], now=now)
 
 
 def _in_words(extension: Extension, budget: Budget) -> str:

@@ -113,7 +113,10 @@ def with_assignments(entries: Sequence[LedgerEntry], *, now: datetime) -> list[P
     for entry in entries:
         uuid, cycle = _spent_for(entry)
         assignment = found.get(uuid) if uuid else None
-        key = _redeemed_key(assignment, cycle=cycle) if assignment else ""
+        key = assignment.content_key if assignment else ""
+        for action in assignment.actions.all() if assignment else ():  # prefetched, in order
+            if action.action_type == ActionType.REDEEMED and str(action.cycle) == cycle:
+                key = action.redeemed_key
         paid.append(PaidAssignment(entry, assignment, key))
     return paid
 
@@ -129,13 +132,3 @@ def _spent_for(entry: LedgerEntry) -> tuple[UUID | None, str]:
         return UUID(uuid), cycle
     except ValueError:
         return None, ""
-
-
-def _redeemed_key(assignment: LearnerContentAssignment, *, cycle: str) -> str:
-    """Return the key that was redeemed in that cycle; uses prefetched actions."""
-    redeemed = [
-        action.redeemed_key
-        for action in assignment.actions.all()
-        if action.action_type == ActionType.REDEEMED and str(action.cycle) == cycle
-    ]
-    return redeemed[-1] if redeemed else assignment.content_key

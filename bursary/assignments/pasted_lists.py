@@ -237,9 +237,11 @@ def _headed(lines: Sequence[_Line]) -> _Table | None:
         return None
     for separator in [mark for mark in _SEPARATORS if mark in lines[0].text] or [","]:
         headings = [_unquoted(cell) for cell in lines[0].cells(separator)]
-        exactly, alike = _named_columns(headings)
-        if exactly or alike:
-            return _Table(separator, exactly or alike, headings)
+        words = ["" if _MAY_BE_ADDRESS.search(cell) else _heading(cell) for cell in headings]
+        exactly = [at for at, heading in enumerate(words) if heading in _ADDRESS_COLUMNS]
+        alike = [at for at, heading in enumerate(words) if not _ADDRESS_WORDS.isdisjoint(heading.split())]
+        if columns := exactly or alike:
+            return _Table(separator, columns, headings)
     return None
 
 
@@ -252,16 +254,6 @@ def _is_heading(lines: Sequence[_Line]) -> bool:
         return False
     tabs = separator == "\t" and len(lines) > 1 and all(_AT.search(line.text) for line in lines[1:])
     return tabs or (table is not None and len(cells) == len(lines[1].cells(separator)))
-
-
-def _named_columns(headings: Sequence[str]) -> tuple[list[int], list[int]]:
-    """Return the positions of headings of addresses: those that say no more, and all."""
-    exactly, alike = [], []
-    for at, cell in enumerate(headings):
-        heading = "" if _MAY_BE_ADDRESS.search(cell) else _heading(cell)
-        exactly += [at] if heading in _ADDRESS_COLUMNS else []
-        alike += [] if _ADDRESS_WORDS.isdisjoint(heading.split()) else [at]
-    return exactly, alike
 
 
 def _heading(cell: str) -> str:
