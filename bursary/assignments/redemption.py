@@ -378,7 +378,7 @@ def fulfil(action: LearnerContentAssignmentAction, *, now: datetime) -> Done:
 
 
 @repeated_after_deadlocks
-def reverse(transaction_uuid: UUID, *, now: datetime, actor: User | None = None) -> LearnerContentAssignment:
+def reverse(transaction_uuid: UUID, *, now: datetime) -> LearnerContentAssignment:
     """Refund an accepted assignment's money and record it on its timeline.
 
     Raises LearnerContentAssignment.DoesNotExist, and lifecycle.MoveRefused unless it is accepted.
@@ -387,6 +387,6 @@ def reverse(transaction_uuid: UUID, *, now: datetime, actor: User | None = None)
     with transaction.atomic():
         budget = ledger.lock(found.budget_id)
         locked = for_update(LearnerContentAssignment.objects.all()).get(pk=found.pk)
-        lifecycle.move(budget, [locked], ActionType.REVERSED, now=now, actor=actor)
+        lifecycle.move(budget, [locked], ActionType.REVERSED, now=now)
         ledger.restore(LedgerEntry.objects.get(uuid=transaction_uuid), now=now)
     return locked

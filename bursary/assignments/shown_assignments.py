@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
@@ -125,13 +126,11 @@ def annotated(
     return found.annotate(account_ended=learner_accounts.ended()) if with_account_ended else found
 
 
-def _named(*, with_account_ended: bool) -> PreparedSelect:
-    pks = Slot("pks", LearnerContentAssignment._meta.pk)
-    named = LearnerContentAssignment.objects.filter(pk__in=pks).order_by()
-    return PreparedSelect(lambda: annotated(named, with_account_ended=with_account_ended))
-
-
-_NAMED = {shown: _named(with_account_ended=shown) for shown in (False, True)}
+_THESE = LearnerContentAssignment.objects.filter(pk__in=Slot("pks", LearnerContentAssignment._meta.pk))
+_NAMED = {
+    ended: PreparedSelect(partial(annotated, _THESE.order_by(), with_account_ended=ended))
+    for ended in (False, True)
+}
 
 
 @PreparedSelect
