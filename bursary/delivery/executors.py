@@ -71,7 +71,7 @@ def start_threads(count: int) -> list[PollingThread]:
     threads = [
         PollingThread(
             f"bursary-runner-{number}",
-            _run,
+            run_round,
             seconds=POLL_SECONDS,
             failure="A round of deliveries failed",
             log=logger,
@@ -84,7 +84,8 @@ def start_threads(count: int) -> list[PollingThread]:
     return threads
 
 
-def _run() -> int:
+def run_round() -> int:
+    """Carry out due work for some `ROUND_SECONDS`, then send notices; return how many of both were tried."""
     from bursary.delivery import notices, runner  # noqa: PLC0415  # 0.6 MB, where requests alone are received
 
     drained = runner.drain(clock=timezone.now, most=ROUND, seconds=ROUND_SECONDS)

@@ -10,7 +10,7 @@ from django.db import close_old_connections
 from django.utils import timezone
 
 from bursary.assignments.models import LearnerContentAssignmentAction
-from bursary.delivery import notices, runner
+from bursary.delivery import executors, notices, runner
 from bursary.delivery.models import MailServer
 from bursary.lib import leases, outages
 from bursary.lib.batches import keyset_pages
@@ -22,8 +22,6 @@ logger = logging.getLogger(__name__)
 
 CHUNK = 20  # actions between two reports of progress
 BATCH = 500  # postponed actions that are brought forward by one statement
-ROUND = 100  # actions between two checks whether to stop, and seconds
-ROUND_SECONDS = 5.0
 IDLE_SECONDS = 5.0
 
 
@@ -84,8 +82,7 @@ def deliver_until(stop: threading.Event) -> int:
         close_old_connections()
         done = 0
         with outages.errors_logged("A round of deliveries failed", log=logger):
-            done = runner.drain(clock=timezone.now, most=ROUND, seconds=ROUND_SECONDS)
-            done += notices.send_due(clock=timezone.now)
+            done = executors.run_round()
         tried += done
         if not done:
             stop.wait(IDLE_SECONDS)
