@@ -19,7 +19,7 @@ from django.db.models.functions import Coalesce, Least
 from django.db.models.lookups import Exact, GreaterThan, LessThan
 
 from bursary.assignments.choices import ExpiryReason
-from bursary.assignments.models import FAR_FUTURE
+from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
 from bursary.budgets.models import Budget, read_days
 from bursary.lib.prepared import Slot, instant
 
@@ -78,6 +78,12 @@ def end_by_own_dates(ref: Callable[[str], Combinable] = OuterRef) -> Combinable:
     """
     unextended = Least(ref("age_ends_at"), Coalesce(ref("due_date"), FAR_FUTURE))
     return Coalesce(ref("extended_until"), unextended)
+
+
+def end_without_content(assignment: LearnerContentAssignment, *, age_ends_at: datetime) -> datetime:
+    """Return when an assignment ends by its own dates, as `end_by_own_dates` does, or its budget's end."""
+    unextended = min(age_ends_at, assignment.due_date or FAR_FUTURE)
+    return min(assignment.extended_until or unextended, assignment.budget.ends_at or FAR_FUTURE)
 
 
 def deadline_columns(

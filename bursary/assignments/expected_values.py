@@ -148,14 +148,10 @@ def _followed(assignment: LearnerContentAssignment) -> ContentMetadata | None:
 
 def _joined_by(assignment: LearnerContentAssignment, runs: Runs, *, now: datetime) -> datetime:
     """Return the content's own bound of the deadline: by its runs that open before the other dates."""
-    budget, content = assignment.budget, assignment.content
-    age_ends_at = (
-        assignment.allocated_at + timedelta(days=budget.allocation_age_days)
-        if assignment.state == State.ALLOCATED
-        else assignment.age_ends_at
-    )
-    end_by_own_dates = assignment.extended_until or min(age_ends_at, assignment.due_date or FAR_FUTURE)
-    before = min(end_by_own_dates, budget.ends_at or FAR_FUTURE)
+    content, age_ends_at = assignment.content, assignment.age_ends_at
+    if assignment.state == State.ALLOCATED:
+        age_ends_at = assignment.allocated_at + timedelta(days=assignment.budget.allocation_age_days)
+    before = dates.end_without_content(assignment, age_ends_at=age_ends_at)
     join_by = joining.closing(content.enroll_by, content.end_date) if content else None
     if content and content.content_type == ContentType.COURSE:
         since = derived.joinable_from(assignment, now=now)

@@ -14,7 +14,7 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 
 from bursary.access import known_learners
-from bursary.assignments import content_display, derived, learner_accounts, offers
+from bursary.assignments import content_display, dates, derived, learner_accounts, offers
 from bursary.assignments.models import (
     FAR_FUTURE,
     LearnerContentAssignment,
@@ -171,8 +171,7 @@ def _attach_held(
             runs = held.runs.get((catalog, one.content.content_key), ())
             offer = offered[one.pk] = offers.of_row(one.content, runs=runs, in_catalog=True)
             # `derived.last_closing`: the rule in Python.
-            end_by_own_dates = one.extended_until or min(one.age_ends_at, one.due_date or FAR_FUTURE)
-            before = min(end_by_own_dates, one.budget.ends_at or FAR_FUTURE)
+            before = dates.end_without_content(one, age_ends_at=one.age_ends_at)
             date = offer.last_closing(now=derived.joinable_from(one, now=now), before=before)
         row.join_by = None if date == FAR_FUTURE else date
     if reads.are_from_upstream():
