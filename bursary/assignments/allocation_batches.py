@@ -5,7 +5,7 @@ from datetime import datetime
 
 from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet
 
-from bursary.assignments import failures
+from bursary.assignments import failures, failures_by_code
 from bursary.assignments.choices import OPEN, ActionType, LearnerState, State, Status
 from bursary.assignments.matching import Verdict
 from bursary.assignments.models import (
@@ -61,9 +61,8 @@ def notified_and_ended(batch: AllocationBatch) -> int:
 def progress(batch: AllocationBatch) -> BatchProgress:
     """Count the batch's assignments. Two queries."""
     rows = assignments(batch)
-    failed = failures.to_repair().filter(assignment__in=rows.values("pk")).order_by()
-    by_code = failed.values_list("error_code").annotate(count=Count("assignment", distinct=True))
-    return BatchProgress(by_state(batch), dict(by_code.order_by("-count", "error_code")))
+    failed = failures.to_repair().filter(assignment__in=rows.values("pk"))
+    return BatchProgress(by_state(batch), dict(failures_by_code.by_error_code(failed)))
 
 
 @dataclass(frozen=True)

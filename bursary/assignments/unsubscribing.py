@@ -24,8 +24,7 @@ def token_for(mail: LearnerContentAssignmentAction, *, now: datetime) -> str:
 def opened(token: str, *, now: datetime) -> LearnerContentAssignmentAction:
     """Return the mail that a link is in, with its customer. Raises links.LinkRefused."""
     link = links.read(token, purpose=Purpose.UNSUBSCRIBE, now=now)
-    rows = LearnerContentAssignmentAction.objects.select_related("assignment__budget__customer")
-    mail = rows.defer("payload", "attempt_log").filter(uuid=link.subject).first()
+    mail = _mail_with(link)
     if mail is None or not mail.recipient or _digest(mail) != link.digest:
         raise LinkWithdrawn
     return mail
@@ -34,10 +33,7 @@ def opened(token: str, *, now: datetime) -> LearnerContentAssignmentAction:
 def customer_of(token: str) -> Customer | None:
     """Return the organisation that a genuine link is from, even if it works no more; None for others."""
     link = links.genuine(token, purpose=Purpose.UNSUBSCRIBE)
-    if link is None:
-        return None
-    rows = LearnerContentAssignmentAction.objects.select_related("assignment__budget__customer")
-    mail = rows.defer("payload", "attempt_log").filter(uuid=link.subject).first()
+    mail = _mail_with(link) if link else None
     return mail.assignment.budget.customer if mail else None
 
 
@@ -57,6 +53,12 @@ def subscribe(mail: LearnerContentAssignmentAction) -> None:
     """Send reminders again. Idempotent."""
     customer = mail.assignment.budget.customer_id
     suppressions.end(customer, mail.recipient, reasons=[SuppressionReason.UNSUBSCRIBED])
+
+
+def _mail_with(link: Link) -> LearnerContentAssignmentAction | None:
+    """Return the mail that a link is in, with its customer."""
+    rows = LearnerContentAssignmentAction.objects.select_related("assignment__budget__customer")
+    return rows.defer("payload", "attempt_log").filter(uuid=link.subject).first()
 
 
 def _digest(mail: LearnerContentAssignmentAction) -> str:
