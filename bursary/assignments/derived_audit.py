@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import islice
 
 from django.db import transaction
@@ -94,7 +93,11 @@ def rebuild(
         wrong = sorted({one.pk for one in found})
         left: list[DerivedDifference] = []
         if wrong and not dry_run:
-            _rewrite(wrong, now=clock())
+            rows, now = LearnerContentAssignment.objects.filter(pk__in=wrong).order_by(), clock()
+            with transaction.atomic():
+                derived.rebuild(wrong, now=now)
+                budgets = set(rows.values_list("budget", flat=True))
+                deadline_notices.notice_budgets(pks=budgets, now=now, in_batches=True)
             left = _settled(wrong, clock=clock)
         done.before.add(batch, found)
         done.after.add(batch, left)
@@ -102,13 +105,6 @@ def rebuild(
         if progress:
             progress(done.before.looked_at)
     return done
-
-
-def _rewrite(pks: list[int], *, now: datetime) -> None:
-    budgets = LearnerContentAssignment.objects.filter(pk__in=pks).order_by().values_list("budget", flat=True)
-    with transaction.atomic():
-        derived.rebuild(pks, now=now)
-        deadline_notices.notice_budgets(pks=set(budgets), now=now, in_batches=True)
 
 
 def _settled(batch: list[int], *, clock: Clock) -> list[DerivedDifference]:

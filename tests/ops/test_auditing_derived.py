@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from django.core.management import CommandError, call_command
 
-from bursary.assignments import derived_audit
+from bursary.assignments import derived, derived_audit
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.ops import derived_report, scheduler
 from bursary.ops.models import ScheduledTask
@@ -96,20 +96,20 @@ def test_what_is_broken_off_says_where_to_go_on(monkeypatch: pytest.MonkeyPatch)
     lie(content_title="a lie")
     pks = list(LearnerContentAssignment.objects.order_by("pk").values_list("pk", flat=True))
     monkeypatch.setattr(derived_audit, "BATCH", 1)
-    write = derived_audit._rewrite
+    write = derived.rebuild
 
     def interrupted(wrong: list[int], **more: Any) -> None:
         if wrong == [pks[1]]:
             raise KeyboardInterrupt
         write(wrong, **more)
 
-    monkeypatch.setattr(derived_audit, "_rewrite", interrupted)
+    monkeypatch.setattr(derived, "rebuild", interrupted)
     said = StringIO()
     with pytest.raises(KeyboardInterrupt):
         call_command("rebuild_derived", stdout=StringIO(), stderr=said)
     assert said.getvalue() == f"Interrupted. Resume with: bursary rebuild_derived --after {pks[0]}\n"
 
-    monkeypatch.setattr(derived_audit, "_rewrite", write)
+    monkeypatch.setattr(derived, "rebuild", write)
     assert summary_of("rebuild_derived", "--after", str(pks[0]))[0]["wrong"] == 2
 
 
