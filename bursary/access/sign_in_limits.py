@@ -10,7 +10,7 @@ from typing import Any
 
 from django.contrib.auth.backends import ModelBackend
 from django.core.exceptions import PermissionDenied
-from django.db.models import F, QuerySet
+from django.db.models import F
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
@@ -63,13 +63,11 @@ class LimitedBackend(ModelBackend):
 
     def get_user(self, user_id: int) -> User | None:
         """Return the account of a session; None where there is none that can sign in. One query."""
-        user: User | None = _accounts.first(pk=user_id)
+        user: User | None = _ACCOUNT.first(pk=user_id)
         return user if user and self.user_can_authenticate(user) else None
 
 
-@PreparedSelect
-def _accounts() -> QuerySet[User]:
-    return User.objects.filter(pk=Slot("pk", User._meta.pk))
+_ACCOUNT = PreparedSelect(lambda: User.objects.filter(pk=Slot("pk", User._meta.pk)))
 
 
 def locked_until(request: HttpRequest) -> datetime | None:

@@ -20,7 +20,7 @@ KEPT_FOR = timedelta(days=2 * 365)
 """How long a suppression lasts: mailboxes change hands."""
 HASHES_PER_QUERY = 10_000
 BY_REPORT = (SuppressionReason.BOUNCED, SuppressionReason.COMPLAINED)
-"""The reasons that a mail provider reports, and that an administrator's repair ends."""
+"""The reasons that a mail provider reports, the graver one first. An administrator's repair ends them."""
 
 
 def hashed(address: str) -> str:

@@ -45,24 +45,16 @@ class InsufficientFunds(Exception):
 
 def lock(budget_pk: int) -> Budget:
     """Lock the budget and its account until the transaction ends; return the budget, with its account."""
-    account = _account.get(budget=budget_pk)
-    budget: Budget = _budget.get(budget=budget_pk)
+    account = _ACCOUNT.get(budget=budget_pk)
+    budget: Budget = _BUDGET.get(budget=budget_pk)
     budget.account = account
     return budget
 
 
 _THE_BUDGET = Budget.objects.filter(pk=Slot("budget", Budget._meta.pk))
-
-
-@PreparedSelect
-def _account() -> QuerySet[Account]:
-    # By subquery, not by join: a join would lock the budget first.
-    return for_update(Account.objects.filter(pk__in=_THE_BUDGET.values("account")))
-
-
-@PreparedSelect
-def _budget() -> QuerySet[Budget]:
-    return for_update(_THE_BUDGET.all())
+# By subquery, not by join: a join would lock the budget first.
+_ACCOUNT = PreparedSelect(lambda: for_update(Account.objects.filter(pk__in=_THE_BUDGET.values("account"))))
+_BUDGET = PreparedSelect(lambda: for_update(_THE_BUDGET.all()))
 
 
 def lock_all(budget_pks: Iterable[int]) -> None:

@@ -43,13 +43,11 @@ ABOUT_THE_MESSAGE = ("message_refused", "message_invalid")
 
 def in_trouble() -> MailServer | None:
     """Return the mail server while it is in trouble. One query."""
-    server: MailServer | None = _those_in_trouble.first()
+    server: MailServer | None = _IN_TROUBLE.first()
     return server
 
 
-@PreparedSelect
-def _those_in_trouble() -> QuerySet[MailServer]:
-    return MailServer.objects.filter(trouble_since__isnull=False)[:1]
+_IN_TROUBLE = PreparedSelect(lambda: MailServer.objects.filter(trouble_since__isnull=False)[:1])
 
 
 @contextmanager
