@@ -8,6 +8,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from functools import cache
 from importlib.util import find_spec
@@ -114,7 +115,9 @@ def _report(event: Any, *, now: datetime) -> MailReport | None:
     if fact is None:
         return None
     answer = f"{event.mta_response or event.description or ''}"
-    mail = _uuid((event.metadata or {}).get(ACTION_KEY))
+    mail = None
+    with suppress(ValueError):  # it has none, or another sender's
+        mail = UUID(str((event.metadata or {}).get(ACTION_KEY)))
     return MailReport(
         fact=fact,
         at=event.timestamp or now,
@@ -139,10 +142,3 @@ def _is_permanent(event: Any, answer: str) -> bool:
     status = _STATUS.search(answer)
     code = int(status[0]) if status else _BARE
     return error_of_answer(Answer("RCPT", code, answer)).error_code == "address_rejected"
-
-
-def _uuid(text: object) -> UUID | None:
-    try:
-        return UUID(str(text))
-    except ValueError:
-        return None

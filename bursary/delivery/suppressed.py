@@ -1,6 +1,6 @@
 """Mails that are not sent, because of what the provider reported, or the learner asked for."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from bursary.access import suppressions
 from bursary.access.models import SuppressionReason
@@ -13,6 +13,13 @@ from bursary.delivery.errors import address_rejected
 REMINDERS = (ActionType.REMINDED, ActionType.NUDGED)
 """Mails that a learner can unsubscribe from."""
 _AUTOMATIC = (*REMINDERS, ActionType.EXPIRATION_NOTIFIED)
+_REPORTED: Mapping[SuppressionReason, Skipped] = {
+    SuppressionReason.BOUNCED: Skipped("address_refused", "Its server refused an earlier mail for good."),
+    SuppressionReason.COMPLAINED: Skipped(
+        "mail_unwanted", "The learner reported an earlier mail as unwanted."
+    ),
+}
+"""How automatic mails end, by the first of `suppressions.BY_REPORT` that the address has."""
 _BY_LEARNER = "link-"
 _BY_ADMINISTRATOR = "asked-"
 """How the dedup key of a mail begins that was asked for: a new link, or a reminder."""
@@ -33,7 +40,8 @@ def check(
         return None
     if SuppressionReason.UNSUBSCRIBED in reasons and action.action_type in REMINDERS:
         return Skipped("unsubscribed", "The learner has unsubscribed from reminders.")
-    if not any(one in reasons for one in suppressions.BY_REPORT):
+    reported = [one for one in suppressions.BY_REPORT if one in reasons]
+    if not reported:
         return None
     if action.attempts > 1 and suppressions.is_reported_since(
         customer, action.recipient, since=action.created
@@ -43,12 +51,4 @@ def check(
     if action.retry_of_id is not None or action.dedup_key.startswith(_BY_ADMINISTRATOR):
         suppressions.end(customer, action.recipient, reasons=suppressions.BY_REPORT)
         return None
-    return _automatic(action, bounced=SuppressionReason.BOUNCED in reasons)
-
-
-def _automatic(action: LearnerContentAssignmentAction, *, bounced: bool) -> Skipped | None:
-    if action.action_type not in _AUTOMATIC:
-        return None
-    if bounced:
-        return Skipped("address_refused", "Its server refused an earlier mail for good.")
-    return Skipped("mail_unwanted", "The learner reported an earlier mail as unwanted.")
+    return _REPORTED[reported[0]] if action.action_type in _AUTOMATIC else None
