@@ -74,7 +74,9 @@ def batch(request: HttpRequest, batch_uuid: UUID) -> HttpResponse:
         return render(request, "dashboard/parts/batch_progress.html", context)
     context["unchanged"] = batch_page.unchanged(found, start=request.GET.get("others", ""))
     context["summary"] = batch_page.summary(found)
-    context["done"] = kept_results.take(request.session, kind=kept_results.ASSIGNED, name=str(batch_uuid))
+    # HEAD shows nothing: the sentence is kept for the page that does.
+    done = kept_results.kept if request.method == "HEAD" else kept_results.take
+    context["done"] = done(request.session, kind=kept_results.ASSIGNED, name=str(batch_uuid))
     return render(request, "dashboard/batch.html", context)
 
 

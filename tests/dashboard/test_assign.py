@@ -129,6 +129,16 @@ def test_each_of_two_tabs_confirms_what_was_assigned_in_it(desk: Desk) -> None:
     assert "is reserved in" not in desk.text(desk.client.get(answers[0]))
 
 
+def test_a_request_for_the_headers_of_the_page_leaves_the_confirmation_to_the_page(desk: Desk) -> None:
+    content = world.given_content(title="Tidal Engines")
+    body = {"course": f"{PRICE} {content.content_key}", "addresses": ALICE, "assign": "yes"}
+    page = desk.client.post(desk.address, body).headers["Location"]
+
+    assert desk.client.head(page).status_code == 200
+
+    assert "“Tidal Engines” is assigned to 1 learner" in desk.text(desk.client.get(page))
+
+
 def test_a_course_and_its_run_of_the_same_title_are_distinguished(desk: Desk) -> None:
     course = world.given_content(title="Tidal Engines", with_run=False)
     run = world.given_run(
