@@ -107,7 +107,7 @@ class ContentMetadata(LeasedRow):
     served_digest_at = models.DateTimeField(
         null=True,
         blank=True,
-        help_text="checked_at, as written with served_digest; else that is not believed",
+        help_text="checked_at, as written with served_digest; once it differs, the digest is not used",
     )
     completeness = models.CharField(
         max_length=8, choices=[(one.value, one.name.capitalize()) for one in Completeness]
