@@ -7,7 +7,6 @@ from heapq import nsmallest
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
-from django.db import connection
 from django.db.models import Max, Min, QuerySet
 
 from bursary.lib.retries import repeated_after_deadlocks
@@ -101,8 +100,3 @@ def sample_of_range(rows: QuerySet[Any, T], *, size: int) -> QuerySet[Any, T]:
         return rows
     keys_in_range = range(ends["first"], ends["last"] + 1)
     return rows.filter(pk__in=random.sample(keys_in_range, k=min(size, len(keys_in_range))))
-
-
-def unique_fields(*fields: str) -> list[str] | None:
-    """Return the `unique_fields` of a bulk upsert. MySQL goes by any unique index and accepts no list."""
-    return [*fields] if connection.features.supports_update_conflicts_with_target else None

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from django.db import connection, connections, models, transaction
 
-from bursary.lib.batches import chunks, unique_fields
+from bursary.lib.batches import chunks
 from bursary.lib.retries import repeated_after_deadlocks
 
 _Field: TypeAlias = "models.Field[Any, Any]"
@@ -101,11 +101,13 @@ def _insert_as_django_does(
     rows: Sequence[models.Model], *, unique: Sequence[str], update: Sequence[str]
 ) -> None:
     insert = type(rows[0])._default_manager.bulk_create
+    names_index = connection.features.supports_update_conflicts_with_target  # MySQL goes by any unique one
     if not unique:
         insert(rows)
     elif update:
-        insert(rows, update_conflicts=True, unique_fields=unique_fields(*unique), update_fields=update)
-    elif connection.features.supports_update_conflicts_with_target:
+        target = unique if names_index else None
+        insert(rows, update_conflicts=True, unique_fields=target, update_fields=update)
+    elif names_index:
         insert(rows, ignore_conflicts=True)
     else:
         # MySQL's INSERT IGNORE would change values that do not fit. Setting a field to the value that it has
