@@ -143,7 +143,10 @@ def ingest(batch: Sequence[object], *, context: FetchContext, dry_run: bool = Fa
 def _without_quarantined(batch: Sequence[object], *, context: FetchContext) -> tuple[list[object], list[str]]:
     """Return the records to parse, and the keys of unusable records that are unchanged."""
     keys = [parser.own_key(raw) for raw in batch]
-    known = _quarantined(filter(None, keys), catalog_uuid=context.catalog_uuid)
+    rows = ContentMetadata.objects.filter(
+        content_key__in=list(filter(None, keys)), memberships__catalog_uuid=context.catalog_uuid
+    ).exclude(quarantined_digest="")
+    known = dict(rows.order_by().values_list("content_key", "quarantined_digest"))
     candidates: list[object] = []
     held_back: list[str] = []
     for raw, key in zip(batch, keys, strict=True):
@@ -212,14 +215,6 @@ def _write(records: Sequence[Content], *, served: Mapping[str, str], context: Fe
     decisions = [(one.content.content_key, one.decision) for one in written.merges]
     refused = {key for key, decision in decisions if decision is MergeDecision.REFUSED_TYPE}
     return RefreshReport.of([*decisions, *lost]) + RefreshReport(listed=len(own - refused))
-
-
-def _quarantined(keys: Iterable[str], *, catalog_uuid: UUID) -> dict[str, str]:
-    """Return the digests, by key, of the catalog's records that could not be used when last fetched."""
-    rows = ContentMetadata.objects.filter(
-        content_key__in=list(keys), memberships__catalog_uuid=catalog_uuid
-    ).exclude(quarantined_digest="")
-    return dict(rows.order_by().values_list("content_key", "quarantined_digest"))
 
 
 def _write_quarantine(errors: Mapping[str, tuple[str, str]], *, catalog_uuid: UUID) -> None:

@@ -69,11 +69,12 @@ def unnamed_runs(
     They are among the catalog's `own` records: upstream now serves only a summary record of each.
     """
     cut = {
-        key: rows[key, ""].parent_key
+        key: row.parent_key
         for key in own & chosen.keys()
-        if _is_run_record(chosen[key])
-        and (key, "") in rows
-        and rows[key, ""].completeness == Completeness.FULL
+        if chosen[key].content_type is ContentType.COURSERUN
+        and chosen[key].completeness is Completeness.THIN
+        and (row := rows.get((key, "")))
+        and row.completeness == Completeness.FULL
     }
     if not cut:
         return set()
@@ -153,10 +154,6 @@ def mark_gone(pks: Collection[int], *, context: FetchContext) -> set[int]:
 
 def _is_full_course(content: Content) -> bool:
     return content.content_type is ContentType.COURSE and content.completeness is Completeness.FULL
-
-
-def _is_run_record(content: Content) -> bool:
-    return content.content_type is ContentType.COURSERUN and content.completeness is Completeness.THIN
 
 
 def _known_later(before: CatalogMembership | None, context: FetchContext) -> bool:

@@ -106,7 +106,8 @@ def courseware_urls(keys: Collection[CatalogKey]) -> dict[CatalogKey, str]:
         if parent_key:
             runs.add(key)
         if catalog_uuid:
-            urls[CatalogKey(catalog_uuid, key)] = _into_run(advertised_run) or _leading_url(links)
+            own_url = _url(links.get("enrollment_url")) or _url(links.get("marketing_url"))
+            urls[CatalogKey(catalog_uuid, key)] = _into_run(advertised_run) or own_url
     into_runs = {key: _into_run(key.content_key) for key in keys if key.content_key in runs}
     return {key: into_runs.get(key) or urls.get(key, "") for key in keys}
 
@@ -121,13 +122,6 @@ def courseware_url(content_key: str, *, catalog_uuid: UUID) -> str:
     """Return `courseware_urls` for one key."""
     key = CatalogKey(catalog_uuid, content_key)
     return courseware_urls([key])[key]
-
-
-def _leading_url(links: Mapping[str, object]) -> str:
-    for name in ("enrollment_url", "marketing_url"):
-        if url := _url(links.get(name)):
-            return url
-    return ""
 
 
 def _url(link: object) -> str:

@@ -7,6 +7,7 @@ its course and has no `due_at`, unless the replica lacks its course.
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -185,19 +186,15 @@ def catalogs_to_ask(rows: Iterable[ContentMetadata]) -> dict[int, CatalogKey]:
         holders[content][catalog_uuid] = named_by
     asked: dict[int, CatalogKey] = {}
     for row in rows:
-        if catalog := _catalog_to_ask(row.fetched_from, holders[row.pk]):
+        catalog = next(iter(holders[row.pk]), None)
+        with suppress(ValueError):  # where it does not say
+            origin = UUID(row.fetched_from.rpartition(":")[2])
+            if origin in holders[row.pk] or not holders[row.pk]:
+                catalog = origin
+        if catalog:
             course = holders[row.pk].get(catalog, row.parent_key)
             asked[row.pk] = CatalogKey(catalog, course or row.content_key)
     return asked
-
-
-def _catalog_to_ask(fetched_from: str, holders: Collection[UUID]) -> UUID | None:
-    first = next(iter(holders), None)
-    try:
-        origin = UUID(fetched_from.rpartition(":")[2])
-    except ValueError:
-        return first
-    return origin if origin in holders or first is None else first
 
 
 def settle_fetched(rows: Sequence[ContentMetadata], *, catalog_uuid: UUID, now: datetime) -> None:
