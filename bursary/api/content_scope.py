@@ -80,12 +80,12 @@ class ContentScope:
         return ContentMetadata.objects.filter(Exists(self.memberships().filter(content=OuterRef("pk"))))
 
     def row(self, content_key: str) -> ContentMetadata:
-        """Return the row of this key, present or former, its payload deferred. Three queries at most.
+        """Return the row of this key, current or former, its payload deferred. Three queries at most.
 
         Raises Http404 where the catalogs hold none, CatalogNeeded where they are served different restricted
         runs.
         """
-        found = self._rows_of(content_key) or self._rows_of(renamed_keys.present_key(content_key))
+        found = self._rows_of(content_key) or self._rows_of(renamed_keys.current_key(content_key))
         if not found:
             raise Http404("There is no such content.")
         if len(found) > 1 and found[1].gone_at is None:

@@ -176,7 +176,7 @@ class CanRedeem(APIView):
             raise serializers.ValidationError({"content_key": [f"Name between 1 and {MAX_KEYS} keys."]})
         keys = list(dict.fromkeys(named))
         own = learner.assignments().filter(budget__customer=customer)
-        asked = _present_keys(own, keys)
+        asked = _current_keys(own, keys)
         keys = list(dict.fromkeys(asked.values()))
         parents = reads.courses_of(keys, assigned=_courses(own), now=timezone.now())
         covering = Q(content_key__in={*keys, *parents.values()}) | redemption.accepted_runs(keys)
@@ -193,10 +193,10 @@ class CanRedeem(APIView):
         )
 
 
-def _present_keys(own: QuerySet[LearnerContentAssignment], keys: Sequence[str]) -> dict[str, str]:
+def _current_keys(own: QuerySet[LearnerContentAssignment], keys: Sequence[str]) -> dict[str, str]:
     """Return by key the one that content has now; that by which the learner has it assigned, stays."""
-    asked = renamed_keys.present_keys(keys)
-    if renamed := [key for key, present in asked.items() if key != present]:
+    asked = renamed_keys.current_keys(keys)
+    if renamed := [key for key, current in asked.items() if key != current]:
         here = own.filter(Q(content_key__in=renamed) | Q(parent_content_key__in=renamed)).order_by()
         known = {key for keys in here.values_list("content_key", "parent_content_key") for key in keys}
         asked |= {key: key for key in renamed if key in known}
@@ -268,7 +268,7 @@ class Redeem(APIView):
             request, lms_user_id=body.get("lms_user_id"), others=may_everywhere(caller(request))
         )
         own = learner.assignments().filter(budget=budget)
-        [key] = _present_keys(own, [body["content_key"]]).values()
+        [key] = _current_keys(own, [body["content_key"]]).values()
         course = reads.courses_of([key], assigned=_courses(own), now=now).get(key)
         found = own.filter(redemption.covering(key, course=course))
         assignment = redemption.chosen_by_key(found, courses={key: course}, now=now)[key]

@@ -52,14 +52,14 @@ def contents_of(keys: Collection[str]) -> dict[str, dict[int, int]]:
 
     A course with a renamed key is found by its former key.
     """
-    present = {key: renamed_keys.present_key(key) for key in keys}
-    rows = ContentMetadata.objects.filter(content_key__in=set(present.values()))
+    current = renamed_keys.current_keys(keys)
+    rows = ContentMetadata.objects.filter(content_key__in=set(current.values()))
     found: dict[str, list[int]] = defaultdict(list)
     for pk, key in rows.order_by("variant").values_list("pk", "content_key"):
         found[key].append(pk)
     counts = {
         key: {pk: _waiting(pk).filter(content_key=key).count() for pk in found[new]}
-        for key, new in present.items()
+        for key, new in current.items()
     }
     return {key: {pk: count for pk, count in rows.items() if count} for key, rows in counts.items()}
 

@@ -75,7 +75,7 @@ def explain(content_key: str, *, now: datetime) -> Explanation | None:
     memberships, and being gone. `brought_forward_at` is when the row is refreshed if open assignments depend
     on it, where that is sooner.
     """
-    found = ContentMetadata.objects.filter(content_key=renamed_keys.present_key(content_key))
+    found = ContentMetadata.objects.filter(content_key=renamed_keys.current_key(content_key))
     content = found.order_by(F("gone_at").asc(nulls_first=True), "variant").first()
     if content is None:
         return None

@@ -72,7 +72,7 @@ def content_for(content_key: str, *, catalog_uuid: UUID, now: datetime) -> Conte
         raise UnknownContent(content_key)
     content = _stored(content_key, catalog_uuid=catalog_uuid)
     if content is None:
-        key = renamed_keys.present_key(content_key)
+        key = renamed_keys.current_key(content_key)
         if _has_left_every_catalog(key):
             raise UnknownContent(content_key)
         return _cold_read(key, catalog_uuid=catalog_uuid, now=now)

@@ -30,14 +30,14 @@ FORMER_KEY_SERVED_FOR = timedelta(days=2)
 
 @dataclass(frozen=True)
 class RenamedKeys:
-    """A batch under present keys, and the keys that were renamed in it: old to new, and the rows."""
+    """A batch under current keys, and the keys that were renamed in it: old to new, and the rows."""
 
     chosen: Mapping[str, Content]
     keys: Mapping[str, str]
     rows: Mapping[int, tuple[str, str]]
     """The courses' rows, with the old and the new key."""
     by_former_key: Collection[str]
-    """Present keys of courses that the catalog still serves under a former one."""
+    """Current keys of courses that the catalog still serves under a former one."""
 
 
 def follow(
@@ -72,7 +72,7 @@ def follow(
         for new, (old, at) in rows_of.items()
         if new not in by_former_key and old not in still_served and at <= context.now
     }
-    batch = _under_present_keys(chosen, by_former_key, own=own)
+    batch = _under_current_keys(chosen, by_former_key, own=own)
     return RenamedKeys(batch, keys, _rename(keys) if keys else {}, set(by_former_key.values()))
 
 
@@ -102,8 +102,8 @@ def remember(former_key: str, *, content_key: str) -> None:
     FormerContentKey.objects.create(former_key=former_key, content_key=content_key)
 
 
-def present_keys(content_keys: Collection[str]) -> dict[str, str]:
-    """Return the present key for each of these keys, present or former ones. One query."""
+def current_keys(content_keys: Collection[str]) -> dict[str, str]:
+    """Return the current key for each of these keys, current or former ones. One query."""
     rows = FormerContentKey.objects.filter(former_key__in=list(content_keys))
     return dict(zip(content_keys, content_keys, strict=True)) | dict(
         rows.order_by().values_list("former_key", "content_key")
@@ -111,13 +111,13 @@ def present_keys(content_keys: Collection[str]) -> dict[str, str]:
 
 
 def either_key(content_keys: Collection[str]) -> set[str]:
-    """Return these keys, and the present keys of content that had one of them. One query."""
-    return {*content_keys, *present_keys(content_keys).values()}
+    """Return these keys, and the current keys of content that had one of them. One query."""
+    return {*content_keys, *current_keys(content_keys).values()}
 
 
-def present_key(content_key: str) -> str:
-    """Return the present key of content, for a present or a former one."""
-    return present_keys([content_key])[content_key]
+def current_key(content_key: str) -> str:
+    """Return the current key of content, for a current or a former one."""
+    return current_keys([content_key])[content_key]
 
 
 def _rows_of(
@@ -170,22 +170,22 @@ def _rename(keys: Mapping[str, str]) -> dict[int, tuple[str, str]]:
     return rows
 
 
-def _under_present_keys(
-    chosen: Mapping[str, Content], present: Mapping[str, str], *, own: Set[str]
+def _under_current_keys(
+    chosen: Mapping[str, Content], current: Mapping[str, str], *, own: Set[str]
 ) -> Mapping[str, Content]:
-    """Return the batch with the courses of former keys under their present ones, as summaries.
+    """Return the batch with the courses of former keys under their current ones, as summaries.
 
     So nothing of such a record is written but that the catalog holds the course. Of their runs only those
     remain that the catalog lists itself.
     """
-    if not present:
+    if not current:
         return chosen
     batch: dict[str, Content] = {}
     for key, content in chosen.items():
-        if key in present:
-            batch[present[key]] = replace(content, content_key=present[key], completeness=Completeness.THIN)
-        elif not content.parent_key or content.parent_key not in present:
+        if key in current:
+            batch[current[key]] = replace(content, content_key=current[key], completeness=Completeness.THIN)
+        elif not content.parent_key or content.parent_key not in current:
             batch[key] = content
         elif key in own:
-            batch[key] = replace(content, parent_key=present[content.parent_key])
+            batch[key] = replace(content, parent_key=current[content.parent_key])
     return batch
