@@ -6,7 +6,7 @@ The facts about it that this module states were observed on a running enterprise
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 from uuid import UUID
 
@@ -93,7 +93,8 @@ class HttpCatalog:
                 f"/api/v1/enterprise-catalogs/{catalog_uuid}/generate_diff",
                 json={"content_keys": []},
                 repeatable=True,
-                object_hook=_key_alone,
+                # Of each item the key alone is kept: there may be a hundred thousand.
+                object_hook=lambda item: item.get("content_key", item),
             )
         except UpstreamError as failure:
             raise _unavailable(failure) from failure
@@ -159,11 +160,6 @@ class HttpCatalog:
         if answer.get("next"):
             raise UnreadableAnswer("not_json", "The answer is only a part.")
         return results
-
-
-def _key_alone(item: dict[str, Any]) -> object:
-    """Keep the key alone of an item in a list of keys: the list may have a hundred thousand."""
-    return item.get("content_key", item)
 
 
 def _is_outage(failure: UpstreamError) -> bool:

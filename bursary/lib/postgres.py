@@ -46,7 +46,9 @@ class InAtOnce(In):
             return sql, list(parameters)
         first = len(parameters) - many[0].count("%s")
         values = list(parameters[first:])
-        if not _are_written_at_once(set(map(type, values))):
+        kinds = set(map(type, values))
+        are_texts = all(issubclass(kind, str) for kind in kinds)
+        if not (are_texts or (len(kinds) == 1 and kinds <= _WRITTEN.keys())):
             return sql, list(parameters)
         return f"{sql[: many.start()]} = ANY(%s)", [*parameters[:first], values]
 
@@ -65,10 +67,6 @@ def analyze(*models: type[Model]) -> None:
         tables = ", ".join(connection.ops.quote_name(model._meta.db_table) for model in models)
         with connection.cursor() as cursor:
             cursor.execute(f"ANALYZE {tables}")
-
-
-def _are_written_at_once(kinds: set[type]) -> bool:
-    return all(issubclass(kind, str) for kind in kinds) or (len(kinds) == 1 and kinds <= _WRITTEN.keys())
 
 
 def _adapt(connection: Any, **_signal: Any) -> None:

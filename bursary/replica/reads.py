@@ -8,7 +8,7 @@ that this catalog holds. Only if the replica has no such row does the reader wai
 """
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -160,10 +160,11 @@ class CourseText(NamedTuple):
 def texts_of(courses: Collection[tuple[UUID, str]]) -> dict[tuple[UUID, str], CourseText]:
     """Return the texts of content by catalog and key, empty where the catalog does not hold it. One query."""
     catalogs, keys = {catalog for catalog, _key in courses}, {key for _catalog, key in courses}
-    found = {
-        (catalog, key): CourseText(_description(payload), _url(links.get("marketing_url")))
-        for catalog, key, payload, links in _texts.read(catalogs=catalogs, keys=keys)
-    }
+    found: dict[tuple[UUID, str], CourseText] = {}
+    for catalog, key, payload, links in _texts.read(catalogs=catalogs, keys=keys):
+        texts = (payload.get(name) for name in ("short_description", "full_description"))
+        description = next((text for text in texts if isinstance(text, str) and text), "")
+        found[catalog, key] = CourseText(description, _url(links.get("marketing_url")))
     return {course: found.get(course, CourseText("", "")) for course in courses}
 
 
@@ -176,11 +177,6 @@ def _texts() -> QuerySet[CatalogMembership, Any]:
     )
     columns = ("catalog_uuid", "content__content_key", "content__payload", "links")
     return rows.order_by("-pk").values_list(*columns)
-
-
-def _description(payload: Mapping[str, object]) -> str:
-    texts = [payload.get(name) for name in ("short_description", "full_description")]
-    return next((text for text in texts if isinstance(text, str) and text), "")
 
 
 def title_of(content_key: str, *, catalog_uuid: UUID) -> str:

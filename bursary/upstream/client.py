@@ -144,9 +144,10 @@ class Client:
                         _portal().call(_in_time, question, until, allowed), object_hook=object_hook
                     )
                 except UpstreamError as failure:
+                    faulty = isinstance(failure, UnreadableAnswer) or failure.reason == Outage.SERVER_ERROR
                     if _answered(failure):
                         self.breaker.succeeded(ticket)
-                    elif not (isolating and _may_be_about_one_record(failure)):
+                    elif not (isolating and faulty):
                         self.breaker.failed(ticket, because=str(failure))
                     raise
                 self.breaker.succeeded(ticket)
@@ -199,10 +200,6 @@ def _answered(failure: UpstreamError) -> bool:
     if isinstance(failure, UpstreamRefused):
         return failure.reason not in ("unauthorized", "credentials_refused")
     return failure.reason == "too_large"
-
-
-def _may_be_about_one_record(failure: UpstreamError) -> bool:
-    return isinstance(failure, UnreadableAnswer) or failure.reason == Outage.SERVER_ERROR
 
 
 # -- The event loop that all calls of a process run in ------------------------------------------------------

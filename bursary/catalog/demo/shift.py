@@ -48,17 +48,11 @@ def _shifted(value: object, distance: timedelta) -> object:
         return {name: _shifted(item, distance) for name, item in value.items()}
     if isinstance(value, list):
         return [_shifted(item, distance) for item in value]
-    if isinstance(value, str):
-        return _shifted_text(value, distance)
-    return value
-
-
-def _shifted_text(text: str, distance: timedelta) -> str:
-    match = _DAY_AND_TIME.fullmatch(text)
+    match = _DAY_AND_TIME.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        return text
+        return value
     day, time = match.groups()
     try:
         return f"{(date.fromisoformat(day) + distance).isoformat()}{time}"
     except (ValueError, OverflowError):  # the 45th of a month, or beyond the year 9999
-        return text
+        return value
