@@ -119,19 +119,16 @@ def spendings(budget: Budget) -> SpendingsPage:
     """Return what the budget was spent on. Four queries."""
     spent = LearnerContentAssignment.objects.filter(budget=budget, state=State.ACCEPTED).order_by()
     by_learner, by_course = _by_learner(spent), _by_course(spent)
-    others = [_cents_of_others(budget, of=shown) for shown in (by_course, by_learner)]
+    # Of fewer than can be shown, all are shown.
+    others = [
+        max(budget.spent_cents - sum(one.cents for one in shown), 0) if len(shown) >= MAX_SPENDERS else 0
+        for shown in (by_course, by_learner)
+    ]
     return SpendingsPage(budget, by_course, by_learner, *others)
 
 
 def _accepted(**filters: str) -> str:
     return urlencode({"status": State.ACCEPTED, **filters})
-
-
-def _cents_of_others(budget: Budget, *, of: Sequence[Spending]) -> int:
-    """Return what the budget spent on others than these; of fewer than can be shown, nothing."""
-    if len(of) < MAX_SPENDERS:
-        return 0
-    return max(budget.spent_cents - sum(one.cents for one in of), 0)
 
 
 def one(user: User, uuid: UUID) -> Budget | None:

@@ -41,7 +41,9 @@ class BulkSteps:
         self.everything, self.query = bool(posted.get("everything")), posted.get("query", "")
         self.cursor = posted.get("cursor", "")
         self.uuids = [] if self.everything else uuids_of(posted)
-        self.given, self.confirmed = posted.get(verb.asks, "").strip(), _number(posted, "confirmed")
+        self.given, confirmed = posted.get(verb.asks, "").strip(), posted.get("confirmed", "")
+        is_number = confirmed.isascii() and confirmed.isdecimal() and len(confirmed) <= 18
+        self.confirmed = int(confirmed) if is_number else None
         self.kept, self._agreed = posted.get("kept", ""), posted.get("agreed", "")
         self.so_far, self.after = BatchResult(), 0
         if self.everything:
@@ -239,9 +241,3 @@ def uuids_of(posted: QueryDict) -> list[UUID]:
         return [UUID(text) for text in posted.getlist("uuid")[:MAX_SELECTED]]
     except ValueError as error:
         raise Http404("There is no such assignment.") from error
-
-
-def _number(posted: QueryDict, name: str) -> int | None:
-    """Return a whole number of a form; None where it is missing or none."""
-    text = posted.get(name, "")
-    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None

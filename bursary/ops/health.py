@@ -74,7 +74,11 @@ def measure(*, now: datetime) -> Health:
     unfinished = actions.filter(early__gte=leases.NOT_BEFORE).order_by("early")  # a range of an index
     # Where cron runs the tasks, their rows say nothing.
     tasks = list(ScheduledTask.objects.order_by("name")) if settings.CLOCK != "none" else []
-    late = [one.name for one in tasks if _is_late(one, now=now)]
+    late = [
+        one.name
+        for one in tasks
+        if one.failures >= FAILURES_TO_REPORT or (one.due_at and one.due_at <= now - LONGEST_DELAY)
+    ]
     ahead = len(actions_ahead(now)) + sum(_is_ahead(one.finished_at, now=now) for one in tasks)
     server = mail_server.in_trouble()
     trouble = now - server.trouble_since if server and server.trouble_since else timedelta(0)
@@ -116,11 +120,6 @@ def _failed_last_day(now: datetime) -> int:
     )
     pks = list(failed.order_by("-pk").values_list("pk", flat=True)[:MAX_COUNTED])
     return actions.unanswered_failures().filter(pk__in=pks).count()  # asks nothing where none failed
-
-
-def _is_late(task: ScheduledTask, *, now: datetime) -> bool:
-    overdue = task.due_at is not None and task.due_at <= now - LONGEST_DELAY
-    return overdue or task.failures >= FAILURES_TO_REPORT
 
 
 def _is_worked_on(now: datetime) -> bool:

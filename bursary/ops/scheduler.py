@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from bursary.access import sign_in_limits
 from bursary.assignments import account_linking, mailbox_keys
+from bursary.assignments.sweeps import SweepResult
 from bursary.delivery import executors
 from bursary.events import inbox
 from bursary.lib import leases, logs, retries
@@ -62,15 +63,11 @@ def _read_listing(clock: Clock) -> Mapping[str, object]:
 def _sweep(clock: Clock) -> Mapping[str, object]:
     """Wake the runner for lost hints and dead workers' rows; link users that have registered since."""
     executors.wake()
-    linked = account_linking.link_registered_users(now=clock())
-    if linked.failed:
-        raise TaskFailed(f"{linked.done} linked; assignments failed: {linked.failed}")
-    return {"linked": linked.done}
+    return _linked(account_linking.link_registered_users(now=clock()))
 
 
-def _link_all_users(clock: Clock) -> Mapping[str, object]:
-    """Link users that were not marked for the sweep: by an earlier release, say."""
-    linked = account_linking.link_all_users(now=clock())
+def _linked(linked: SweepResult) -> Mapping[str, object]:
+    """Return the summary of linking users. Raises TaskFailed."""
     if linked.failed:
         raise TaskFailed(f"{linked.done} linked; assignments failed: {linked.failed}")
     return {"linked": linked.done}
@@ -134,7 +131,10 @@ TASKS: Sequence[TaskDefinition] = (
     TaskDefinition("privacy", timedelta(hours=1), _forget),
     TaskDefinition(retention.TASK, timedelta(days=1), lambda clock: retention.run(clock=clock)),
     TaskDefinition("audit", timedelta(days=1), _audit),
-    TaskDefinition("link", timedelta(days=1), _link_all_users),
+    # Users that were not marked for the sweep: by an earlier release, say.
+    TaskDefinition(
+        "link", timedelta(days=1), lambda clock: _linked(account_linking.link_all_users(now=clock()))
+    ),
     # Last, being the longest; and apart from `refresh`, so that nothing that is due waits for it.
     TaskDefinition("listing", timedelta(minutes=1), _read_listing, lease=SHORT_LEASE),
 )
