@@ -11,7 +11,6 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from bursary.access.models import User
 from bursary.access.permissions import Permission, granted, may_everywhere
 from bursary.api.authentication import caller
 from bursary.api.inputs import validated
@@ -34,12 +33,6 @@ class _CatalogInput(serializers.Serializer[Any]):
     catalog = serializers.UUIDField(required=False)
 
 
-def visible_catalogs(user: User) -> QuerySet[Budget, UUID]:
-    """Return the catalog uuids of the budgets of the organisations in which the user may read content."""
-    budgets = Budget.objects.filter(granted(user, Permission.READ_CONTENT, customer="customer"))
-    return budgets.order_by().values_list("catalog_uuid", flat=True)
-
-
 @dataclass(frozen=True)
 class ContentScope:
     """The catalogs of which a request may show content: the caller's, of which `catalog` selects one.
@@ -56,7 +49,10 @@ class ContentScope:
         """Return the scope of the caller and the parameter `catalog`. One query. Raises ValidationError."""
         catalog = validated(_CatalogInput, request.query_params).get("catalog")
         user = caller(request)
-        return cls(None if may_everywhere(user) else visible_catalogs(user), catalog)
+        if may_everywhere(user):
+            return cls(None, catalog)
+        budgets = Budget.objects.filter(granted(user, Permission.READ_CONTENT, customer="customer"))
+        return cls(budgets.order_by().values_list("catalog_uuid", flat=True), catalog)
 
     @property
     def unlimited(self) -> bool:

@@ -240,7 +240,12 @@ def extend(
     if refused := _refusal(found.refused, assignment, actor=actor):
         return refused, None
     (extended,) = found.extended
-    return RemedyResult(SUCCESS, extension_in_words(extended, assignment)), extended
+    words = {"when": moments.in_words(extended.new, zone=assignment.budget.customer.zone)}
+    sentence = _("The deadline is extended to %(when)s.") % words
+    if why := _CLIPPED_BY.get(extended.decided_by):
+        words["why"] = why
+        sentence = _("The deadline is extended to %(when)s, and no further: %(why)s.") % words
+    return RemedyResult(SUCCESS, sentence), extended
 
 
 def days_to_extend_to(assignment: LearnerContentAssignment, *, now: datetime) -> tuple[date, date]:
@@ -260,15 +265,6 @@ def closed_to_extension(assignment: LearnerContentAssignment, *, now: datetime, 
     why = extension.refusal(assignment, until=FAR_FUTURE, now=now)
     refused = _refusal({assignment.uuid: why} if why else {}, assignment, actor=actor)
     return refused.sentence if refused else ""
-
-
-def extension_in_words(extended: Extension, assignment: LearnerContentAssignment) -> str:
-    """Return the new deadline in a sentence, and the date that cut it short, if one did."""
-    when = moments.in_words(extended.new, zone=assignment.budget.customer.zone)
-    if why := _CLIPPED_BY.get(extended.decided_by):
-        words = {"when": when, "why": why}
-        return _("The deadline is extended to %(when)s, and no further: %(why)s.") % words
-    return _("The deadline is extended to %(when)s.") % {"when": when}
 
 
 def clipped_in_words(extended: Extension, assignment: LearnerContentAssignment) -> str:

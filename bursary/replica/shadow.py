@@ -8,7 +8,7 @@ record has too little to compare.
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -98,17 +98,12 @@ def report(*, most: int) -> ShadowReport:
     )
 
 
-def unhealed_keys() -> Iterator[set[CatalogKey]]:
-    """Yield the keys of differences that are not healed, those of at most `KEYS_PER_ROUND` at a time."""
+def compare_again(*, clock: Callable[[], datetime]) -> None:
+    """Compare again what differed when it was last compared, also where it is no longer read."""
     standing = ShadowDifference.objects.filter(healed_at=None)
     rows = standing.values_list("pk", "catalog_uuid", "content_key")
     for page in keyset_pages(rows, size=KEYS_PER_ROUND):
-        yield {CatalogKey(catalog_uuid, key) for _pk, catalog_uuid, key in page}
-
-
-def compare_again(*, clock: Callable[[], datetime]) -> None:
-    """Compare again all content with standing differences, even if it is no longer read."""
-    for found in unhealed_keys():
+        found = {CatalogKey(catalog_uuid, key) for _pk, catalog_uuid, key in page}
         runs = ContentMetadata.objects.filter(content_key__in={key.content_key for key in found})
         courses = dict(runs.exclude(parent_key="").order_by().values_list("content_key", "parent_key"))
         keys = {key: courses.get(key.content_key, key.content_key) for key in found}
