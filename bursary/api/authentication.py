@@ -87,10 +87,13 @@ class TokenAuthentication(BaseAuthentication):
         if not settings.JWT_ISSUER:
             return None
         scheme, _, in_header = get_authorization_header(request).decode("latin-1").partition(" ")
-        by_cookie = scheme.lower() != "jwt"
-        token = _of_cookies(request) if by_cookie else in_header.strip()
-        if by_cookie and not token:
-            return None
+        token, by_cookie = in_header.strip(), scheme.lower() != "jwt"
+        if by_cookie:  # two, of which scripts can read the first
+            names = (f"{settings.JWT_COOKIE}-{half}" for half in ("header-payload", "signature"))
+            halves = [request.COOKIES.get(name, "") for name in names]
+            if not all(halves):
+                return None
+            token = ".".join(halves)
         now = timezone.now()
         try:
             claims = tokens.read(token, now=now)
@@ -104,14 +107,6 @@ class TokenAuthentication(BaseAuthentication):
             raise TokenNotAccepted(refused) from refused
         except SigningKeysUnavailable as unavailable:
             raise KeysNotReadable from unavailable
-
-
-def _of_cookies(request: Request) -> str:
-    """Return the token that two cookies hold, of which scripts can read the first; empty without both."""
-    parts = [
-        request.COOKIES.get(f"{settings.JWT_COOKIE}-{part}", "") for part in ("header-payload", "signature")
-    ]
-    return ".".join(parts) if all(parts) else ""
 
 
 def refused_token(error: Exception, request: Any) -> TokenRefused | None:
