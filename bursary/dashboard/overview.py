@@ -11,7 +11,7 @@ from django.core.paginator import Page, Paginator
 from django.db.models import Count, QuerySet
 from django.utils.translation import gettext_lazy
 
-from bursary.access.models import Role, RoleGrant, User
+from bursary.access.models import User
 from bursary.access.permissions import Permission
 from bursary.assignments import content_display, derived, listing, matching, redemption
 from bursary.assignments.choices import State
@@ -160,8 +160,3 @@ def _own_lines(own: Sequence[LearnerContentAssignment], *, now: datetime, linked
 def own_assignments(user: User) -> QuerySet[LearnerContentAssignment]:
     """Return the assignments of the user, by address or by LMS user id."""
     return redemption.of_learner(lms_user_id=user.lms_user_id, learner_key=user.learner_key)
-
-
-def operates(user: User) -> bool:
-    """Return whether the user is an operator."""
-    return RoleGrant.objects.filter(user=user, role=Role.OPERATOR).exists()
