@@ -160,8 +160,7 @@ def test_it_serves_beside_slow_clients_delivers_and_breaks_nothing_off_when_it_i
         stop_in_the_middle(server, port, mail)
         assert (notified(installed), len(mail.received)) == ([("done",)], 1)
     said = f"Bursary {version('bursary')} serves at http://127.0.0.1:{port}/ Stop with Ctrl-C.\n"
-    assert (installed / "stdout").read_text() == said
-    assert (installed / "stderr").read_text() == ""
+    assert [(installed / name).read_text() for name in ("stdout", "stderr")] == [said, ""]
     with serving.listen(f"127.0.0.1:{port}"):
         pass  # no process was left behind on it
 
