@@ -80,7 +80,7 @@ def test_the_learners_that_have_not_reacted_are_found_and_reminded(
     tab_to(page, page.get_by_role("link", name="Back to the list"))
     page.keyboard.press("Enter")
     expect(page).to_have_url(f"{visitor.origin}/assignments/?status=waiting")
-    page.go_back()
+    visitor.go_back()
     expect(page.get_by_role("status")).to_have_text("Reminded: 4")
     page.evaluate("history.back()")  # to the question, which is answered, and leads on before it is loaded
     expect(page).to_have_url(f"{visitor.origin}/assignments/?status=waiting")
@@ -137,7 +137,7 @@ def test_from_a_ticked_row_the_keyboard_skips_to_the_actions_and_going_back_keep
     page.keyboard.press("Enter")
 
     expect(page.get_by_role("heading", name="Remind the learner of one assignment?")).to_be_visible()
-    page.go_back()
+    visitor.go_back()
     expect(page.get_by_text("Selected: 1")).to_be_visible()
 
 

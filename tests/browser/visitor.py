@@ -135,6 +135,11 @@ class Visitor:
         except TookTooLong as late:
             raise AssertionError(f"{self.page.url}\n{self.page.inner_text('main')}") from late
 
+    def go_back(self) -> None:
+        """Go back to the page before, once this one is there in full: one that still loads may stay."""
+        self.page.wait_for_load_state()
+        self.page.go_back()
+
     def looks_over(self) -> None:
         """Look at the page at each width: axe finds nothing, and nothing is cut off, nor a word broken.
 
