@@ -20,7 +20,7 @@ from bursary.replica.refresh import ContentUnavailable
 
 POLL_INTERVAL = 0.05  # seconds, while another reader asks
 SILENT_FOR = timedelta(seconds=5)
-"""After upstream did not answer, the key is not asked for again for so long."""
+"""How long a key is not asked for again after upstream did not answer, from the end of the wait for it."""
 KEPT = 10_000
 """The newest answers are kept, so many. A deleted one costs one more request."""
 
@@ -58,6 +58,7 @@ def _answer(
     read: ColdRead, known: Callable[[], Found | None], ask: Callable[[], Found | None], *, now: datetime
 ) -> Found | None:
     """Return the result of `known`, else of `ask`; settle the row with a negative answer, or delete it."""
+    began = time.monotonic()
     try:
         found = known()
         if found is None and (found := ask()) is None:
@@ -65,7 +66,8 @@ def _answer(
             leases.settle([read], due_at=kept_until, now=now, answer=ColdReadStatus.ABSENT)
         return found
     except ContentUnavailable:
-        leases.settle([read], due_at=now + SILENT_FOR, now=now, answer=ColdReadStatus.SILENT)
+        silent_until = now + timedelta(seconds=time.monotonic() - began) + SILENT_FOR
+        leases.settle([read], due_at=silent_until, now=now, answer=ColdReadStatus.SILENT)
         raise
     finally:
         leases.discard(read)  # where no answer was settled
@@ -92,7 +94,11 @@ def acquire(content_key: str, *, catalog_uuid: UUID, now: datetime) -> ColdRead 
 
 
 def delete_old(*, now: datetime) -> int:
-    """Delete lapsed answers, and the oldest beyond `KEPT`; return their number, bounded."""
+    """Delete lapsed answers, and the oldest beyond `KEPT`; return their number, bounded.
+
+    The turn of a reader that asks is no answer: it is deleted where it lapsed, as its process has died.
+    """
     lapsed = ColdRead.objects.filter(early=leases.NOT_BEFORE, due_at__lt=now).order_by("due_at")
-    beyond = ColdRead.objects.order_by("-due_at", "-pk")[KEPT:]
+    answers = ColdRead.objects.exclude(answer=ColdReadStatus.ASKING)
+    beyond = answers.order_by("-due_at", "-pk")[KEPT:]
     return batches.delete_first(lapsed) + batches.delete_first(beyond)

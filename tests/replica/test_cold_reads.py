@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from threading import Event
@@ -45,6 +46,23 @@ def others(monkeypatch: pytest.MonkeyPatch) -> Meeting:
 
     monkeypatch.setattr(cold_reads, "acquire", acquired)
     return found
+
+
+@dataclass
+class Clock:
+    """The monotonic clock of cold reads, which stands still unless it is set."""
+
+    seconds: float = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    standing = Clock()
+    monkeypatch.setattr(cold_reads, "time", standing)
+    return standing
 
 
 def read(
@@ -147,6 +165,7 @@ def test_what_a_refresh_brought_in_meanwhile_is_there_whatever_is_remembered(ups
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("clock")
 def test_silence_is_remembered_for_seconds_and_recovery_needs_no_action(
     upstream: Upstream, settings: Settings
 ) -> None:
@@ -159,6 +178,22 @@ def test_silence_is_remembered_for_seconds_and_recovery_needs_no_action(
 
     upstream.down = False
     assert read(after=timedelta(seconds=5)).content_key == COURSE
+
+
+@pytest.mark.django_db
+def test_silence_is_remembered_for_as_long_however_long_it_took(upstream: Upstream, clock: Clock) -> None:
+    def hang() -> None:
+        clock.seconds += 20
+        raise CatalogUnavailable("No answer came in time.")
+
+    upstream.meanwhile = hang
+    for after in (0, 20, 24):
+        with pytest.raises(reads.ContentUnavailable):
+            read(after=timedelta(seconds=after))
+    assert len(upstream.questions) == 1
+
+    upstream.meanwhile = lambda: None
+    assert read(after=timedelta(seconds=25)).content_key == COURSE
 
 
 @pytest.mark.django_db
@@ -253,6 +288,12 @@ def test_answers_that_count_no_more_and_the_oldest_of_too_many_are_forgotten(
 
     kept = ColdRead.objects.order_by("content_key").values_list("content_key", flat=True)
     assert list(kept) == ["NobodyX+N3", "NobodyX+N4", "NobodyX+N5"]
+
+    # The turn of a reader that asks is none of them, though it ends before they lapse.
+    assert isinstance(cold_reads.acquire(ABSENT, catalog_uuid=CATALOG, now=NOW), ColdRead)
+    ColdRead.objects.filter(answer=ColdReadStatus.ABSENT).update(due_at=NOW + HOUR)
+    assert cold_reads.delete_old(now=NOW) == 0
+    assert cold_reads.acquire(ABSENT, catalog_uuid=CATALOG, now=NOW) is ColdReadStatus.ASKING
 
 
 @pytest.mark.django_db(transaction=True)
