@@ -67,6 +67,8 @@ class _LoggedTask(WSGITask):  # type: ignore[misc]  # waitress has no types
         if self.channel.server.stopping:
             self.set_close_on_finish()
         head: bytes = super().build_response_header()
+        if self.request.command == "HEAD":  # no chunk follows, nor the empty one that ends them
+            self.chunked_response = False
         return head
 
 

@@ -32,19 +32,21 @@ Start = Callable[..., Any]
 
 
 class Application:
-    """Answers `/` at once, unless it waits for the test, or sends without end."""
+    """Answers `/` at once, unless it waits for the test, or sends without end or without a length."""
 
     def __init__(self) -> None:
         self.goes_on = threading.Event()
         self.goes_on.set()
-        self.endless = False
+        self.endless = self.streams = False
         self.ended = threading.Event()
 
     def __call__(self, environ: dict[str, Any], start_response: Start) -> Iterator[bytes]:
         self.goes_on.wait(AT_ONCE)
-        start_response("200 OK", [("Content-Length", str(1 << 40) if self.endless else "2")])
+        length = [] if self.streams else [("Content-Length", str(1 << 40) if self.endless else "2")]
+        start_response("200 OK", length)
         try:
-            yield b"ok"
+            if environ["REQUEST_METHOD"] != "HEAD":
+                yield b"ok"
             while self.endless:
                 yield MUCH
         finally:
@@ -183,6 +185,26 @@ def test_a_request_that_runs_is_not_ended_nor_is_what_was_sent_behind_it(served:
     client.setblocking(False)
     until(lambda: b"ok" in client.recv(1000), server)
     assert not is_ended(client)
+
+
+@pytest.mark.parametrize(("method", "body"), [(b"GET", b"2\r\nok\r\n0\r\n\r\n"), (b"HEAD", b"")])
+def test_the_answer_to_head_has_no_body_where_that_to_get_is_streamed(
+    served: Served, method: bytes, body: bytes
+) -> None:
+    server = served.serve()
+    served.application.streams = True
+    client = served.client(REQUEST.replace(b"GET", method))
+    client.setblocking(False)
+    received: list[bytes] = []
+
+    def ends() -> bool:
+        received.append(client.recv(1000))
+        return not received[-1]
+
+    until(ends, server)
+    head, _, rest = b"".join(received).partition(b"\r\n\r\n")
+    assert b"Transfer-Encoding: chunked" in head
+    assert rest == body
 
 
 def test_a_client_that_takes_nothing_keeps_no_thread(served: Served) -> None:
