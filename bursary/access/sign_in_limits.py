@@ -92,8 +92,8 @@ def delete_old(*, now: datetime) -> int:
 
 
 @repeated_after_deadlocks
-def _delete(**of: Any) -> int:
-    return SignInFailures.objects.filter(**of).delete()[0]
+def _delete(**of: Any) -> None:
+    SignInFailures.objects.filter(**of).delete()
 
 
 def _limits(name: str, *, request: HttpRequest | None) -> Mapping[str, int]:
