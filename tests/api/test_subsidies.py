@@ -92,6 +92,17 @@ def test_a_refund_stays_listed_with_its_learner_after_the_assignment_is_allocate
     assert rows(door, budget, search="alice") == [later]
 
 
+def test_each_acceptance_is_listed_with_what_was_redeemed_then(
+    door: Door, budget: Budget, content: ContentMetadata
+) -> None:
+    run = content.advertised_run
+    spend(budget, content, ALICE, run=run)
+    redemption.reverse(LedgerEntry.objects.get().uuid, now=NOW)
+    spend(budget, content, ALICE)
+
+    assert [row["content_key"] for row in rows(door, budget)] == [content.content_key, run]
+
+
 def test_an_entry_that_something_else_wrote_has_no_learner(door: Door, budget: Budget) -> None:
     LedgerEntry.objects.create(budget=budget, idempotency_key="by hand", cents=500, created_at=NOW)
 

@@ -99,6 +99,14 @@ def test_the_older_stays_also_where_it_is_the_one_that_did_not_know_the_person()
     assert (newer.state, newer.lms_user_id) == (State.CANCELLED, None)
 
 
+def test_the_older_is_what_was_allocated_first_whichever_row_is_older(
+    two: tuple[LearnerContentAssignment, LearnerContentAssignment],
+) -> None:
+    again, newer = two
+    again.allocated_at = newer.allocated_at + DAY
+    assert account_linking.preferred_first([again, newer]) == [newer, again]
+
+
 def test_what_was_accepted_stays_although_it_is_newer() -> None:
     budget, content = given_budget(), given_content()
     older = given_assignment(budget, content, address=ALICE, now=NOW)

@@ -1,15 +1,28 @@
-"""Reminder dates: which there are, which are due, and when to check next."""
+"""When an assignment ends; its reminder dates: which there are, which are due, and when to check next."""
 
 from datetime import timedelta
 
 from bursary.assignments import dates
 from bursary.assignments.dates import ReminderDate
-from bursary.assignments.models import FAR_FUTURE
+from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
 from bursary.budgets.models import Budget
 from tests.world import NOW
 
 DAY = timedelta(days=1)
 EXPIRES = NOW + 90 * DAY
+
+
+def test_an_assignment_ends_with_its_budget_and_by_an_extension_in_place_of_its_own_dates() -> None:
+    age, due, extended = NOW + 9 * DAY, NOW + 5 * DAY, NOW + 20 * DAY
+    for more, ends_at, expected in (
+        ({}, None, age),
+        ({"due_date": due}, None, due),
+        ({"due_date": due, "extended_until": extended}, None, extended),
+        ({"due_date": due, "extended_until": extended}, NOW + 10 * DAY, NOW + 10 * DAY),
+        ({"due_date": due}, NOW + 10 * DAY, due),
+    ):
+        assignment = LearnerContentAssignment(budget=Budget(ends_at=ends_at), **more)
+        assert dates.end_without_content(assignment, age_ends_at=age) == expected
 
 
 def tables(*, after: str = "", before: str = "", nudge: str = "") -> Budget:

@@ -153,6 +153,14 @@ def test_no_automatic_reminder_goes_to_an_address_that_was_refused_or_called_a_m
             assert suppressions.reasons(budget.customer_id, learner) == set()
 
 
+def test_of_an_address_with_both_reports_it_counts_that_it_was_refused(mail: MailServer) -> None:
+    assignment = given_invited()
+    for reason in (SuppressionReason.COMPLAINED, SuppressionReason.BOUNCED):
+        suppressions.add(assignment.budget.customer_id, ALICE, reason=reason, since=NOW)
+
+    assert remind_by_itself(assignment) == "address_refused"
+
+
 def test_what_says_nothing_of_the_address_stops_nothing(mail: MailServer, subtests: pytest.Subtests) -> None:
     for name in ("mailgun-failed-by-policy", "mailgun-failed-old", "resend-bounced-transient"):
         with subtests.test(name):
