@@ -28,14 +28,9 @@ MAILGUN_KEY, RESEND_SECRET, PASSWORD = (
 _TOKEN = 255  # characters
 
 
-def setting_of(provider: str) -> str:
-    """Return the name of the setting by which a provider's reports are verified."""
-    return {"mailgun": MAILGUN_KEY, "resend": RESEND_SECRET}.get(provider, PASSWORD)
-
-
 def require_listening(provider: str) -> None:
     """Raise WebhookRefused unless reports of this provider can be verified."""
-    name = setting_of(provider)
+    name = {"mailgun": MAILGUN_KEY, "resend": RESEND_SECRET}.get(provider, PASSWORD)
     if not settings.ANYMAIL.get(name):
         raise WebhookRefused(
             "webhooks_not_enabled",
