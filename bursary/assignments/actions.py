@@ -1,10 +1,10 @@
 """The timeline's verbs, and the only writer of actions (decision 0002).
 
 Four verbs write the timeline: `record` a fact, `request` work, `finish` it, `retry` it. Work is claimed, and
-superseded when the assignment moves on. A failure is answered by a later row that points to it: a retry, or
-one that is finished at once (`answer_all`). The dedup key of an action names its repetition in a cycle, such
-as `after-7-days`; no action is written twice with one. A row is one intent and is never deleted; `erasure`
-removes from it what names a forgotten learner.
+superseded when the assignment moves on. A failure is answered by a later row that points to it: a retry, or a
+row that is finished at once (`answer_all`). Within a cycle, the dedup key distinguishes repetitions of an
+action, such as `after-7-days`: no two rows have the same. Rows are never deleted; `erasure` clears the
+columns that name a forgotten learner.
 """
 
 from collections import defaultdict
@@ -33,7 +33,7 @@ from bursary.lib.retries import repeated_after_deadlocks
 requested = Signal()
 """Sent after commit with `pks`, the actions that were requested.
 
-Only a wake-up: the runner finds what it missed by `due_at`.
+It only wakes the runner, which finds due actions by `due_at` even if a signal is lost.
 """
 
 ROWS_PER_STATEMENT = 2000
@@ -55,11 +55,10 @@ def record(
     detail: str | Mapping[int, str] = "",
     cycle: int | None = None,
 ) -> None:
-    """Record that `fact` happened to each assignment, complete at once. `detail` may differ, by pk.
+    """Record that `fact` happened to each assignment: an action that is complete at once.
 
-    It belongs to the present cycle, or to an earlier one.
-
-    Raises IntegrityError if it is already recorded for that cycle and `dedup_key`.
+    `detail` may map pks to different texts. The action belongs to the present cycle, unless `cycle` names an
+    earlier one. Raises IntegrityError if the fact is recorded already for that cycle and `dedup_key`.
     """
     if fact not in FACTS:
         raise ValueError(f"{fact} is work: request it.")
@@ -113,7 +112,7 @@ def record_and_request(
 def supersede(
     assignments: Sequence[int], work: Iterable[ActionType], *, now: datetime, error_code: str
 ) -> None:
-    """Supersede pending work of these assignments (pks). What is running finishes truthfully."""
+    """Supersede pending work of these assignments (pks). Running work is not superseded."""
     pending = LearnerContentAssignmentAction.objects.filter(
         assignment__in=assignments, action_type__in=list(work), status=Status.PENDING
     )
@@ -121,7 +120,7 @@ def supersede(
 
 
 def supersede_rows(rows: QuerySet[LearnerContentAssignmentAction], *, now: datetime, error_code: str) -> None:
-    """Supersede these actions, which the caller has locked. A worker that has claimed one settles nothing."""
+    """Supersede these actions, locked by the caller. A worker with a claim on one can no longer settle it."""
     columns = {"due_at": None, "early": None, "lease_until": None, "modified": now}
     rows.update(status=Status.SUPERSEDED, error_code=error_code, **columns)
 
@@ -148,8 +147,8 @@ def claim(
 ) -> list[LearnerContentAssignmentAction]:
     """Claim at most `limit` due actions (of `pks`, if given) for `lease`; return them with their assignments.
 
-    Actions that no longer fit their assignment's cycle or state are superseded instead. Those that are not
-    `begun` keep their status, and `begin` counts their attempts, each when its turn comes.
+    Actions that no longer fit their assignment's cycle or state are superseded instead. With `begun`, each is
+    running, and its attempt is counted; without, `begin` does so later for each.
     """
     columns = _begun(now) if begun else {}
     claimed = leases.claim(_with_assignments, now=now, lease=lease, limit=limit, pks=pks, **columns)
@@ -165,10 +164,10 @@ def _with_assignments() -> QuerySet[LearnerContentAssignmentAction]:
 
 
 def begin(action: LearnerContentAssignmentAction, *, now: datetime, lease: timedelta) -> bool:
-    """Count an attempt at a claimed action that begins now, and renew its lease. One statement.
+    """Begin an attempt at a claimed action: count it, and renew the lease. One statement.
 
-    Return False, having written nothing, if the claim was lost, or the action superseded or sent to another
-    address since.
+    Return False, with nothing written, if the claim was lost, the action was superseded, or its address was
+    corrected.
     """
     same_address = {"recipient": action.recipient}
     begun = _begun(now) | {"attempts": action.attempts + 1}  # counted under this claim alone
@@ -183,7 +182,7 @@ def _begun(now: datetime) -> dict[str, Any]:
 
 
 def still_applies(action: LearnerContentAssignmentAction) -> bool:
-    """Return whether the work fits the assignment's current cycle and state, and its learner is known."""
+    """Return whether the work fits its assignment's cycle and state, and the learner is not forgotten."""
     assignment = action.assignment
     kind = ActionType(action.action_type)
     return (
@@ -195,7 +194,7 @@ def still_applies(action: LearnerContentAssignmentAction) -> bool:
 
 @repeated_after_deadlocks
 def finish(action: LearnerContentAssignmentAction, outcome: AttemptResult, *, now: datetime) -> bool:
-    """Write how a claimed action went. Return False, having written nothing, if the claim was lost."""
+    """Write the outcome of a claimed action. Return False, with nothing written, if the claim was lost."""
     with transaction.atomic():
         # Lock order: assignment before action.
         [present_address] = _locked_address.read(pk=action.assignment_id)
@@ -206,7 +205,7 @@ def finish(action: LearnerContentAssignmentAction, outcome: AttemptResult, *, no
         redeems = action.action_type == ActionType.REDEEMED  # and goes to no address
         unsuccessful = isinstance(outcome, Postponed | NotTried | Failed)
         if unsuccessful and not redeems and action.recipient != present_address:
-            # The address was corrected meanwhile: an action of its own writes to the new one.
+            # The address was corrected meanwhile, and another action mails the new one.
             due_at = None
             columns = {"status": Status.SUPERSEDED, "error_code": ActionType.EMAIL_CORRECTED}
         written = leases.settle([action], due_at=due_at, now=now, finished_wins=True, modified=now, **columns)
@@ -233,10 +232,10 @@ def retry(
     content_run_key: str | None = None,
     turn: int = 0,
 ) -> LearnerContentAssignmentAction:
-    """Request failed work again as a new row that points to the old one, to the assignment's present address.
+    """Request failed work again: a new action that points to the old one, for the present address.
 
     A redemption is for the same run as before, unless `content_run_key` names another, or none (empty).
-    Raises RetryRefused unless it failed, was not retried yet, and still fits the assignment.
+    Raises RetryRefused unless the action failed, was not retried, and still fits its assignment.
     """
     with transaction.atomic():
         assignment = for_update(LearnerContentAssignment.objects.all()).get(pk=action.assignment_id)
@@ -281,9 +280,9 @@ def answer_all(
     now: datetime,
     actor: User | None = None,
 ) -> None:
-    """Add a finished row that points to each action: failed work was skipped, or a sent mail bounced.
+    """Answer each action by a finished row that points to it: failed work was skipped, or a mail bounced.
 
-    The caller locks as for `retry_all`. What is answered stays on the timeline as it is.
+    The caller locks as for `retry_all`. The actions themselves stay unchanged.
     """
     _insert([_again(one, now=now, actor=actor, outcome=outcome) for one in rows])
     derived.follow_progress(sorted({one.assignment_id for one in rows}))
@@ -297,15 +296,14 @@ def _again(
     turn: int = 0,
     outcome: Skipped | Failed | None = None,
 ) -> LearnerContentAssignmentAction:
-    """Return a new, unsaved row of the same work that points to `failed`; finished with the outcome, if any.
+    """Return a new, unsaved row of the same work that points to `failed`, finished if there is an `outcome`.
 
-    Its dedup key is `retry-1` after the first try, `retry-2` after that, behind what makes this kind of work
-    unique.
+    Its dedup key is that of `failed` with `retry-1`, then `retry-2` and so on at the end.
     """
     before, _, count = failed.dedup_key.partition("retry-")
     dedup_key = f"{before}retry-{int(count or 0) + 1}"
     kind = ActionType(failed.action_type)
-    # A request beside this one may have read the clock later and retried first: what follows is never older.
+    # A concurrent request may have read the clock later and retried first. A retry is never older than that.
     now = max(now, failed.created)
     ended = outcomes.ended(outcome) if outcome else {}
     again = _new(failed.assignment, kind, now=now, actor=actor, dedup_key=dedup_key, turn=turn, ended=ended)
@@ -316,7 +314,7 @@ def _again(
 def _of_each(
     assignments: Sequence[LearnerContentAssignment], kinds: Iterable[ActionType], *, turn: int, **more: Any
 ) -> list[LearnerContentAssignmentAction]:
-    """Return actions of these kinds of each assignment: made once a kind, and the others after that one."""
+    """Return an action of each kind for each assignment: copies of one model instance per kind."""
     models = [_new(assignments[0], kind, turn=turn, **more) for kind in kinds] if assignments else []
     found = []
     for number, assignment in enumerate(assignments, start=turn):

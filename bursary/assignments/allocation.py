@@ -111,11 +111,11 @@ def allocate(
     message: str = "",
     batch_uuid: UUID | None = None,
 ) -> Allocation:
-    """Allocate one course or run to every address, within the budget, all or nothing.
+    """Allocate one course or run to every address, within the budget, all or nothing; mail the `message`.
 
-    `message` is plain text of the administrator's own, for the mail about the assignment.
-    Raises matching.BadAddresses, matching.TooManyAddresses, AllocationRefused, reads.ContentUnavailable
-    where content that the replica lacks cannot be fetched, and IntegrityError for a `batch_uuid` in use.
+    One transaction locks content and budget, checks, matches, reserves the money, and writes the batch, the
+    assignments and their actions, in this order. Raises matching.BadAddresses, matching.TooManyAddresses,
+    AllocationRefused, reads.ContentUnavailable, and IntegrityError for a `batch_uuid` in use.
     """
     learners = matching.learners_of(matching.read_all_addresses(entries))
     known = _find(budget, content_key, now=now)
@@ -141,7 +141,7 @@ def allocate(
 
 
 def _write(batch: AllocationBatch, offer: Offer, matches: Sequence[Match]) -> None:
-    """Write the batch and what it allocates, with the budget locked and the money reserved."""
+    """Write the batch, its assignments and their actions, with the budget locked and the money reserved."""
     budget, now, actor = batch.budget, batch.created, batch.actor
     batch.content_key = offer.content.content_key
     by_verdict: dict[Verdict, list[Match]] = defaultdict(list)
@@ -215,7 +215,7 @@ def preview(
 
 
 def _find(budget: Budget, content_key: str, *, now: datetime) -> KnownOffer:
-    """Find the content. Upstream is called here, before any transaction."""
+    """Find the content. This may send requests to upstream, so it comes before the transaction."""
     try:
         return offers.find(content_key, budget=budget, now=now)
     except reads.UnknownContent as unknown:
@@ -351,7 +351,7 @@ def _create(
 
 
 def assign_identity(matches: Iterable[Match]) -> None:
-    """Write the address and LMS user id of the request to assignments that are allocated again."""
+    """Write the requested address and LMS user id to assignments that are allocated again."""
     changed = []
     for one in matches:
         assignment, addressee = one.assignment, one.addressee
@@ -370,7 +370,7 @@ def assign_identity(matches: Iterable[Match]) -> None:
 
 
 def _notify_again(matches: Sequence[Match], batch: AllocationBatch, *, turn: int) -> None:
-    """Send the mail again to learners that it did not reach; they belong to this batch, with its message."""
+    """Mail the learners again that the mail did not reach; their assignments now belong to this batch."""
     for chunk in chunks([one.assignment for one in matches if one.assignment], ROWS_PER_STATEMENT):
         named = LearnerContentAssignment.objects.filter(pk__in=[assignment.pk for assignment in chunk])
         named.update(allocation_batch_uuid=batch.uuid, modified=batch.created)

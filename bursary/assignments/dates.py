@@ -1,12 +1,12 @@
-"""The dates of an assignment: when it ends, and on which its learner is reminded or nudged.
+"""The dates of an assignment: its deadline, and when its learner is reminded or nudged.
 
-The deadline is the earliest of four dates (decision 0004); an extension takes the place of two of them, the
-due date and the allocation's age. The rule stands here twice, in Python and in SQL: `derived` writes by the
-second, `expected_values` audits by the first.
+The deadline is the earliest of four dates (decision 0004); an extension replaces two of them, the due date
+and the allocation's age. The rule is here twice: `derived` writes deadlines by the SQL, and `expected_values`
+audits them by the Python function.
 
-Reminders and nudges come from the budget's tables. A date is covered by any mail sent at or after it. Dates
-that were missed while the scheduler stood still therefore make one mail, for the latest of them, and no date
-makes two.
+Reminders and nudges come from the budget's lists of days. Any mail sent at or after a date covers it. So
+after a pause of the scheduler, the missed dates cause one mail, for the latest of them, and no date causes
+two.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -24,7 +24,7 @@ from bursary.budgets.models import Budget, read_days
 from bursary.lib.prepared import Slot, instant
 
 GRACE = timedelta(hours=24)
-"""How long nothing expires after a change brought its deadline forward: the change may be a mistake."""
+"""For how long a deadline that was brought forward expires nothing: the change may be a mistake."""
 
 
 @dataclass(frozen=True, order=True)
@@ -51,10 +51,10 @@ def deadline(
     due_date: datetime | None,
     extended_until: datetime | None = None,
 ) -> tuple[datetime, ExpiryReason]:
-    """Return when an allocation ends, and which date decides; of equal dates the first in this order.
+    """Return the deadline of an allocation, and which date decides it: of equal dates, the first here.
 
     `enroll_by` is when enrolment in the content closes, `due_date` the administrator's own deadline, and
-    `extended_until` what an administrator extended it to.
+    `extended_until` the date to which an administrator extended it.
     """
     dates = [
         (enroll_by or FAR_FUTURE, ExpiryReason.ENROLL_BY),
@@ -72,9 +72,9 @@ def deadline(
 
 
 def end_by_own_dates(ref: Callable[[str], Combinable] = OuterRef) -> Combinable:
-    """Return as SQL when an assignment ends by its extension, else by its age or due date.
+    """Return SQL for the deadline without content and budget: the extension, else age or due date.
 
-    `ref` refers to its columns.
+    `ref` refers to the assignment's columns.
     """
     unextended = Least(ref("age_ends_at"), Coalesce(ref("due_date"), FAR_FUTURE))
     return Coalesce(ref("extended_until"), unextended)
@@ -91,8 +91,8 @@ def deadline_columns(
 ) -> dict[str, Combinable]:
     """Return `deadline` as SQL: the values of an assignment's `grace_until`, `expires_at`, `expires_reason`.
 
-    The expressions may not be NULL. A deadline that the change brings forward, into the past or to less than
-    `GRACE` from now, starts its grace; one that had passed before does not start it again.
+    The expressions must not be NULL. The grace starts when the change brings the deadline forward to less
+    than `GRACE` from now, or into the past. It does not start again for a deadline that had passed before.
     """
     dates: list[tuple[Combinable, ExpiryReason]] = [
         (enroll_by, ExpiryReason.ENROLL_BY),
@@ -105,7 +105,7 @@ def deadline_columns(
     soon = Q(LessThan(least, instant(now + GRACE)))
     brought_forward = Q(GreaterThan(F("expires_at"), least), expires_at__gt=now)
     return {
-        # First, because MySQL assigns from left to right: it compares with the deadline before.
+        # First, because MySQL assigns from left to right, and this compares with the old `expires_at`.
         "grace_until": Case(
             When(soon & brought_forward, then=instant(now + GRACE)),
             When(soon, then=F("grace_until")),
@@ -141,9 +141,9 @@ def nudges(budget: Budget, *, starts_at: datetime) -> list[ReminderDate]:
 def plan(
     dates: Iterable[ReminderDate], *, last_contact: datetime, used: Collection[str], now: datetime
 ) -> ReminderPlan:
-    """Return the latest of `dates` that is due at `now` and lies after `last_contact`, and the next check.
+    """Return the latest of `dates` after `last_contact` that is due at `now`, and when to check next.
 
-    `used` are the names of dates that made a mail before.
+    `used` are the names of dates for which a mail was requested before.
     """
     ahead = [one for one in dates if one.at > last_contact]
     passed = [one for one in ahead if one.at <= now]
@@ -152,12 +152,13 @@ def plan(
 
 
 def first(dates: Iterable[ReminderDate], *, after: datetime) -> datetime:
-    """Return the first of the dates after an instant; FAR_FUTURE without one."""
+    """Return the first of the dates after an instant, else FAR_FUTURE."""
     return min((one.at for one in dates if one.at > after), default=FAR_FUTURE)
 
 
 def _before(instant: datetime, days: Iterable[int]) -> list[ReminderDate]:
-    """Return dates so many days before an instant, named after it, so that moving it makes new dates."""
+    """Return dates so many days before an instant. Their names contain it, so that moving it makes new
+    ones."""
     if instant >= FAR_FUTURE:
         return []
     return [

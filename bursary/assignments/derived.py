@@ -1,9 +1,9 @@
 """The only writer of an assignment's derived columns: deadline, learner state, recent action, sort keys.
 
-They are an index over the allocation, the content, the budget and the actions, written set-based in the
-transaction of their cause. Where a change brings a deadline forward, nothing expires by it until its grace
-has passed (decision 0005). Reminders and nudges that a change may bring forward are checked again:
-`remind_at` and `nudge_at` are never later than the next of them is due.
+They are computed from the allocation, the content, the budget and the actions, and written by set-based
+updates in the transaction that changes one of these. A deadline that a change brings forward expires nothing
+before its grace has passed (decision 0005). `remind_at` and `nudge_at` are never later than the next reminder
+or nudge: after a change that may bring it forward, the assignment is checked again.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -101,7 +101,7 @@ def at_move(by: ActionType) -> dict[str, object]:
 def follow_progress(pks: Sequence[int]) -> None:
     """Rewrite learner state and recent action of these assignments from their state and actions.
 
-    Open ones that waited for the learner's notification are checked again for reminders and nudges.
+    Open ones that had to wait for the learner's notification are checked again for reminders and nudges.
     """
     if len(pks) == 1:  # as after each mail
         _progress_of_one.run(pk=pks[0])
@@ -113,12 +113,12 @@ def follow_progress(pks: Sequence[int]) -> None:
 def write_next_checks(
     checks: Mapping[LearnerContentAssignment, datetime], *, column: Literal["remind_at", "nudge_at"]
 ) -> None:
-    """Write when each of these locked assignments, a batch of a sweep, is next checked for a mail."""
+    """Write when each of these locked assignments of a sweep is next checked for a reminder or nudge."""
     pks_at: dict[datetime, list[int]] = {}
     for assignment, check_at in checks.items():
         setattr(assignment, column, check_at)
         pks_at.setdefault(check_at, []).append(assignment.pk)
-    # By date: a branch for each row, as `bulk_update` writes it, is quadratic, and most share their date.
+    # One branch per date: one per row, as in `bulk_update`, takes quadratic time, and most rows share a date.
     checked_at = [When(pk__in=pks, then=Value(check_at)) for check_at, pks in pks_at.items()]
     rows = LearnerContentAssignment.objects.filter(pk__in=[one.pk for one in checks])
     rows.update(**{column: Case(*checked_at, default=F(column))})
@@ -132,10 +132,10 @@ def follow_content(
     renamed: Mapping[str, str] | None = None,
     **_signal: object,
 ) -> None:
-    """Rewrite sort keys, and open assignments' deadlines. Receives `content_changed`.
+    """Rewrite sort keys, and deadlines of open assignments. Receives `content_changed`.
 
-    Where a catalog moved to another row, of other restricted runs or another key, its budgets' assignments
-    refer to that row.
+    If a catalog now holds another row of the content, with other restricted runs or another key, the
+    assignments of its budgets are changed to refer to that row.
     """
     for old, new in (renamed or {}).items():
         repointing.rename_key(old, new, among=LearnerContentAssignment.objects.all())
@@ -152,7 +152,7 @@ def follow_content(
 
 
 def follow_budgets(*, pks: Iterable[int], now: datetime, **_signal: object) -> None:
-    """Rewrite open assignments' deadlines. Receives `budget_changed`."""
+    """Rewrite the deadlines of these budgets' open assignments. Receives `budget_changed`."""
     for budget in Budget.objects.filter(pk__in=list(pks)):
         age_ends_at = F("allocated_at") + Value(timedelta(days=budget.allocation_age_days))
         assignments = LearnerContentAssignment.objects.filter(budget=budget)
@@ -176,10 +176,10 @@ def follow_extension(pks: Sequence[int], *, now: datetime) -> None:
 
 
 def rebuild(pks: Sequence[int], *, now: datetime) -> None:
-    """Rewrite every derived column of these assignments, as far as its state is followed (decision 0010).
+    """Rewrite the derived columns of these assignments that are maintained in their state (decision 0010).
 
-    Call it inside a transaction, with at most `CONTENTS_PER_STATEMENT` of them: it locks their content, their
-    budgets and them. A deadline that is brought forward has its grace, as after any other change.
+    Call it inside a transaction, for at most `CONTENTS_PER_STATEMENT` assignments: it locks their content,
+    their budgets and them. A deadline that is brought forward has its grace, as after any other change.
     """
     rows = LearnerContentAssignment.objects.filter(pk__in=pks)
     pairs = list(rows.values_list("content", "budget"))
@@ -204,8 +204,8 @@ def rebuild(pks: Sequence[int], *, now: datetime) -> None:
 def attach(content: ContentMetadata, *, pks: Sequence[int], now: datetime) -> int:
     """Set the content of these assignments, where it is NULL, to the row that their catalog holds.
 
-    Their derived columns follow. Call it inside a transaction, with the content locked and at most
-    `ASSIGNMENTS_PER_STATEMENT` pks. Return the number of assignments attached.
+    Derived columns are rewritten. Call it inside a transaction, with the content locked and at most
+    `ASSIGNMENTS_PER_STATEMENT` pks. Return the number of attached assignments.
     """
     unattached = LearnerContentAssignment.objects.filter(pk__in=pks, content=None)
     _locked_budgets(unattached.values("budget"))
@@ -218,11 +218,11 @@ def attach(content: ContentMetadata, *, pks: Sequence[int], now: datetime) -> in
 
 
 def in_catalog() -> Exists:
-    """Return the condition that the budget's catalog holds the assignment's content.
+    """Return the condition on assignments that the budget's catalog holds their content.
 
-    What it does not hold keeps the columns that it had: later changes of the row are other catalogs'.
+    Where it does not, derived columns stay as they are: later changes of the row concern other catalogs.
     """
-    # Not `budget__catalog_uuid`: a join would have MySQL read all keys before each update.
+    # Not `budget__catalog_uuid`: with a join, MySQL reads all keys before each update.
     budget = Budget.objects.filter(pk=OuterRef(OuterRef("budget_id")))
     memberships = CatalogMembership.objects.filter(catalog_uuid=Subquery(budget.values("catalog_uuid")[:1]))
     return Exists(memberships.filter(content=OuterRef("content_id")))
@@ -236,9 +236,9 @@ def title_key(title: str) -> str:
 def _write_content(
     assignments: QuerySet[LearnerContentAssignment], contents: Sequence[ContentMetadata], *, now: datetime
 ) -> None:
-    """Write what follows from these contents, with the budgets locked, but for the deadlines.
+    """Write the columns derived from these contents, except the deadlines, with the budgets locked.
 
-    In one statement, however many there are; that of the deadlines reads a column that it writes.
+    In one statement for all of them. The deadlines need another one, which reads a column written here.
     """
     checked = Case(When(_NUDGEABLE, then=Value(CHECK_NOW)), default=F("nudge_at"))
     assignments.update(**_content_columns(contents, now=now), nudge_at=checked)
@@ -261,10 +261,10 @@ def _deadlines(*, now: datetime | Slot) -> dict[str, object]:
 
 
 def _locked_budgets(pks: Collection[int] | QuerySet[Any, Any]) -> list[Budget]:
-    """Lock and return budgets: before their assignments, after the content (the lock order).
+    """Lock and return budgets: after the content and before the assignments (the lock order).
 
-    Without it a statement that waits for rows reads a budget's end as it was before the wait, and holders of
-    a budget's lock, which lock assignments in orders of their own, deadlock with it.
+    Without this lock, an update that waits for assignments would use a budget's end from before the wait, and
+    might deadlock with holders of a budget's lock, which lock assignments in other orders.
     """
     return list(for_update(Budget.objects.all()).filter(pk__in=pks).order_by("pk"))
 
@@ -272,16 +272,16 @@ def _locked_budgets(pks: Collection[int] | QuerySet[Any, Any]) -> list[Budget]:
 def joinable_from(one: LearnerContentAssignment, *, now: datetime) -> datetime:
     """Return the instant from which a run must be open to count for an assignment's deadline.
 
-    Runs that closed before the allocation do not count. Once enrolment has closed, the instant stays just
-    before the closing, so that no later change opens what has ended.
+    It is now, but never before the allocation: runs that closed earlier do not count. Once enrolment has
+    closed, it stays just before that, so that a passed deadline is computed as it was.
     """
     return max(one.allocated_at, min(now, one.content_enroll_by - _MICROSECOND))
 
 
 def last_closing(*, now: datetime | Slot) -> Coalesce:
-    """Return `joining.last_closing` as SQL, for an assignment: by its content's runs in its budget's catalog.
+    """Return `joining.last_closing` as SQL for assignments: by the runs of their content in their catalogs.
 
-    An assignment without content keeps the date that was known when it was made.
+    An assignment without content keeps the date of its allocation.
     """
     passed = ExpressionWrapper(OuterRef("content_enroll_by") - Value(_MICROSECOND), DateTimeField())
     since = Greatest(OuterRef("allocated_at"), Least(instant(now), passed))  # `joinable_from`

@@ -1,4 +1,4 @@
-"""Expiry: an open assignment past its deadline ends, and its money is free again."""
+"""Expiry: an open assignment ends after its deadline, and its reserved money is free again."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -16,10 +16,10 @@ from bursary.lib.prepared import Slot
 
 
 def due(now: datetime | Slot) -> QuerySet[LearnerContentAssignment]:
-    """Return what expires at `now`: open, past its deadline and its grace, and not being redeemed.
+    """Return the assignments that expire at `now`: open, past deadline and grace, and not being redeemed.
 
-    After a deadline was brought forward, nothing expires until an administrator was notified of it, for at
-    most `LONGEST_WAIT_FOR_NOTICE`.
+    Where a change brought the deadline forward, an assignment does not expire before an administrator was
+    notified of it, or `LONGEST_WAIT_FOR_NOTICE` has passed.
     """
     notices = DeadlineNotice.objects.filter(
         Q(content=OuterRef("content")) | Q(content=None),
@@ -34,13 +34,13 @@ def due(now: datetime | Slot) -> QuerySet[LearnerContentAssignment]:
 
 
 def count_due(now: datetime) -> dict[str, int]:
-    """Return the numbers that would expire, by the reason of their deadline."""
+    """Return the number of assignments that would expire, by the reason of their deadline."""
     counts = due(now).order_by().values_list("expires_reason").annotate(count=Count("pk"))
     return {str(reason): count for reason, count in counts}
 
 
 def expire_due(*, now: datetime, progress: Callable[[int], None] | None = None) -> SweepResult:
-    """Expire everything that is due at `now`, batch by batch. Idempotent."""
+    """Expire all assignments that are due at `now`, in batches. Idempotent."""
 
     def expire(budget_pk: int, turn: int) -> int:
         with transaction.atomic():

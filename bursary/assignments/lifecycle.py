@@ -28,20 +28,20 @@ _END_NOTICES = (ActionType.CANCELLATION_NOTIFIED, ActionType.EXPIRATION_NOTIFIED
 
 @dataclass(frozen=True)
 class Move:
-    """One transition, and what comes with it."""
+    """One transition of state, with its consequences."""
 
     sources: frozenset[State]
     target: State
     time_column: str
     """The column for the time of the move."""
     requests: tuple[ActionType, ...] = ()
-    """Work that follows, requested in the same transaction."""
+    """Work that is requested in the same transaction."""
     supersedes: tuple[ActionType, ...] = ()
-    """Pending work that the move makes pointless."""
+    """Pending work that the move makes unnecessary."""
     frees_money: bool = False
     """The reserved money is free again."""
     while_redeeming: bool = False
-    """Allowed exactly while a redemption is in flight; all other moves are refused then."""
+    """Allowed only while a redemption is in flight, when all other moves are refused."""
 
 
 MOVES: Mapping[ActionType, Move] = {
@@ -105,7 +105,7 @@ _OF_A_CYCLE: Mapping[str, object] = {
 
 @dataclass
 class MoveRefused(Exception):
-    """The assignments' states, or a redemption in flight, do not allow the move. Nothing was changed."""
+    """The state of an assignment, or a redemption in flight, forbids the move. Nothing was changed."""
 
     by: ActionType
     refused: list[LearnerContentAssignment]
@@ -117,7 +117,7 @@ class MoveRefused(Exception):
 
 
 def blocking_state(assignment: LearnerContentAssignment) -> str:
-    """Return what may forbid a move: the state, or `being redeemed` while a redemption is in flight."""
+    """Return what forbids a move: `being redeemed` while a redemption is in flight, else the state."""
     return "being redeemed" if assignment.redeeming_since else assignment.state
 
 
@@ -139,7 +139,7 @@ def move(
     detail: str = "",
     turn: int = 0,
 ) -> None:
-    """Move assignments of one budget, all or none, with the facts, work and money of MOVES.
+    """Move assignments of one budget, all or none: write state, facts, work and money by MOVES.
 
     Call it inside a transaction, with the budget locked by `ledger.lock` and the assignments after it.
     `changes` are further columns to write; `turn` is that of `actions.request`. The instances are updated.

@@ -1,6 +1,6 @@
-"""Content as a budget's catalog offers it: whether it is there, and on what terms it can be joined.
+"""Offers: whether a budget's catalog has some content, and on which terms learners can join (enrol in) it.
 
-Read by the read mode: the replica's row, or upstream's content.
+By the read mode, an offer is read from the replica's row or from upstream.
 """
 
 import uuid
@@ -33,7 +33,7 @@ _DECIDING = (
 
 @dataclass(frozen=True)
 class KnownOffer:
-    """Content before anything is locked: the pk of the replica's row, upstream's content, or both."""
+    """Content that was found without a lock: the pk of the replica's row, upstream's content, or both."""
 
     pk: int | None
     upstream: UpstreamContent | None
@@ -41,7 +41,7 @@ class KnownOffer:
 
 @dataclass(frozen=True)
 class Offer:
-    """Content for one catalog, with its course's key and its runs there: its own terms, if it is one."""
+    """Content in one catalog, with the key of its course and its runs there. A run is its own only run."""
 
     content: AnyContent
     row: ContentMetadata | None
@@ -56,9 +56,9 @@ class Offer:
         return self.parent_key or self.content.content_key
 
     def terms(self, *, now: datetime, before: datetime) -> JoiningTerms:
-        """Return the terms on which it can be joined from `now` on, and `before` that instant.
+        """Return the terms on which learners can join it between `now` and `before`.
 
-        A program or pathway is not joined by runs: its own terms hold. Raises joining.NotJoinable.
+        A program or pathway has no runs: its own dates and price apply. Raises joining.NotJoinable.
         """
         content = self.content
         if content.content_type not in _BY_RUNS:
@@ -66,7 +66,7 @@ class Offer:
         return joining.joining_terms(self.runs, advertised=content.advertised_run, now=now, before=before)
 
     def last_closing(self, *, now: datetime, before: datetime) -> datetime:
-        """Return the content's own bound of a deadline, FAR_FUTURE without one: `joining.last_closing`."""
+        """Return the content's part of a deadline (`joining.last_closing`), FAR_FUTURE without one."""
         content = self.content
         join_by = joining.closing(content.enroll_by, content.end_date)
         if content.content_type == ContentType.COURSE:
@@ -75,7 +75,7 @@ class Offer:
 
 
 def in_words(refused: NotJoinable, *, now: datetime, before: datetime, zone: ZoneInfo) -> str:
-    """Return a sentence on why content cannot be joined: the date that decides, in this time zone."""
+    """Return a sentence on why content cannot be joined, with the deciding date in this time zone."""
     run = refused.run
     if refused.reason is JoiningRefusal.ENDED and run and run.end:
         return _("It ended on %(day)s.") % {"day": moments.in_words(run.end, zone=zone)}
@@ -91,7 +91,7 @@ def in_words(refused: NotJoinable, *, now: datetime, before: datetime, zone: Zon
 
 
 def figures(refused: NotJoinable, *, before: datetime) -> dict[str, object]:
-    """Return the run that came nearest to being joined, and the dates that decide about it."""
+    """Return the run of the refusal, and the dates that decide it."""
     run = refused.run
     if run is None:
         return {}
@@ -105,10 +105,10 @@ def figures(refused: NotJoinable, *, before: datetime) -> dict[str, object]:
 
 
 def find(content_key: str, *, budget: Budget, now: datetime) -> KnownOffer:
-    """Find content by the read mode. Upstream is asked here: call it before any transaction.
+    """Find content by the read mode. It may send requests to upstream: call it before any transaction.
 
-    Raises reads.UnknownContent, and reads.ContentUnavailable where upstream does not answer, or has no more
-    than a summary record yet: nothing is known by that.
+    Raises reads.UnknownContent, and reads.ContentUnavailable where upstream does not answer or has only a
+    summary record, without price and runs.
     """
     upstream = None
     if reads.are_from_upstream():
@@ -123,9 +123,9 @@ def of_assignments(
 ) -> dict[int, Offer | None]:
     """Return the offers of these assignments' content, by pk, as their budgets' catalogs have it now.
 
-    None: the catalog does not hold it. What cannot be read is left out: content without a row, a course
-    of which only a summary record is known, and what upstream does not answer for. At most one query; not
-    for use inside a transaction.
+    None: the catalog does not hold the content. Assignments are left out if their content has no row, is a
+    course with only a summary record, or if upstream does not answer. At most one query; not for use inside
+    a transaction.
     """
     key_of = {one.pk: CatalogKey(one.budget.catalog_uuid, one.content_key) for one in assignments}
     if reads.are_from_upstream():
@@ -148,9 +148,9 @@ def of_assignments(
 
 
 def of_assignment_or_fetched(assignment: LearnerContentAssignment, *, now: datetime) -> Offer | None:
-    """Return the offer of one assignment as `of_assignments` does; where that leaves it out, ask its catalog.
+    """Return the offer of one assignment by `of_assignments`; if that leaves it out, ask its catalog.
 
-    Raises reads.ContentUnavailable where upstream does not answer, or has no more than a summary record yet.
+    Raises reads.ContentUnavailable where upstream does not answer or has only a summary record.
     """
     known = of_assignments([assignment], now=now)
     if assignment.pk not in known:
@@ -164,9 +164,9 @@ def of_assignment_or_fetched(assignment: LearnerContentAssignment, *, now: datet
 
 
 def by_key(keys: Collection[CatalogKey]) -> dict[CatalogKey, Offer]:
-    """Return the offers of these keys that their catalogs hold, from the replica's rows. One query.
+    """Return the offers of the keys that their catalogs hold, from the replica's rows. One query.
 
-    Of the rows, what decides about an offer is loaded, and no more.
+    Only the columns that decide about an offer are loaded.
     """
     catalogs, contents = {key.catalog_uuid for key in keys}, {key.content_key for key in keys}
     own = Q(content__content_key__in=contents, content__gone_at=None)
@@ -190,10 +190,10 @@ def assigned_rows(pks: Collection[int]) -> QuerySet[ContentMetadata]:
 
 
 def cannot_be_joined(*, now: datetime | Slot) -> Q:
-    """Return, as a condition on assignments with content, that the replica's rows cannot be joined now.
+    """Return the condition on assignments with content that learners cannot join it now, by the replica.
 
-    Unlike `Offer.terms` it needs no lock, and is for many at once. Of a course with a summary record nothing
-    is known.
+    Unlike `Offer.terms`, it needs no lock and is for many assignments at once. A course with a summary record
+    does not match: its runs are unknown.
     """
     held = CatalogMembership.objects.filter(
         content=OuterRef("content"), content__gone_at=None, catalog_uuid=OuterRef("budget__catalog_uuid")
@@ -211,11 +211,11 @@ def cannot_be_joined(*, now: datetime | Slot) -> Q:
 
 
 def read(known: KnownOffer, *, budget: Budget, now: datetime, before: datetime, lock: bool) -> Offer:
-    """Return the offer of content that `find` found, with the replica's row if one can be referred to.
+    """Return the offer of content that `find` found, with the replica's row if assignments can refer to it.
 
-    In shadow mode upstream's content decides. The row is referred to only where the columns derived from it
-    would be the same for an allocation that ends `before` that instant otherwise; the backfill attaches the
-    assignment to it once they are. With `lock`, wait for a change in flight, and keep the next one waiting.
+    In shadow mode upstream's content decides. The offer has the row only if the columns derived from both are
+    equal, for an allocation with the deadline `before`; else the backfill attaches the assignment later. With
+    `lock`, the row and its runs are locked, so that no change of content runs meanwhile.
     """
     stored = None if known.pk is None else _stored(known.pk, catalog_uuid=budget.catalog_uuid, lock=lock)
     if known.upstream is None:
@@ -233,9 +233,9 @@ def read(known: KnownOffer, *, budget: Budget, now: datetime, before: datetime, 
 
 
 def _stored(pk: int, *, catalog_uuid: uuid.UUID, lock: bool) -> Offer:
-    """Read the replica's row and its runs, locked in the order of keys if `lock`: the runs decide as well."""
+    """Read the replica's row and its runs, which decide too; with `lock`, lock them in the order of keys."""
     content = next(one for one in _ROWS[lock].read(pk=pk) if one.pk == pk)
-    # Asked for after the locks: a change that they waited for may have brought a run, or taken one away.
+    # Read after the locks: a change that they waited for may have added or removed a run.
     members = _members.read(pk=pk, key=content.content_key, catalog=catalog_uuid)
     held = [one.content for one in members]
     of_course = [RunTerms.of(one) for one in held if one.pk != pk]

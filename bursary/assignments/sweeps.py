@@ -27,7 +27,7 @@ from bursary.lib.retries import repeated_after_deadlocks
 logger = logging.getLogger(__name__)
 
 BATCH = 500  # assignments a transaction
-MAX_BATCHES = 100_000  # a sweep, so that a batch which leaves its rows due does not repeat for ever
+MAX_BATCHES = 100_000  # per sweep, so that it ends even if a batch leaves its rows due
 RECOVERABLE = (Error, LedgerError, lifecycle.MoveRefused, OSError)
 """Failures of one budget's batch that do not stop the others."""
 
@@ -89,16 +89,16 @@ def _budgets(due: DueRows, order: str, chosen: bool) -> QuerySet[Budget, Any]:
 
 
 def log_failure(failure: Exception, budget: UUID) -> str:
-    """Log a budget's failure, by its uuid; return it in one line."""
+    """Log the failure of a batch in a budget; return the failure in one line."""
     line = logs.one_line(failure)
     logger.warning("A batch in budget %s failed: %s", budget, line)
     return line
 
 
 def lock_batch(due: DueRows, budget_pk: int, *, now: datetime, order: str) -> list[LearnerContentAssignment]:
-    """Lock and return a batch of what is due in a budget, oldest by `order`, in the order of keys.
+    """Lock and return a batch of a budget's due assignments, the oldest by `order`, in the order of keys.
 
-    `due` is evaluated again under the locks: rows that moved meanwhile are left out.
+    `due` is evaluated again with the locks, so that rows which moved meanwhile are left out.
     """
     oldest = due(now).filter(budget=budget_pk).order_by(order, "id")[:BATCH]
     pks = sorted(oldest.values_list("pk", flat=True))
@@ -108,9 +108,9 @@ def lock_batch(due: DueRows, budget_pk: int, *, now: datetime, order: str) -> li
 def uuid_batches(
     assignments: QuerySet[LearnerContentAssignment], *, among: Sequence[UUID]
 ) -> Iterator[list[UUID]]:
-    """Yield those `among` these uuids that are in a set, in batches and in their order.
+    """Yield those `among` these uuids that are in a query set, in batches and in their order.
 
-    What joins the set meanwhile is not among them. The caller may change what it was given.
+    Each batch is looked up when it is yielded: the caller may change the rows of earlier ones.
     """
     for some in chunks(among, BATCH):
         found = set(assignments.filter(uuid__in=some).values_list("uuid", flat=True))

@@ -61,8 +61,7 @@ class RefreshReport:
     refused_older: int = 0
     refused_thin: int = 0
     listed: int = 0
-    """Records that the catalog lists: courses, programs, pathways, and runs that it lists without a
-    course."""
+    """Records that the catalog lists: courses, programs, pathways, and runs without their courses."""
     passed_over: int = 0
     """The number of these that were read before the listing was interrupted."""
     quarantined: int = 0

@@ -88,8 +88,7 @@ class FetchContext:
     now: datetime
     by: RefreshSource
     in_full: bool = False
-    """Whether unchanged records are merged, too, so that a row that was altered in the database is
-    repaired."""
+    """Whether unchanged records are merged, too: that repairs a row that was altered in the database."""
 
     @property
     def upstream(self) -> str:

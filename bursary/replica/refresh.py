@@ -99,10 +99,10 @@ def refresh_catalog(
 ) -> RefreshReport:
     """Store all records of a catalog; then ask by key for what its listing leaves out (see `removal`).
 
-    `clock` gives the time of each request, else `now`. `progress` is called with the count of records so far,
-    after each batch and request. A dry run writes nothing. With `in_full`, unchanged records are merged, too.
-    With `accept_drop`, more than a fifth of the catalog may be missing. An interrupted listing is resumed,
-    unless `anew`. The report names unusable records.
+    `clock` gives the time of each request; without it, each has the time `now`. `progress` is called with the
+    number of records so far, after each batch and request. A dry run writes nothing. With `in_full`,
+    unchanged records are merged, too. With `accept_drop`, more than a fifth of the catalog may be missing.
+    An interrupted listing is resumed, unless `anew`. The report names unusable records.
     Raises ContentUnavailable where upstream stops answering; nothing is removed then. An exception of a
     receiver of `content_changed` rolls back the present batch and ends the refresh.
     """
