@@ -1,4 +1,4 @@
-"""Adding the address of an e-mail's link to the account of the learner that has opened it, signed in."""
+"""Adding the address of a mail's link to the account of a signed-in learner that opens the link."""
 
 from datetime import datetime
 from typing import ClassVar
@@ -55,8 +55,8 @@ def can_add(assignment: LearnerContentAssignment, *, user: User) -> bool:
 def add(token: str, *, user: User, now: datetime) -> LearnerContentAssignment:
     """Add the address of a signed link to the account; return the link's assignment. Safe to repeat.
 
-    All assignments of the address are then the account's, too; of two of the same content one stays, as after
-    a registration. Raises links.LinkRefused, AddressOfAnotherAccount, AccountWithoutAddress.
+    The account then has all assignments of the address; of two of the same content one is kept, as after a
+    registration. Raises links.LinkRefused, AddressOfAnotherAccount, AccountWithoutAddress.
     """
     with transaction.atomic():
         assignment = signed_links.opened_to_answer(token, now=now)

@@ -47,11 +47,10 @@ _Found = Iterator[tuple[int, LearnerContentAssignment, Callable[[], bool]]]
 def link_registered_users(*, now: datetime) -> SweepResult:
     """Link open and accepted assignments by e-mail address to users that have registered, or changed, since.
 
-    They are marked (`User.looks_left`), and no others are read. Each is looked at several times: a request
-    that knew nothing of the user may be committed later. Assignments being redeemed are left to a later run;
-    two accepted ones of the same content both stay. A failing assignment is skipped, named in `failed` by its
-    primary key, and retried on the next run. After `MAX_FAILURES` the run stops, because the cause is then
-    probably not in the data.
+    Only marked users are read (`User.looks_left`), each in several runs: a request that did not see the new
+    user may commit later. Assignments being redeemed are left to a later run; two accepted ones of the same
+    content both stay. A failing assignment is skipped, named in `failed` by its primary key, and retried on
+    the next run. After `MAX_FAILURES` the run stops, because the cause is then probably not in the data.
     """
     result = SweepResult()
     # Those that were looked at least often come first.
@@ -65,7 +64,7 @@ def link_registered_users(*, now: datetime) -> SweepResult:
 
 
 def link_all_users(*, now: datetime) -> SweepResult:
-    """Link like `link_registered_users`, but look at every user: for what no mark was made of."""
+    """Link like `link_registered_users`, but read every user, in case one was not marked."""
     result = SweepResult()
     for page in keyset_pages(User.objects.values_list("pk", flat=True), size=USERS_PER_PAGE):
         _link_all(page, result, now=now)
@@ -122,7 +121,7 @@ def _to_link(users: Sequence[int], now: datetime) -> _Found:
 
 
 def _assigned_twice(users: Sequence[int], now: datetime) -> _Found:
-    """Yield those of the same content that an account without an LMS user id has by several addresses."""
+    """Yield assignments of the same content by several addresses of an account without an LMS user id."""
     several = User.objects.filter(
         Exists(AccountAddress.objects.filter(user=OuterRef("pk"))), pk__in=users, lms_user_id=None
     )
@@ -141,7 +140,7 @@ def _assigned_twice(users: Sequence[int], now: datetime) -> _Found:
 
 
 def _unlinked(*, lms_user_id: int | OuterRef | None) -> QuerySet[LearnerContentAssignment]:
-    """Return assignments that can be linked now: none that a run would find again and again in vain."""
+    """Return assignments that can be linked now, without those that every run would find and leave."""
     same_content = LearnerContentAssignment.objects.filter(
         budget=OuterRef("budget"), content_key=OuterRef("content_key"), lms_user_id=lms_user_id
     )

@@ -163,9 +163,9 @@ def correct_all(
 ) -> list[Correction]:
     """Correct pairs of an old and a new address, each like `correct`.
 
-    An old address that another pair has, too, is refused in both: to exchange two learners' addresses one
-    after the other would give all to one of them. A dry run judges each pair with the earlier ones done, and
-    changes nothing: two that lead to one learner may have assignments of the same content.
+    Two pairs with the same old address, or where one's old is the other's new, are refused: exchanging two
+    learners' addresses in sequence would give both learners' assignments to one. A dry run rolls all of it
+    back, so that it also sees conflicts between pairs.
     """
     keys = [(learner_key(old), learner_key(new)) for old, new in pairs]
     olds = Counter(old for old, _new in keys)
@@ -227,9 +227,9 @@ def correct(
 
 @contextmanager
 def _undone(old_keys: Sequence[str], within: Q) -> Iterator[None]:
-    """Undo what is corrected inside.
+    """Roll back the corrections made inside.
 
-    All budgets are locked first, in their order: each correction locks those of its own address alone.
+    All budgets are locked first, in their order: each correction would lock only those of its own address.
     """
     with transaction.atomic():
         _lock_budgets(_open(old_keys, within))

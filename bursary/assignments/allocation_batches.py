@@ -27,12 +27,12 @@ class BatchProgress:
 
 @dataclass(frozen=True)
 class MailsPlanned:
-    """The work before the learners of a batch are notified."""
+    """The work to be done before all learners of a batch are notified."""
 
     retried: int
-    """Assignments of which some has failed before, and is tried again."""
+    """Assignments with work that has failed and is tried again."""
     until: datetime | None
-    """When the last of it is due: it may be done sooner."""
+    """When the last of it is due; it may be done sooner."""
 
 
 def assignments(batch: AllocationBatch) -> QuerySet[LearnerContentAssignment]:
@@ -50,7 +50,7 @@ def by_state(batch: AllocationBatch) -> list[tuple[State, LearnerState, int]]:
 
 
 def notified_and_ended(batch: AllocationBatch) -> int:
-    """Count those of the batch's ended assignments of which the learners had been notified. One query."""
+    """Count the batch's ended assignments with learners that were notified. One query."""
     mails = LearnerContentAssignmentAction.objects.filter(
         assignment=OuterRef("pk"), cycle=OuterRef("cycle"), action_type=ActionType.NOTIFIED
     )
@@ -67,14 +67,14 @@ def progress(batch: AllocationBatch) -> BatchProgress:
 
 @dataclass(frozen=True)
 class LeftUnchanged:
-    """An assignment for which its learner got no new one, and the verdict of the request."""
+    """An existing assignment that the request left unchanged, and its verdict."""
 
     assignment: LearnerContentAssignment
     verdict: Verdict
 
 
 def left_unchanged(batch: AllocationBatch, *, start: int, size: int) -> list[LeftUnchanged]:
-    """Return so many of the assignments that the request left as they were, from a place on. One query."""
+    """Return `size` of the assignments that the request left unchanged, from `start` on. One query."""
     named = [(Verdict(verdict), pk) for verdict, pks in batch.unchanged.items() for pk in pks]
     part = named[start : start + size]
     rows = LearnerContentAssignment.objects.in_bulk([pk for _verdict, pk in part])

@@ -65,10 +65,7 @@ def contents_of(keys: Collection[str]) -> dict[str, dict[int, int]]:
 
 
 def catalogs_to_ask(keys: Collection[str]) -> dict[UUID, dict[str, str]]:
-    """Return for each catalog of the budgets concerned the keys that it holds no row of.
-
-    With each key the one to ask the catalog for.
-    """
+    """Return by catalog of these budgets the keys without a row there, each with the key to ask for."""
     held = CatalogMembership.objects.filter(
         content__content_key=OuterRef("content_key"), catalog_uuid=OuterRef("budget__catalog_uuid")
     )

@@ -1,4 +1,4 @@
-"""The content that assignments display: the replica's row or, by the read mode, upstream's content."""
+"""The content that is shown of assignments: by the read mode, the replica's row or upstream's content."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ _TAG = re.compile(r"<[/!a-z][^<>]*>", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class About:
-    """What a learner reads of the content before answering; empty, or None, where it is not known."""
+    """The content as shown to a learner before the answer; fields are empty or None if not known."""
 
     description: str
     """Plain text on one line, at most `LONGEST_DESCRIPTION` characters."""
@@ -103,9 +103,9 @@ def _attach_runs(assignments: Sequence[LearnerContentAssignment]) -> None:
 def _dates(assignment: LearnerContentAssignment, *, now: datetime) -> tuple[datetime | None, datetime | None]:
     """Return start and end: those of the displayed content, which a course has of its advertised run.
 
-    Once that run has started, those of the run that an open assignment can be joined by: of several runs, of
-    the next to start, and none where all have started, for each has dates of its own. Where none can be
-    joined, again those of the displayed content. An accepted assignment keeps those of when it was accepted.
+    Once that run has started, they are those of the run that the learner can join: of several, the next to
+    start; none if all have started, because each has other dates. If no run can be joined, they are those of
+    the displayed content. An accepted assignment keeps the dates from when it was accepted.
     """
     shown, starts_at, at = assignment.shown_content, start(assignment), _joined_at(assignment, now=now)
     if at is None or shown is None:
@@ -144,14 +144,13 @@ def plain_text(html: str) -> str:
 
 
 def attach_content(assignments: Sequence[LearnerContentAssignment], *, now: datetime) -> None:
-    """Attach upstream's content to the assignments where `BURSARY_CONTENT_READS` demands it.
+    """Attach upstream's content to the assignments where `BURSARY_CONTENT_READS` requires it.
 
     One call for all of them, within one deadline; they need their budgets loaded. Where upstream does not
-    answer they have no content. Not for use inside a transaction.
+    answer, they have no content. Not for use inside a transaction.
 
-    Of the replica's rows, those that the budget's catalog does not hold are displayed by what the assignments
-    have recorded of them: they may be as another catalog has them since. One query, unless `in_catalog` is
-    annotated.
+    A row of the replica that the budget's catalog no longer holds may have changed for another catalog. Of
+    it, only what the assignment has recorded is shown. One query, unless `in_catalog` is annotated.
     """
     if not reads.are_from_upstream():
         attached = [one for one in assignments if one.content_id]
@@ -170,7 +169,7 @@ def attach_content(assignments: Sequence[LearnerContentAssignment], *, now: date
 
 
 def _recorded(assignment: LearnerContentAssignment) -> ContentMetadata:
-    """Return its content with nothing but the title, and that only if it is as it was."""
+    """Return its content with no other field than the title, and that only if it is as recorded."""
     shown = copy(assignment.content)
     assert shown is not None  # noqa: S101  # it has content
     if derived.title_key(shown.title) != assignment.content_title:

@@ -1,7 +1,7 @@
 """Assignments as CSV: streamed in pages, harmless in a spreadsheet, and logged.
 
-UTF-8 with a byte-order mark, as RFC 4180 divides cells and lines. Without the mark, Excel reads UTF-8 in the
-code page of its computer; programs leave it out by Python's `utf-8-sig` and its like.
+Cells and lines are separated as in RFC 4180. The text is UTF-8 with a byte-order mark, without which Excel
+decodes it by the computer's code page; programs skip the mark, in Python by `utf-8-sig`.
 """
 
 import csv
@@ -39,7 +39,7 @@ _STARTS_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # the last four a
 
 @dataclass(frozen=True)
 class AssignmentExport:
-    """A file that is being made: what an answer over HTTP needs."""
+    """A file that is sent while it is made, as an HTTP response needs it."""
 
     file_name: str
     content_type: str
@@ -132,7 +132,7 @@ def _encoded(rows: Sequence[Sequence[str]], *, before: str = "") -> bytes:
     buffer.write(before)
     writer = csv.writer(buffer)
     for row in rows:
-        # An apostrophe makes a text of what a spreadsheet would evaluate.
+        # After an apostrophe, a spreadsheet shows a formula as text and does not evaluate it.
         writer.writerow([f"'{cell}" if cell.startswith(_STARTS_FORMULA) else cell for cell in row])
     return buffer.getvalue().encode(errors="replace")
 

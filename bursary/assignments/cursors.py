@@ -1,4 +1,4 @@
-"""Pages of long lists by cursor: each begins where another ended, however many rows are before it."""
+"""Pages of long lists by cursor: a page costs the same however many rows come before it."""
 
 import json
 from collections.abc import Sequence
@@ -30,8 +30,8 @@ def cursor_page(
 ) -> CursorPage:
     """Return a page of `rows` ordered by `column`, which is not NULL, and then by primary key.
 
-    One query, an index range where `column` and the key are indexed. A cursor of another order, or a text
-    that is none, is the first page. The filter may be another one: a cursor is a place in the order.
+    One query, by an index range if `column` and the key are indexed. A cursor of another order, or an invalid
+    one, means the first page. The filter may differ from page to page: a cursor is a position in the order.
     """
     order = f"-{column}" if descending else column
     before, place = _read(cursor, order=order)

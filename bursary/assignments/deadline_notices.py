@@ -1,7 +1,7 @@
-"""Notices to administrators about what a change did to open assignments, written with that change.
+"""Notices to administrators: a change brought deadlines forward, or learners can no longer join the content.
 
-It brought their deadlines forward: `derived.py` sets the grace for which nothing expires, and this runs after
-it, on the same signals. Or it left them with content that learners cannot join any more.
+They are written in the transaction of the change, on the same signals as `derived.py` and after it: that
+module sets the grace in which nothing expires.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,13 +23,13 @@ from bursary.replica.joining import NotJoinable
 from bursary.replica.types import CatalogKey
 
 LONGEST_WAIT_FOR_NOTICE = timedelta(days=7)
-"""A notice that cannot be delivered holds the money no longer than this, and is not retried any longer."""
+"""An undelivered notice is retried, and delays expiry, for at most so long."""
 QUIET = timedelta(days=7)
-"""In less time than this, no second mail is sent about content that could be joined again, and now cannot."""
+"""For so long, no second mail is sent about content that cannot be joined, though it could be in between."""
 COMPLAINTS_SHOWN = timedelta(days=30)
 PKS_PER_QUERY = 1000
 BATCHES_END_WITHIN = timedelta(minutes=30)
-"""How long the mail waits for further batches of one change, so that it gives the total."""
+"""How long the mail is delayed, so that it gives the total over all batches of one change."""
 
 _Key = tuple[int, int | None]
 """The pks of a budget and of content."""
@@ -51,7 +51,7 @@ def notice_content(*, pks: Iterable[int], now: datetime, in_batches: bool = Fals
 
 
 def notice_budgets(*, pks: Iterable[int], now: datetime, in_batches: bool = False, **_signal: object) -> None:
-    """Write such notices where a budget's terms or its catalog changed. Receives `budget_changed`."""
+    """Write these notices after a change of a budget's terms or catalog. Receives `budget_changed`."""
     budgets, due_at = list(pks), _due_at(now=now, in_batches=in_batches)
     _notice_deadlines(Q(budget__in=budgets), now=now, due_at=due_at)
     if not in_batches:  # a rebuild in batches changes neither content nor catalog
@@ -95,10 +95,9 @@ def _due_at(*, now: datetime, in_batches: bool) -> datetime:
 
 
 def _notice_deadlines(concerned: Q, *, now: datetime, due_at: datetime) -> None:
-    """Write a notice for each budget and content of which a deadline moved just now, or extend the one that
-    runs.
+    """Write or extend the notice of each budget and content with a deadline that was just brought forward.
 
-    A notice counts the assignments that wait for their grace to end, not those that one change added.
+    A notice counts all assignments in their grace, not only those of the last change.
     """
     until = now + GRACE
     waiting = LearnerContentAssignment.objects.filter(concerned, state=State.ALLOCATED, grace_until__gt=now)
@@ -170,7 +169,7 @@ def _unjoinable(of: str, pks: Sequence[int], *, now: datetime) -> dict[_Key, tup
 
 
 def _extend(notice: DeadlineNotice, *, assignments: int, now: datetime, **columns: object) -> None:
-    """Rewrite a locked notice. Administrators notified of fewer assignments are notified again."""
+    """Rewrite a locked notice. If it names more assignments than the last mail, another mail is sent."""
     row = DeadlineNotice.objects.filter(pk=notice.pk)
     more = notice.attempts > 0 and assignments > notice.assignments
     row.update(assignments=assignments, edition=notice.edition + more, **columns)

@@ -19,7 +19,7 @@ BATCH = derived.CONTENTS_PER_STATEMENT
 NAMED = 500
 """Differences that an audit names; it counts them all."""
 COMPARISONS = 3
-"""A column that differs in so many comparisons in a row was not just being written."""
+"""The number of comparisons after which a difference is not explained by a concurrent write."""
 
 Progress = Callable[[int], None]
 
@@ -45,7 +45,7 @@ class DerivedAudit:
 
 @dataclass
 class RebuildResult:
-    """The differences before and after the columns were rewritten, and how far that came."""
+    """The differences before and after the columns were rewritten, and the last assignment compared."""
 
     before: DerivedAudit = field(default_factory=DerivedAudit)
     after: DerivedAudit = field(default_factory=DerivedAudit)
@@ -84,8 +84,9 @@ def rebuild(
 ) -> RebuildResult:
     """Rewrite derived columns where they are wrong, for `most` assignments with keys above `after`, or all.
 
-    Each batch is a transaction of its own. `into` is filled as it goes: after an interruption it says where
-    to resume. What SQL wrote is compared again: if Python still disagrees, one of the two rules is wrong.
+    Each batch is a transaction of its own. `into` is updated after each, so that it has the place to resume
+    at after an interruption. Rewritten columns are compared again: a remaining difference is a fault in one
+    of the two rules.
     """
     done = into or RebuildResult(last=after)
     for batch in batches.chunks(islice(batches.keys(_rows(budget), after=after), most), BATCH):
@@ -108,7 +109,7 @@ def rebuild(
 
 
 def _settled(batch: list[int], *, clock: Clock) -> list[DerivedDifference]:
-    """Return the differences that last: a row and its actions are not read at one instant."""
+    """Return the differences that remain when compared again: a row and its actions are read one by one."""
     found = expected_values.compare(batch, now=clock())
     for _again in range(COMPARISONS - 1):
         if found:

@@ -1,11 +1,11 @@
 """Erasure of learners' personal data, keeping what happened.
 
-An assignment's address becomes a placeholder of its own, so that no two are ever matched. Its actions keep
-their type, status, times and codes, and lose whatever names people. The sweep erases expired assignments once
-the learner was notified, or after thirty days. On request everything of an address is erased, in any state.
+Each assignment gets its own placeholder address, so that no two of them match. Its actions keep type, status,
+times and codes; all columns that may name people are cleared. The sweep erases expired assignments when the
+learner was notified, or after thirty days. On request, all data of an address is erased, in any state.
 
-Mails lie above this layer: the caller passes the function that removes them by action. It is called before
-the rows change and must be idempotent: after a crash in between, the rows are found and erased again.
+Mails belong to a layer above: the caller passes the function that removes them by action. It is called before
+the rows change and must be idempotent, because after a crash in between the rows are found and erased again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -91,7 +91,7 @@ class ErasureResult:
 def due(now: datetime | Slot) -> QuerySet[LearnerContentAssignment]:
     """Return the expired assignments to erase at `now`: those without open work.
 
-    After thirty days those with pending work too, but never while work is running.
+    After thirty days also those with pending work, but never those with running work.
     """
     rows = LearnerContentAssignmentAction.objects.filter(assignment=OuterRef("pk"))
     settled = ~Exists(rows.filter(status__in=OPEN))
@@ -118,7 +118,7 @@ def forget_due(
             pks = sorted(batch.values_list("pk", flat=True))
             _locked_assignments(pks)
             rows = _locked_actions(Q(assignment__in=pks))
-            # Evaluated again under the locks: what moved or was claimed meanwhile is left alone.
+            # Evaluated again with the locks: rows that were moved or claimed meanwhile are skipped.
             forgotten = {one.pk: one for one in due(now).filter(pk__in=pks).order_by("pk")}
             rows = [row for row in rows if row.assignment_id in forgotten]
             addresses_of = {row.recipient for row in rows} | {one.learner_email for one in forgotten.values()}
@@ -185,7 +185,7 @@ def forget(
 
 
 def _names(learner: Identity) -> Q:
-    """Return the condition on actions that they went to the learner, or corrected one of their addresses."""
+    """Return the condition on actions that they name the learner, as recipient or in a corrected address."""
     named = learner.spelt("recipient")
     for address in sorted(learner.addresses):
         old = Q(detail__istartswith=f"From {address} to ") | Q(detail__iendswith=f" to {address}.")
@@ -263,7 +263,7 @@ def _anonymise(assignments: Sequence[LearnerContentAssignment], *, now: datetime
 
 
 def _unlink(links: QuerySet[LearnerLink]) -> int:
-    """Delete links of customers without an assignment of the address; return their number."""
+    """Delete links to customers without an assignment of the address; return their number."""
     locked = list(for_update(links).order_by("pk"))
     keys = {link.learner_key for link in locked}
     assigned = LearnerContentAssignment.objects.filter(of_mailboxes(keys)).order_by()

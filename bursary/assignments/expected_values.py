@@ -62,7 +62,7 @@ def _actions() -> QuerySet[LearnerContentAssignmentAction]:
 
 
 def compare(pks: Sequence[int], *, now: datetime) -> list[DerivedDifference]:
-    """Return the derived columns of these assignments that are wrong at `now`. Three queries."""
+    """Return the derived columns of these assignments with wrong values at `now`. Three queries."""
     rows = _assignments.read(pks=pks)
     cycles = {row.pk: row.cycle for row in rows}
     actions: dict[int, list[LearnerContentAssignmentAction]] = {row.pk: [] for row in rows}
@@ -89,7 +89,7 @@ def compare(pks: Sequence[int], *, now: datetime) -> list[DerivedDifference]:
 def columns(
     assignment: LearnerContentAssignment, actions: Actions, runs: Runs, *, now: datetime
 ) -> dict[str, object]:
-    """Return the expected values of the columns that are followed in the assignment's state.
+    """Return the expected values of the columns that are maintained in the assignment's state.
 
     `actions` are those of its current cycle, `runs` its course's in its budget's catalog.
     """
@@ -147,7 +147,7 @@ def _followed(assignment: LearnerContentAssignment) -> ContentMetadata | None:
 
 
 def _joined_by(assignment: LearnerContentAssignment, runs: Runs, *, now: datetime) -> datetime:
-    """Return the content's own bound of the deadline: by its runs that open before the other dates."""
+    """Return the content's part of the deadline, from the runs that open before the other dates."""
     content, age_ends_at = assignment.content, assignment.age_ends_at
     if assignment.state == State.ALLOCATED:
         age_ends_at = assignment.allocated_at + timedelta(days=assignment.budget.allocation_age_days)
@@ -196,7 +196,7 @@ def _latest_check(
     *,
     now: datetime,
 ) -> datetime:
-    """Return when the next of the dates comes; `now` for one that has come and made no mail."""
+    """Return the next of the dates; `now` if one has passed without a mail."""
     sent = [one for one in actions if one.action_type in mails]
     used = {one.dedup_key for one in sent if one.action_type == mails[-1]}
     contacts = (

@@ -1,7 +1,7 @@
-"""Failed work that can still be done: what there is, and its repair by a retry or by skipping it.
+"""Failed work that can be repaired: finding it, retrying it, and skipping it.
 
-Work is repaired while it belongs to the assignment's current cycle and fits its state, has not been retried
-and no later work of its type followed it. So an assignment has at most one failure of each type.
+Failed work can be repaired while it belongs to the assignment's current cycle, fits its state, was not
+retried, and is the latest of its type. So an assignment has at most one such failure of each type.
 """
 
 import enum
@@ -42,7 +42,7 @@ from bursary.lib.prepared import Slot
 from bursary.lib.retries import repeated_after_deadlocks
 
 DAYS_APART = 30
-"""Failures of so many days are counted day by day; older ones together."""
+"""Failures of the last days, so many, are counted by day; older ones together."""
 MAX_COUNTS = 1000
 LONGEST_REASON = 1000  # characters, of skipping
 ROWS_PER_STATEMENT = 1000
@@ -129,9 +129,9 @@ def counts(budgets: Collection[Budget], *, zone: ZoneInfo, now: datetime) -> lis
 
 
 def too_late(now: datetime | Slot) -> Q:
-    """Return the condition that failed work would be skipped if it were retried.
+    """Return the condition that a retry of failed work would be skipped: its date has passed.
 
-    A reminder after the deadline; the mail before a start that has passed, or is not known any more.
+    It is a reminder after the deadline, or a nudge after the start, or with a start that is now unknown.
     """
     started = Q(assignment__content_start__lte=now) | Q(assignment__content_start__gte=FAR_FUTURE)
     past = Q(assignment__state=State.ALLOCATED, assignment__expires_at__lte=now)
@@ -186,8 +186,8 @@ def retry(
 ) -> RepairResult:
     """Retry the failed work of the budget's assignments with these uuids: of it, `which` actions.
 
-    A redemption is the learner's own to repeat: only it is refused. A mail that would be skipped when it is
-    sent is refused, too. `turn` is that of `actions.request`.
+    A redemption is refused: only the learner can repeat it. So is a mail that would be skipped when it is
+    sent. `turn` is that of `actions.request`.
     """
 
     def again(before: int, failed: list[LearnerContentAssignmentAction]) -> None:
@@ -205,10 +205,10 @@ def skip(
     which: Q | None = None,
     actor: User | None = None,
 ) -> RepairResult:
-    """Skip the failed work of the budget's assignments with these uuids, for a reason that is kept.
+    """Skip the failed work of the budget's assignments with these uuids; record the reason.
 
-    It is not counted as failed any more. While its learner was not notified, an assignment stays `failed` in
-    lists.
+    It no longer counts as failed. In lists, an assignment with a learner that was not notified stays
+    `failed`.
     """
 
     def answer(_before: int, failed: list[LearnerContentAssignmentAction]) -> None:
@@ -224,7 +224,7 @@ def _repair(
     which: Q,
     late: Q = _NONE,
 ) -> RepairResult:
-    """Answer the failed work of named assignments, in batches, each in a transaction of its own.
+    """Answer the failed work of the named assignments in batches, each in a transaction of its own.
 
     The first argument of `answer` is the number of assignments repaired in earlier batches.
     """
@@ -273,7 +273,7 @@ def _repair_batch(
 def _locked(
     failed: QuerySet[LearnerContentAssignmentAction], assignments: dict[int, LearnerContentAssignment]
 ) -> list[LearnerContentAssignmentAction]:
-    """Lock and return actions of locked assignments, without what they sent."""
+    """Lock and return actions of locked assignments, without the stored mails."""
     pks = sorted(failed.order_by().values_list("pk", flat=True))
     rows = LearnerContentAssignmentAction.objects.filter(pk__in=pks).defer(
         "payload", "traceback", "attempt_log"

@@ -1,9 +1,9 @@
 """The open assignments that changes of content affect, and the effect on each: old and new.
 
-Computed from the replica's `ContentChange` on request; nothing of it is stored. Content and runs as they are
-now are the end of the last change, and each change is undone to find out what was there before it. A change
-affects an assignment that was allocated before it, if it moved its deadline, its dates, its price or its
-availability. A change of a run affects assignments of its course, too.
+Computed on request from the replica's `ContentChange`, and not stored. Starting from content and runs as they
+are now, each change is undone, newest first, to get the state before it. A change affects assignments that
+were allocated before it, if it changed their deadline, dates, price or availability. A change of a run also
+affects assignments of its course.
 """
 
 import enum
@@ -58,7 +58,7 @@ DATES = ("start_date", "end_date", "enroll_start", "enroll_by", "gone_at")
 FIELDS = (*EFFECTS, "enroll_start", "enroll_by", "offered", "enrollable")
 
 Interval = tuple[datetime | None, datetime]
-"""Assignments that their content would let end after the one date, and until the other."""
+"""A range of deadlines, without the content's part: after the first date, and until the second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class _Step:
             yield ChangeEffect(change, Effect.AVAILABILITY, was, is_)
 
     def spans(self) -> tuple[Interval, ...]:
-        """Return which assignments it affects, by when they would end without their content."""
+        """Return the ranges of deadlines, without the content's part, in which assignments are affected."""
         if self.direct:
             return ((None, FAR_FUTURE),)
         runs = (*self.before.runs, *self.after.runs)

@@ -8,7 +8,7 @@ from bursary.assignments.models import LearnerContentAssignment
 
 
 class AccountEnded(models.TextChoices):
-    """Why an assignment's learner has no account any more. Empty: there is one, or there never was."""
+    """Why an assignment's learner no longer has an account. Empty: there is one, or never was one."""
 
     DEACTIVATED = "deactivated"
     """The account cannot sign in any more."""

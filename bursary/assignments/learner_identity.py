@@ -1,7 +1,7 @@
-"""Everything that leads to one person: addresses as they are written, keys, LMS user ids, accounts.
+"""The addresses, keys, LMS user ids and accounts of one person, found from one address.
 
-An account has had other addresses; an assignment knows an address together with an LMS user id, also when the
-account is deleted; a row of an earlier release spells an address otherwise. Each of them leads to more.
+An account may have had other addresses. An assignment has an address and an LMS user id, even if the account
+is deleted. A row of an earlier release may spell an address differently. Each of them may lead to others.
 """
 
 import hashlib

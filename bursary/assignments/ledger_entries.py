@@ -1,8 +1,8 @@
 """What was spent from an account: its ledger entries with the assignments that they paid for.
 
-The entries are the ledger's. It knows an assignment by its idempotency key alone (`spending_key`), by which
-the entries of a page find theirs. Filters and orderings by learner or title use the column
-`transaction_uuid` instead, which has an index: it names a refunded entry until the assignment is allocated
+The ledger knows an assignment only by the idempotency key of an entry (`spending_key`), by which the
+assignments of a page are found. Filters and orderings by learner or title use the indexed column
+`transaction_uuid` instead, which names an entry, refunded ones included, until the assignment is allocated
 again.
 """
 

@@ -1,8 +1,8 @@
 """Lists of assignments: filters, search, ordering, counts and pages, for the API and the dashboard.
 
-Content is filtered through the foreign key (decision 0003); title and start are sorted by derived
-keys, `content_enroll_by` is sorted and filtered by one. Every ordering ends in the primary key: no row is
-lost or repeated between pages.
+Content is filtered through the foreign key (decision 0003). Title and start are sorted by derived columns;
+`content_enroll_by` is also filtered by one. Every ordering ends in the primary key, so that no row is missed
+or repeated between pages.
 """
 
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -74,7 +74,7 @@ _LEARNER_STATES = [(state.label, state.label) for state in LearnerState if state
 
 
 class StableOrdering(django_filters.OrderingFilter):
-    """Orders by the given keys, unknown values last, and then by the primary key in the same direction."""
+    """Orders by the given keys, unknown values last, then by the primary key in the same direction."""
 
     def __init__(self, *, columns: Mapping[str, str], default: str) -> None:
         self.columns, self.default = columns, default

@@ -1,6 +1,6 @@
-"""What a mail provider reports of a mail: on the timeline once, and what follows from it.
+"""Mail providers' reports: each is recorded on the timeline of its mail once, and its consequences written.
 
-A report may come twice, late, and before an earlier one. It is known by its mail and its kind.
+A report may arrive twice, late, or before an earlier one. Mail and kind identify it.
 """
 
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class MailUnknown(Exception):
 
 
 class MailBusy(Exception):
-    """The mail is being sent at this moment, or just was: the report is for later. Nothing was changed."""
+    """The mail is being sent, or just was: apply the report later. Nothing was changed."""
 
 
 @repeated_after_deadlocks
@@ -120,7 +120,7 @@ def _follow(report: MailReport, mail: LearnerContentAssignmentAction, *, now: da
         repeated = LearnerContentAssignmentAction.objects.filter(retry_of=mail).exists()
         current = address == assignment.learner_email and actions.still_applies(mail)
         if mail.status == Status.DONE and current and not repeated:
-            # It failed after all, and is repaired like any other: by another address, or by a retry.
+            # The mail failed after all. It is repaired like others, by another address or a retry.
             failure = Failure(ErrorReason.EMAIL_ERROR, "address_rejected", detail, "")
             actions.answer_all([mail], Failed(failure), now=now)
 

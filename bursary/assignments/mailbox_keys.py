@@ -1,8 +1,8 @@
 """The keys of the addresses in rows that an earlier release wrote: users, links and assignments.
 
-That release compares addresses by another rule and goes on writing rows while an upgrade is under way. So
-the key stands in a column of its own, and each run finds rows without it, and those changed since.
-Two assignments may turn out to be one learner's; one is kept, as after a registration. See decision 0011.
+That release compares addresses by another rule, and still writes rows during an upgrade. So the key has a
+column of its own, and each run finds the rows without it, and those that were changed since. If two
+assignments turn out to be one learner's, one is kept, as after a registration. See decision 0011.
 """
 
 import logging

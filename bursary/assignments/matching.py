@@ -1,6 +1,6 @@
-"""Addresses of a list: read, and matched to existing assignments, also of a learner known by another address.
+"""Reading a list of addresses, and matching them to existing assignments, by all addresses of each learner.
 
-One course, one price: an assignment of the same course, or of one of its runs, counts, too.
+A learner is assigned a course once: an assignment of the same course, or of one of its runs, matches, too.
 """
 
 import enum
@@ -31,12 +31,12 @@ MAX_ADDRESSES = 10_000
 ROWS_PER_QUERY = 5000
 
 IDENTITY = ("learner_email", "learner_key", "mailbox_key", "second_row", "lms_user_id")
-"""The columns of an assignment that say which learner it is of."""
+"""The columns of an assignment that identify its learner."""
 COLUMNS = (
     *("uuid", "budget", "content", "content_key", "parent_content_key", *IDENTITY),
     *("state", "cycle", "learner_state", "redeeming_since", "expires_at", "forgotten_at"),
 )
-"""What a match, and allocating it again, read of an existing assignment; the rest of it is not loaded."""
+"""The columns of an existing assignment that matching and allocating again read; no others are loaded."""
 
 _Rank = Callable[[LearnerContentAssignment], tuple[int, ...]]
 
@@ -125,7 +125,7 @@ NO_CHANGE = (Verdict.UNCHANGED, Verdict.NOTIFIED_AGAIN, *OTHER_ASSIGNMENT, Verdi
 
 @dataclass(frozen=True)
 class RepeatPolicy:
-    """Which verdicts an administrator overrules for a request: it is allocated all the same."""
+    """The verdicts that an administrator overrules in a request, so that the content is allocated."""
 
     allow_another: bool = False
     """Also where the learner has an assignment of the same course by another key."""

@@ -35,9 +35,9 @@ class Failure:
 
 @dataclass(frozen=True)
 class Postponed:
-    """The attempt failed; the next one is at `until`.
+    """The attempt failed; the next one is due at `until`.
 
-    After a known temporary answer, attempts are limited by time; after any other, by their number.
+    With `limited_by_time`, as after known temporary errors, the attempt does not count towards the limit.
     """
 
     failure: Failure
@@ -47,7 +47,7 @@ class Postponed:
 
 @dataclass(frozen=True)
 class NotTried:
-    """Nothing was tried: it waits until `until`, and this counts as no attempt."""
+    """Nothing was tried: the action is due again at `until`, and its attempt is not counted."""
 
     until: datetime
 
@@ -118,9 +118,9 @@ def is_paid(action: LearnerContentAssignmentAction) -> bool:
 
 
 def attempts_towards_limit(action: LearnerContentAssignmentAction) -> int:
-    """Return how many attempts count towards their greatest number, the present one included.
+    """Return how many attempts, the present one included, count towards the limit of attempts.
 
-    Attempts of workers that died count too: they are the gaps between the log's numbers.
+    Attempts of workers that died count as well: they are the gaps between the log's numbers.
     """
     last = action.attempt_log[-1] if action.attempt_log else {"attempt": 0}
     logged = int(last["attempt"])
@@ -128,7 +128,7 @@ def attempts_towards_limit(action: LearnerContentAssignmentAction) -> int:
 
 
 def first_met(action: LearnerContentAssignmentAction) -> dict[str, datetime]:
-    """Return when each temporary error was met first, by its code."""
+    """Return the time of the first occurrence of each temporary error, by its code."""
     last = action.attempt_log[-1] if action.attempt_log else {}
     return {code: datetime.fromisoformat(at) for code, at in last.get("first_met", {}).items()}
 

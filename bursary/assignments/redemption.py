@@ -1,10 +1,10 @@
-"""Redemption: a learner accepts an assignment. Mark it, spend, move: each step may be repeated safely.
+"""Redemption: a learner accepts an assignment. It is marked, then paid and moved; each step is repeatable.
 
-`begin` marks the assignment as being redeemed and requests the work, in one short transaction: nothing else
-moves it from then on. `fulfil` spends and moves, under one idempotency key for each allocation. After a crash
-in between, the runner repeats `fulfil` when the lease of the work ends. Until it is spent, the money stays
-reserved, as since the allocation. Where the work finally fails, `actions.finish` removes the mark: the
-assignment is open as before.
+`begin` marks the assignment as being redeemed and requests the work, in one short transaction. From then on
+nothing else moves the assignment. `fulfil` spends the money and moves the assignment, with one idempotency
+key for each allocation. After a crash, the runner repeats `fulfil` when the lease ends. Until it is spent,
+the money stays reserved. If the work finally fails, `actions.finish` removes the mark, and the assignment is
+open again.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -135,7 +135,7 @@ def _taken(assignment: LearnerContentAssignment) -> bool:
 def _taken_and_valid(
     candidates: Iterable[LearnerContentAssignment], *, now: datetime
 ) -> list[tuple[LearnerContentAssignment, bool]]:
-    """Return those accepted or being redeemed, and whether their content has not ended. At most one query."""
+    """Return those accepted or being redeemed, each with whether its content goes on. One query at most."""
     taken = [one for one in candidates if _taken(one)]
     valid = {one.pk for one in matching.still_valid(taken, now=now)}
     return [(one, one.pk in valid) for one in taken]
@@ -144,7 +144,7 @@ def _taken_and_valid(
 def _covers(
     assignment: LearnerContentAssignment, content_key: str, course: str | None, *, valid: bool
 ) -> bool:
-    """Return whether an accepted one answers for this content: its own, and while valid its course's."""
+    """Return whether an accepted one covers this content: its own and, while it is valid, its course's."""
     same_course = assignment.content_key == course or assignment.parent_content_key == content_key
     return assignment.content_key == content_key or (valid and same_course)
 
@@ -152,9 +152,9 @@ def _covers(
 def _paid_by(
     paid: Iterable[LearnerContentAssignment], *, instead_of: LearnerContentAssignment, key: str
 ) -> LearnerContentAssignment | None:
-    """Return which of the `paid` ones answers for this open one; None where it is to be paid for.
+    """Return the one of `paid` that covers this open one; None if this one has to be paid for.
 
-    That is so of another of the very content that was allocated after the acceptance, on request.
+    It has to be if it was allocated, on request, for the same content after the other was accepted.
     """
     if instead_of.state != State.ALLOCATED or _taken(instead_of):
         return None
@@ -210,9 +210,9 @@ def unjoinable(
 ) -> dict[tuple[int, str], RedemptionRefused]:
     """Return the refusal of each open assignment with content that cannot be joined now, by pk and key.
 
-    Each is given with the key to be redeemed: its own, or that of one of its course's runs. The assignments
-    need their budgets and customers; `known` are offers read before. With `ask`, catalogs are asked for what
-    cannot be read without, until one does not answer; of the rest, that is the reason. Not in a transaction.
+    Each is given with the key to redeem: its own, or that of a run of its course. The assignments need their
+    budgets and customers; `known` are offers that were read before. With `ask`, catalogs are asked for
+    unknown content until one does not answer, which then refuses the rest. Not for use inside a transaction.
     """
     waiting = [(one, key) for one, key in asked if _waiting(one)]
     of_pk = {one.pk: one for one, _key in waiting}
@@ -361,9 +361,9 @@ def _request(
 def fulfil(action: LearnerContentAssignmentAction, *, now: datetime) -> Done:
     """Spend the money and accept the assignment, both or neither, once however often this is called.
 
-    Where an earlier attempt has spent already, the ledger returns that entry and only the move follows.
-    Raises ledger.LedgerError where the ledger refuses, and lifecycle.MoveRefused for an earlier cycle's
-    action and for an assignment that is not being redeemed.
+    If an earlier attempt has spent the money, the ledger returns that entry, and only the move follows.
+    Raises ledger.LedgerError where the ledger refuses, and lifecycle.MoveRefused for an action of an earlier
+    cycle, or an assignment that is not being redeemed.
     """
     with transaction.atomic():
         budget = ledger.lock(action.assignment.budget_id)

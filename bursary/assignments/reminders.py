@@ -1,7 +1,7 @@
 """Reminders before the deadline and nudges before the start: on the budget's dates, or on request.
 
-The sweep plans under the assignments' locks and writes when to check next, so that a pause of the scheduler
-loses nothing and each date makes one mail (`dates`).
+The sweep locks assignments, requests the due mails, and writes when to check next. So a pause of the
+scheduler loses no mail, and each date causes at most one (`dates`).
 """
 
 from collections.abc import Callable, Sequence
@@ -171,8 +171,8 @@ _NUDGING = _Kind(
 class _History:
     """The mails to the learners of some assignments in the current cycle.
 
-    A mail that is still open counts as contact until now, a failed one as none. A skipped or superseded one
-    leaves its date unused.
+    An open mail counts as a contact at this moment, a failed one as none. The date of a skipped or superseded
+    mail can be used again.
     """
 
     def __init__(
@@ -205,7 +205,7 @@ class _History:
         return dates.plan(reminder_dates, last_contact=last_contact, used=used, now=now)
 
     def free_key(self, assignment: LearnerContentAssignment, name: str) -> str:
-        """Return the date's name as `dedup_key`, with a number if an action that was dropped has it."""
+        """Return the date's name as `dedup_key`, with a number if a skipped or superseded action has it."""
         keys = self._keys[assignment.pk]
         numbered = (f"{name}-again-{number}" for number in count(1))
         return name if name not in keys else next(key for key in numbered if key not in keys)

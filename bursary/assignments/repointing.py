@@ -1,6 +1,6 @@
-"""Lets assignments refer to another row of content: of other restricted runs (a variant), or of a new key.
+"""Changes assignments to refer to another row of content: with other restricted runs, or with a new key.
 
-Called by `derived.py` alone, which writes what follows from it, in one transaction.
+Only `derived.py` calls it, and rewrites derived columns in the same transaction.
 """
 
 from collections.abc import Collection
@@ -20,9 +20,9 @@ from bursary.replica.refresh import content_changed
 
 
 def repoint(old: int, new: int, *, budgets: Collection[Budget] | QuerySet[Budget]) -> None:
-    """Let these budgets' assignments of the content `old`, and the notices about them, refer to `new`.
+    """Change these budgets' assignments of the content `old`, and their notices, to the row and key of `new`.
 
-    And by its key. Without its notice, an assignment would expire before administrators were notified.
+    Without its notice, an assignment would expire before administrators were notified.
     """
     for rows in (LearnerContentAssignment.objects.all(), DeadlineNotice.objects.all()):
         concerned = rows.filter(content=old, budget__in=budgets).order_by("pk")
@@ -33,11 +33,11 @@ def repoint(old: int, new: int, *, budgets: Collection[Budget] | QuerySet[Budget
 
 
 def follow_catalog(budget: Budget, *, now: datetime) -> list[ContentMetadata]:
-    """Let a budget's assignments refer to the rows that its catalog holds, and return those rows, locked.
+    """Change a budget's assignments to refer to the rows that its catalog holds; return those rows, locked.
 
-    What the catalog does not hold keeps the row that it had. The budget is locked already, and content comes
-    before it in the order of locks: so none is waited for. A change in flight does not see that these
-    assignments are concerned: once both are committed, `content_changed` is sent for it again.
+    Content that the catalog does not hold keeps its row. The budget is locked already, and content comes
+    before it in the lock order, so that no lock on content is waited for. A concurrent change of content does
+    not see the changed assignments: `content_changed` is sent for it again after the commit.
     """
     held = reads.held_by(budget.catalog_uuid).filter(content_key=OuterRef("content_key"))
     rows = LearnerContentAssignment.objects.filter(budget=budget, content__isnull=False)

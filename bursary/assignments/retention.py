@@ -1,7 +1,7 @@
-"""Retention of the timeline: mails as sent and the log of attempts are kept for a while, the rest for good.
+"""Retention of the timeline: stored mails and attempt logs are cleared after a while, the rest is kept.
 
-Actions are taken by the hour in which they were completed, oldest first. A run continues where the one before
-ended, so that it never walks what was cleared long ago.
+Actions are processed by the hour of their completion, oldest first. A run continues where the last one ended,
+so that it never reads actions that were cleared long ago.
 """
 
 from collections.abc import Callable, Collection, Iterable

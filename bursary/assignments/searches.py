@@ -1,7 +1,7 @@
-"""Searches of long lists: matches are looked for once, and of many PostgreSQL estimates the number.
+"""Searches in long lists: matches are searched for once, and PostgreSQL estimates the number of very many.
 
-Decision 0030. A search is a condition on text: it costs as much as the rows that it looks at, and a database
-expects more or fewer of them than there are. So a page asks for the primary keys of the matches first.
+Decision 0030. A search is a condition on text: its cost is that of all rows read, and databases misjudge the
+number of matches. So a page first reads the primary keys of the matches, and uses these from then on.
 """
 
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ class SearchResult:
     """The rows that a search finds."""
 
     rows: QuerySet[Any]
-    """Up to `MAX_COUNTED` by their primary keys, too: whatever is asked of them takes no time."""
+    """The matches; up to `MAX_COUNTED` of them by primary keys, so that further queries are fast."""
     are_estimated: bool = False
-    """There are more, and counting them would take long."""
+    """There are more than `MAX_COUNTED`, and their number is an estimate."""
 
 
 def find(rows: QuerySet[Any]) -> SearchResult:
@@ -42,10 +42,10 @@ def find(rows: QuerySet[Any]) -> SearchResult:
 
 
 def _first_keys(rows: QuerySet[Any]) -> list[int]:
-    """Return the primary keys, in no order; of too many to be counted, of one more than `MAX_COUNTED`.
+    """Return the primary keys, unordered; at most one more than `MAX_COUNTED`.
 
-    On PostgreSQL the plan is made for all of them, and its execution ends with the last that is needed. A
-    plan for a few would go through the table to meet them on its way: through all of it where there are none.
+    On PostgreSQL, MATERIALIZED makes a plan for all matches, which stops after enough of them. The plan for a
+    LIMIT alone would read the table until it has found so many: all of it, if there are none.
     """
     keys = rows.order_by().values_list("pk", flat=True)
     if connection.vendor != "postgresql":

@@ -1,6 +1,6 @@
-"""Assignments as the API answers with them: the columns that it shows, and their timelines as plain rows.
+"""Assignments for answers of the API: only the shown columns are loaded, and timelines as plain rows.
 
-Whole rows of models, each with its own budget, content and actions, take five times as long to load.
+Complete model instances with budget, content and actions take five times as long to load.
 """
 
 from collections import defaultdict
@@ -150,8 +150,7 @@ def _timelines() -> QuerySet[LearnerContentAssignmentAction, Any]:
 def _attach_held(
     rows: Sequence[LearnerContentAssignment], *, now: datetime, with_join_by: bool
 ) -> dict[int, Offer]:
-    """Say of each whether its catalog holds the content (`derived.in_catalog`), and until when it can be
-    joined.
+    """Set on each whether its catalog holds the content (`derived.in_catalog`), and until when to join it.
 
     Return the offers, where runs were looked at for that.
     """

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 def token_for(assignment: LearnerContentAssignment, *, address: str, now: datetime) -> str:
     """Return the token of a new link, for a mail to `address`."""
     digest = _digest(assignment, learner_key(address))
-    # The mail names the deadline. A later second, not an earlier one: the link lasts as long.
+    # The mail names the deadline, and the link must last as long: its end is rounded up to a second.
     until = assignment.expires_at.replace(microsecond=0) + timedelta(seconds=1)
     issued_at = now.replace(microsecond=0)
     return links.token(Link(assignment.uuid, assignment.cycle, digest, issued_at, until=until))

@@ -1,4 +1,4 @@
-"""The status of an assignment as people read it: its words, what it means in columns, and how it ended."""
+"""The status of an assignment for people: in words, as a condition on columns, and how it ended."""
 
 from collections.abc import Mapping
 from datetime import datetime

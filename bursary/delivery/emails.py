@@ -1,5 +1,5 @@
-"""One function for each kind of mail. A mail is rendered when it is sent, and stored on its action without
-the token of its link, by which anyone could answer for the learner."""
+"""One function for each kind of mail. A mail is rendered when it is sent. Its action stores it without the
+token of its link: with that, anyone could answer for the learner."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -73,7 +73,7 @@ class DeadlineText:
 
 @dataclass(frozen=True)
 class ReadAhead:
-    """The values in a mail besides its assignment's, read for a batch of mails about a second before."""
+    """The values in a mail that are not its assignment's, read for a batch of mails about a second before."""
 
     contact: str
     message: str
@@ -88,8 +88,8 @@ def notify(action: LearnerContentAssignmentAction) -> Done | Postponed | Skipped
         return Postponed(failure, until=action.modified + timedelta(hours=2 + action.attempts))
     budget = action.assignment.budget
     if unused := budget.not_in_use(action.modified):
-        # Until its start, else for a time that doubles; a change of the budget makes the mail due at once
-        # (`assignments.invitations`).
+        # Postponed until the budget starts, else with back-off; a change of the budget makes the mail due at
+        # once (`assignments.invitations`).
         until = action.modified + timedelta(days=2 ** min(action.attempts, 8))
         if unused is NotInUse.NOT_YET_OPEN and budget.starts_at:
             until = budget.starts_at

@@ -1,4 +1,4 @@
-"""DeliveryError: why an attempt failed, at which fault, and what happens next."""
+"""DeliveryError: why an attempt failed, what is at fault, and whether it is retried."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from bursary.assignments.choices import ErrorReason
 
 LONGEST_OUTAGE = timedelta(days=4)
-"""How long temporary answers are met by another attempt: a server may be away over a weekend (RFC 5321
+"""How long actions with temporary errors are retried: a server may be down over a weekend (RFC 5321
 §4.5.4.1)."""
 
 FAULTS: Mapping[str, str] = {
@@ -37,15 +37,15 @@ class DeliveryError(Exception):
     permanent: bool = False
     reason: ErrorReason = ErrorReason.INTERNAL_API_ERROR
     most_attempts: int | None = None
-    """How often this error may be met, where each attempt may have delivered the mail."""
+    """The most attempts with this error, for one after which the mail may have been delivered."""
     retry_for: timedelta = LONGEST_OUTAGE
-    """How long this error is met by another attempt."""
+    """How long after its first occurrence the action is retried."""
     wait: timedelta = timedelta(0)
-    """How long the server asks to wait, at least."""
+    """The shortest wait that the server asks for."""
     blames_server: bool = False
-    """The mail server is at fault, or this service in its eyes: an operator must know."""
+    """The mail server is at fault, or refuses this service: an operator must know."""
     others_wait: bool = False
-    """Another mail would meet the same: the others wait."""
+    """Other mails would fail in the same way, and wait."""
 
     def __str__(self) -> str:
         return f"{self.error_code}: {self.detail}"
@@ -53,7 +53,7 @@ class DeliveryError(Exception):
 
 @dataclass
 class ServerPaused(DeliveryError):
-    """The mail server is in trouble, and not to be tried before `until`: nothing was sent."""
+    """The mail server is in trouble and is not tried before `until`. Nothing was sent."""
 
     until: datetime = field(kw_only=True)
     since: datetime = field(kw_only=True)
@@ -61,10 +61,10 @@ class ServerPaused(DeliveryError):
 
 
 def address_rejected(detail: str) -> DeliveryError:
-    """Return the error that the address is at fault, the only one of that kind."""
+    """Return the error for a rejected address. All other errors have another fault."""
     return DeliveryError("address_rejected", detail, permanent=True, reason=ErrorReason.EMAIL_ERROR)
 
 
 def unreachable(detail: str, *, others_wait: bool = True) -> DeliveryError:
-    """Return the error that the mail server does not answer, or with something that is no answer."""
+    """Return the error for a mail server that does not answer, or not by SMTP."""
     return DeliveryError("mail_server_unreachable", detail, blames_server=True, others_wait=others_wait)

@@ -1,9 +1,9 @@
 """The runner: claim actions that are due, attempt each, finish it.
 
-A few are claimed at a time (decision 0022). Each lease is renewed when its action's turn comes, so that it
-covers one send and no more; what has not begun within a second is given back. Nothing is sent inside a
-transaction. A worker that outlives its lease writes nothing: the row's `fence`, the number of its claims, is
-no longer the worker's.
+A few are claimed at a time (decision 0022). When its turn comes, an action's lease is renewed, so that it has
+to last for one send only; actions that have not begun within a second are released. Nothing is sent inside a
+transaction. A worker that outlives its lease writes nothing, because another claim has raised the row's
+`fence`.
 """
 
 import logging
@@ -29,31 +29,32 @@ from bursary.lib.clock import Clock
 logger = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 20
-"""The most attempts after unknown errors and dead workers. Known temporary answers are limited by time."""
+"""The most attempts after unknown errors and dead workers. Attempts after known temporary errors are limited
+by time instead."""
 FIRST_BATCH, BATCH = 5, 20
-"""Actions that are claimed at a time: at first, and at most."""
+"""Actions claimed at a time: at first, and at most."""
 BATCH_SECONDS = 1.0
-"""Actions claimed together that have not begun by then are released, so that they wait for no slow send."""
+"""Claimed actions that have not begun by then are released, so that a slow send does not delay them."""
 LOOK_AHEAD = 200
-"""Actions among which other work is looked for, while no mail may be sent."""
+"""The number of due actions that are searched for other work than mails, while no mail may be sent."""
 MAX_WAIT_SECONDS = 1.0
-"""For the rate, between two looks at what is due."""
+"""The longest wait for the sending rate before due actions are read again."""
 FIRST_WAIT = timedelta(seconds=30)
 LONGEST_WAIT = timedelta(hours=1)
-"""The most that an action waits after its first failed attempt, and after any: see `wait_after`."""
+"""The longest wait after the first failed attempt, and after any: see `wait_after`."""
 
 
 def drain(*, clock: Clock, most: int, pks: Sequence[int] | None = None, seconds: float = inf) -> int:
-    """Carry out due actions (of `pks`, if given); return how many were tried.
+    """Carry out at most `most` due actions (of `pks`, if given); return how many were tried.
 
-    At most `most`, and none that would begin after so many `seconds`.
+    None begins later than after so many `seconds`.
     """
     rows = LearnerContentAssignmentAction.objects.all
     due = rows() if pks is None else rows().filter(pk__in=pks)
     ends_at, tried, full, size = time.monotonic() + seconds, 0, False, FIRST_BATCH
     with mail_connection.kept():
         while tried < most and time.monotonic() < ends_at:
-            # Asked before the claim: an idle runner neither waits for a write lock nor takes one.
+            # Checked before the claim, so that an idle runner neither takes a write lock nor waits for one.
             if not full and not leases.any_due(rows, now=clock(), pks=pks):
                 break
             mails = sending_rate.available(now=clock())
@@ -68,13 +69,13 @@ def drain(*, clock: Clock, most: int, pks: Sequence[int] | None = None, seconds:
             batch = _within_rate(batch, now=clock())
             done = _work_through(batch, due, clock=clock, ends_at=ends_at)
             tried += max(done, 1)
-            # As many as there was time for; more, where there was time for all.
+            # Claim as many next as there was time for, or twice as many if there was time for all.
             size = min(2 * size, BATCH) if done == len(batch) else max(done, 1)
     return tried
 
 
 def _without_mails(due: QuerySet[LearnerContentAssignmentAction], *, now: datetime) -> list[int]:
-    """Return the first actions (pks) that are due and are no mails, among the first `LOOK_AHEAD`."""
+    """Return the due actions (pks) that are not mails, among the first `LOOK_AHEAD`."""
     first = leases.first_due(due, now=now, limit=LOOK_AHEAD)
     others = due.filter(pk__in=first).exclude(action_type__in=handlers.MAILS)
     return list(others.order_by("due_at").values_list("pk", flat=True))
@@ -83,7 +84,7 @@ def _without_mails(due: QuerySet[LearnerContentAssignmentAction], *, now: dateti
 def _within_rate(
     batch: Sequence[LearnerContentAssignmentAction], *, now: datetime
 ) -> list[LearnerContentAssignmentAction]:
-    """Return the claimed actions without the mails that may not be sent now, which are given back."""
+    """Return the claimed actions, and release the mails among them that the rate does not allow now."""
     mails = [action for action in batch if action.action_type in handlers.MAILS]
     over = mails[sending_rate.take(len(mails), now=now) :]
     leases.release(over)
@@ -97,9 +98,9 @@ def _work_through(
     clock: Clock,
     ends_at: float,
 ) -> int:
-    """Carry out claimed actions for `BATCH_SECONDS`, the first at least; return how many were tried.
+    """Carry out claimed actions for `BATCH_SECONDS`, but at least one; return how many were tried.
 
-    The others are given back, for any worker to claim.
+    The others are released, for any worker to claim.
     """
     ends_at, tried, waiting = min(ends_at, time.monotonic() + BATCH_SECONDS), 0, deque(batch)
     try:
@@ -125,9 +126,9 @@ def _work_through(
 
 
 def attempt(action: LearnerContentAssignmentAction, *, clock: Clock) -> AttemptResult:
-    """Try a claimed action once and return how it went; nothing is written here.
+    """Try a claimed action once and return the result; nothing is written here.
 
-    Raises ServerPaused where its mail must wait with others.
+    Raises ServerPaused if the action is a mail, and all mails must wait for the mail server.
     """
     redeems = action.action_type == ActionType.REDEEMED
     reason = ErrorReason.ENROLLMENT_ERROR if redeems else ErrorReason.INTERNAL_API_ERROR
@@ -156,9 +157,10 @@ def attempt(action: LearnerContentAssignmentAction, *, clock: Clock) -> AttemptR
 def _retry_or_give_up(
     action: LearnerContentAssignmentAction, error: DeliveryError, failure: Failure, *, now: datetime
 ) -> AttemptResult:
-    """Return what follows from a known error: another attempt, or none.
+    """Return the result of a known error: a postponed action, or a failed one.
 
-    None where it is permanent, was met `most_attempts` times, or longer ago than `retry_for` allows.
+    It fails if the error is permanent, has occurred `most_attempts` times, or first occurred longer ago than
+    `retry_for`.
     """
     if error.permanent:
         return _given_up(action, failure)
@@ -179,5 +181,5 @@ def _given_up(action: LearnerContentAssignmentAction, failure: Failure) -> Faile
 
 
 def wait_after(attempts: int) -> timedelta:
-    """Return how long to wait after so many attempts: a random part of a time that doubles with each."""
+    """Return how long to wait after so many attempts: exponential back-off with full jitter."""
     return retries.back_off(attempts, first=FIRST_WAIT, longest=LONGEST_WAIT)
