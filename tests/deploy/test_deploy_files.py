@@ -134,7 +134,7 @@ def test_every_setting_that_a_file_names_is_one() -> None:
 
 
 def test_alerts_and_panels_ask_for_metrics_that_there_are() -> None:
-    offered = set(first_column(page("docs/operations.md"), "Metrics"))
+    offered = set(first_column(page("docs/operations.md"), "Collect metrics"))
     asked = {rule["alert"]: rule["expr"] for rule in RULES} | {
         panel["title"]: target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]
     }
@@ -148,7 +148,7 @@ def test_alerts_and_panels_ask_for_metrics_that_there_are() -> None:
 
 
 def test_the_documents_say_of_each_alert_what_to_do() -> None:
-    table = rows(section(page("docs/operations.md"), "Alerts"))
+    table = rows(section(page("docs/operations.md"), "Set up alerts"))
 
     assert [spans(row[0])[0] for row in table] == [rule["alert"] for rule in RULES]
     assert all(len(row[2]) > 20 for row in table)

@@ -63,7 +63,7 @@ def test_every_cause_is_in_the_api_page_and_no_other() -> None:
 
 
 def test_every_reason_to_leave_a_record_out_is_in_the_operators_page_and_no_other() -> None:
-    assert sorted(first_column(OPERATIONS, "The catalog's file")) == sorted(set(found_unusable()))
+    assert sorted(first_column(OPERATIONS, "Provide a catalog as a file")) == sorted(set(found_unusable()))
 
 
 def test_every_reason_says_what_to_do() -> None:

@@ -58,6 +58,8 @@ def test_no_page_names_a_setting_that_is_not_read() -> None:
 
 def test_what_a_check_of_an_installation_finds_is_documented() -> None:
     codes = re.findall(r'"bursary\.(W\d+)"', page("bursary/config/security_checks.py"))
-    listed = [code for row in rows(section(OPERATIONS, "Find what was forgotten")) for code in spans(row[0])]
+    listed = [
+        code for row in rows(section(OPERATIONS, "Check for forgotten settings")) for code in spans(row[0])
+    ]
 
     assert sorted(listed) == sorted(codes)

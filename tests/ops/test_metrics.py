@@ -72,7 +72,7 @@ def test_with_nothing_to_do_every_figure_is_there() -> None:
 def test_every_metric_is_documented_and_no_other(settings: Settings) -> None:
     settings.EXECUTOR = "celery"  # which has two of its own
     breaker = {"bursary_upstream_breaker_state"}
-    assert set(first_column(page("docs/operations.md"), "Metrics")) == {*figures(), *breaker}
+    assert set(first_column(page("docs/operations.md"), "Collect metrics")) == {*figures(), *breaker}
 
 
 @pytest.mark.on_every_engine
