@@ -136,7 +136,7 @@ class Visitor:
             raise AssertionError(f"{self.page.url}\n{self.page.inner_text('main')}") from late
 
     def go_back(self) -> None:
-        """Go back to the page before, once this one is there in full: one that still loads may stay."""
+        """Return to the page before, once this one is there in full: one that still loads may stay."""
         self.page.wait_for_load_state()
         self.page.go_back()
 

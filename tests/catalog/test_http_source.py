@@ -190,9 +190,8 @@ def test_what_was_answered_is_kept_when_the_rest_cannot_be_cleared_up(
     order = [course["key"] for course in courses[:16]]
     with enterprise_catalog(courses[:16]) as upstream:
         # Each question takes as long as one that hangs, by the clock by which the time is shared.
-        monkeypatch.setattr(
-            http_source, "monotonic", lambda: HURRIED.total_seconds() * len(upstream.asked(BY_KEY))
-        )
+        seconds = HURRIED.total_seconds()
+        monkeypatch.setattr(http_source, "monotonic", lambda: seconds * len(upstream.asked(BY_KEY)))
         for key in order[:8]:
             upstream.fails_with(faults.hang, key=key, times=2)
             upstream.fails_with(then, key=key)
@@ -365,10 +364,9 @@ def test_a_whole_fetch_ends_within_what_it_is_given(
     order = [course["key"] for course in courses]
     upstream.fails_with(faults.slow(0), path=BY_KEY, times=1)
     upstream.fails_with(faults.hang, path=BY_KEY)
-    catalog = catalog_of(upstream, deadline=timedelta(minutes=1))
 
     with taking_at_most(AT_ONCE):
-        answer = catalog.fetch(CATALOG, keys=order, within=2 * HURRIED)
+        answer = catalog_of(upstream).fetch(CATALOG, keys=order, within=2 * HURRIED)
 
     assert keys(answer) == set(order[:50])
     assert left_out(answer).keys() == set(order[50:])
@@ -392,7 +390,6 @@ def test_an_address_of_the_web_is_asked_with_credentials(
 ) -> None:
     access = Access(upstream.url, CLIENT_ID, CLIENT_SECRET, deadline=timedelta(minutes=1))
     source = open_source(f"{upstream.url}/", access=access)
-
     assert source.name == "enterprise-catalog"
     assert source.fetch(CATALOG, keys=["GlobeX+C109"]) == [a_course()]
     assert CLIENT_SECRET not in repr(access)
