@@ -134,6 +134,7 @@ MOSTLY_ON_SQLITE = [
     *("dashboard/test_home.py", "dashboard/test_budget_pages.py", "dashboard/test_assignment_list.py"),
     *("dashboard/test_timeline_entries.py", "dashboard/test_assign_live.py", "dashboard/test_totals.py"),
     *("dashboard/bulk/test_bulk_questions.py", "dashboard/bulk/test_bulk_work.py"),
+    "dashboard/test_kept_results.py",  # locks a session
     "assignments/test_csv_export.py",  # reads page by page
     # Rows as bytes, the rows of a caller's catalog, and ids that are none.
     *("api/test_assignment_bodies.py", "api/test_content_scope.py", "ops/test_timeline_ids.py"),

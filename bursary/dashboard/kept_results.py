@@ -1,13 +1,17 @@
 """Results in the user's session, each under a name of its own, the latest ones of each kind.
 
-Other tabs have the same session, and may have kept a result since this request began: what is stored by then
-is read anew, as a session is written as a whole.
+Other tabs have the same session, and may keep a result at the same time. A session is written as a whole: so
+it is locked, read anew and written at once, not at the end of the request.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.sessions.models import Session
+from django.db import transaction
+
+from bursary.lib.locks import for_update
 
 MAX_KEPT = 5
 """Of each kind, in a session."""
@@ -35,16 +39,18 @@ def take(session: SessionBase, *, kind: str, name: str) -> Any:
     return found
 
 
+@transaction.atomic
 def _write(session: SessionBase, kind: str, name: str, latest: Mapping[str, Any]) -> None:
     """Put the latest in the place of what has the name; in a session that has ended meanwhile, nothing.
 
     To write that would be an error, and what the request did is done.
     """
-    stored = type(session)(session.session_key)
-    by_then = {one: stored[one] for one in (BULK_WORK, ASSIGNED) if one in stored}
-    if stored.session_key != session.session_key:
+    if not for_update(Session.objects.filter(session_key=session.session_key)).exists():
         return
-    for one, pieces in by_then.items():
-        session[one] = pieces
-    others = {other: piece for other, piece in session.get(kind, {}).items() if other != name}
+    stored = type(session)(session.session_key)
+    for one in (BULK_WORK, ASSIGNED):
+        session[one] = stored.get(one, {})
+    others = {other: piece for other, piece in session[kind].items() if other != name}
     session[kind] = dict([*others.items(), *latest.items()][-MAX_KEPT:])
+    session.save()
+    session.modified = False  # else it would be written again, over what others keep until then
