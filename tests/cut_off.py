@@ -1,4 +1,4 @@
-"""Sends by SMTP that pass their deadline at a set point, however busy the machine is."""
+"""Sends by SMTP with a deadline that passes at a set point, however busy the machine is."""
 
 import time
 from collections.abc import Iterator, Sized

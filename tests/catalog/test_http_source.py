@@ -24,8 +24,7 @@ pytestmark = pytest.mark.takes_long
 Record = dict[str, Any]
 
 BY_KEY = "get_content_metadata"
-HURRIED = timedelta(seconds=2)
-"""In which a busy machine answers what it can; what hangs is waited for as long."""
+HURRIED = timedelta(seconds=2)  # in which a busy machine answers what it can
 
 
 @pytest.fixture
@@ -189,9 +188,8 @@ def test_what_was_answered_is_kept_when_the_rest_cannot_be_cleared_up(
 ) -> None:
     order = [course["key"] for course in courses[:16]]
     with enterprise_catalog(courses[:16]) as upstream:
-        # Each question takes as long as one that hangs, by the clock by which the time is shared.
-        seconds = HURRIED.total_seconds()
-        monkeypatch.setattr(http_source, "monotonic", lambda: seconds * len(upstream.asked(BY_KEY)))
+        # By the clock by which time is shared, each question takes as long as one that hangs.
+        monkeypatch.setattr(http_source, "monotonic", lambda: 2.0 * len(upstream.asked(BY_KEY)))
         for key in order[:8]:
             upstream.fails_with(faults.hang, key=key, times=2)
             upstream.fails_with(then, key=key)
