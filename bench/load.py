@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from typing import Any
 from bench import stage
 from bench.curves import knee
 from bench.load_client import NEW
+from tests.ports import reserved
 
 ROOT = Path(__file__).parents[1]
 CONNECTIONS = (1, 2, 4, 8, 16, 32, 64)
@@ -87,25 +87,32 @@ def _signed_in(user: Any) -> dict[str, str]:
 @contextlib.contextmanager
 def serving() -> Iterator[str]:
     """Serve with two workers meanwhile, and return HOST:PORT."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        host = f"127.0.0.1:{free.getsockname()[1]}"
-    more = {"BURSARY_BASE_URL": f"http://{host}", "PYTHONPATH": str(ROOT)}
-    unlimited = {"BURSARY_GETS_PER_MINUTE": "0", "BURSARY_POSTS_PER_MINUTE": "0"}
-    command = [sys.executable, "-m", "bursary.config.cli", "serve", "--bind", host]
-    server = subprocess.Popen(
-        [*command, "--workers", str(WORKERS)], env=os.environ | more | unlimited, stdout=subprocess.DEVNULL
-    )
-    try:
-        ends = time.monotonic() + MAX_SECONDS
-        while not _answers(host):
-            if server.poll() is not None or time.monotonic() > ends:
-                raise RuntimeError("The server does not answer.")
-            time.sleep(0.2)
-        yield host
-    finally:
-        server.terminate()
-        server.wait()
+    with reserved() as port:
+        host = f"127.0.0.1:{port}"
+        more = {"BURSARY_BASE_URL": f"http://{host}", "PYTHONPATH": str(ROOT)}
+        unlimited = {"BURSARY_GETS_PER_MINUTE": "0", "BURSARY_POSTS_PER_MINUTE": "0"}
+        command = [
+            sys.executable,
+            "-m",
+            "bursary.config.cli",
+            "serve",
+            "--bind",
+            host,
+            "--workers",
+            str(WORKERS),
+        ]
+        env = os.environ | more | unlimited
+        server = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
+        try:
+            ends = time.monotonic() + MOST_SECONDS
+            while not _answers(host):
+                if server.poll() is not None or time.monotonic() > ends:
+                    raise RuntimeError("The server does not answer.")
+                time.sleep(0.2)
+            yield host
+        finally:
+            server.terminate()
+            server.wait()
 
 
 def _answers(host: str) -> bool:
