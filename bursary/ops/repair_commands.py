@@ -35,7 +35,7 @@ def add_confirm(parser: CommandParser) -> None:
         "--confirm",
         type=number,
         metavar="N",
-        help="Do it, if it is about N assignments; without this, they are counted and nothing is changed.",
+        help="Do it if exactly N assignments are found; without it, count them and change nothing.",
     )
 
 
@@ -44,7 +44,7 @@ def require_confirmed(confirmed: int, *, count: int, refused: Mapping[str, int])
     if confirmed == count != 0:
         return
     found = counted_in_words(count, "assignment")
-    sentence = f"It is about {found} now, instead of {confirmed}." if count else "There is nothing to do."
+    sentence = f"Found {found}, instead of {confirmed}." if count else "There is nothing to do."
     raise CommandError(f"{sentence}{_refusals_in_words(refused)} Nothing was changed.")
 
 
@@ -144,8 +144,8 @@ class RepairCommand(OperatorCommand):
         if not count:
             return rest.strip()
         what = f"{counted_in_words(count, 'assignment')}: {counts_in_words(by_code, none='')}."
-        about = " ".join([f"It is about {what}", *self.cautions(by_code)])
-        return f"{about}{rest} Do it by --confirm {count}{self.missing(options)}."
+        about = " ".join([f"Found {what}", *self.cautions(by_code)])
+        return f"{about}{rest} To do it, add --confirm {count}{self.missing(options)}."
 
     def missing(self, options: Mapping[str, Any]) -> str:
         """Return the option that --confirm needs beside it and that was not given; empty for none."""

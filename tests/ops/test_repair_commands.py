@@ -71,9 +71,9 @@ def test_without_a_confirmed_number_they_are_counted_and_nothing_is_changed(budg
     assert work == [("notified", "mail_server_unreachable")] * 2
     said = run("retry_failed")
     assert said == (
-        "It is about 3 assignments: 1 address_rejected, 2 mail_server_unreachable. address_rejected: a retry "
+        "Found 3 assignments: 1 address_rejected, 2 mail_server_unreachable. address_rejected: a retry "
         "would fail again. Correct the address, which invites the learner there: "
-        "`bursary correct_address OLD NEW`. Do it by --confirm 3."
+        "`bursary correct_address OLD NEW`. To do it, add --confirm 3."
     )
     assert retries() == {}
 
@@ -102,15 +102,15 @@ def test_what_is_too_late_to_repeat_is_said_before_and_after_with_the_command_th
     monkeypatch.setattr(timezone, "now", lambda: NOW + timedelta(days=90))  # past the deadline
     advice = "What is too late to repeat can only be skipped: `bursary skip_failed`."
     assert run("retry_failed") == (
-        "It is about 2 assignments: 2 mail_server_unreachable. It would be refused for 1 too_late_to_repeat. "
-        f"{advice} Do it by --confirm 2."
+        "Found 2 assignments: 2 mail_server_unreachable. It would be refused for 1 too_late_to_repeat. "
+        f"{advice} To do it, add --confirm 2."
     )
     counted = as_json("retry_failed")
     assert (counted["count"], counted["refused"]) == (2, {"too_late_to_repeat": 1})
     with pytest.raises(CommandError) as refused:
         run("retry_failed", "--confirm", "3")
     assert str(refused.value) == (
-        "It is about 2 assignments now, instead of 3. It would be refused for 1 too_late_to_repeat. "
+        "Found 2 assignments, instead of 3. It would be refused for 1 too_late_to_repeat. "
         f"{advice} Nothing was changed."
     )
     assert run("retry_failed", "--action-type", "reminded") == (
@@ -121,12 +121,12 @@ def test_what_is_too_late_to_repeat_is_said_before_and_after_with_the_command_th
     said = run("retry_failed", "--confirm", "2")
     assert said == f"2 retried. Refused: 1 too_late_to_repeat; --json names them. {advice}"
     assert run("skip_failed", "--reason", "Too late.") == (
-        "It is about 1 assignment: 1 mail_server_unreachable. Do it by --confirm 1."
+        "Found 1 assignment: 1 mail_server_unreachable. To do it, add --confirm 1."
     )
 
 
 def test_another_number_than_the_confirmed_one_changes_nothing(budget: Budget) -> None:
-    with pytest.raises(CommandError, match="about 3 assignments now, instead of 2"):
+    with pytest.raises(CommandError, match="Found 3 assignments, instead of 2"):
         run("retry_failed", "--confirm", "2")
     assert retries() == {}
 
@@ -141,7 +141,7 @@ def test_only_the_named_budget_is_repaired(budget: Budget) -> None:
 def test_only_the_named_assignments_are_repaired(budget: Budget) -> None:
     alice, bob, _carol = LearnerContentAssignment.objects.order_by("pk")
     ids = (str(alice.uuid), str(action_of(bob, ActionType.NOTIFIED).uuid))
-    said = "It is about 2 assignments: 2 mail_server_unreachable. Do it by --confirm 2."
+    said = "Found 2 assignments: 2 mail_server_unreachable. To do it, add --confirm 2."
     assert run("retry_failed", *ids) == said
     assert run("retry_failed", ids[0], "--confirm", "1") == "1 retried."
     assert retries() == {ALICE: Status.PENDING}
@@ -178,12 +178,12 @@ def test_many_are_repaired_in_pages(budget: Budget, monkeypatch: pytest.MonkeyPa
 
 def test_what_a_retry_does_not_repair_is_no_caution_before_it_is_skipped(budget: Budget) -> None:
     said = run("skip_failed", "--cause", "address_rejected", "--reason", "She has left.")
-    assert said == "It is about 1 assignment: 1 address_rejected. Do it by --confirm 1."
+    assert said == "Found 1 assignment: 1 address_rejected. To do it, add --confirm 1."
 
 
 def test_counting_what_would_be_skipped_needs_no_reason_and_names_the_option(budget: Budget) -> None:
     assert run("skip_failed", "--cause", "address_rejected") == (
-        "It is about 1 assignment: 1 address_rejected. Do it by --confirm 1 --reason TEXT."
+        "Found 1 assignment: 1 address_rejected. To do it, add --confirm 1 --reason TEXT."
     )
     assert as_json("skip_failed")["count"] == 3
 
@@ -280,7 +280,7 @@ def test_the_number_to_confirm_is_that_of_the_deadlines_that_would_change(budget
     said = run("extend_deadlines", str(budget.uuid), "2026-07-31")
 
     assert "Of 3 open assignments, 2 would be extended" in said
-    assert "Do it by --confirm 2." in said
+    assert "To do it, add --confirm 2." in said
     with pytest.raises(CommandError, match=r"instead of 3. It would be refused for 1 deadline_not_later. No"):
         run("extend_deadlines", str(budget.uuid), "2026-07-31", "--confirm", "3")
     answer = run("extend_deadlines", str(budget.uuid), "2026-07-31", "--confirm", "2")
@@ -296,7 +296,7 @@ def test_deadlines_that_are_extended_by_less_than_asked_for_are_counted(budget: 
     answer = run("extend_deadlines", str(budget.uuid), "2026-09-30", "--confirm", "3")
 
     less = "By less: 3, as enrolment closes before, or the budget ends."
-    assert said.endswith(f"at the latest. {less} Do it by --confirm 3.")
+    assert said.endswith(f"at the latest. {less} To do it, add --confirm 3.")
     assert (counted["extended"], counted["extended_by_less"]) == (3, 3)
     assert answer == f"3 extended. {less}"
 

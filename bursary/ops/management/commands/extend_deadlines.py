@@ -67,7 +67,7 @@ class Command(OperatorCommand):
         count = rows.count()
         what, when = counted_in_words(count, "open assignment"), moments.in_words(moment, zone=zone)
         text = f"Of {what}, {would} would be extended: until {when} at the latest.{text}"
-        text = f"{text} Do it by --confirm {would}." if would else f"{text} There is nothing to do."
+        text = f"{text} To do it, add --confirm {would}." if would else f"{text} There is nothing to do."
         if not count:
             others = f" of {content}; of other content it has {every}" if content else ""
             text = f"The budget has no open assignment{others}: there is nothing to do."
