@@ -85,8 +85,8 @@ def test_how_fresh_it_is_stands_beside_it(desk: Desk) -> None:
     text = desk.open()
 
     assert text.count("as of Monday, 2 March 2026, 10:00 (Madrid time)") == 2
-    assert text.count("not looked at since") == 1
-    assert text.index("Stale") < text.index("not looked at since")
+    assert text.count("not checked since") == 1
+    assert text.index("Stale") < text.index("not checked since")
 
 
 def test_the_choice_survives_a_search_that_does_not_find_it(desk: Desk) -> None:
