@@ -91,20 +91,12 @@ def serving() -> Iterator[str]:
         host = f"127.0.0.1:{port}"
         more = {"BURSARY_BASE_URL": f"http://{host}", "PYTHONPATH": str(ROOT)}
         unlimited = {"BURSARY_GETS_PER_MINUTE": "0", "BURSARY_POSTS_PER_MINUTE": "0"}
-        command = [
-            sys.executable,
-            "-m",
-            "bursary.config.cli",
-            "serve",
-            "--bind",
-            host,
-            "--workers",
-            str(WORKERS),
-        ]
+        command = [sys.executable, "-m", "bursary.config.cli", "serve", "--bind", host]
+        command += ["--workers", str(WORKERS)]
         env = os.environ | more | unlimited
         server = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
         try:
-            ends = time.monotonic() + MOST_SECONDS
+            ends = time.monotonic() + MAX_SECONDS
             while not _answers(host):
                 if server.poll() is not None or time.monotonic() > ends:
                     raise RuntimeError("The server does not answer.")
