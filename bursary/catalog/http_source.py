@@ -5,6 +5,7 @@ The facts about it that this module states were observed on a running enterprise
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
+from itertools import chain
 from time import monotonic
 from typing import Final
 from urllib.parse import quote
@@ -82,8 +83,15 @@ class HttpCatalog:
         """Return the records that carry any of the keys, and what upstream adds; see `CatalogSource`."""
         until = None if within is None else monotonic() + within.total_seconds()
         found: list[object] = []
-        for number, some in enumerate(_requests(dict.fromkeys(filter(is_key, keys)), most=MAX_KEYS)):
-            found += self._records(catalog_uuid, some, until=until, others_answered=number > 0)
+        requests = list(_requests(dict.fromkeys(filter(is_key, keys)), most=MAX_KEYS))
+        for number, some in enumerate(requests):
+            try:
+                found += self._records(catalog_uuid, some, until=until, others_answered=number > 0)
+            except CatalogUnavailable as outage:
+                if not number:
+                    raise
+                rest = chain.from_iterable(requests[number:])
+                return found + [Unfetched(key, "upstream_error", str(outage)) for key in rest]
         return found
 
     def _listed(self, catalog_uuid: UUID) -> tuple[list[str], list[object]]:

@@ -63,6 +63,15 @@ def test_after_an_answer_an_outage_ends_the_search_for_the_bad_record(upstream: 
     assert upstream.asked == ["ABCD", "AB", "CD"]
 
 
+def test_an_outage_after_a_request_that_was_answered_loses_no_answer_and_ends_the_question(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_source, "MAX_KEYS", 2)
+
+    assert fetch(upstream, "ABDEFG", BUSY) == ["A", "B", "d", "e", "f", "g"]
+    assert upstream.asked == ["AB", "DE"]
+
+
 def test_a_request_of_one_key_takes_all_the_time_that_there_is(upstream: Upstream) -> None:
     with pytest.raises(CatalogUnavailable):
         fetch(upstream, "D", SILENT)
