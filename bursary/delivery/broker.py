@@ -1,8 +1,8 @@
-"""Wake-ups over a broker (Celery's messages): they carry nothing, and losing or doubling one is harmless.
+"""Wake-ups over a broker, as Celery's messages. They are empty; a lost or repeated one does no harm.
 
-A worker that gets one claims what is first due. So this process gives up at a broker that is away within
-two seconds, and leaves it alone for a while; the next sweep finds the work. A queue in which enough messages
-wait gets no more, so that it stays short where no worker runs (decision 0017). Needs the extra `celery`.
+A worker that gets a message claims whatever is due. So a process waits for an unavailable broker for two
+seconds at most, and then sends nothing for a while; the next sweep finds the work. A queue with enough
+messages gets no more, so that it stays short if no worker runs (decision 0017). Needs the extra `celery`.
 """
 
 import logging
@@ -50,7 +50,7 @@ class Broker:
         self._not_before = 0.0  # monotonic, in seconds
 
     def send(self, message: str, *, count: int = 1) -> None:
-        """Send up to `count` messages; with 0, find out whether the broker answers. Raises nothing.
+        """Send up to `count` messages; with 0, only check that the broker answers. Raises nothing.
 
         An outage is logged once, when it begins.
         """

@@ -1,8 +1,8 @@
-"""Executors are only a wake-up: what they miss, the runner finds by `due_at`.
+"""Executors wake the runner. Without a wake-up, it finds due work by `due_at` later.
 
-Embedded (`BURSARY_EXECUTOR=thread`): threads of the web process, started by `serve` in each worker after
-it forked, never at import. `celery`: messages that wake workers. `none`: nothing is woken; `bursary deliver`
-does the work.
+`BURSARY_EXECUTOR=thread`: threads of the web process, which `serve` starts in each worker after the fork,
+never at import. `celery`: messages wake workers. `none`: nothing is woken, and `bursary deliver` does the
+work.
 """
 
 import logging
@@ -31,7 +31,7 @@ _work_is_due = threading.Event()
 def wake(*, pks: Sequence[int] = (), **_signal: object) -> None:
     """Wake the runner threads of this process, or workers, more for many actions.
 
-    Receives `actions.requested`. Raises nothing for a broker that is away.
+    Receives `actions.requested`. Raises nothing if the broker is unavailable.
     """
     if settings.EXECUTOR == "thread":
         _work_is_due.set()
@@ -46,14 +46,14 @@ def broker() -> Any:
 
 
 def probe() -> None:
-    """Find out whether the broker answers, where there is one; within two seconds."""
+    """Check whether the broker answers, if there is one, within two seconds."""
     if settings.EXECUTOR == "celery":
         module = _broker()
         module.BROKER.send(module.DELIVER, count=0)
 
 
 def carry_out(*, seconds: float) -> bool:
-    """Carry out due work for so many seconds; return whether some may be left."""
+    """Carry out due work for at most so many seconds; return whether some may be left."""
     from bursary.delivery import notices, runner  # noqa: PLC0415  # 0.6 MB, where requests alone are received
 
     until = time.monotonic() + seconds

@@ -1,7 +1,7 @@
-"""Mails as files: one for each mail, named after its action, by which it is found and removed.
+"""Mails as files. Each is named after its action, so that `remove` finds it.
 
-A mail's Message-ID is `<uuid of the action@host>`; its file is `<uuid>.eml`. While it is written it is called
-`<uuid>.part`: a crash leaves nothing that `remove` would not find.
+A mail's Message-ID is `<uuid of the action@host>`, and its file `<uuid>.eml`. While it is written, the file
+is `<uuid>.part`, which `remove` finds as well after a crash.
 """
 
 import os
@@ -108,7 +108,7 @@ def _folder() -> Path:
 
 
 def _write(folder: Path, name: str, mail: bytes) -> None:
-    """Write a file that appears whole or not at all, and outlives a power cut."""
+    """Write a file atomically and durably: it appears complete or not at all, and survives a power cut."""
     draft = folder / f"{name}{UNFINISHED}"
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(mail)

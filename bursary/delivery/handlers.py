@@ -1,7 +1,7 @@
-"""What carries out each kind of work: the table of handlers, and those that send no mail.
+"""HANDLERS, the table of functions that do each kind of work, and the handlers that send no mail.
 
-A handler may be called again for the same action; repeating it changes nothing. It raises DeliveryError. Its
-`now` is `action.modified`: when this attempt began (`actions.begin`).
+A handler is idempotent: it may be called again for the same action. It raises DeliveryError. Its time is
+`action.modified`, when this attempt began (`actions.begin`).
 """
 
 from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ def link_learner(action: LearnerContentAssignmentAction) -> Done:
 
 
 def redeem(action: LearnerContentAssignmentAction) -> Done:
-    """Spend the money and accept the assignment. What the ledger refuses is not retried."""
+    """Spend the money and accept the assignment. A refusal of the ledger is permanent."""
     try:
         return redemption.fulfil(action, now=action.modified)
     except LedgerError as refused:

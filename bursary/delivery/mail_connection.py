@@ -1,8 +1,7 @@
-"""One connection to the mail server for many mails: open while a round of deliveries lasts.
+"""One connection to the mail server for many mails, open during a round of deliveries.
 
-A server may end a connection after so many mails or seconds, and say so at the next mail. That is no trouble
-of the server's and no fault of the mail's: it is sent once more, by a connection of its own, and what that
-one is answered counts.
+A server may limit the mails or the seconds of a connection, and refuse the next mail. Neither the server nor
+the mail is at fault then: the mail is sent once more by a new connection, and the answer there counts.
 """
 
 import smtplib
@@ -50,8 +49,8 @@ _kept: ContextVar[_Connection | None] = ContextVar("kept", default=None)
 
 
 @contextmanager
-def kept() -> Iterator[None]:
-    """Send the mails inside by one connection, which is closed at the end."""
+def kept_open() -> Iterator[None]:
+    """Send all mails inside by one connection, which is closed at the end."""
     connection = _Connection()
     token = _kept.set(connection)
     try:
@@ -62,10 +61,10 @@ def kept() -> Iterator[None]:
 
 
 def send(message: EmailMessage) -> None:
-    """Send one mail, by the round's connection, if there is one. Raises what the mail backend raises."""
+    """Send one mail, by the round's connection if there is one. Raises the mail backend's errors."""
     if connection := _kept.get():
         return connection.send(message)
-    with kept():
+    with kept_open():
         return send(message)
 
 
@@ -80,7 +79,7 @@ def _send(backend: BaseEmailBackend, message: EmailMessage) -> None:
 
 
 def _ended_by_server(error: Exception) -> bool:
-    """Return whether a mail failed by its place in a connection, not having been handed over."""
+    """Return whether the server ended the connection before the mail was transmitted."""
     if isinstance(error, AnswerLost):
         return False
     if isinstance(error, smtplib.SMTPRecipientsRefused):

@@ -1,8 +1,7 @@
-"""The mail server's trouble: noted once, and met by one mail at a time while the others wait.
+"""The mail server's trouble: it is stored once, and one mail at a time tries the server while others wait.
 
-Its row (`MailServer`) is leased like any other work, so that among any number of processes one mail tries a
-server that was away. What the server answers about one mail, such as a policy, makes the others wait only
-where it does so several times in a row.
+Its row (`MailServer`) is leased, so that over all processes one mail tries a server that did not answer. A
+refusal of one mail, for example by a policy, makes the others wait only after several such refusals in a row.
 """
 
 import logging
@@ -29,16 +28,16 @@ FAILURES = 5
 """In a row, of single mails: then the others wait, too."""
 FIRST_WAIT = timedelta(seconds=30)
 LONGEST_WAIT = timedelta(minutes=15)
-"""Between two attempts at a server that is in trouble: each costs one connection."""
+"""The longest time between two attempts at a server in trouble. Each attempt costs one connection."""
 PROBE_PAUSE = timedelta(seconds=30)
 """While another worker tries the server, mails wait this long."""
 SPACING = timedelta(seconds=0.5)
-"""Between mails that waited, so that mails which come later take turns with them."""
+"""The time between mails that waited, so that later mails take turns with them."""
 LONGEST_QUEUE = timedelta(hours=6)
 BATCH = 500
 PER_INSTANT = 10
 ABOUT_THE_MESSAGE = ("message_refused", "message_invalid")
-"""Final refusals of one message, which show of no other that it would be taken."""
+"""Final refusals of one message: they do not show that the server takes other mails."""
 
 
 def in_trouble() -> MailServer | None:
@@ -52,10 +51,10 @@ _IN_TROUBLE = PreparedSelect(lambda: MailServer.objects.filter(trouble_since__is
 
 @contextmanager
 def noted_send(*, now: datetime, failed_before: bool = False) -> Iterator[None]:
-    """Send one mail inside; note how the server took it.
+    """Send one mail inside the block, and store whether the server accepted it.
 
-    Raises DeliveryError, and ServerPaused where the mail must wait with the others. `failed_before`: an
-    attempt at this mail has failed, so its next refusal does not count against the server.
+    Raises DeliveryError, and ServerPaused if the mail must wait with the others. `failed_before`: an attempt
+    at this mail has failed before, so that another refusal of it does not count against the server.
     """
     server = in_trouble()
     probe = _probe(server, now=now) if server and server.due_at else None
@@ -91,7 +90,7 @@ def _probe(server: MailServer, *, now: datetime) -> MailServer:
 
 
 def _fails(error: DeliveryError, probe: MailServer | None, *, now: datetime) -> None:
-    """Note a failure of the server; let mails wait with it, if others would meet the same."""
+    """Store a failure of the server; make other mails wait if they would fail in the same way."""
     server, _made = repeated_after_deadlocks(MailServer.objects.get_or_create)(name=NAME)
     rows = MailServer.objects.filter(pk=server.pk)
     fault = FAULTS[error.error_code]
@@ -118,7 +117,7 @@ def _fails(error: DeliveryError, probe: MailServer | None, *, now: datetime) -> 
 def _works(
     server: MailServer | None, probe: MailServer | None, *, now: datetime, takes: str = "takes mails"
 ) -> None:
-    """Note that the server takes mails again, or answers again about single ones."""
+    """Store that the server accepts mails again, or at least answers about single ones."""
     if server is None:
         return
     columns: dict[str, Any] = {"trouble_since": None, "cause": "", "detail": "", "failures": 0}
@@ -136,7 +135,7 @@ def _works(
 def postpone_mails(mails: QuerySet[Any], paused: ServerPaused, *, now: datetime) -> None:
     """Postpone a batch of due mails to the server's next try, in their order, behind those postponed before.
 
-    Those that have waited for `LONGEST_OUTAGE` stay due, to be given up one by one.
+    Those that have waited for `LONGEST_OUTAGE` stay due, and fail one by one.
     """
     if paused.since <= now - LONGEST_OUTAGE:
         mails = mails.filter(created__gt=now - LONGEST_OUTAGE)

@@ -1,4 +1,4 @@
-"""The mail server as a leased row: its trouble, and when it is tried next. And the rate of mails."""
+"""The mail server as a leased row, with its trouble and the next attempt; and the rate of mails."""
 
 from django.db import models
 
@@ -26,7 +26,7 @@ class MailServer(LeasedRow):
 
 
 class SendingRate(models.Model):
-    """The next free place in the queue of mails that `BURSARY_SENDS_PER_MINUTE` allows, for every process."""
+    """The next free place in the queue of mails by `BURSARY_SENDS_PER_MINUTE`, over all processes."""
 
     name = models.CharField(max_length=16, unique=True)
     free_at = models.DateTimeField()

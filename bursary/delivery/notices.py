@@ -31,12 +31,13 @@ _TEMPLATES: Mapping[str, str] = {"": "deadline_moved"} | dict.fromkeys(ABOUT_ADD
 
 
 def send_due(*, clock: Clock, most: int = MAX_NOTICES) -> int:
-    """Send the notices that are due; return how many were tried.
+    """Send due notices; return how many were tried.
 
-    One that was resolved before it was sent stays, and is sent if its content cannot be joined soon again.
-    Learners' mails that wait for the rate hold none up; a notice's own mails hold up the next notice.
+    A notice that is resolved before it was sent stays, and is sent if its content soon becomes impossible to
+    join again. Notices do not wait for the rate behind learners' mails, but behind the mails of other
+    notices.
     """
-    with mail_connection.kept():
+    with mail_connection.kept_open():
         for tried in range(most):
             if not leases.any_due(_unresolved, now=clock()) or sending_rate.is_overdrawn(now=clock()):
                 return tried
@@ -53,7 +54,7 @@ def _unresolved() -> QuerySet[DeadlineNotice]:
 
 
 def _notify(notice: DeadlineNotice, *, clock: Clock) -> None:
-    """Write to each administrator not notified yet, as long as the lease allows."""
+    """Mail each administrator that was not notified yet, as long as the lease lasts."""
     waits_until = notice.grace_until and max(notice.grace_until, clock() + LEAST_NOTICE)
     notified: list[int] = []
     errors: list[str] = []

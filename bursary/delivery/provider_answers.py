@@ -1,7 +1,7 @@
-"""What a mail provider's answer over HTTP means, in the words that are used for mail servers (decision 0015).
+"""Mail providers' answers over HTTP as DeliveryErrors, with the codes used for mail servers (decision 0015).
 
-A status of 401 to 404 is about this service's account, 429 about its limit, 5xx about the provider. Only 400,
-413 and 422 are about the one mail, and then their words decide, as a mail server's do.
+The statuses 401 to 404 are about this service's account, 429 about its limit, 5xx about the provider. Only
+400, 413 and 422 are about the mail itself: then the text of the answer decides, as with a mail server.
 """
 
 import re
@@ -84,12 +84,12 @@ def error_of_response(
 
 
 def in_doubt(detail: str) -> DeliveryError:
-    """Return the error that the provider was given the mail, and its answer is unknown."""
+    """Return the error for a mail that was handed to the provider without a known answer."""
     return DeliveryError("answer_lost", detail, most_attempts=ATTEMPTS_IN_DOUBT, blames_server=True)
 
 
 def recipient_refused(status: str) -> DeliveryError:
-    """Return the error that the provider takes no mail for the address, in its own word for it."""
+    """Return the error for an address that the provider refuses, with the provider's status."""
     return address_rejected(f"The mail provider takes no mail for the address: {status}.")
 
 

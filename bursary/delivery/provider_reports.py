@@ -1,6 +1,6 @@
-"""What a mail provider reports, read by django-anymail and read as mail servers' answers are.
+"""Mail providers' reports, parsed by django-anymail and interpreted like mail servers' answers.
 
-Needs the extra `anymail`. Nothing that names a person is kept: of a mail server's answer its codes.
+Needs the extra `anymail`. Nothing that names a person is kept: of a mail server's answer, only its codes.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ _BARE = 550
 
 
 class ReportUnreadable(Exception):
-    """The report is none that the provider documents."""
+    """The report does not have the form that the provider documents."""
 
 
 def is_supported(provider: str) -> bool:

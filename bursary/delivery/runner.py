@@ -52,7 +52,7 @@ def drain(*, clock: Clock, most: int, pks: Sequence[int] | None = None, seconds:
     rows = LearnerContentAssignmentAction.objects.all
     due = rows() if pks is None else rows().filter(pk__in=pks)
     ends_at, tried, full, size = time.monotonic() + seconds, 0, False, FIRST_BATCH
-    with mail_connection.kept():
+    with mail_connection.kept_open():
         while tried < most and time.monotonic() < ends_at:
             # Checked before the claim, so that an idle runner neither takes a write lock nor waits for one.
             if not full and not leases.any_due(rows, now=clock(), pks=pks):

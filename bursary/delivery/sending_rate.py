@@ -1,8 +1,8 @@
 """The rate of mails: at most `BURSARY_SENDS_PER_MINUTE` in any minute, over all workers and processes.
 
-Each mail has a place in a row of places, `interval()` apart. One database row has the first free place, and
-is moved by a conditional update: no lock is held while a mail is sent, and a worker that dies gives up no
-more than the places that it had taken. Places of one second may be used at once, so that quick workers do not
+Each mail takes a place in a queue of places, `interval()` apart. One database row has the first free place,
+and is advanced by a conditional update: no lock is held while a mail is sent, and a worker that dies loses
+only the places that it has taken. The places of one second may be used at once, so that fast workers do not
 wait for each mail (the generic cell rate algorithm, ITU-T I.371).
 """
 
@@ -19,7 +19,7 @@ MINUTE, AT_ONCE = timedelta(minutes=1), timedelta(seconds=1)
 LONGEST_QUEUE = timedelta(hours=1)
 """How far ahead places may be taken."""
 ATTEMPTS = 5
-"""To take a place, where other processes take one first."""
+"""The most attempts to take places, when other processes take them first."""
 
 
 def interval() -> timedelta:
@@ -55,7 +55,7 @@ def take(count: int, *, now: datetime) -> int:
 
 
 def take_anyway(*, now: datetime) -> None:
-    """Take a place for a mail that does not wait; those after it wait the longer, at most `LONGEST_QUEUE`."""
+    """Take a place for a mail that does not wait. Later mails wait longer, at most `LONGEST_QUEUE`."""
     if settings.SENDS_PER_MINUTE and not take(1, now=now):
         later = ExpressionWrapper(F("free_at") + Value(interval()), DateTimeField())
         latest = now + LONGEST_QUEUE - interval()
@@ -74,7 +74,7 @@ def _stored() -> datetime | None:
 
 
 def _first(stored: datetime | None, *, now: datetime) -> datetime:
-    """Return the first place from now on. One in the far future is of a clock that was ahead, and ignored."""
+    """Return the first place from now on. One in the far future, written by a wrong clock, is ignored."""
     return stored if stored and now < stored <= now + LONGEST_QUEUE else now
 
 

@@ -1,9 +1,9 @@
-"""What a mail server's answer means: what is at fault, and what happens next.
+"""Mail servers' answers as DeliveryErrors: what is at fault, and whether the mail is retried.
 
-An answer is read by the verb that it is to, its code, its enhanced code (RFC 3463) and its words. The
-learner's address is at fault only where the answer is about the address. A limit or a policy of the provider
-is about this service, however it is worded and numbered: Google answers 550 5.4.5 for its daily limit,
-Microsoft 554 5.2.0, and many servers a bare 550 to a relay that they do not know. Decision 0015.
+The verb, the code, the enhanced code (RFC 3463) and the text of an answer decide. The learner's address is at
+fault only if the answer is about the address. A limit or a policy of the provider concerns this service,
+whatever its code: Google answers 550 5.4.5 for its daily limit, Microsoft 554 5.2.0, and many servers a bare
+550 to a relay that they do not know. Decision 0015.
 """
 
 import re
@@ -184,7 +184,7 @@ def _size(answer: Answer) -> bool:
 
 
 def _of_server(answer: Answer) -> DeliveryError:
-    """Return what an answer means that every other mail would meet."""
+    """Return the error for an answer that every other mail would get as well."""
     subject, _detail = answer.enhanced
     for_now = not answer.is_final or subject in (3, 4)
     if for_now and not (answer.says(_POLICY) and not answer.says(_LATER)):

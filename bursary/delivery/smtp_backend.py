@@ -1,4 +1,4 @@
-"""SMTP with a total deadline: Django's and smtplib's time-outs begin anew with every byte that arrives."""
+"""SMTP with a total deadline: the time-outs of Django and smtplib restart with every byte that arrives."""
 
 import contextlib
 import smtplib

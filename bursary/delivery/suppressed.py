@@ -1,4 +1,4 @@
-"""Mails that are not sent, because of what the provider reported, or the learner asked for."""
+"""Mails that are not sent: the provider reported the address, or the learner has unsubscribed."""
 
 from collections.abc import Collection, Mapping
 
@@ -22,7 +22,7 @@ _REPORTED: Mapping[SuppressionReason, Skipped] = {
 """How automatic mails end, by the first of `suppressions.BY_REPORT` that the address has."""
 _BY_LEARNER = "link-"
 _BY_ADMINISTRATOR = "asked-"
-"""How the dedup key of a mail begins that was asked for: a new link, or a reminder."""
+"""The beginning of the dedup key of a requested mail: a new link, or a reminder."""
 
 
 def check(
