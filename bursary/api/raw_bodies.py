@@ -3,6 +3,7 @@
 from rest_framework.request import Request
 
 from bursary.api.refusals import BodyTooLarge, LengthRequired
+from bursary.lib.numbers import from_digits
 
 
 def raw_body(request: Request, *, most: int) -> bytes:
@@ -12,8 +13,8 @@ def raw_body(request: Request, *, most: int) -> bytes:
     """
     if "HTTP_TRANSFER_ENCODING" in request.META and not request.META.get("CONTENT_LENGTH"):
         raise LengthRequired  # Django would read an empty body, and its signature is wrong
-    announced = request.META.get("CONTENT_LENGTH") or "0"
-    if not (announced.isascii() and announced.isdecimal()) or int(announced[:20]) > most:
+    announced = from_digits(request.META.get("CONTENT_LENGTH") or "0", most=20)
+    if announced is None or announced > most:
         raise BodyTooLarge(f"The body is larger than {most} bytes.")
     body: bytes = request.body
     return body

@@ -13,6 +13,7 @@ from bursary.budgets.models import Account, Budget, Customer, LedgerEntry
 from bursary.lib import moments
 from bursary.lib.admin import ReadOnlyAdmin, ZonedAdmin
 from bursary.lib.moments import MomentField
+from bursary.lib.numbers import from_digits
 
 
 class UndeletableAdmin(ZonedAdmin):
@@ -70,8 +71,8 @@ class BudgetForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's class t
         super().__init__(*args, **kwargs)
         chosen = str(self.data.get("customer", ""))
         customer = self.instance.customer if self.instance.pk else None
-        if customer is None and chosen.isdecimal():
-            customer = Customer.objects.filter(pk=int(chosen)).first()
+        if customer is None and (pk := from_digits(chosen, most=18)) is not None:
+            customer = Customer.objects.filter(pk=pk).first()
         zone = customer.zone if customer else moments.UTC_ZONE
         for field in self.fields.values():
             if isinstance(field, MomentField):

@@ -12,6 +12,7 @@ from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
 from bursary.lib.moments import FIRST_YEAR, LAST_YEAR
+from bursary.lib.numbers import from_digits
 
 LONGEST_AGE_DAYS = 3650
 ALLOCATION_AGE_DAYS = 90  # how long an allocation waits for its learner unless the budget says otherwise
@@ -40,9 +41,9 @@ def check_moment(moment: datetime) -> None:
 def check_days(text: str) -> None:
     """Refuse a text that is not a short list of whole days, such as 7,30."""
     parts = [part.strip() for part in text.split(",")]
-    numbers = [int(part) for part in parts if part.isascii() and part.isdigit()]
-    in_range = all(1 <= days <= LONGEST_AGE_DAYS for days in numbers)
-    if len(set(numbers)) < len(parts) or len(parts) > MAX_DAYS or not in_range:
+    days = {from_digits(part, most=18) for part in parts}
+    in_range = all(day is not None and 1 <= day <= LONGEST_AGE_DAYS for day in days)
+    if len(days) < len(parts) or len(parts) > MAX_DAYS or not in_range:
         raise ValidationError(
             f"Give at most {MAX_DAYS} different whole numbers of days from 1 to {LONGEST_AGE_DAYS}, "
             "separated by commas, such as 7,30; nothing for never."

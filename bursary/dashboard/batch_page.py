@@ -19,6 +19,7 @@ from bursary.assignments.matching import COSTLY, Verdict
 from bursary.assignments.models import AllocationBatch, LearnerContentAssignment
 from bursary.dashboard import chips
 from bursary.dashboard.chips import Chip
+from bursary.lib.numbers import from_digits
 from bursary.replica import reads
 
 PAGE = 50
@@ -183,7 +184,7 @@ def load(batch: AllocationBatch, *, reader: User, cursor: str, now: datetime) ->
 
 def unchanged(batch: AllocationBatch, *, start: str) -> Unchanged:
     """Return the learners without a new assignment, from the place `start` on. At most one query."""
-    first = int(start) if start.isascii() and start.isdecimal() and len(start) < 9 else 0
+    first = from_digits(start, most=8) or 0
     named = sum(map(len, batch.unchanged.values()))
     counted = sum(batch.counts.get(verdict, 0) for verdict in _WHY_UNCHANGED)
     return Unchanged(

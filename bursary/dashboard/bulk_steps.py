@@ -25,6 +25,7 @@ from bursary.dashboard import assignment_filters, bulk_questions, bulk_work
 from bursary.dashboard.bulk_questions import QuestionScope
 from bursary.dashboard.bulk_work import BatchResult, Extent, Verb
 from bursary.lib import moments
+from bursary.lib.numbers import from_digits
 
 MAX_SELECTED = 1000  # by name; a page of the list has fewer
 LONGEST_WORK = timedelta(days=1)  # from one step to the next
@@ -41,9 +42,8 @@ class BulkSteps:
         self.everything, self.query = bool(posted.get("everything")), posted.get("query", "")
         self.cursor = posted.get("cursor", "")
         self.uuids = [] if self.everything else uuids_of(posted)
-        self.given, confirmed = posted.get(verb.asks, "").strip(), posted.get("confirmed", "")
-        is_number = confirmed.isascii() and confirmed.isdecimal() and len(confirmed) <= 18
-        self.confirmed = int(confirmed) if is_number else None
+        self.given = posted.get(verb.asks, "").strip()
+        self.confirmed = from_digits(posted.get("confirmed", ""), most=18)
         self.kept, self._agreed = posted.get("kept", ""), posted.get("agreed", "")
         self.so_far, self.after = BatchResult(), 0
         if self.everything:

@@ -10,6 +10,7 @@ from django.conf import settings
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from bursary.events.models import LONGEST_ID
+from bursary.lib.numbers import from_digits
 
 LARGEST_BODY = 64 * 1024  # bytes
 TOLERANCE = timedelta(minutes=5)
@@ -18,7 +19,6 @@ LEAST_SECRET = 24  # bytes
 
 _ID = re.compile(rf"[!-~]{{1,{LONGEST_ID}}}")
 _SIGNED = ("id", "timestamp", "signature")
-_SECONDS = re.compile(r"[0-9]{1,12}")
 _SIGNATURE = re.compile(r"v1,[A-Za-z0-9+/]{43}=")  # of 32 bytes
 
 
@@ -97,7 +97,7 @@ def usable(secret: str) -> bool:
 
 def require_recent(timestamp: str, *, now: datetime, tolerance: timedelta = TOLERANCE) -> None:
     """Raise WebhookRefused unless a time, in seconds since 1970, is now or nearly."""
-    seconds = int(timestamp) if _SECONDS.fullmatch(timestamp) else 0
+    seconds = from_digits(timestamp, most=12) or 0
     if abs(now.timestamp() - seconds) > tolerance.total_seconds():
         raise WebhookRefused(
             "webhook_timestamp_wrong",

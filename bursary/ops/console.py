@@ -16,6 +16,7 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from bursary.lib.numbers import from_digits
 from bursary.ops.database import NotReady, in_words, require_tables
 
 PLAIN_WIDTH = 160  # columns, where the output is not a terminal and has no width of its own
@@ -87,16 +88,18 @@ class OperatorCommand(BaseCommand):
 
 def positive_number(text: str) -> int:
     """Return an option's whole number from 1 up. Raises ArgumentTypeError."""
-    if not text.isdecimal() or len(text) > 9 or not int(text):
+    found = from_digits(text, most=9)
+    if not found:
         raise ArgumentTypeError(f"{text!r} is not a number from 1 up")
-    return int(text)
+    return found
 
 
 def number(text: str) -> int:
     """Return an option's whole number from 0 up. Raises ArgumentTypeError."""
-    if not (text.isascii() and text.isdecimal()) or len(text) > 9:
+    found = from_digits(text, most=9)
+    if found is None:
         raise ArgumentTypeError(f"{text!r} is not a whole number")
-    return int(text)
+    return found
 
 
 def percent(text: str) -> float:

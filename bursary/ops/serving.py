@@ -18,6 +18,7 @@ from gunicorn.glogging import Logger  # type: ignore[import-untyped]  # gunicorn
 
 from bursary.delivery import executors
 from bursary.lib.logs import Formatter
+from bursary.lib.numbers import from_digits
 from bursary.lib.threads import PollingThread
 from bursary.ops import scheduler
 from bursary.ops.connection_counts import ConnectionCounts
@@ -50,7 +51,7 @@ def default_bind() -> str:
 def listen(bind: str) -> socket.socket:
     """Listen on `HOST:PORT`; return the socket. Raises CannotListen, and NotAnAddress of these."""
     host, _, port = bind.rpartition(":")
-    if not host or not port.isdecimal() or len(port) > 5 or int(port) > 65535:
+    if not host or (number := from_digits(port, most=5)) is None or number > 65535:
         raise NotAnAddress(f"An address to serve is HOST:PORT, such as {HOST}:{DEFAULT_PORT}, not {bind!r}.")
     host = host.strip("[]")
     if settings.DEBUG and host not in LOCAL_HOSTS:

@@ -20,6 +20,7 @@ from bursary.assignments.models import (
 )
 from bursary.budgets.models import Budget
 from bursary.events.models import EventSource, InboxEvent
+from bursary.lib.numbers import from_digits
 from bursary.ops.models import ScheduledTask
 from bursary.replica.models import CatalogListing
 
@@ -88,8 +89,8 @@ def _meanings(text: str, *, now: datetime) -> Iterator[QuerySet[LearnerContentAs
         yield _all().filter(transaction_uuid=uuid)
         for budget in Budget.objects.filter(uuid=uuid):
             yield _all().filter(budget=budget).order_by("-recent_action_at", "-pk")
-    elif text.isascii() and text.isdecimal() and len(text) <= 18:
-        yield _all().filter(pk=int(text))
+    elif (number := from_digits(text, most=18)) is not None:
+        yield _all().filter(pk=number)
     if text:
         # An index of providers' names would cost each action an entry as long as the name, for this alone.
         yield _of_mail(text, now=now)

@@ -141,6 +141,7 @@ def test_rows_are_printed_by_their_names_and_transactions_by_their_uuid() -> Non
     "term",
     [
         {"allocation_age_days": 3651},
+        {"remind_days_after": "9" * 5000},
         {"ends_at": datetime(9999, 12, 31, tzinfo=UTC)},
         {"starts_at": datetime(1, 1, 1, tzinfo=UTC)},
     ],

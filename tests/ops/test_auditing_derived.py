@@ -86,7 +86,7 @@ def test_only_one_budgets_assignments_are_looked_at() -> None:
         assert run(command, "--budget", str(unknown))[1] == f"There is no budget {unknown}."
 
 
-@pytest.mark.parametrize("size", ["0", "-1", "many", "1" * 30])
+@pytest.mark.parametrize("size", ["0", "-1", "many", "1" * 30, "\N{ARABIC-INDIC DIGIT SEVEN}"])
 def test_a_sample_is_a_number_from_one_up(size: str) -> None:
     assert "is not a number from 1 up" in run("audit_derived", f"--sample={size}")[1]
 
