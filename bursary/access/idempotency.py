@@ -11,10 +11,9 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db.models import Q
 
 from bursary.access.models import IdempotentRequest, User
-from bursary.lib import batches, leases
+from bursary.lib import leases
 from bursary.lib.inserts import insert_missing
 from bursary.lib.retries import in_transaction, repeated_after_deadlocks
 
@@ -87,9 +86,7 @@ def give_up(request: IdempotentRequest) -> None:
 
 def delete_old(*, now: datetime) -> int:
     """Delete lapsed answers, and what killed processes left; return their number, bounded."""
-    lapsed = Q(due_at__lt=now) | Q(due_at__gt=now + leases.MAX_DELAY)
-    rows = IdempotentRequest.objects.filter(lapsed, early=leases.NOT_BEFORE)
-    return batches.delete_first(rows.order_by("due_at"))
+    return leases.delete_past(IdempotentRequest.objects.all(), now=now)
 
 
 def digest(*parts: str) -> str:

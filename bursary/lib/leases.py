@@ -23,6 +23,7 @@ from django.db import models
 from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.db.models.expressions import Combinable
 
+from bursary.lib.batches import delete_first
 from bursary.lib.locks import for_update, update_in_order
 from bursary.lib.prepared import PreparedUpdate, Slot, built_once
 from bursary.lib.retries import in_transaction
@@ -36,18 +37,17 @@ TURN_INTERVAL = timedelta(seconds=1)
 """The time between two turns of one request for many, so that later work is done in between."""
 
 MAX_DELAY = timedelta(days=31)
-"""The longest wait of a row, and the longest lease. A later instant was written by a wrong clock, and counts
-as past."""
+"""The longest wait, and the longest lease. A later instant is that of a wrong clock, and counts as past."""
 
 _RANGES = range(3)
 _INSTANT, _EARLY = models.DateTimeField(), models.PositiveSmallIntegerField()
 _NOW, _PKS = Slot("now", _INSTANT), Slot("pks", models.BigAutoField())
 _UNTIL, _AGAIN_EARLY = Slot("until", _INSTANT), Slot("early", _EARLY)
+_SCHEDULED_MEANWHILE = Q(due_at__lt=F("lease_until"))
 
 
 class LeasedRow(models.Model):
-    """A row that workers claim. Each model adds `models.Index(fields=["early", "due_at"])`, and counters if
-    it needs them."""
+    """A row that workers claim. Each model adds `models.Index(fields=["early", "due_at"])`."""
 
     due_at = models.DateTimeField(
         null=True, blank=True, help_text="When it must be worked on next; empty: finished"
@@ -124,8 +124,7 @@ def at_turn(turn: int, *, now: datetime) -> dict[str, Any]:
     """Return `due_at` and `early` of new work. The learners of one request have the turns 0, 1, 2 and so on.
 
     Turn 0, and work that is requested for one learner alone, is due now; each further turn is due a second
-    later. Rows are claimed in the order of `due_at`, so that a later request waits only for the turns that
-    are due before it.
+    later. Rows are claimed in the order of `due_at`: a later request waits only for earlier turns.
     """
     return {"due_at": now + turn * TURN_INTERVAL, "early": MAY_BE_EARLY if turn else NOT_BEFORE}
 
@@ -182,13 +181,12 @@ def release(rows: Iterable[LeasedRow]) -> int:
     before = {row.pk: row.before_claim for row in rows if row.before_claim}
     if not before:
         return 0
-    scheduled = _scheduled_meanwhile()
     early = [When(pk=pk, then=Value(early)) for pk, (_due_at, early) in before.items()]
     due_at = [When(pk=pk, then=Value(due_at)) for pk, (due_at, _early) in before.items()]
     return update_in_order(
         _own(*rows),
-        early=Case(When(scheduled, then=Value(NOT_BEFORE)), *early),
-        due_at=Case(When(scheduled, then=F("due_at")), *due_at),
+        early=Case(When(_SCHEDULED_MEANWHILE, then=Value(NOT_BEFORE)), *early),
+        due_at=Case(When(_SCHEDULED_MEANWHILE, then=F("due_at")), *due_at),
         lease_until=None,
     )
 
@@ -284,6 +282,12 @@ def discard(row: LeasedRow) -> bool:
     return bool(deleted)
 
 
+def delete_past(rows: QuerySet[Any], *, now: datetime) -> int:
+    """Delete rows that were due before `now`, and may not be early; return their number, bounded."""
+    past = Q(due_at__lt=now) | Q(due_at__gt=now + MAX_DELAY)
+    return delete_first(rows.filter(past, early=NOT_BEFORE).order_by("due_at"))
+
+
 def _first_rows(rows: "Rows[Any]", *, now: datetime, limit: int, pks: Pks, lock: bool) -> Iterator[Any]:
     """Yield the first `limit` rows of each index range in which rows may be claimed at `now`."""
     for number in _RANGES:
@@ -329,10 +333,6 @@ def _free(now: datetime | Slot) -> Q:
     return Q(lease_until=None) | Q(lease_until__lte=now) | Q(lease_until__gt=now + MAX_DELAY)
 
 
-def _scheduled_meanwhile() -> Q:
-    return Q(due_at__lt=F("lease_until"))
-
-
 def _own(*rows: LeasedRow) -> QuerySet[Any]:
     """Return those of the rows of which this claim still holds."""
     pks: dict[int, list[int]] = defaultdict(list)
@@ -349,16 +349,15 @@ def _claimed() -> dict[str, object]:
 
 
 def _renewed() -> dict[str, object]:
-    kept = When(_scheduled_meanwhile(), then=F("due_at"))
+    kept = When(_SCHEDULED_MEANWHILE, then=F("due_at"))
     return {"due_at": Case(kept, default=_UNTIL), "lease_until": _UNTIL}
 
 
 def _freed(due_at: Combinable = _UNTIL, early: Combinable = _AGAIN_EARLY) -> dict[str, object]:
-    scheduled = _scheduled_meanwhile()
     # MariaDB assigns from left to right, and the other columns compare with `lease_until`: it comes last.
     return {
-        "early": Case(When(scheduled, then=Value(NOT_BEFORE)), default=early, output_field=_EARLY),
-        "due_at": Case(When(scheduled, then=F("due_at")), default=due_at),
+        "early": Case(When(_SCHEDULED_MEANWHILE, then=Value(NOT_BEFORE)), default=early, output_field=_EARLY),
+        "due_at": Case(When(_SCHEDULED_MEANWHILE, then=F("due_at")), default=due_at),
         "lease_until": None,
     }
 

@@ -98,7 +98,6 @@ def delete_old(*, now: datetime) -> int:
 
     The turn of a reader that asks is no answer: it is deleted where it lapsed, as its process has died.
     """
-    lapsed = ColdRead.objects.filter(early=leases.NOT_BEFORE, due_at__lt=now).order_by("due_at")
     answers = ColdRead.objects.exclude(answer=ColdReadStatus.ASKING)
     beyond = answers.order_by("-due_at", "-pk")[KEPT:]
-    return batches.delete_first(lapsed) + batches.delete_first(beyond)
+    return leases.delete_past(ColdRead.objects.all(), now=now) + batches.delete_first(beyond)

@@ -226,3 +226,15 @@ def test_a_row_is_discarded_by_the_worker_that_has_the_claim_and_by_no_other() -
     assert stored(row).fence == 2
     assert leases.discard(second)
     assert not ROWS().exists()
+
+
+def test_past_rows_are_deleted_also_those_of_a_wrong_clock_and_no_row_that_waits_or_may_be_early() -> None:
+    given("past", due=-SECOND)
+    given("now")
+    given("wrong clock", due=leases.MAX_DELAY + SECOND)
+    given("longest wait", due=leases.MAX_DELAY)
+    given("later", due=SECOND)
+    given("early", due=-HOUR, early=MAY_BE_EARLY)
+    given_finished("finished")
+    assert leases.delete_past(ROWS(), now=NOW) == 2
+    assert names([*ROWS().order_by("pk")]) == ["now", "longest wait", "later", "early", "finished"]
