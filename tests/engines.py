@@ -40,6 +40,7 @@ ON_SQLITE_ONLY = [
     *("api/test_tokens.py", "api/test_token_sign_in.py", "api/test_client_origins.py"),
     # Ask no database, or none that is there.
     "lib/test_trouble.py",
+    "lib/test_numbers.py",
     *("access/test_links.py", "assignments/test_dates.py", "lib/test_money.py"),
     "assignments/test_outcomes.py",
     *("access/test_contacts.py", "assignments/test_content_display.py", "delivery/test_mail_content.py"),

@@ -4,7 +4,7 @@ Such assignments are older than the replica, or were allocated while content was
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -30,16 +30,11 @@ class Unattached:
     assignments: int
 
 
-def unattached(*, after: str) -> list[Unattached]:
-    """Return the next `KEYS` keys of assignments without content, in the order of keys."""
-    groups = (
-        _unattached()
-        .filter(content_key__gt=after)
-        .values_list("content_key")
-        .annotate(count=Count("pk"))
-        .order_by("content_key")[:KEYS]
-    )
-    return [Unattached(key, count) for key, count in groups]
+def unattached() -> Iterator[list[Unattached]]:
+    """Yield the keys of assignments without content, in pages of `KEYS`, in the order of keys."""
+    groups = _unattached().values_list("content_key").annotate(count=Count("pk"))
+    for page in keyset_pages(groups, size=KEYS, after="", key="content_key"):
+        yield [Unattached(key, count) for key, count in page]
 
 
 def count_unattached() -> int:

@@ -23,6 +23,7 @@ from bursary.assignments.choices import ActionType, LearnerState, State
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
 from bursary.lib import mailbox
+from bursary.lib.batches import slices
 from bursary.lib.locks import for_update
 from bursary.lib.prepared import PreparedSelect, Slot
 from bursary.replica.models import ContentMetadata
@@ -289,9 +290,8 @@ def _existing(
 ) -> list[LearnerContentAssignment]:
     """Return the assignments of learners with these keys or LMS user ids, of the `same` budget and course."""
     found: dict[int, LearnerContentAssignment] = {}
-    for start in range(0, max(len(keys), len(people)), ROWS_PER_QUERY):
-        window = slice(start, start + ROWS_PER_QUERY)
-        rows = _EXISTING[lock].read(keys=keys[window], people=people[window], **same)
+    for part in slices(max(len(keys), len(people)), ROWS_PER_QUERY):
+        rows = _EXISTING[lock].read(keys=keys[part], people=people[part], **same)
         found.update((assignment.pk, assignment) for assignment in rows)
     return list(found.values())
 

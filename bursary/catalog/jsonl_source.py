@@ -15,6 +15,7 @@ from uuid import UUID
 
 from bursary.catalog import parser
 from bursary.catalog.records import CatalogUnavailable, KnownKeys, UnreadableElement
+from bursary.lib.batches import chunks
 
 MAX_LINE_BYTES = 8 * 1024 * 1024  # upstream speaks of records near 1 MB
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -76,9 +77,7 @@ class FolderCatalog:
 
     def _pages(self, catalog_uuid: UUID, *, size: int) -> Iterator[Sequence[object]]:
         with _opened(self._file(catalog_uuid)) as file:
-            elements = map(_decoded, _lines(file))
-            while page := list(islice(elements, size)):
-                yield page
+            yield from chunks(map(_decoded, _lines(file)), size)
 
     def fetch(
         self, catalog_uuid: UUID, *, keys: Sequence[str], within: timedelta | None = None

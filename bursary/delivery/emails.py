@@ -36,6 +36,7 @@ from bursary.delivery.smtp_backend import cut_off_after
 from bursary.lib import mailbox, moments
 from bursary.lib.logs import without_tokens
 from bursary.lib.prepared import PreparedSelect, Slot
+from bursary.lib.retries import longest_back_off
 
 BECAUSE: Mapping[ExpiryReason, Any] = {
     ExpiryReason.ALLOCATION_AGE: _("after that the assignment expires"),
@@ -53,7 +54,7 @@ _TO_LEARNERS = {
 
 _EMPTY_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
 
-MAX_WAIT = timedelta(days=30)  # less than `leases.MAX_DELAY`
+FIRST_WAIT, MAX_WAIT = timedelta(days=2), timedelta(days=30)  # less than `leases.MAX_DELAY`
 
 _UNUSED: Mapping[NotInUse, str] = {
     NotInUse.RETIRED: "The budget is retired, so that the assignment cannot be accepted.",
@@ -90,7 +91,7 @@ def notify(action: LearnerContentAssignmentAction) -> Done | Postponed | Skipped
     if unused := budget.not_in_use(action.modified):
         # Postponed until the budget starts, else with back-off; a change of the budget makes the mail due at
         # once (`assignments.invitations`).
-        until = action.modified + timedelta(days=2 ** min(action.attempts, 8))
+        until = action.modified + longest_back_off(action.attempts, first=FIRST_WAIT, longest=MAX_WAIT)
         if unused is NotInUse.NOT_YET_OPEN and budget.starts_at:
             until = budget.starts_at
         failure = Failure(ErrorReason.INTERNAL_API_ERROR, "budget_not_in_use", _UNUSED[unused], "")

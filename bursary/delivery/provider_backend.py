@@ -18,6 +18,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from bursary.delivery import provider_answers
 from bursary.delivery.errors import DeliveryError, unreachable
 from bursary.delivery.smtp_backend import watch
+from bursary.lib.numbers import from_digits
 
 _TAKES_KEYS = ("Resend",)
 """Providers that send one mail for all requests with one `Idempotency-Key`, kept for a day."""
@@ -72,10 +73,8 @@ class _Translated:
         return sent
 
     def _of_answer(self, response: requests.Response) -> DeliveryError:
-        asked = response.headers.get("Retry-After", "")
-        wait = (
-            timedelta(seconds=min(int(asked[:20]), 10**6)) if asked.isascii() and asked.isdecimal() else None
-        )
+        asked = from_digits(response.headers.get("Retry-After", ""), most=20)
+        wait = None if asked is None else timedelta(seconds=min(asked, 10**6))
         repeatable = self.esp_name in _TAKES_KEYS
         return provider_answers.error_of_response(
             response.status_code, response.text, wait=wait, repeatable=repeatable

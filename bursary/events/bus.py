@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import redis
@@ -23,14 +23,14 @@ from redis.retry import Retry
 from bursary.events import inbox, parsing
 from bursary.events.models import LONGEST_ID, EventSource
 from bursary.events.parsing import TOPICS, EntryFields
-from bursary.lib import logs
+from bursary.lib import logs, retries
 
 logger = logging.getLogger(__name__)
 
 WAIT_MS = 1000  # for new entries; a consumer that is stopped ends within this
 ANSWER_SECONDS = 10.0  # Redis answers within this, or counts as away
 MAX_AT_ONCE = 100  # entries of each stream
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # seconds, doubled with each failure in a row
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=0.5), timedelta(seconds=10)
 PATIENCE_SECONDS = 60.0
 
 StreamEntry = tuple[str, bytes, EntryFields]
@@ -75,8 +75,9 @@ class Consumer:
                 if away > patience:
                     raise BusLost(f"For {away:.0f} seconds: {line}") from error
             close_old_connections()
-            stop.wait(min(FIRST_PAUSE * 2**failures, LONGEST_PAUSE))
-            failures = min(failures + 1, 10)
+            failures += 1
+            pause = retries.longest_back_off(failures, first=FIRST_PAUSE, longest=LONGEST_PAUSE)
+            stop.wait(pause.total_seconds())
 
     def _rounds(self, stop: threading.Event, *, once: bool) -> Iterator[None]:
         """Join the group; then yield after each round of entries that were stored."""

@@ -26,6 +26,12 @@ def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield chunk
 
 
+def slices(count: int, size: int) -> Iterator[slice]:
+    """Yield the slices of `size` that part `count` items; for several sequences of the same items."""
+    for start in range(0, count, size):
+        yield slice(start, start + size)
+
+
 class Halving(Generic[T]):
     """Yields all items, then the halves of each part that fails, until the failing item is alone.
 
@@ -49,7 +55,9 @@ class Halving(Generic[T]):
         return middle > 0
 
 
-def keyset_pages(rows: QuerySet[Any, T], *, size: int, after: int = 0, key: str = "pk") -> Iterator[list[T]]:
+def keyset_pages(
+    rows: QuerySet[Any, T], *, size: int, after: int | str = 0, key: str = "pk"
+) -> Iterator[list[T]]:
     """Yield rows in pages of `size`, ascending by `key`, from the first above `after`.
 
     Each page is a query of its own that begins where the one before ended, so that the caller may change,
@@ -62,7 +70,13 @@ def keyset_pages(rows: QuerySet[Any, T], *, size: int, after: int = 0, key: str 
         if len(page) < size:
             return
         last: Any = page[-1]
-        after = last[0] if isinstance(last, tuple) else last if isinstance(last, int) else getattr(last, key)
+        match last:
+            case tuple():
+                after = last[0]
+            case int() | str():
+                after = last
+            case _:
+                after = getattr(last, key)
 
 
 def keys(rows: QuerySet[Any, Any], *, after: int = 0) -> Iterator[int]:

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from django.db import connection, connections, models, transaction
 
-from bursary.lib.batches import chunks
+from bursary.lib.batches import chunks, slices
 from bursary.lib.retries import repeated_after_deadlocks
 
 _Field: TypeAlias = "models.Field[Any, Any]"
@@ -163,8 +163,7 @@ def _parts(
         yield rows, columns
         return
     size = max(1, (most - len(columns.shared)) // len(columns.own))
-    for start in range(0, len(rows), size):
-        part = slice(start, start + size)
+    for part in slices(len(rows), size):
         yield rows[part], _Columns(columns.shared, {one: own[part] for one, own in columns.own.items()})
 
 

@@ -52,10 +52,9 @@ def run(*, clock: Callable[[], datetime], dry_run: bool, advance: Advance) -> Ba
 
     An interrupted run is started again from the beginning: attached assignments are not found again.
     """
-    done, after = BackfillRun(dry_run), ""
-    while page := backfill.unattached(after=after):
+    done = BackfillRun(dry_run)
+    for page in backfill.unattached():
         keys = [one.content_key for one in page]
-        after = keys[-1]
         reasons = {} if dry_run else _fetch_unknown(keys, done, clock=clock)
         rows = backfill.contents_of(keys)
         for one in page:

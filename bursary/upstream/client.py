@@ -22,6 +22,7 @@ import httpx2
 import stamina
 from anyio.from_thread import BlockingPortal
 
+from bursary.lib.numbers import from_digits
 from bursary.upstream.breaker import Breaker
 from bursary.upstream.errors import (
     Outage,
@@ -357,11 +358,11 @@ def _failure(response: httpx2.Response, text: str, *, hiding: str) -> UpstreamEr
     status = response.status_code
     if status in _TEMPORARY or status >= 500:
         # Seconds alone: a date would need clocks that agree.
-        pause = response.headers.get("retry-after", "")
+        pause = from_digits(response.headers.get("retry-after", ""), most=20)
         return UpstreamUnavailable(
             _TEMPORARY.get(status, Outage.SERVER_ERROR),
             f"It answered with {status}.",
-            retry_after=min(float(pause), MAX_RETRY_AFTER) if pause.isascii() and pause.isdecimal() else None,
+            retry_after=None if pause is None else min(float(pause), MAX_RETRY_AFTER),
         )
     if status < 400:
         return UpstreamRefused("redirected", f"It redirects ({status}): another address.", status=status)

@@ -1,4 +1,5 @@
-"""Leases, locks, pages, inserts of what may be there and random waits have one place each: `bursary/lib/`."""
+"""Leases, locks, pages, chunks, inserts of what may be there, back-off, random waits and the reading of
+digits have one place each: `bursary/lib/`."""
 
 import ast
 from collections.abc import Iterator
@@ -67,6 +68,10 @@ def test_only_leases_write_the_columns_of_a_lease() -> None:
         ("select_for_update", "lib/locks.py"),
         ("pk__gt", "lib/batches.py"),
         ("id__gt", "lib/batches.py"),
+        ("key__gt", "lib/batches.py"),
+        ("content_key__gt", "lib/batches.py"),
+        ("isdecimal", "lib/numbers.py"),
+        ("isdigit", "lib/numbers.py"),
         ("ignore_conflicts", "lib/inserts.py"),
     ],
 )
@@ -86,6 +91,35 @@ def test_only_lib_draws_random_numbers_for_waits_and_samples() -> None:
         for node in nodes(source_of(module))
         if isinstance(node, ast.Import | ast.ImportFrom) and "random" in _imported(node)
     ] == []
+
+
+def by_hand(source: str) -> Iterator[int]:
+    """Yield the line of each back-off and each chunk made by hand: a power of two, and a range in steps."""
+    for node in nodes(source):
+        match node:
+            case ast.BinOp(op=ast.Pow() | ast.LShift(), right=ast.Constant()):
+                pass
+            case ast.BinOp(op=ast.Pow() | ast.LShift()):
+                yield node.lineno
+            case ast.Call(func=ast.Name(id="range"), args=[ast.Constant(value=0), _, _]):
+                yield node.lineno
+
+
+def test_only_lib_backs_off_and_makes_chunks() -> None:
+    assert [
+        place(module, line)
+        for module in modules()
+        if module.relative_to(PACKAGE).parts[0] != "lib"
+        for line in by_hand(source_of(module))
+    ] == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["wait = first * 2**failures", "wait = 1 << failures", "for start in range(0, len(rows), 500): pass"],
+)
+def test_a_back_off_and_a_chunk_by_hand_are_found(source: str) -> None:
+    assert list(by_hand(source)) == [1]
 
 
 def _imported(node: ast.Import | ast.ImportFrom) -> set[str | None]:

@@ -48,7 +48,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 @pytest.fixture
 def server(running: RedisServer, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> RedisServer:
     settings.EVENT_BUS_URL = running.url
-    monkeypatch.setattr(bus, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(bus, "FIRST_PAUSE", timedelta(seconds=0.01))
     monkeypatch.setattr(bus, "WAIT_MS", 50)
     monkeypatch.setattr(bus, "close_old_connections", lambda: None)  # a test's transaction lives in one
     with running.client as client:

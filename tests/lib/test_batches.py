@@ -27,6 +27,23 @@ def remaining() -> list[datetime]:
     return list(FAILURES.values_list("since", flat=True))
 
 
+@pytest.mark.parametrize(
+    ("count", "parts"), [(0, []), (2, ["ab"]), (4, ["ab", "cd"]), (5, ["ab", "cd", "e"])]
+)
+def test_slices_part_a_sequence(count: int, parts: list[str]) -> None:
+    assert ["abcde"[:count][part] for part in batches.slices(count, 2)] == parts
+
+
+def test_pages_by_a_column_of_text_are_in_its_order(
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    given_failures(5)
+    digests = SignInFailures.objects.values_list("digest", flat=True)
+    with django_assert_num_queries(3):
+        pages = list(batches.keyset_pages(digests, size=2, after="", key="digest"))
+    assert [[int(digest) for digest in page] for page in pages] == [[0, 1], [2, 3], [4]]
+
+
 def test_all_rows_are_deleted_in_batches_and_counted(
     monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
