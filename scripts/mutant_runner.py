@@ -153,7 +153,7 @@ class Runner:
             notes.seek(0)
             return [Executed(*json.loads(line)) for line in notes]
 
-    def judge(self, mutant: str, tests: list[pytest.Item]) -> tuple[int, str]:
+    def try_mutant(self, mutant: str, tests: list[pytest.Item]) -> tuple[int, str]:
         """Return mutmut's code for what these tests make of a mutant, and the test that killed it."""
         if not tests:
             return NO_TESTS, ""
@@ -180,7 +180,7 @@ class Runner:
             for function in self.passing[nodeid].functions:
                 self.tests_by_function[function].append(test)
         needed = list(dict.fromkeys(test for mutant in self.mutants for test in self.tests_of(mutant)))
-        if needed and self.judge(ALL_RAISE, needed)[0] != KILLED:
+        if needed and self.try_mutant(ALL_RAISE, needed)[0] != KILLED:
             pytest.exit("No test fails where every changed function raises an error.", returncode=1)
         with at_once() as workers:
             found = zip(self.mutants.items(), workers.map(with_a_change, self.mutants), strict=True)
@@ -205,7 +205,7 @@ def tests_without_a_change(part: int) -> list[Executed]:
 
 def with_a_change(mutant: str) -> tuple[int, str]:
     """Run a mutant's tests."""
-    return runner.judge(mutant, runner.tests_of(mutant))
+    return runner.try_mutant(mutant, runner.tests_of(mutant))
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def together(calls: Sequence[Callable[[], Result]]) -> list[Result | Exception]:
         return list(pool.map(run, calls))
 
 
-class Meeting:
+class Arrivals:
     """A point that threads come to, and for which others wait."""
 
     def __init__(self) -> None:

@@ -97,7 +97,7 @@ class LinkExpired(LinkRefused):
         self.link = link
 
 
-class LinkWithdrawn(LinkRefused):
+class LinkRevoked(LinkRefused):
     """It is genuine, and what it was made for has changed since, or it was revoked."""
 
     reason = "link_withdrawn"

@@ -16,7 +16,7 @@ from django.utils import translation
 from django.utils.translation import gettext
 
 from bursary.access import links
-from bursary.access.links import Link, LinkExpired, LinkWithdrawn, Purpose
+from bursary.access.links import Link, LinkExpired, LinkRevoked, Purpose
 from bursary.access.models import User, learner_key
 from bursary.assignments import actions
 from bursary.assignments.choices import OPEN, ActionType, State
@@ -43,7 +43,7 @@ def token_for(assignment: LearnerContentAssignment, *, address: str, now: dateti
 def opened(token: str, *, now: datetime) -> LearnerContentAssignment:
     """Return the assignment that a link opens, with its budget, customer and content in the same query.
 
-    Raises links.LinkRefused: LinkTruncated, LinkTampered, LinkForOtherPurpose, LinkExpired, LinkWithdrawn.
+    Raises links.LinkRefused: LinkTruncated, LinkTampered, LinkForOtherPurpose, LinkExpired, LinkRevoked.
     """
     return _opened(_working(token, now=now))
 
@@ -61,7 +61,7 @@ def opened_to_answer(token: str, *, now: datetime) -> LearnerContentAssignment:
 def can_be_renewed(expired: LinkExpired, *, now: datetime) -> bool:
     """Return whether the reader of a link that is too old may request another one.
 
-    Raises LinkWithdrawn where the link was revoked, whatever its age.
+    Raises LinkRevoked where the link was revoked, whatever its age.
     """
     return _awaits_answer(_opened(expired.link), now=now)
 
@@ -135,12 +135,12 @@ def _working(token: str, *, now: datetime) -> Link:
 def _opened(link: Link, *, lock: bool = False) -> LearnerContentAssignment:
     assignment: LearnerContentAssignment | None = _NAMED[lock].first(uuid=link.subject, cycle=link.cycle)
     if assignment is None:
-        raise LinkWithdrawn
+        raise LinkRevoked
     # Mails of an earlier release bear the older key, which a row keeps when it is re-keyed.
     if link.digest not in [
         _digest(assignment, key) for key in (assignment.present_key, assignment.learner_key)
     ]:
-        raise LinkWithdrawn
+        raise LinkRevoked
     return assignment
 
 

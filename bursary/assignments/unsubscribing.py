@@ -6,7 +6,7 @@ The link names the mail, not the address: it works as long as the mail's recipie
 from datetime import datetime, timedelta
 
 from bursary.access import links, suppressions
-from bursary.access.links import Link, LinkWithdrawn, Purpose
+from bursary.access.links import Link, LinkRevoked, Purpose
 from bursary.access.models import SuppressionReason, learner_key
 from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.budgets.models import Customer
@@ -26,7 +26,7 @@ def opened(token: str, *, now: datetime) -> LearnerContentAssignmentAction:
     link = links.read(token, purpose=Purpose.UNSUBSCRIBE, now=now)
     mail = _mail_with(link)
     if mail is None or not mail.recipient or _digest(mail) != link.digest:
-        raise LinkWithdrawn
+        raise LinkRevoked
     return mail
 
 

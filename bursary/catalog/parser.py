@@ -169,7 +169,7 @@ def _course(raw: Json, key: str) -> Content:
         "course_type": (record.course_type, "course_type"),
         "product_source": record.seller(notes),
         "partners": (_partners(record.owners, notes, "owners"), "owners"),
-        "image_url": record.picture(notes),
+        "image_url": record.own_image(notes),
         "upstream_modified": (record.content_last_modified, "content_last_modified"),
         "completeness": (
             Completeness.FULL if bare or record.normalized_metadata is not None else Completeness.THIN,
@@ -217,7 +217,7 @@ def _nested_run(raw: Json, key: str, course: _Course) -> Content:
     }
     if run.title:
         fields["title"] = (run.title, f"{path}title")
-    image_url, image_path = run.picture(notes)
+    image_url, image_path = run.own_image(notes)
     if image_url:
         fields["image_url"] = (image_url, path + image_path)
     basis = _run_basis(payload, normalized if terms else None, fields["price_cents"][0], course)
@@ -273,7 +273,7 @@ def _separate_run(raw: Json, key: str) -> Content:
         "parent_key": run.course(),
         "uuid": (run.uuid, "uuid"),
         "title": (run.title, "title"),
-        "image_url": run.picture(notes),
+        "image_url": run.own_image(notes),
         **OwnDates.read(raw, notes).dates(),
         "pacing": (run.pacing_type, "pacing_type"),
         "weeks_to_complete": (run.weeks_to_complete, "weeks_to_complete"),
@@ -298,7 +298,7 @@ def _collection(raw: Json, key: str, content_type: ContentType) -> Content:
         "uuid": (record.uuid, "uuid"),
         "title": (record.title, "title"),
         "partners": (_partners(record.authoring_organizations, notes, owners), owners),
-        "image_url": record.picture(notes),
+        "image_url": record.own_image(notes),
         "active": (record.status == "active", "status"),
         "upstream_modified": (record.content_last_modified, "content_last_modified"),
         "completeness": (Completeness.FULL, ""),

@@ -79,13 +79,13 @@ class SourceShape(JsonShape):
     name: Text = ""
 
 
-class Pictured(JsonShape):
+class WithImage(JsonShape):
     image_url: Text = ""
     card_image_url: Text = ""
     image: JsonObject = None
 
-    def picture(self, notes: Notes) -> tuple[str, str]:
-        """Return the record's own picture, under whichever of upstream's names it is, and its path."""
+    def own_image(self, notes: Notes) -> tuple[str, str]:
+        """Return the record's own image, under whichever of upstream's names it is, and its path."""
         if self.image_url:
             return self.image_url, "image_url"
         if self.card_image_url:
@@ -93,7 +93,7 @@ class Pictured(JsonShape):
         return ImageShape.read(self.image or {}, notes, "image.").src, "image.src"
 
 
-class CommonShape(Pictured):
+class CommonShape(WithImage):
     """What records of every type have."""
 
     uuid: Uuid = None
@@ -148,7 +148,7 @@ class SeatShape(JsonShape):
     upgrade_deadline_override: Instant = None
 
 
-class NestedRunShape(Pictured):
+class NestedRunShape(WithImage):
     uuid: Uuid = None
     title: Text = ""
     pacing_type: Slug = ""

@@ -75,7 +75,7 @@ def batch(request: HttpRequest, batch_uuid: UUID) -> HttpResponse:
     context["unchanged"] = batch_page.unchanged(found, start=request.GET.get("others", ""))
     context["summary"] = batch_page.summary(found)
     # HEAD shows nothing: the sentence is kept for the page that does.
-    done = kept_results.kept if request.method == "HEAD" else kept_results.take
+    done = kept_results.kept if request.method == "HEAD" else kept_results.pop
     context["done"] = done(request.session, kind=kept_results.ASSIGNED, name=str(batch_uuid))
     return render(request, "dashboard/batch.html", context)
 

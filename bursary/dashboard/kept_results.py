@@ -31,7 +31,7 @@ def keep(session: SessionBase, *, kind: str, name: str, piece: Any) -> None:
     _write(session, kind, name, {name: piece})
 
 
-def take(session: SessionBase, *, kind: str, name: str) -> Any:
+def pop(session: SessionBase, *, kind: str, name: str) -> Any:
     """Return what is kept under a name, and keep it no more; None for nothing."""
     found = kept(session, kind=kind, name=name)
     if found is not None:

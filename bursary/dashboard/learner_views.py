@@ -17,7 +17,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
 from bursary.access import contacts
-from bursary.access.links import LinkExpired, LinkRefused, LinkWithdrawn
+from bursary.access.links import LinkExpired, LinkRefused, LinkRevoked
 from bursary.access.models import User
 from bursary.assignments import account_addresses, allocation_batches, declining, signed_links
 from bursary.assignments.account_addresses import AccountWithoutAddress, CannotAdd
@@ -172,7 +172,7 @@ def _refused(request: HttpRequest, refused: LinkRefused, *, token: str) -> HttpR
     if isinstance(refused, LinkExpired):
         try:
             renewable = signed_links.can_be_renewed(refused, now=now)
-        except LinkWithdrawn as revoked:
+        except LinkRevoked as revoked:
             refused = revoked
     return link_refused(request, refused, customer=signed_links.customer_of(token), renewable=renewable)
 
@@ -181,7 +181,7 @@ def link_refused(
     request: HttpRequest, refused: LinkRefused, *, customer: Customer | None, **more: object
 ) -> HttpResponse:
     """Answer that a link of the organisation does not work, with `more` for the page."""
-    status = HTTPStatus.GONE if isinstance(refused, LinkExpired | LinkWithdrawn) else HTTPStatus.NOT_FOUND
+    status = HTTPStatus.GONE if isinstance(refused, LinkExpired | LinkRevoked) else HTTPStatus.NOT_FOUND
     context = {
         "refused": refused,
         "organisation": customer.name if customer else "",

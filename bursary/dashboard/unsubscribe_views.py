@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
-from bursary.access.links import LinkExpired, LinkRefused, LinkWithdrawn
+from bursary.access.links import LinkExpired, LinkRefused, LinkRevoked
 from bursary.assignments import unsubscribing
 from bursary.dashboard.headers import page
 from bursary.dashboard.learner_views import SeeOther, link_refused
@@ -36,7 +36,7 @@ def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
     try:
         mail = unsubscribing.opened(token, now=now)
     except LinkRefused as refused:
-        next_step = _IF_OVER if isinstance(refused, LinkExpired | LinkWithdrawn) else _IF_BROKEN
+        next_step = _IF_OVER if isinstance(refused, LinkExpired | LinkRevoked) else _IF_BROKEN
         customer = unsubscribing.customer_of(token)
         response = link_refused(request, refused, customer=customer, next_step=next_step)
     else:

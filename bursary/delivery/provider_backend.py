@@ -60,8 +60,8 @@ class _Translated:
             sent: int = super().send_messages(messages)  # type: ignore[misc]  # of what it stands before
         except AnymailRecipientsRefused as refused:
             status = getattr(refused.email_message, "anymail_status", None)
-            said = ", ".join(sorted(map(str, getattr(status, "status", None) or ["refused"])))
-            raise provider_answers.recipient_refused(said) from refused
+            statuses = ", ".join(sorted(map(str, getattr(status, "status", None) or ["refused"])))
+            raise provider_answers.recipient_refused(statuses) from refused
         except (AnymailAPIError, OSError) as error:  # requests' errors are OSErrors
             if (response := getattr(error, "response", None)) is None:
                 raise self._of_connection(error) from error

@@ -106,7 +106,7 @@ def claim(
     and not by joins, which would be locked as well; its `select_related` applies to the returned rows.
     """
 
-    def take() -> list[Row]:
+    def claim_first() -> list[Row]:
         due = _first_due_times(rows, now=now, limit=limit, pks=pks, lock=True)
         if not due:
             return []
@@ -117,7 +117,7 @@ def claim(
             claimed[pk].before_claim = before
         return [claimed[pk] for pk in due]
 
-    return in_transaction(take)
+    return in_transaction(claim_first)
 
 
 def at_turn(turn: int, *, now: datetime) -> dict[str, Any]:

@@ -110,13 +110,13 @@ class _Week:
     def run(self) -> None:
         """Run the week's steps in order, each with what is delivered after it."""
         for at, step in [*self._allocations()]:
-            self._take(step, at)
+            self._make_step(step, at)
         sweeps = [(self.start + timedelta(days=day), _sweep) for day in (3.0, 6.95)]
         steps = [*self._reactions(), *self._reminders_and_extensions(), *self._repairs(), *sweeps]
         for at, step in sorted(steps, key=lambda one: one[0]):
-            self._take(step, at)
+            self._make_step(step, at)
 
-    def _take(self, step: Step, at: datetime) -> None:
+    def _make_step(self, step: Step, at: datetime) -> None:
         with suppress(allocation.AllocationRefused, redemption.RedemptionRefused, declining.DeclineRefused):
             step(now=at)
         runner.drain(clock=lambda: at, most=MAX_DUE)

@@ -11,7 +11,7 @@ from bursary.access.models import LearnerLink, Role, RoleGrant, learner_key
 from bursary.budgets.models import Customer
 from bursary.lib.locks import for_update
 from bursary.lib.retries import repeated_after_deadlocks
-from tests.together import Meeting, together, until_a_lock_is_waited_for
+from tests.together import Arrivals, together, until_a_lock_is_waited_for
 from tests.world import ALICE, BOB, NOW, addresses, given_customer, given_user
 
 pytestmark = pytest.mark.django_db
@@ -74,7 +74,7 @@ def test_two_requests_for_the_same_learners_at_the_same_time_link_each_once() ->
 def test_a_link_that_is_being_deleted_is_waited_for_and_made_again() -> None:
     customer = given_customer()
     old = link(customer, ALICE)[learner_key(ALICE)]
-    locked = Meeting()
+    locked = Arrivals()
     found: list[int] = []
 
     def delete() -> None:

@@ -16,9 +16,9 @@ from bursary.access.links import (
     LinkExpired,
     LinkForOtherPurpose,
     LinkRefused,
+    LinkRevoked,
     LinkTampered,
     LinkTruncated,
-    LinkWithdrawn,
     Purpose,
 )
 from bursary.lib.logs import Formatter, without_tokens
@@ -102,7 +102,7 @@ def test_a_link_serves_its_purpose_alone() -> None:
 
 def test_every_refusal_says_why_and_what_next() -> None:
     kinds = LinkRefused.__subclasses__()
-    assert set(kinds) == {LinkTruncated, LinkTampered, LinkForOtherPurpose, LinkExpired, LinkWithdrawn}
+    assert set(kinds) == {LinkTruncated, LinkTampered, LinkForOtherPurpose, LinkExpired, LinkRevoked}
     for name in ("reason", "sentence"):
         assert len({str(getattr(kind, name)) for kind in kinds}) == 5
     assert all(kind.sentence and kind.next_step for kind in kinds)

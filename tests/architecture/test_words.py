@@ -36,6 +36,14 @@ CODE = re.compile(r"``?[^`]+`?`")
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
+OLD_NAMES = re.compile(
+    r"(?:^|_)(?:adopt|bury|errand|farewells?|foretell|judge|meeting|shelf|showing|tale|tombstone|truth|wording)(?:_|$)"
+    r"|^(?:answering|asking|assigning|comparing|duty|explaining|heard|intake|leaving|look|picture|printing|recognition"
+    r"|said|seeking|strangers|take|told|want|wish)$",
+    re.IGNORECASE,
+)
+"""Names that the field's terms have replaced (decision 0001), in `bursary`."""
+
 by_folder = pytest.mark.parametrize("folder", [PACKAGE, ROOT / "tests"], ids=lambda folder: folder.name)
 
 
@@ -63,6 +71,16 @@ def test_names_keep_to_plain_words(folder: Path) -> None:
         for module in modules(folder)
         for node in definitions(module)
         if IN_NAMES.search(CAMEL.sub("_", node.name))
+    ] == []
+
+
+def test_no_module_class_or_function_has_a_name_that_a_term_of_the_field_has_replaced() -> None:
+    assert [module.name for module in modules() if OLD_NAMES.search(module.stem)] == []
+    assert [
+        f"{place(module, node.lineno)}: {node.name}"
+        for module in modules()
+        for node in definitions(module)
+        if OLD_NAMES.search(CAMEL.sub("_", node.name).lstrip("_"))
     ] == []
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bursary.access.links import LinkWithdrawn
+from bursary.access.links import LinkRevoked
 from bursary.access.models import AccountAddress, learner_key
 from bursary.assignments import address_corrections, cancellation, redemption, signed_links
 from bursary.assignments.choices import ActionType, State
@@ -52,7 +52,7 @@ def test_open_assignments_move_to_the_new_address_and_it_is_notified(mail: MailS
         assert (one.learner_email, one.learner_key) == (ALICE, learner_key(ALICE))
         corrected = action_of(one, ActionType.EMAIL_CORRECTED)
         assert (corrected.actor, corrected.detail) == (ada, f"From {TYPO} to {ALICE}.")
-    with pytest.raises(LinkWithdrawn):
+    with pytest.raises(LinkRevoked):
         signed_links.opened(link, now=NOW)
     before = len(mail.received)
     deliver()

@@ -151,8 +151,8 @@ def test_what_is_on_its_way_to_the_old_address_goes_to_the_new_one_as_well() -> 
     deliver()
     for action in running:
         actions.finish(action, outcomes.Done(), now=NOW)
-    told = assignment.actions.filter(action_type=ActionType.NOTIFIED, status=Status.DONE)
-    assert {row.recipient for row in told} == {"alcie@learners.example", ALICE}
+    notified = assignment.actions.filter(action_type=ActionType.NOTIFIED, status=Status.DONE)
+    assert {row.recipient for row in notified} == {"alcie@learners.example", ALICE}
 
 
 @pytest.mark.parametrize("lost", [True, False], ids=["postponed", "failed"])

@@ -107,15 +107,15 @@ def test_on_request_what_is_open_is_cancelled_without_a_word(mail: MailServer) -
     budget = given_budget()
     assignment = given_assignment(budget)
     deliver()
-    told = len(mail.received)
+    sent = len(mail.received)
     done = forget(f" {ALICE.upper()} ")
     assert (done.cancelled, done.forgotten, done.links) == (1, 1, 1)
     assert deliver() == 0
-    assert len(mail.received) == told
+    assert len(mail.received) == sent
     budget.refresh_from_db()
     assert budget.held_cents == 0
-    farewell = action_of(assignment, ActionType.CANCELLATION_NOTIFIED)
-    assert (farewell.status, farewell.error_code) == (Status.SUPERSEDED, "forgotten")
+    notice = action_of(assignment, ActionType.CANCELLATION_NOTIFIED)
+    assert (notice.status, notice.error_code) == (Status.SUPERSEDED, "forgotten")
     assert forget() == ErasureResult()
 
 

@@ -133,7 +133,7 @@ def test_whether_content_can_be_joined_follows_upstream_at_the_time_asked_for(se
             given_budget(), content_key="RiversideX+TIDES", price_cents=PRICE, entries=[ALICE], now=NOW
         )
         closed = a_course("RiversideX+TIDES", enroll_by_date=NOW.isoformat())
-        upstream.shelf.put(closed, catalogs=[str(CATALOG)])
+        upstream.database.put(closed, catalogs=[str(CATALOG)])
         asked = [(LearnerContentAssignment.objects.get(), "RiversideX+TIDES")]
 
         assert redemption.unjoinable(asked, now=NOW + timedelta(minutes=4)) == {}

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
-from bursary.access.links import LinkExpired, LinkRefused, LinkWithdrawn
+from bursary.access.links import LinkExpired, LinkRefused, LinkRevoked
 from bursary.assignments import actions, address_corrections, redemption, signed_links, unsubscribing
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType, Status
@@ -38,7 +38,7 @@ def revoked(token: str) -> bool:
     for use in (signed_links.opened, signed_links.opened_to_answer, signed_links.renew):
         try:
             use(token, now=LATER)
-        except LinkWithdrawn:
+        except LinkRevoked:
             continue
         return False
     return True
@@ -250,9 +250,9 @@ def test_a_revoked_link_that_is_too_old_brings_no_other(
     signed_links.revoke(assignment, now=NOW)
     with pytest.raises(LinkExpired) as expired:
         signed_links.opened(token, now=TOO_LATE)
-    with pytest.raises(LinkWithdrawn):
+    with pytest.raises(LinkRevoked):
         signed_links.can_be_renewed(expired.value, now=TOO_LATE)
-    with pytest.raises(LinkWithdrawn):
+    with pytest.raises(LinkRevoked):
         signed_links.renew(token, now=TOO_LATE)
 
 

@@ -123,14 +123,14 @@ def test_a_limit_may_be_lowered_below_what_is_held() -> None:
 
 def test_a_change_is_announced_within_its_transaction() -> None:
     budget = given_budget()
-    heard: list[Any] = []
+    received: list[Any] = []
 
     def hear(*, sender: object, pks: list[int], now: object, **_signal: object) -> None:
-        heard.append((sender, pks, now, Budget.objects.get().name, connection.in_atomic_block))
+        received.append((sender, pks, now, Budget.objects.get().name, connection.in_atomic_block))
 
     with listening(hear):
         terms.change(budget, now=NOW, terms={"name": "Crafts"})
-    assert heard == [(Budget, [budget.pk], NOW, "Crafts", True)]
+    assert received == [(Budget, [budget.pk], NOW, "Crafts", True)]
 
 
 @pytest.mark.on_every_engine
@@ -147,11 +147,11 @@ def test_what_a_receiver_raises_takes_the_change_back() -> None:
 
 def test_what_is_refused_is_not_announced() -> None:
     budget = given_budget()
-    heard: list[Any] = []
+    received: list[Any] = []
 
     def hear(**signal: object) -> None:
-        heard.append(signal)
+        received.append(signal)
 
     with listening(hear), pytest.raises(ValidationError):
         terms.change(budget, now=NOW, terms={"limit_cents": -1})
-    assert heard == []
+    assert received == []

@@ -123,7 +123,7 @@ def test_a_key_that_is_listed_and_brings_nothing_is_named(upstream: Upstream, co
 
 
 def test_an_empty_catalog_has_no_pages(upstream: Upstream) -> None:
-    upstream.shelf.drop_query(str(CATALOG))
+    upstream.database.drop_query(str(CATALOG))
 
     assert listed(catalog_of(upstream)) == []
 

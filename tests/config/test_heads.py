@@ -13,16 +13,16 @@ from bursary.config.heads import without_body
 def asked(method: str, path: str) -> tuple[str, dict[str, str], bytes]:
     """Return the status, the headers and the body with which the application answers a web server."""
     environ = RequestFactory().generic(method, path).environ
-    told: list[tuple[str, dict[str, str]]] = []
+    started: list[tuple[str, dict[str, str]]] = []
 
     def start(
         status: str, headers: list[tuple[str, str]], _error: object = None, /
     ) -> Callable[[bytes], object]:
-        told.append((status, dict(headers)))
+        started.append((status, dict(headers)))
         return lambda _body: None
 
     answer = WSGIHandler()(environ, start)
-    ((status, headers),) = told
+    ((status, headers),) = started
     body = b"".join(answer)
     if close := getattr(answer, "close", None):  # as every web server does
         close()

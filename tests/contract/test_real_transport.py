@@ -79,13 +79,13 @@ def test_an_administrator_and_a_learner_go_through_their_days_with_the_clients_t
         BURSARY_JWT_JWK_SET=jwk_set(FIRST),
         BURSARY_CLOCK="none",
     )
-    told = json.dumps(given(f"http://127.0.0.1:{port}"))
+    instructions = json.dumps(given(f"http://127.0.0.1:{port}"))
     server = start("serve", env=env)
     try:
         until(lambda: answers(port, "/healthz") == 200, server)
         ran = subprocess.run(
             ["node", str(NODE / "journeys.mjs")],
-            input=told,
+            input=instructions,
             capture_output=True,
             text=True,
             timeout=PATIENCE,

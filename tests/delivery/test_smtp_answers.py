@@ -182,7 +182,7 @@ def test_a_refusal_at_the_verb_data_is_tried_for_days_and_an_answer_that_is_lost
 
 
 @pytest.mark.django_db
-def test_a_mail_that_was_accepted_is_not_sent_again_for_a_broken_farewell(server: ScriptedServer) -> None:
+def test_a_mail_that_was_accepted_is_not_sent_again_for_a_broken_quit(server: ScriptedServer) -> None:
     server.answers["QUIT"] = "x" * 9000
     assert mail_after(WEEK[:3]).status == Status.DONE
     assert len(server.received) == 1

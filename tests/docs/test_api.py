@@ -65,11 +65,11 @@ def test_the_filters_are_those_that_the_list_has() -> None:
 
 
 def test_the_orderings_are_those_that_the_list_has() -> None:
-    told = re.search(r"descending: (.*?)\. The default is `(.*?)`", PAGING, re.DOTALL)
+    described = re.search(r"descending: (.*?)\. The default is `(.*?)`", PAGING, re.DOTALL)
 
-    assert told is not None
-    assert set(spans(told.group(1))) == set(ORDERINGS)
-    assert told.group(2) == DEFAULT_ORDERING
+    assert described is not None
+    assert set(spans(described.group(1))) == set(ORDERINGS)
+    assert described.group(2) == DEFAULT_ORDERING
 
 
 def test_the_limits_are_those_that_hold() -> None:

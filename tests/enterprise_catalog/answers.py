@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
+from tests.enterprise_catalog.database import CatalogDatabase, content_key
 from tests.enterprise_catalog.faults import HTML
-from tests.enterprise_catalog.shelf import Shelf, content_key
 from tests.enterprise_catalog.views import Record, as_served
 
 PAGE_SIZE, MAX_PER_PAGE, MAX_KEYS = 10, 100, 100
@@ -35,7 +35,7 @@ class _Asked:
     method: str
     query: Query
     body: bytes
-    shelf: Shelf
+    database: CatalogDatabase
     url: str
     path: str
 
@@ -44,10 +44,10 @@ class _Asked:
 
 
 def answer_to(
-    method: str, path: str, *, query: Query, body: bytes, shelf: Shelf, url: str, has_role: bool
+    method: str, path: str, *, query: Query, body: bytes, database: CatalogDatabase, url: str, has_role: bool
 ) -> Answer:
     """Answer a caller with a valid token."""
-    asked = _Asked(method, query, body, shelf, url, path)
+    asked = _Asked(method, query, body, database, url, path)
     if at := _CONTENT.fullmatch(path):
         return _one(asked, at.group(1)) if at.group(1) else _many(asked)
     at = _CATALOG.fullmatch(path)
@@ -58,7 +58,7 @@ def answer_to(
         catalog = str(UUID(catalog))
     except ValueError:
         return Answer(500, HTML)
-    if not shelf.knows(catalog):
+    if not database.knows(catalog):
         return Answer(404, {"detail": _NOT_FOUND})
     if not has_role:
         return Answer(403, {"detail": "MISSING: catalog.has_learner_access"})
@@ -76,7 +76,7 @@ def _of_catalog(asked: _Asked, catalog: str, action: str | None, *, shows_restri
         case "contains_content_items", "GET":
             return _contains(asked, catalog)
         case None, "GET":
-            stamps = [str(stamp) for stamp in asked.shelf.updated(catalog).values() if stamp]
+            stamps = [str(stamp) for stamp in asked.database.updated(catalog).values() if stamp]
             return Answer(200, {"uuid": catalog, "content_last_modified": max(stamps, default=None)})
     return Answer(404, {"detail": _NOT_FOUND})
 
@@ -88,7 +88,7 @@ def _content(asked: _Asked, catalog: str, *, shows_restricted: bool) -> Answer:
     keys = asked.query.get("content_keys", [])
     if len(set(keys)) > MAX_KEYS:
         return Answer(400, f"get_content_metadata GET requests support up to {MAX_KEYS}. Please use POST.")
-    found = asked.shelf.by_keys(catalog, keys) if keys else asked.shelf.listing(catalog)
+    found = asked.database.by_keys(catalog, keys) if keys else asked.database.listing(catalog)
     if not shows_restricted:
         found = [as_served(record, allowed=()) for record in found]
     named = {"uuid": catalog, "title": "All courses", "enterprise_customer": CUSTOMER}
@@ -142,10 +142,10 @@ def _difference(asked: _Asked, catalog: str) -> Answer:
             return Answer(400, f"catalog_diff GET requests support up to {MAX_KEYS}. Please use POST.")
     else:
         keys = json.loads(asked.body or b"{}").get("content_keys") or []
-    members, updated = asked.shelf.members(catalog), asked.shelf.updated(catalog)
+    members, updated = asked.database.members(catalog), asked.database.updated(catalog)
     given = set(keys)
     not_found: list[Any] = [{"content_key": key} for key in given - members]
-    if not asked.shelf.has_query(catalog):
+    if not asked.database.has_query(catalog):
         not_found = [keys]  # a list in the list, [[]] for no keys
     return Answer(
         200,
@@ -160,25 +160,25 @@ def _difference(asked: _Asked, catalog: str) -> Answer:
 def _contains(asked: _Asked, catalog: str) -> Answer:
     """One good key among bad ones is enough."""
     keys = [*asked.query.get("course_run_ids", []), *asked.query.get("program_uuids", [])]
-    return Answer(200, {"contains_content_items": bool(asked.shelf.by_keys(catalog, keys))})
+    return Answer(200, {"contains_content_items": bool(asked.database.by_keys(catalog, keys))})
 
 
 # -- Whatever catalog holds it ------------------------------------------------------------------------------
 
 
 def _one(asked: _Asked, identifier: str) -> Answer:
-    found = asked.shelf.anywhere(identifier)
+    found = asked.database.anywhere(identifier)
     if not found:
         return Answer(404, {"detail": _NOT_FOUND})
     course = found[0].get("parent_content_key")
     if asked.first("coerce_to_parent_course") and course:
-        found = asked.shelf.anywhere(str(course)) or found
+        found = asked.database.anywhere(str(course)) or found
     return Answer(200, _without_customer(found[0]))
 
 
 def _many(asked: _Asked) -> Answer:
     named = dict.fromkeys(asked.query.get("content_identifiers", []))
-    found = [record for identifier in named for record in asked.shelf.anywhere(identifier)]
+    found = [record for identifier in named for record in asked.database.anywhere(identifier)]
     once = {content_key(record): _without_customer(record) for record in found}
     return _page(asked, list(once.values()), size=_page_size(asked, most=None), more={})
 

@@ -19,8 +19,8 @@ from uuid import UUID
 
 from tests.enterprise_catalog import faults
 from tests.enterprise_catalog.answers import Answer, answer_to
+from tests.enterprise_catalog.database import CatalogDatabase, Record
 from tests.enterprise_catalog.faults import Fault
-from tests.enterprise_catalog.shelf import Record, Shelf
 
 CATALOG = UUID("11111111-1111-4111-8111-111111111111")
 CLIENT_ID, CLIENT_SECRET = "bursary-worker", "s3cret-of-the-worker"
@@ -55,7 +55,7 @@ class _Trouble:
 class Upstream:
     """The running server: its address, what was asked of it, and what can happen to it."""
 
-    shelf: Shelf
+    database: CatalogDatabase
     url: str = ""
     requests: list[Asked] = field(default_factory=list)
     token_lifetime: float = 3600.0  # seconds, as clients are informed
@@ -92,8 +92,8 @@ class Upstream:
 
     def edit(self, key: str, **changes: object) -> None:
         """Change fields of a record, and sync."""
-        self.shelf.edit(key, **changes)
-        self.shelf.sync()
+        self.database.edit(key, **changes)
+        self.database.sync()
 
     def deactivate(self, key: str) -> None:
         """Let all runs of a course be over: it leaves listings, and is still there by key."""
@@ -101,30 +101,30 @@ class Upstream:
 
     def remove(self, key: str, *, catalog_uuid: UUID = CATALOG) -> None:
         """Take a record out of the catalog; v1/content-metadata goes on answering with it."""
-        self.shelf.remove(key, catalog=str(catalog_uuid))
+        self.database.remove(key, catalog=str(catalog_uuid))
 
     def serve(self, catalog_uuid: UUID, records: Iterable[Record]) -> None:
-        """Serve this catalog these records of their keys, whatever others are served; see `Shelf.serve`."""
-        self.shelf.serve(catalog_uuid, records)
+        """Serve this catalog these records of their keys: see `CatalogDatabase.serve`."""
+        self.database.serve(catalog_uuid, records)
 
     def allow_restricted(self, catalog_uuid: UUID, run_key: str) -> None:
         """Let the catalog's query allow a restricted run, and sync."""
-        self.shelf.allow_restricted(catalog_uuid, run_key)
-        self.shelf.sync()
+        self.database.allow_restricted(catalog_uuid, run_key)
+        self.database.sync()
 
     def withdraw_restricted(self, catalog_uuid: UUID, run_key: str) -> None:
         """Let the catalog's query no longer allow a restricted run, and sync."""
-        self.shelf.withdraw_restricted(catalog_uuid, run_key)
-        self.shelf.sync()
+        self.database.withdraw_restricted(catalog_uuid, run_key)
+        self.database.sync()
 
     def rename_key(self, old: str, new: str) -> None:
         """Give a course another key, and sync."""
-        self.shelf.rename_key(old, new)
-        self.shelf.sync()
+        self.database.rename_key(old, new)
+        self.database.sync()
 
     def sync(self) -> None:
         """Sync, while nothing has changed: the stamps of all records move."""
-        self.shelf.sync()
+        self.database.sync()
 
     def revoke_tokens(self) -> None:
         """Accept none of the tokens given out so far."""
@@ -174,11 +174,11 @@ def enterprise_catalog(
     records: Iterable[Record] = (), *, catalogs: Mapping[UUID, Collection[str]] | None = None
 ) -> Iterator[Upstream]:
     """Serve the records for the duration: all from CATALOG, or from each catalog those of its keys."""
-    shelf = Shelf(records, [str(catalog) for catalog in catalogs or (CATALOG,)])
+    database = CatalogDatabase(records, [str(catalog) for catalog in catalogs or (CATALOG,)])
     for catalog, keys in (catalogs or {}).items():
-        for key in shelf.members(str(catalog)) - set(keys):
-            shelf.remove(key, catalog=str(catalog))
-    upstream = Upstream(shelf)
+        for key in database.members(str(catalog)) - set(keys):
+            database.remove(key, catalog=str(catalog))
+    upstream = Upstream(database)
     server = _Server(("127.0.0.1", 0), type("Bound", (_Handler,), {"upstream": upstream}))
     upstream.url = f"http://127.0.0.1:{server.server_address[1]}"
     serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
@@ -236,7 +236,7 @@ class _Handler(BaseHTTPRequestHandler):
             asked.path,
             query=asked.query,
             body=asked.body,
-            shelf=self.upstream.shelf,
+            database=self.upstream.database,
             url=self.upstream.url,
             has_role=self.upstream.has_role,
         )

@@ -9,7 +9,7 @@ import pytest
 
 from bursary.catalog.http_source import HttpCatalog
 from bursary.upstream.errors import UpstreamRefused
-from tests.enterprise_catalog.shelf import Record, Shelf
+from tests.enterprise_catalog.database import CatalogDatabase, Record
 from tests.enterprise_catalog.without_sockets import WithoutSockets
 from tests.replica.listing import CATALOG, COURSE, OTHER_CATALOG, RUNS, a_course, a_run
 
@@ -26,9 +26,9 @@ def case(name: str) -> list[Record]:
 class Upstream:
     """The questions that are asked of the stand-in, each with its answer."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self.shelf = shelf
-        self.client = WithoutSockets(shelf)
+    def __init__(self, database: CatalogDatabase) -> None:
+        self.database = database
+        self.client = WithoutSockets(database)
 
     def records(self, catalog: UUID, *keys: str, version: int = 2) -> list[Record]:
         path = f"/api/v{version}/enterprise-catalogs/{catalog}/get_content_metadata/"
@@ -56,10 +56,10 @@ class Upstream:
 @pytest.fixture
 def upstream() -> Upstream:
     """The courses of the cases, with two restricted runs, that one of two catalogs allows."""
-    shelf = Shelf(case("allowed"), [str(ORDINARY), str(ALLOWING)])
-    shelf.allow_restricted(ALLOWING, PRIVATE)
-    shelf.allow_restricted(ALLOWING, ONLY)
-    return Upstream(shelf)
+    database = CatalogDatabase(case("allowed"), [str(ORDINARY), str(ALLOWING)])
+    database.allow_restricted(ALLOWING, PRIVATE)
+    database.allow_restricted(ALLOWING, ONLY)
+    return Upstream(database)
 
 
 @pytest.mark.parametrize("key", ["PrivX+1", "OnlyX+1", "MoveX+1"])
@@ -79,7 +79,7 @@ def test_the_first_version_hides_restricted_runs_whatever_is_allowed(upstream: U
 
 def test_restricted_runs_are_never_listed(upstream: Upstream) -> None:
     run = a_run(key=PRIVATE, parent_content_key="PrivX+1", restriction_type="custom-b2b-enterprise")
-    upstream.shelf.put(run, catalogs=[str(ALLOWING)])
+    upstream.database.put(run, catalogs=[str(ALLOWING)])
 
     listed = upstream.difference(ALLOWING)["items_not_included"]
     assert {item["content_key"] for item in listed} == {"PrivX+1", "OnlyX+1", "MoveX+1"}
@@ -97,12 +97,12 @@ def test_whether_a_restricted_run_is_contained_depends_on_the_catalog(upstream: 
 def test_a_restricted_run_that_is_withdrawn_is_out_of_the_record_and_still_contained(
     upstream: Upstream,
 ) -> None:
-    upstream.shelf.withdraw_restricted(ALLOWING, PRIVATE)
+    upstream.database.withdraw_restricted(ALLOWING, PRIVATE)
 
     assert upstream.contains(ALLOWING, PRIVATE)
     [record] = upstream.records(ALLOWING, "PrivX+1")
     assert record == next(one for one in case("ordinary") if one["key"] == "PrivX+1")
-    upstream.shelf.remove("PrivX+1", catalog=str(ALLOWING))
+    upstream.database.remove("PrivX+1", catalog=str(ALLOWING))
     assert not upstream.contains(ALLOWING, PRIVATE)
 
 
@@ -122,9 +122,9 @@ def test_any_caller_is_answered_for_a_restricted_run_outside_of_catalogs(upstrea
 
 def test_a_catalog_is_served_the_very_records_that_a_test_gives_it() -> None:
     new = UUID(int=7)
-    upstream = Upstream(Shelf([], [str(ORDINARY)]))
-    upstream.shelf.serve(ORDINARY, case("ordinary"))
-    upstream.shelf.serve(new, case("allowed"))
+    upstream = Upstream(CatalogDatabase([], [str(ORDINARY)]))
+    upstream.database.serve(ORDINARY, case("ordinary"))
+    upstream.database.serve(new, case("allowed"))
 
     for catalog, name in ((ORDINARY, "ordinary"), (new, "allowed")):
         expected = sorted(case(name), key=lambda record: str(record["key"]))
@@ -134,8 +134,8 @@ def test_a_catalog_is_served_the_very_records_that_a_test_gives_it() -> None:
         }
     assert [upstream.contains(catalog, ONLY) for catalog in (ORDINARY, new)] == [False, True]
     assert upstream.one(ONLY)["parent_content_key"] == "OnlyX+1"
-    upstream.shelf.edit("MoveX+1", title="Edited")
-    upstream.shelf.sync()
+    upstream.database.edit("MoveX+1", title="Edited")
+    upstream.database.sync()
     for catalog in (ORDINARY, new):
         [record] = upstream.records(catalog, "MoveX+1")
         assert (record["title"], record["content_last_modified"] > SYNCED) == ("Edited", True)
@@ -143,13 +143,13 @@ def test_a_catalog_is_served_the_very_records_that_a_test_gives_it() -> None:
 
 def test_all_other_records_are_served_as_they_are() -> None:
     odd = a_course(course_runs=[None, "none", {"title": "No key"}, *a_course()["course_runs"]])
-    upstream = Upstream(Shelf([odd], [str(ORDINARY)]))
+    upstream = Upstream(CatalogDatabase([odd], [str(ORDINARY)]))
     assert upstream.records(ORDINARY, COURSE) == [odd]
 
 
 def test_a_catalog_may_hold_a_run_without_its_course() -> None:
-    upstream = Upstream(Shelf([a_course(), a_run()], [str(ORDINARY), str(ALLOWING)]))
-    upstream.shelf.remove(COURSE, catalog=str(ORDINARY))
+    upstream = Upstream(CatalogDatabase([a_course(), a_run()], [str(ORDINARY), str(ALLOWING)]))
+    upstream.database.remove(COURSE, catalog=str(ORDINARY))
     run = RUNS[2]
 
     assert upstream.records(ORDINARY, run) == [a_run()]
@@ -161,9 +161,9 @@ def test_a_catalog_may_hold_a_run_without_its_course() -> None:
 
 def test_a_course_may_get_another_key_and_keeps_its_uuid_and_its_runs(upstream: Upstream) -> None:
     before = a_course()
-    upstream.shelf.put(before, catalogs=[str(ORDINARY)])
-    upstream.shelf.put(a_run(), catalogs=[str(ORDINARY)])
-    upstream.shelf.rename_key(COURSE, "GlobeX+NEW")
+    upstream.database.put(before, catalogs=[str(ORDINARY)])
+    upstream.database.put(a_run(), catalogs=[str(ORDINARY)])
+    upstream.database.rename_key(COURSE, "GlobeX+NEW")
 
     assert upstream.keys(ORDINARY, COURSE) == []
     assert upstream.keys(ORDINARY, RUNS[2]) == ["GlobeX+NEW", RUNS[2]]
@@ -179,15 +179,15 @@ def test_a_course_may_get_another_key_and_keeps_its_uuid_and_its_runs(upstream: 
 
 
 def test_restricted_runs_stay_allowed_when_their_course_gets_another_key(upstream: Upstream) -> None:
-    upstream.shelf.rename_key("PrivX+1", "PrivX+2")
+    upstream.database.rename_key("PrivX+1", "PrivX+2")
     assert upstream.keys(ALLOWING, PRIVATE) == ["PrivX+2"]
     assert len(upstream.records(ALLOWING, "PrivX+2")[0]["course_runs"]) == 2
     assert len(upstream.records(ORDINARY, "PrivX+2")[0]["course_runs"]) == 1
 
 
 def test_a_force_included_course_has_no_type_and_nothing_normalized() -> None:
-    upstream = Upstream(Shelf([], [str(ORDINARY)]))
-    upstream.shelf.force_include(a_course(), catalogs=[str(ORDINARY)])
+    upstream = Upstream(CatalogDatabase([], [str(ORDINARY)]))
+    upstream.database.force_include(a_course(), catalogs=[str(ORDINARY)])
 
     [record] = upstream.records(ORDINARY, COURSE)
     assert (record["content_type"], record["aggregation_key"]) == (None, None)
@@ -197,7 +197,7 @@ def test_a_force_included_course_has_no_type_and_nothing_normalized() -> None:
 
 
 def test_a_catalog_without_a_query_lists_nothing_and_finds_a_list_missing(upstream: Upstream) -> None:
-    upstream.shelf.drop_query(str(ORDINARY))
+    upstream.database.drop_query(str(ORDINARY))
     assert upstream.difference(ORDINARY) == {
         "items_not_found": [[]],
         "items_not_included": [],

@@ -237,12 +237,12 @@ def test_upstreams_own_guards_hold_back_what_looks_wrong(
 ) -> None:
     every = [course["key"] for course in courses]
     outcomes = [
-        upstream.shelf.query_finds(str(CATALOG), found)
+        upstream.database.query_finds(str(CATALOG), found)
         for found in ([], every[:39], every[:100], every, every[:60])
     ]
 
     assert outcomes == [False, False, True, False, True]
-    assert upstream.shelf.members(str(CATALOG)) == set(every[:60])
+    assert upstream.database.members(str(CATALOG)) == set(every[:60])
 
 
 def test_many_are_asked_for_without_a_cap_by_keys_and_uuids_mixed(

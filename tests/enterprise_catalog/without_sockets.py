@@ -8,20 +8,20 @@ from urllib.parse import parse_qs, urlencode
 from bursary.upstream.client import Client, ObjectHook
 from bursary.upstream.errors import Outage, UpstreamRefused, UpstreamUnavailable
 from tests.enterprise_catalog.answers import answer_to
-from tests.enterprise_catalog.shelf import Shelf
+from tests.enterprise_catalog.database import CatalogDatabase
 
 LISTING, RECORDS = "generate_diff", "get_content_metadata"
 
 
 class WithoutSockets(Client):
-    """A client of the shelf. It can fail in the ways that a catalog must distinguish.
+    """A client of the database. It can fail in the ways that a catalog must distinguish.
 
     `down` fails every request; `fails_on` those for any of these keys; `shows` cuts listings of keys short.
     `meanwhile` is called once, while an answer with records is on its way.
     """
 
-    def __init__(self, shelf: Shelf) -> None:
-        self.shelf = shelf
+    def __init__(self, database: CatalogDatabase) -> None:
+        self.database = database
         self.questions = 0
         self.down = False
         self.fails_on: set[str] = set()
@@ -42,7 +42,7 @@ class WithoutSockets(Client):
         isolating: bool = False,
     ) -> object:
         answer = self._answer("GET", path, query=parse_qs(urlencode(params)), body=b"")
-        return to_json.loads(to_json.dumps(answer))  # as the wire does: nothing is shared with the shelf
+        return to_json.loads(to_json.dumps(answer))  # as the wire does: nothing is shared with the database
 
     def post(
         self,
@@ -62,7 +62,9 @@ class WithoutSockets(Client):
             raise UpstreamUnavailable(Outage.SERVER_UNAVAILABLE, "It answered with 503.")
         if self.fails_on.intersection(query.get("content_keys", ())):
             raise UpstreamUnavailable(Outage.SERVER_ERROR, "It answered with 500.")
-        answer = answer_to(method, path, query=query, body=body, shelf=self.shelf, url="", has_role=True)
+        answer = answer_to(
+            method, path, query=query, body=body, database=self.database, url="", has_role=True
+        )
         if answer.status != 200:
             raise UpstreamRefused("refused", f"It answered with {answer.status}.", status=answer.status)
         value = answer.value

@@ -46,7 +46,7 @@ def authored(topic: str, run: str = RUN) -> Fields:
 
 def reversed_transaction(uuid: UUID, *, event_id: str = "") -> Fields:
     """Return the entry that says that a transaction was reversed."""
-    told = LedgerTransaction(
+    transaction = LedgerTransaction(
         uuid=uuid,
         created=AT,
         modified=AT,
@@ -58,7 +58,7 @@ def reversed_transaction(uuid: UUID, *, event_id: str = "") -> Fields:
         lms_user_id=PERSON,
         content_key=CourseKey.from_string(RUN),
     )
-    return _entry(LEDGER_TRANSACTION_REVERSED, {"ledger_transaction": told}, event_id)
+    return _entry(LEDGER_TRANSACTION_REVERSED, {"ledger_transaction": transaction}, event_id)
 
 
 def _entry(signal: Any, data: dict[str, object], event_id: str) -> Fields:

@@ -121,10 +121,10 @@ def replicating(records: list[Record]) -> Iterator[Service]:
 def check_that_all_is_as_upstream(upstream: Upstream, catalog_uuid: UUID = CATALOG) -> None:
     """Compare every row with what upstream serves for it now."""
     rows = {row.content_key: row for row in ContentMetadata.objects.all()}
-    members = upstream.shelf.members(str(catalog_uuid))
+    members = upstream.database.members(str(catalog_uuid))
     held = CatalogMembership.objects.filter(catalog_uuid=catalog_uuid)
     assert set(held.filter(named_by="").values_list("content__content_key", flat=True)) == members
-    for record in upstream.shelf.by_keys(str(catalog_uuid), members):
+    for record in upstream.database.by_keys(str(catalog_uuid), members):
         course = parser.parse(record)
         for content in (course, *course.runs):
             row = rows[content.content_key]

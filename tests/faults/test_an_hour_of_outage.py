@@ -64,7 +64,7 @@ def test_an_hour_of_outage_passes_unnoticed(service: Service, fault: faults.Faul
     changed = enrolling_by(SOON, synced=LATER)
     for terms in changed["normalized_metadata_by_run"].values():
         terms["enroll_by_date"] = SOON
-    service.upstream.shelf.put(changed, catalogs=[str(CATALOG)])
+    service.upstream.database.put(changed, catalogs=[str(CATALOG)])
     with override_settings(**SHORT):
         _let_an_hour_pass(service, contents)
 

@@ -70,7 +70,7 @@ def test_fault_02_what_was_never_seen_is_refused_in_time_and_nothing_is_held(
 
 def test_fault_02_a_catalog_that_answers_with_nothing_changes_no_deadline(service: Service) -> None:
     before = LearnerContentAssignment.objects.get().expires_at
-    for key in service.upstream.shelf.members(str(CATALOG)):
+    for key in service.upstream.database.members(str(CATALOG)):
         service.upstream.remove(key)
 
     list(service.passes(2 * DAY, every=DAY / 4))

@@ -10,8 +10,8 @@ from bursary.replica.models import ContentMetadata
 from tests.api.door import refusal_of
 from tests.enterprise_catalog.server import CATALOG
 from tests.faults.failing_upstream import MINUTE, Service
+from tests.replica.expected_content import Course
 from tests.replica.listing import Record
-from tests.replica.truth import Course
 from tests.smtp import MailServer
 from tests.world import ALICE, BOB, deliver
 
@@ -90,4 +90,4 @@ def test_fault_03_what_is_gone_is_not_allocated_and_not_asked_for(
 
     assert refusal_of(answer) == (422, "content_not_in_catalog")
     assert len(service.upstream.requests) == before
-    assert one.content_key not in service.upstream.shelf.members(str(CATALOG))
+    assert one.content_key not in service.upstream.database.members(str(CATALOG))

@@ -166,9 +166,9 @@ def test_afterwards_and_quiet_the_replica_equals_upstream(
 
     hear_it_all(bus, others, machine)
 
-    told = InboxEvent.objects.exclude(kind="unreadable")
-    assert told.filter(kind="content.changed").count() == len(runs()) + 1
-    assert told.filter(kind="transaction.reversed").count() == 1
+    readable = InboxEvent.objects.exclude(kind="unreadable")
+    assert readable.filter(kind="content.changed").count() == len(runs()) + 1
+    assert readable.filter(kind="transaction.reversed").count() == 1
     assert InboxEvent.objects.filter(kind="unreadable").count() >= 2 * len(runs())
 
     # Upstream does not show yet what its events announced.
@@ -177,7 +177,7 @@ def test_afterwards_and_quiet_the_replica_equals_upstream(
     announced = [course for course in courses if course.expected_since]
     assert len(announced) == len(runs())
     for course in announced:
-        upstream.shelf.edit(course.content_key, title=f"Anew: {course.title}")
+        upstream.database.edit(course.content_key, title=f"Anew: {course.title}")
     upstream.sync()
     tick(timezone.now() + 3 * MINUTE)
 

@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from bursary.lib.locks import for_update
 from bursary.replica.models import CatalogListing
 from tests.replica.listing import NOW
-from tests.together import Meeting, until_a_lock_is_waited_for
+from tests.together import Arrivals, until_a_lock_is_waited_for
 
 FIRST, MIDDLE, *OTHERS, LAST = [UUID(int=number) for number in range(1, 40)]
 
@@ -36,7 +36,7 @@ def in_a_thread_of_its_own(rows: list[UUID]) -> int:
         connection.close()
 
 
-def hold(row: UUID, *, held: Meeting) -> None:
+def hold(row: UUID, *, held: Arrivals) -> None:
     """Keep a row locked until two others wait for locks."""
     try:
         with transaction.atomic():
@@ -51,7 +51,7 @@ def hold(row: UUID, *, held: Meeting) -> None:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("listings")
 def test_a_lone_update_that_is_the_victim_of_a_deadlock_is_made_after_it() -> None:
-    later, held = NOW + timedelta(hours=1), Meeting()
+    later, held = NOW + timedelta(hours=1), Arrivals()
     with ThreadPoolExecutor(2) as threads:
         with transaction.atomic():
             leave_deadlocks_to_others()

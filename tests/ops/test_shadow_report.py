@@ -144,7 +144,7 @@ def of(*keys: str) -> QuerySet[ContentMetadata]:
 
 
 def dearer(upstream: Upstream) -> None:
-    upstream.shelf.put(
+    upstream.database.put(
         a_course(TIDES, title="Ebb", content_price=1.0, end_date=None), catalogs=[str(CATALOG)]
     )
 

@@ -1,4 +1,4 @@
-"""Whether what we hold agrees with upstream's truth, and with itself."""
+"""Whether what we hold agrees with upstream's records, and with itself."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
@@ -15,7 +15,7 @@ from bursary.catalog import parser
 from bursary.catalog.records import Completeness, Content, ContentType
 from bursary.replica import merge
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
-from tests.replica.truth import CATALOGS, Truth
+from tests.replica.expected_content import CATALOGS, ExpectedContent
 
 
 class Version(NamedTuple):
@@ -61,7 +61,7 @@ def check_memberships() -> None:
     assert there == set(CatalogMembership.objects.values_list("content", flat=True))
 
 
-def check_assignments(truth: Truth, *, now: datetime) -> None:
+def check_assignments(expected: ExpectedContent, *, now: datetime) -> None:
     """Open assignments refer to what their catalog holds, and end and sort by it, and by nothing else.
 
     They end at the least of four dates. The date of the content is one that the catalog was served.
@@ -94,22 +94,22 @@ def check_assignments(truth: Truth, *, now: datetime) -> None:
         if in_catalog:
             assert one.content_start == (one.content.start_date or FAR_FUTURE)
             assert one.content_title == one.content.title.casefold()
-        assert join_by in truth.closings(one.content.content_key, catalog_uuid) | {FAR_FUTURE}
+        assert join_by in expected.closings(one.content.content_key, catalog_uuid) | {FAR_FUTURE}
 
 
-def check_expired(truth: Truth) -> None:
+def check_expired(expected: ExpectedContent) -> None:
     """What has expired by a date of its content has expired by one that its catalog was served."""
     rows = LearnerContentAssignment.objects.filter(
         state=State.EXPIRED, expires_reason=ExpiryReason.ENROLL_BY
     ).select_related("content", "budget")
     for one in rows.defer("content__payload"):
         assert one.content is not None
-        assert one.expires_at in truth.closings(one.content.content_key, one.budget.catalog_uuid)
+        assert one.expires_at in expected.closings(one.content.content_key, one.budget.catalog_uuid)
 
 
-def check_content(truth: Truth, *, now: datetime) -> None:
+def check_content(expected: ExpectedContent, *, now: datetime) -> None:
     """Each catalog's view says what it is served, in every column; nothing waits or is troubled any more."""
-    views = {catalog_uuid: _view(truth, catalog_uuid) for catalog_uuid in CATALOGS.values()}
+    views = {catalog_uuid: _view(expected, catalog_uuid) for catalog_uuid in CATALOGS.values()}
     named = {
         key: content
         for view in views.values()
@@ -137,10 +137,10 @@ def check_history() -> None:
         changes[one.content_id, one.field].append(one)
         assert one.old != one.new
     rows = ContentMetadata.objects.defer("payload").in_bulk({pk for pk, _field in changes})
-    for (pk, name), story in changes.items():
-        assert all(before.new == after.old for before, after in pairwise(story)), (pk, name)
+    for (pk, name), history in changes.items():
+        assert all(before.new == after.old for before, after in pairwise(history)), (pk, name)
         value = getattr(rows[pk], name)
-        assert story[-1].new == (value.isoformat() if isinstance(value, datetime) else value)
+        assert history[-1].new == (value.isoformat() if isinstance(value, datetime) else value)
 
 
 def most_changes_of_a_field(*, since: int, but_for: Collection[int] = ()) -> int:
@@ -168,9 +168,9 @@ def what_lasts() -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _view(truth: Truth, catalog_uuid: UUID) -> dict[str, Content]:
+def _view(expected: ExpectedContent, catalog_uuid: UUID) -> dict[str, Content]:
     """Return what the catalog is served, by key; a run that its course names is as the course has it."""
-    records = [parser.parse(record) for record in truth.records(catalog_uuid)]
+    records = [parser.parse(record) for record in expected.records(catalog_uuid)]
     view = {content.content_key: content for content in records}
     return view | {run.content_key: run for content in records for run in content.runs}
 

@@ -9,8 +9,8 @@ from uuid import UUID
 from django.core.cache import cache
 from pytest_django import Settings
 
+from tests.enterprise_catalog.database import Record
 from tests.enterprise_catalog.server import CLIENT_ID, CLIENT_SECRET, Upstream, enterprise_catalog
-from tests.enterprise_catalog.shelf import Record
 from tests.world import CATALOG, NOW, PRICE
 
 DAY = timedelta(days=1)

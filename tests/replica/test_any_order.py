@@ -29,9 +29,9 @@ from bursary.ops import refresh_runs
 from bursary.replica import audit, reads, refresh, schedule
 from bursary.replica.models import ContentChange, ContentMetadata, ContentType, RefreshSource
 from tests.replica import agreement
+from tests.replica.expected_content import CATALOGS, NAMES, PUBLIC, RESTRICTED
 from tests.replica.listing import NOW
 from tests.replica.replicated import announcements
-from tests.replica.truth import CATALOGS, NAMES, PUBLIC, RESTRICTED
 from tests.replica.upstream_history import UpstreamHistory, catalogs, edits, names, ordinary_edits
 from tests.world import given_budget
 
@@ -51,7 +51,7 @@ class Died(BaseException):
 
 
 class AnyOrder(UpstreamHistory):
-    """Our side against upstream's truth. Each history has the database for itself."""
+    """Our side against upstream's records. Each history has the database for itself."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,8 +67,8 @@ class AnyOrder(UpstreamHistory):
 
     @initialize()
     def the_catalogs_are_known_and_learners_are_assigned(self) -> None:
-        self.truth.edit(NAMES[1], runs=["a", "p"])
-        self.truth.allow(self.key((NAMES[1], "p")), CATALOGS["other"], allowed=True)
+        self.expected.edit(NAMES[1], runs=["a", "p"])
+        self.expected.allow(self.key((NAMES[1], "p")), CATALOGS["other"], allowed=True)
         for catalog in CATALOGS.values():
             self.refresh("listing", catalog)
         for number in range(3):
@@ -111,7 +111,7 @@ class AnyOrder(UpstreamHistory):
         self, slow: str, fast: str, catalog: UUID, name: str, changes: dict[str, Any], minutes: int
     ) -> None:
         def meanwhile() -> None:
-            self.truth.edit(name, **changes, title=f"Overtaken on {self.now}")
+            self.expected.edit(name, **changes, title=f"Overtaken on {self.now}")
             self.now += minutes * MINUTE
             schedule.request_refresh([self.key((name, ""))], now=self.now)
             self.refresh(fast, catalog)
@@ -131,14 +131,14 @@ class AnyOrder(UpstreamHistory):
         A run that is known by its own record may follow that, and then the course that names it by now.
         """
         self.upstream.recovers()
-        self.truth.edit(name, thin=False, poison="")
+        self.expected.edit(name, thin=False, poison="")
         for catalog in CATALOGS.values():
             self.now += MINUTE
             self.refresh("listing", catalog)
         last = ContentChange.objects.order_by("pk").values_list("pk", flat=True).last() or 0
         runs = ContentMetadata.objects.filter(content_type=ContentType.COURSERUN)
         thin = list(runs.filter(completeness=Completeness.THIN).values_list("pk", flat=True))
-        self.truth.edit(name, stamped=stamped, **changes, title=f"Edited on {self.now}")
+        self.expected.edit(name, stamped=stamped, **changes, title=f"Edited on {self.now}")
         for which in order * 2:
             self.now += MINUTE
             self.refresh("keys", CATALOGS[which])
@@ -171,7 +171,7 @@ class AnyOrder(UpstreamHistory):
         except (reads.UnknownContent, reads.ContentUnavailable):
             assert not warm
         else:
-            assert content.content_key in self.truth.shown[catalog]
+            assert content.content_key in self.expected.shown[catalog]
             assert content.content_key == key or which[1] == "former"
             assert content.checked_at <= self.now
         assert not warm or self.upstream.questions == questions
@@ -189,7 +189,9 @@ class AnyOrder(UpstreamHistory):
                     entries=[f"learner-{learner}@learners.example"],
                     now=self.now,
                 )
-                assert {done.content.content_key, done.terms.run_key} <= self.truth.shown[budget.catalog_uuid]
+                assert {done.content.content_key, done.terms.run_key} <= self.expected.shown[
+                    budget.catalog_uuid
+                ]
 
     @rule(days=st.one_of(st.none(), st.integers(30, 120)), number=st.integers(0, 2))
     def the_budget_ends_otherwise(self, days: int | None, number: int) -> None:
@@ -199,14 +201,14 @@ class AnyOrder(UpstreamHistory):
     @rule()
     def deadlines_pass(self) -> None:
         expiry.expire_due(now=self.now)
-        agreement.check_expired(self.truth)
+        agreement.check_expired(self.expected)
 
     def key(self, which: Asked) -> str:
         """Return the key that is asked for."""
         name, part = which
         if part in ("unknown", "former"):  # the first key, which the course may have no longer
             return name
-        course = self.truth.courses[name]
+        course = self.expected.courses[name]
         return course.run_key(part) if part else course.key
 
     def refresh(self, way: str, catalog: UUID) -> None:
@@ -215,7 +217,7 @@ class AnyOrder(UpstreamHistory):
             if way == "listing":
                 refresh.refresh_catalog(catalog, source=self.source, now=self.now, by=RefreshSource.CRON)
             elif way == "keys":
-                keys = [course.key for course in self.truth.courses.values()]
+                keys = [course.key for course in self.expected.courses.values()]
                 refresh.refresh_keys(
                     keys, catalog_uuid=catalog, source=self.source, now=self.now, by=RefreshSource.EVENT
                 )
@@ -250,7 +252,7 @@ class AnyOrder(UpstreamHistory):
     @invariant()
     def memberships_and_derived_columns_say_what_is_true(self) -> None:
         agreement.check_memberships()
-        agreement.check_assignments(self.truth, now=self.now)
+        agreement.check_assignments(self.expected, now=self.now)
 
     def teardown(self) -> None:
         with self.undo:
@@ -260,20 +262,20 @@ class AnyOrder(UpstreamHistory):
     def it_is_quiet_again(self) -> None:
         """Nothing happens any more but the scheduled tasks, for six days."""
         self.upstream.recovers()
-        self.truth.heal()
+        self.expected.heal()
         for _tick in range(6):
             self.now += 25 * HOUR
             self.tick()
             self.no_version_goes_backwards()
         self.memberships_and_derived_columns_say_what_is_true()
-        agreement.check_content(self.truth, now=self.now)
+        agreement.check_content(self.expected, now=self.now)
         agreement.check_history()
         assert audit.audit(source=self.source, clock=self.clock).found == []
         assert expected_values.compare(self.assignments, now=self.now) == []
         self.nothing_changes_any_more()
 
     def nothing_changes_any_more(self) -> None:
-        self.truth.sync()
+        self.expected.sync()
         before = agreement.what_lasts()
         with announcements() as announced:
             for catalog in CATALOGS.values():

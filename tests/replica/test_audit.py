@@ -13,7 +13,7 @@ from bursary.catalog.source import CatalogSource
 from bursary.replica import audit
 from bursary.replica.audit import ContentAudit, FieldDifference, Finding
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
-from tests.enterprise_catalog.shelf import Shelf
+from tests.enterprise_catalog.database import CatalogDatabase
 from tests.enterprise_catalog.without_sockets import WithoutSockets
 from tests.replica.listing import (
     BEFORE,
@@ -223,7 +223,7 @@ def test_all_of_many_catalogs_takes_as_many_questions_as_one_after_the_other(
 
 def test_of_what_is_listed_only_unknown_records_are_fetched_and_of_a_sample_no_more_than_that() -> None:
     bring_in(*courses(20))
-    client = WithoutSockets(Shelf(courses(180), [str(CATALOG)]))
+    client = WithoutSockets(CatalogDatabase(courses(180), [str(CATALOG)]))
     upstream = HttpCatalog(client)
 
     one = audit.audit(source=upstream, clock=lambda: NOW + HOUR, listed=[CATALOG])

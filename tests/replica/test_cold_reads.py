@@ -19,7 +19,7 @@ from tests.elapsed import AT_ONCE, taking_at_most
 from tests.replica.listing import CATALOG, COURSE, NOW, OTHER_CATALOG, RUNS, a_course, a_thin_course
 from tests.replica.replicated import HOUR, bring_in
 from tests.replica.upstream import Upstream, listing_of, refresh_rows_due
-from tests.together import Meeting, together
+from tests.together import Arrivals, together
 
 ABSENT = "NobodyX+N1"
 MINUTE = timedelta(minutes=1)
@@ -34,9 +34,9 @@ def upstream(monkeypatch: pytest.MonkeyPatch) -> Upstream:
 
 
 @pytest.fixture
-def others(monkeypatch: pytest.MonkeyPatch) -> Meeting:
+def others(monkeypatch: pytest.MonkeyPatch) -> Arrivals:
     """The readers that find that another asks for what they read."""
-    found, acquire = Meeting(), cold_reads.acquire
+    found, acquire = Arrivals(), cold_reads.acquire
 
     def acquired(content_key: str, *, catalog_uuid: UUID, now: datetime) -> ColdRead | ColdReadStatus:
         answer = acquire(content_key, catalog_uuid=catalog_uuid, now=now)
@@ -299,7 +299,7 @@ def test_answers_that_count_no_more_and_the_oldest_of_too_many_are_forgotten(
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.on_every_engine
 def test_many_readers_and_refreshers_of_one_cold_key_are_one_question(
-    upstream: Upstream, others: Meeting
+    upstream: Upstream, others: Arrivals
 ) -> None:
     upstream.meanwhile = lambda: others.wait_for(5 + 2)
     refresher = others.after(partial(refresh_rows_due, upstream, now=NOW))
@@ -313,7 +313,7 @@ def test_many_readers_and_refreshers_of_one_cold_key_are_one_question(
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.on_every_engine
-def test_many_readers_of_what_is_not_there_are_one_question(upstream: Upstream, others: Meeting) -> None:
+def test_many_readers_of_what_is_not_there_are_one_question(upstream: Upstream, others: Arrivals) -> None:
     upstream.meanwhile = lambda: others.wait_for(5)
 
     answers = together([partial(read, ABSENT)] * 6)

@@ -13,8 +13,8 @@ from bursary.catalog import payload as payloads
 from bursary.replica import reads, refresh
 from bursary.replica.models import Completeness, ContentMetadata, RefreshSource
 from bursary.replica.refresh import RefreshReport
+from tests.enterprise_catalog.database import content_key
 from tests.enterprise_catalog.server import CATALOG, enterprise_catalog
-from tests.enterprise_catalog.shelf import content_key
 from tests.replica.listing import DATA, NOW, Record, recorded
 from tests.replica.replicated import over_http, runs_of
 

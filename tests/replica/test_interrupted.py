@@ -117,7 +117,7 @@ def test_what_was_asked_for_later_is_newer_however_long_the_reading_takes() -> N
                     keys, catalog_uuid=OTHER_CATALOG, source=source, now=next(moments), by=RefreshSource.EVENT
                 )
                 for key in keys:
-                    upstream.shelf.edit(key, title="Edited")
+                    upstream.database.edit(key, title="Edited")
                 upstream.sync()
 
         report = refresh.refresh_catalog(

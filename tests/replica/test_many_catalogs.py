@@ -9,7 +9,7 @@ import pytest
 from bursary.catalog.http_source import HttpCatalog
 from bursary.replica import refresh
 from bursary.replica.models import ContentMetadata, RefreshSource
-from tests.enterprise_catalog.shelf import Record, Shelf
+from tests.enterprise_catalog.database import CatalogDatabase, Record
 from tests.enterprise_catalog.without_sockets import WithoutSockets
 from tests.memory import peak_while
 from tests.replica.listing import NOW
@@ -47,14 +47,14 @@ def upstream() -> WithoutSockets:
     public = [one | {"full_description": DESCRIPTION} for one in courses(STEP * (len(CATALOGS) + 1))]
     keys = keys_of(public)
     with_more = dict(zip(keys[STEP::100], map(restricted, public[STEP::100]), strict=True))
-    shelf = Shelf([with_more.get(one["key"], one) for one in public], map(str, CATALOGS))
+    database = CatalogDatabase([with_more.get(one["key"], one) for one in public], map(str, CATALOGS))
     for number, catalog in enumerate(CATALOGS):
         for key in {*keys} - {*keys[number * STEP : number * STEP + SIZE]}:
-            shelf.remove(key, catalog=str(catalog))
+            database.remove(key, catalog=str(catalog))
         if number % 2:
             for record in with_more.values():
-                shelf.allow_restricted(catalog, record["course_runs"][1]["key"])
-    return WithoutSockets(shelf)
+                database.allow_restricted(catalog, record["course_runs"][1]["key"])
+    return WithoutSockets(database)
 
 
 def refresh_all(upstream: WithoutSockets, *, hours: int, catalogs: Sequence[UUID] = CATALOGS) -> int:
@@ -73,7 +73,7 @@ def test_a_full_refresh_asks_for_the_keys_of_each_catalog_and_for_fifty_records_
     expected = len(CATALOGS) * (1 + SIZE // A_REQUEST)
 
     assert refresh_all(upstream, hours=0) == expected  # all of it new
-    upstream.shelf.sync()
+    upstream.database.sync()
     assert refresh_all(upstream, hours=1) == expected  # stamped anew, and the same
 
     rows = ContentMetadata.objects.order_by()
@@ -99,6 +99,6 @@ def test_what_is_due_is_asked_for_by_as_many_requests_as_without_restricted_runs
 
 def test_a_refresh_of_many_catalogs_takes_hardly_more_memory_than_of_one(upstream: WithoutSockets) -> None:
     refresh_all(upstream, hours=0)  # what is made once: compiled queries, caches
-    upstream.shelf.sync()
+    upstream.database.sync()
     one = peak_while(lambda: refresh_all(upstream, hours=1, catalogs=CATALOGS[:1]))
     assert peak_while(lambda: refresh_all(upstream, hours=1)) < 1.3 * one

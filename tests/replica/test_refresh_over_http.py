@@ -16,8 +16,8 @@ from bursary.replica import reads, refresh
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata, RefreshSource
 from bursary.replica.refresh import RefreshReport
 from tests.enterprise_catalog import faults
+from tests.enterprise_catalog.database import content_key
 from tests.enterprise_catalog.server import CATALOG, CLIENT_ID, CLIENT_SECRET, Upstream, enterprise_catalog
-from tests.enterprise_catalog.shelf import content_key
 from tests.replica.listing import COURSE, LATER, NOW, RUNS, Record, a_course, enrolling_by, recorded
 from tests.replica.replicated import over_http
 
@@ -123,7 +123,7 @@ def test_a_sync_that_changed_nothing_writes_no_payload_and_no_history() -> None:
 
 def test_a_change_upstream_arrives_with_its_history(upstream: Upstream) -> None:
     bring_in(over_http(upstream))
-    upstream.shelf.put(enrolling_by("2028-09-01T00:00:00Z", synced=LATER), catalogs=[str(CATALOG)])
+    upstream.database.put(enrolling_by("2028-09-01T00:00:00Z", synced=LATER), catalogs=[str(CATALOG)])
 
     report = bring_in(over_http(upstream), keys=[RUNS[2]])
 

@@ -189,7 +189,7 @@ def test_a_listing_that_does_not_show_it_yet_leaves_it_awaited() -> None:
 
 
 @pytest.mark.on_every_engine
-def test_the_clock_brings_forward_what_is_neither_in_flight_nor_in_back_off() -> None:
+def test_a_row_is_scheduled_sooner_unless_it_is_claimed_or_in_back_off() -> None:
     upstream = Upstream(courses(3))
     listing_of(upstream)
     waiting, failing, flying = ContentMetadata.objects.filter(parent_key="").order_by("pk")

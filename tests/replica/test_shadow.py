@@ -167,7 +167,7 @@ def test_a_thin_record_says_nothing_of_a_full_row(upstream: Upstream) -> None:
 def test_a_run_that_upstream_does_not_find_by_its_key_any_more_says_nothing(upstream: Upstream) -> None:
     course = a_course(TIDES)
     del course["course_runs"][0]["parent_content_key"]
-    upstream.shelf.put(course, catalogs=[str(CATALOG)])
+    upstream.database.put(course, catalogs=[str(CATALOG)])
 
     read(run_of(TIDES))
 

@@ -62,7 +62,7 @@ def test_a_run_is_found_by_its_own_key_with_its_course(upstream: Upstream) -> No
 def test_a_run_is_found_by_its_course_if_its_key_brings_nothing_any_more(upstream: Upstream) -> None:
     course = a_course(TIDES)
     del course["course_runs"][0]["parent_content_key"]
-    upstream.shelf.put(course, catalogs=[str(CATALOG)])
+    upstream.database.put(course, catalogs=[str(CATALOG)])
     place = CatalogKey(CATALOG, run_of(TIDES))
 
     assert upstream_cache.look_up({place: place.content_key}, now=NOW, anew=True).known == {place: None}
@@ -106,7 +106,7 @@ def by_course(key: str) -> KnownContent:
 def test_what_a_run_key_does_not_find_its_course_may(upstream: Upstream) -> None:
     course = a_course(TIDES)
     del course["course_runs"][0]["parent_content_key"]
-    upstream.shelf.put(course, catalogs=[str(CATALOG)])
+    upstream.database.put(course, catalogs=[str(CATALOG)])
     place = CatalogKey(CATALOG, run_of(TIDES))
 
     for _time in range(2):
@@ -263,7 +263,7 @@ def test_a_lookup_is_refused_inside_a_transaction(upstream: Upstream) -> None:
 
 def test_a_record_that_upstream_fails_on_is_not_taken_for_absent(upstream: Upstream) -> None:
     other = "RiversideX+KNOTS"
-    upstream.shelf.put(a_course(other), catalogs=[str(CATALOG)])
+    upstream.database.put(a_course(other), catalogs=[str(CATALOG)])
     upstream.fails_with(faults.status(500), key=TIDES)
 
     assert [place.content_key for place in look_up(TIDES, other)] == [other]

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from tests.enterprise_catalog.without_sockets import WithoutSockets
+from tests.replica.expected_content import CATALOGS, NAMES, PUBLIC, RESTRICTED, ExpectedContent
 from tests.replica.listing import NOW
-from tests.replica.truth import CATALOGS, NAMES, PUBLIC, RESTRICTED, Truth
 
 catalogs = st.sampled_from(sorted(CATALOGS)).map(CATALOGS.__getitem__)
 names = st.sampled_from(NAMES[:3])  # the others stand by: of three courses alone too many would be away
@@ -36,47 +36,47 @@ edits = st.fixed_dictionaries(
 
 
 class UpstreamHistory(RuleBasedStateMachine):
-    """Upstream's side: the truth, and how it is served."""
+    """Upstream's side: the expected content, and how it is served."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = NOW
-        self.truth = Truth()
-        self.upstream = WithoutSockets(self.truth.shelf)
+        self.expected = ExpectedContent()
+        self.upstream = WithoutSockets(self.expected.database)
 
     @rule(name=names, changes=edits, stamped=st.booleans())
     def upstream_edits(self, name: str, changes: dict[str, Any], stamped: bool) -> None:
-        self.truth.edit(name, stamped=stamped, **changes)
+        self.expected.edit(name, stamped=stamped, **changes)
 
     @rule()
     def upstream_syncs_and_nothing_changed(self) -> None:
-        self.truth.sync()
+        self.expected.sync()
 
     @rule(name=names, catalog=catalogs)
     def upstream_takes_a_course_out(self, name: str, catalog: UUID) -> None:
-        self.truth.remove(self.truth.courses[name].key, catalog)
+        self.expected.remove(self.expected.courses[name].key, catalog)
 
     @rule(name=names, catalog=catalogs, source=st.none() | catalogs)
     def upstream_puts_a_course_in(self, name: str, catalog: UUID, source: UUID | None) -> None:
         """It may come from another catalog, and be there no longer."""
         if source and source != catalog:
-            self.truth.remove(self.truth.courses[name].key, source)
-        self.truth.restore(name, catalog)
+            self.expected.remove(self.expected.courses[name].key, source)
+        self.expected.restore(name, catalog)
 
     @rule(name=names, run=st.sampled_from(RESTRICTED), catalog=catalogs, allowed=st.booleans())
     def upstream_allows_a_restricted_run(self, name: str, run: str, catalog: UUID, allowed: bool) -> None:
-        self.truth.allow(self.truth.courses[name].run_key(run), catalog, allowed=allowed)
+        self.expected.allow(self.expected.courses[name].run_key(run), catalog, allowed=allowed)
 
     @rule(name=names, run=st.sampled_from(PUBLIC), catalog=catalogs, held=st.booleans())
     def upstream_lists_a_run_by_itself(self, name: str, run: str, catalog: UUID, held: bool) -> None:
         if held:
-            self.truth.list_run(name, run, catalog)
+            self.expected.list_run(name, run, catalog)
         else:
-            self.truth.remove(self.truth.courses[name].run_key(run), catalog)
+            self.expected.remove(self.expected.courses[name].run_key(run), catalog)
 
     @rule(name=names, number=st.integers(0, 2))
     def upstream_gives_a_course_another_key(self, name: str, number: int) -> None:
-        self.truth.rename_key(name, number)
+        self.expected.rename_key(name, number)
 
     @rule(down=st.booleans())
     def upstream_goes_or_comes(self, down: bool) -> None:
@@ -84,7 +84,7 @@ class UpstreamHistory(RuleBasedStateMachine):
 
     @rule(name=names)
     def upstream_fails_on_a_course_or_no_more(self, name: str) -> None:
-        course = self.truth.courses[name]
+        course = self.expected.courses[name]
         self.upstream.fails_on ^= {course.key, *map(course.run_key, course.runs)}
 
     @rule(shows=st.one_of(st.none(), st.integers(0, 7)))

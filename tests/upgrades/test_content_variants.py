@@ -105,10 +105,10 @@ def check_content(rows: dict[int, dict[str, Any]]) -> None:
         course = rows.get(rows[run.pk]["parent_id"])
         assert run.parent_key == (course["content_key"] if course else "")
         if course:
-            told = next(
+            recorded = next(
                 one for one in parser.parse(course["payload"]).runs if one.content_key == run.content_key
             )
-            assert (run.offered, run.enrollable) == (told.offered, told.enrollable)
+            assert (run.offered, run.enrollable) == (recorded.offered, recorded.enrollable)
     for one in CatalogMembership.objects.filter(catalog_uuid=CATALOG).select_related("content"):
         assert set(one.links) <= {"enrollment_url", "marketing_url", "xapi_activity_id"}
         assert one.named_by == one.content.parent_key

@@ -12,7 +12,7 @@ from bursary.replica.refresh import RefreshReport
 from tests.replica.listing import CATALOG, COURSE, NOW, a_course
 from tests.replica.replicated import HOUR, due
 from tests.replica.upstream import Upstream, courses, keys_of, listing_of, refresh_rows_due
-from tests.together import Meeting, together
+from tests.together import Arrivals, together
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -25,7 +25,7 @@ def test_two_refreshers_and_a_reader_of_one_stale_key_are_one_question(
     upstream = Upstream([a_course()])
     listing_of(upstream)
     monkeypatch.setattr(refresh, "configured_source", lambda: upstream)
-    others = Meeting()
+    others = Arrivals()
     upstream.meanwhile = lambda: others.wait_for(2)
     reader = partial(reads.content_for, COURSE, catalog_uuid=CATALOG, now=STALE)
 

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from tests.enterprise_catalog import views
-from tests.enterprise_catalog.shelf import Record, Shelf
+from tests.enterprise_catalog.database import CatalogDatabase, Record
 from tests.replica.listing import CATALOG, NOW, OTHER_CATALOG
 
 CATALOGS = {"one": CATALOG, "other": OTHER_CATALOG, "third": UUID("33333333-3333-4333-8333-333333333333")}
@@ -129,12 +129,14 @@ class Course:
         }
 
 
-class Truth:
-    """The courses, and the shelf that serves them. What is edited here is served at once."""
+class ExpectedContent:
+    """The courses, and the database that serves them. What is edited here is served at once."""
 
     def __init__(self) -> None:
         self.courses = {name: Course(name) for name in NAMES}
-        self.shelf = Shelf([one.record() for one in self.courses.values()], map(str, CATALOGS.values()))
+        self.database = CatalogDatabase(
+            [one.record() for one in self.courses.values()], map(str, CATALOGS.values())
+        )
         self.away: dict[UUID, set[str]] = {catalog_uuid: set() for catalog_uuid in CATALOGS.values()}
         self.shown: dict[UUID, set[str]] = {catalog_uuid: set() for catalog_uuid in CATALOGS.values()}
         """Every key that a catalog was ever served."""
@@ -145,13 +147,13 @@ class Truth:
         self._stamp = ""
         for name in NAMES[4:]:
             for catalog_uuid in (OTHER_CATALOG, CATALOGS["third"]):
-                self.shelf.remove(name, catalog=str(catalog_uuid))
+                self.database.remove(name, catalog=str(catalog_uuid))
         self.sync()
 
     def sync(self) -> None:
         """Stamp everything, and change nothing else."""
-        self.shelf.sync()
-        self._stamp = next(str(stamp) for stamp in self.shelf.updated(str(CATALOG)).values())
+        self.database.sync()
+        self._stamp = next(str(stamp) for stamp in self.database.updated(str(CATALOG)).values())
         self._note()
 
     def edit(self, name: str, *, stamped: bool = True, **changes: Any) -> None:
@@ -168,7 +170,7 @@ class Truth:
             self.sync()
 
     def members(self, catalog_uuid: UUID) -> set[str]:
-        return self.shelf.members(str(catalog_uuid))
+        return self.database.members(str(catalog_uuid))
 
     def remove(self, key: str, catalog_uuid: UUID) -> None:
         """Take a course, or a run that is listed itself, out of a catalog, unless too many are away."""
@@ -176,7 +178,7 @@ class Truth:
         courses = held - self._alone.keys()
         if key in held and len(courses - {key}) > 0 and len(away) < MAX_AWAY:
             away.add(self._lasting(key))
-            self.shelf.remove(key, catalog=str(catalog_uuid))
+            self.database.remove(key, catalog=str(catalog_uuid))
 
     def restore(self, name: str, catalog_uuid: UUID) -> None:
         """Put a course into a catalog."""
@@ -196,10 +198,10 @@ class Truth:
         """Let a catalog's query allow a restricted run, or no longer."""
         if allowed:
             self.allowed.add((catalog_uuid, run_key))
-            self.shelf.allow_restricted(catalog_uuid, run_key)
+            self.database.allow_restricted(catalog_uuid, run_key)
         elif (catalog_uuid, run_key) in self.allowed:
             self.allowed.remove((catalog_uuid, run_key))
-            self.shelf.withdraw_restricted(catalog_uuid, run_key)
+            self.database.withdraw_restricted(catalog_uuid, run_key)
         self._note()
 
     def rename_key(self, name: str, number: int) -> None:
@@ -207,7 +209,7 @@ class Truth:
         course = self.courses[name]
         key = f"{name}.{number}" if number else name
         if key != course.key:
-            self.shelf.rename_key(course.key, key)
+            self.database.rename_key(course.key, key)
             course.key = key
             self._note()
 
@@ -218,7 +220,7 @@ class Truth:
 
     def records(self, catalog_uuid: UUID) -> list[Record]:
         """Return all that the catalog is served."""
-        return self.shelf.by_keys(str(catalog_uuid), self.members(catalog_uuid))
+        return self.database.by_keys(str(catalog_uuid), self.members(catalog_uuid))
 
     def course_of(self, key: str) -> Course:
         """Return the course of a key that it or one of its runs has, or had."""
@@ -237,7 +239,7 @@ class Truth:
 
     def _put(self, record: Record, catalog_uuid: UUID | None = None) -> None:
         catalogs = [str(catalog_uuid)] if catalog_uuid else []
-        self.shelf.put(record | {"content_last_modified": self._stamp}, catalogs=catalogs)
+        self.database.put(record | {"content_last_modified": self._stamp}, catalogs=catalogs)
 
     def _lasting(self, key: str) -> str:
         return key if key in self._alone else self.course_of(key).name

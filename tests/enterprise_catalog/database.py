@@ -25,7 +25,7 @@ def content_key(record: Record) -> str:
     return str(record["key"] if "key" in record else record["uuid"])
 
 
-class Shelf:
+class CatalogDatabase:
     """The rows, and which catalog holds which of them. Shared by threads."""
 
     def __init__(self, records: Iterable[Record], catalogs: Iterable[str]) -> None:
