@@ -43,7 +43,7 @@ def test_what_several_requests_keep_before_any_ends_is_all_kept(key: str) -> Non
         end(tab)
 
     assert (names(key, BULK_WORK), names(key, ASSIGNED)) == ({"one", "two"}, {"three"})
-    assert kept_results.take(tabs[2], kind=ASSIGNED, name="three") == 3
+    assert kept_results.pop(tabs[2], kind=ASSIGNED, name="three") == 3
     end(tabs[2])
     assert (names(key, BULK_WORK), names(key, ASSIGNED)) == ({"one", "two"}, set())
     assert SessionStore(key)["user"] == "ada"
