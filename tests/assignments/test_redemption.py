@@ -71,7 +71,7 @@ def spent_once_and_accepted() -> None:
 
 
 @pytest.mark.on_every_engine
-def test_a_learner_takes_it_up_and_the_money_is_spent() -> None:
+def test_a_learner_accepts_and_the_money_is_spent() -> None:
     assignment = redeemed(given_assignment())
     spent_once_and_accepted()
     assert (assignment.accepted_at, assignment.learner_state) == (NOW, LearnerState.NONE)
