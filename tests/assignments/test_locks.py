@@ -4,6 +4,7 @@ SQLite locks its whole file, so what is asserted is that each row is read FOR UP
 """
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -159,6 +160,15 @@ def test_a_retry_locks_the_assignment_before_the_action(locked: list[str]) -> No
     locked.clear()
     actions.retry(failed, now=NOW)
     assert locked == [ASSIGNMENT, ACTION]
+
+
+def test_requesting_another_link_locks_the_assignment(locked: list[str]) -> None:
+    assignment = given_assignment()
+    assignment.expires_at = NOW + timedelta(days=3)  # and moved since
+    token = signed_links.token_for(assignment, address=ALICE, now=NOW)
+    locked.clear()
+    signed_links.renew(token, now=NOW + timedelta(days=15))
+    assert locked == [ASSIGNMENT]
 
 
 def test_an_answer_by_a_link_locks_the_money_before_the_assignment(locked: list[str]) -> None:

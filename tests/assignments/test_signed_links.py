@@ -222,6 +222,17 @@ def test_a_mail_that_waits_brings_the_new_link(
     assert timeline(assignment) == before
 
 
+def test_a_nudge_that_waits_brings_no_link_to_answer_by(
+    assignment: LearnerContentAssignment, token: str
+) -> None:
+    deliver()
+    actions.request([assignment], [ActionType.NUDGED], now=TOO_LATE)
+
+    assert signed_links.renew(token, now=TOO_LATE)
+
+    assert action_of(assignment, ActionType.REMINDED).status == Status.PENDING
+
+
 def test_a_link_that_still_works_brings_no_other(assignment: LearnerContentAssignment, token: str) -> None:
     deliver()
     before = timeline(assignment)
