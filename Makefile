@@ -110,7 +110,7 @@ memory: .venv/.dev  ## Measure the memory that a refresh needs, ten times the co
 
 STEP ?= 2000
 catalogs: .venv/.dev  ## Measure requests, memory and rows of 50 catalogs of 2,000 courses (STEP=… from one's first to the next's)
-	@$(BIN)/python bench/refresh_catalogs.py --step $(STEP)
+	@$(BIN)/python -m bench.refresh_catalogs --step $(STEP)
 
 ASSIGNMENTS ?= 100000
 pages: .venv/.dev  ## Measure an administrator's pages with 100,000 assignments in the budget against 1,000 (ASSIGNMENTS=…)

@@ -84,7 +84,7 @@ class Stage:
             raise RuntimeError("There is no page.")
         return found
 
-    def page(self, given: object = None, **query: object) -> Any:
+    def page(self, given: object = None, **query: str | int) -> Any:
         """Ask for a page, and return its body."""
         answer = self.client.get(self.url, query)
         if answer.status_code != 200:

@@ -1,6 +1,6 @@
 """What a full refresh of many catalogs needs over HTTP: requests, memory and rows.
 
-Usage: `make catalogs`, or `python bench/refresh_catalogs.py [--catalogs 50] [--courses 2000] [--step 2000]`.
+Usage: `make catalogs`, or `python -m bench.refresh_catalogs [--catalogs 50] [--courses 2000] [--step 2000]`.
 A catalog begins `--step` courses after the one before: with fewer than `--courses`, neighbours share some.
 One course in a hundred has a restricted run, which every other catalog may have. Prints one JSON line a case,
 and ends with 1 where there are more than `MAX_ROWS` rows for each distinct course and run, or more requests
@@ -22,7 +22,8 @@ from typing import Any
 from uuid import UUID
 
 import django
-from refresh_memory import Catalog, installed, peak_mb, served
+
+from bench.refresh_memory import Catalog, installed, peak_mb, served
 
 MAX_ROWS = 1.05
 RECORDS_A_REQUEST = 50
