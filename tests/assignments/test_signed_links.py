@@ -10,6 +10,7 @@ from bursary.assignments import actions, address_corrections, redemption, signed
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType, Status
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.budgets.models import Budget
 from bursary.lib import moments
 from tests.world import ALICE, BOB, NOW, action_of, allocate, deliver, given_assignment, given_user, timeline
 
@@ -250,9 +251,34 @@ def test_no_link_is_sent_to_an_assignment_that_is_not_open(
     assert (ActionType.REMINDED, Status.PENDING) not in timeline(assignment)
 
 
-def test_no_link_is_sent_after_the_deadline(token: str) -> None:
+def test_no_link_is_sent_from_the_deadline_on(assignment: LearnerContentAssignment, token: str) -> None:
+    assert assignment.expires_at == NOW + timedelta(days=90)
     with pytest.raises(LinkExpired):
-        signed_links.renew(token, now=NOW + timedelta(days=91))
+        signed_links.renew(token, now=NOW + timedelta(days=90))
+
+
+def test_no_link_is_sent_while_the_budget_is_not_open_yet(
+    assignment: LearnerContentAssignment, token: str
+) -> None:
+    Budget.objects.filter(pk=assignment.budget_id).update(starts_at=TOO_LATE + timedelta(hours=1))
+    with pytest.raises(LinkExpired):
+        signed_links.renew(token, now=TOO_LATE)
+    assert signed_links.renew(token, now=TOO_LATE + timedelta(hours=1))
+
+
+def test_the_extended_deadline_of_another_assignment_keeps_no_link_alive(token: str) -> None:
+    other = given_assignment()
+    LearnerContentAssignment.objects.filter(pk=other.pk).update(extended_until=other.expires_at)
+    with pytest.raises(LinkExpired):
+        signed_links.opened(token, now=TOO_LATE)
+
+
+def test_the_extended_deadline_of_a_later_allocation_keeps_no_link_alive(
+    assignment: LearnerContentAssignment, token: str
+) -> None:
+    LearnerContentAssignment.objects.update(cycle=2, extended_until=assignment.expires_at)
+    with pytest.raises(LinkExpired):
+        signed_links.opened(token, now=TOO_LATE)
 
 
 def test_a_revoked_link_that_is_too_old_brings_no_other(
