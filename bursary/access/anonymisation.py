@@ -6,11 +6,10 @@ from datetime import datetime
 
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
-from django.contrib.sessions.models import Session
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 
-from bursary.access import sign_in_limits
+from bursary.access import sessions, sign_in_limits
 from bursary.access.models import (
     AccountAddress,
     ApiKey,
@@ -24,9 +23,7 @@ from bursary.access.models import (
     learner_key,
     of_mailboxes,
 )
-from bursary.lib.batches import chunks
 
-SESSIONS_AT_ONCE = 500
 _DOMAIN = "@forgotten.invalid"  # it cannot receive mail (RFC 2606)
 
 
@@ -74,11 +71,7 @@ def anonymise(accounts: Sequence[User], *, now: datetime) -> None:
     SeenAdministrator.objects.filter(user__in=pks).delete()
     ExternalIdentity.objects.filter(user__in=pks).delete()
     ids = {str(pk) for pk in pks}
-    # A session names its user only in its data: all are decoded.
-    sessions = Session.objects.iterator(chunk_size=SESSIONS_AT_ONCE)
-    theirs = [one.pk for one in sessions if one.get_decoded().get("_auth_user_id") in ids]
-    for chunk in chunks(theirs, SESSIONS_AT_ONCE):
-        Session.objects.filter(pk__in=chunk).delete()
+    sessions.delete_all(lambda one: one.get_decoded().get("_auth_user_id") in ids)
     log = LogEntry.objects.filter(content_type=ContentType.objects.get_for_model(User))
     log.filter(object_id__in=ids).update(object_repr="", change_message="")
 

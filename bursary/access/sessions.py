@@ -1,11 +1,16 @@
 """Sessions in Django's table, as Django keeps them, read by a statement that is prepared."""
 
+from collections.abc import Callable
+
 from django.contrib.sessions.backends import db
 from django.contrib.sessions.models import Session
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from bursary.lib.batches import chunks
 from bursary.lib.prepared import PreparedSelect, Slot
+
+SESSIONS_AT_ONCE = 500
 
 
 @PreparedSelect
@@ -14,6 +19,17 @@ def _sessions() -> QuerySet[Session]:
     field = Session._meta.get_field
     key, now = Slot("key", field("session_key")), Slot("now", field("expire_date"))
     return Session.objects.filter(session_key=key, expire_date__gt=now)
+
+
+def delete_all(matches: Callable[[Session], bool]) -> int:
+    """Delete the sessions that match, in chunks; return their number.
+
+    Reads every session, because only its data names its user.
+    """
+    found = [one.pk for one in Session.objects.iterator(chunk_size=SESSIONS_AT_ONCE) if matches(one)]
+    for chunk in chunks(found, SESSIONS_AT_ONCE):
+        Session.objects.filter(pk__in=chunk).delete()
+    return len(found)
 
 
 class SessionStore(db.SessionStore):

@@ -20,6 +20,7 @@ from django.db import models
 from django.db.models import Q, TextField
 from django.db.models.functions import Cast
 
+from bursary.access import sessions
 from bursary.access.anonymisation import placeholder_email
 from bursary.access.models import learner_key
 from bursary.assignments.learner_identity import Identity
@@ -69,12 +70,8 @@ class _Sought(NamedTuple):
 def erase(person: Identity) -> int:
     """Replace every mention by a placeholder, and delete sessions with one; return the number of values."""
     sought = _Sought.of(person)
-    sessions = []  # one may mention the person in a message that is not shown yet
-    for session in Session.objects.iterator(chunk_size=ROWS_PER_QUERY):
-        decoded = json.dumps(session.get_decoded(), ensure_ascii=False, default=str)
-        if sought.mention.search(decoded) or sought.mention.search(session.session_data):
-            sessions.append(session.pk)
-    erased = Session.objects.filter(pk__in=sessions).delete()[0]
+    # A session may mention the person in a message that is not shown yet.
+    erased = sessions.delete_all(lambda one: _mentions(one, sought.mention))
     texts: dict[type[models.Model], list[str]] = {}
     for model, column in columns():
         texts.setdefault(model, []).append(column)
@@ -85,6 +82,11 @@ def erase(person: Identity) -> int:
             known = model._default_manager.filter(**{f"{_ID}__in": person.lms_user_ids})
             erased += known.update(**{_ID: None})
     return erased
+
+
+def _mentions(session: Session, mention: re.Pattern[str]) -> bool:
+    decoded = json.dumps(session.get_decoded(), ensure_ascii=False, default=str)
+    return bool(mention.search(decoded) or mention.search(session.session_data))
 
 
 def columns() -> Iterator[tuple[type[models.Model], str]]:

@@ -11,6 +11,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from bursary.access import sessions
 from bursary.access.models import User
 from bursary.access.sessions import SessionStore
 
@@ -84,3 +85,16 @@ def test_a_session_that_django_stored_is_read_as_it_is() -> None:
     stored["chosen"] = "of before"
     stored.save()
     assert SessionStore(stored.session_key)["chosen"] == "of before"
+
+
+def test_the_sessions_that_match_are_deleted_in_chunks_and_counted(
+    ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "SESSIONS_AT_ONCE", 2)
+    others = key_of(signed_in(User.objects.create_user("grace")))
+    for _ in range(5):
+        signed_in(ada)
+
+    assert sessions.delete_all(lambda one: one.get_decoded()["_auth_user_id"] == str(ada.pk)) == 5
+
+    assert Session.objects.get().pk == others
