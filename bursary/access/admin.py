@@ -33,12 +33,12 @@ admin.site.unregister(Group)  # roles decide what a user may do
 
 
 class FindsMailboxes:
-    """Searches a list by an address as a mailbox, too, however the rows spell it."""
+    """Adds to the search of a list the rows whose address is another spelling of the searched one."""
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Return the rows that are found, and whether there may be duplicates."""
+        """Return the matching rows, and whether there may be duplicates."""
         found, duplicates = super().get_search_results(request, queryset, search_term)  # type: ignore[misc]  # ModelAdmin's
         if "@" in mailbox.comparable(search_term):
             ways = Q(pk__in=found.order_by().values("pk")) | of_mailboxes([learner_key(search_term)])
@@ -57,8 +57,8 @@ class UserAdmin(FindsMailboxes, DjangosUserAdmin):  # type: ignore[type-arg]  # 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Return whether the account may be deleted: one at a time, and with an LMS user id.
 
-        Without one nothing would remember that its learner is not to be mailed (decision 0013). It is
-        deactivated instead.
+        An account without that id is deactivated instead: deleting it would delete the only record that its
+        learner must not be mailed (decision 0013).
         """
         traced = obj is not None and obj.lms_user_id is not None
         return traced and super().has_delete_permission(request, obj)
@@ -121,7 +121,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
 
 @admin.register(ExternalIdentity)
 class ExternalIdentityAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's class takes no parameters when run
-    """Links accounts to an issuer's user names, so that its tokens sign in as them."""
+    """Links accounts to an issuer's user names, so that its tokens sign the accounts in."""
 
     list_display = ("username", "issuer", "user_name", "created", "last_seen_at")
     list_select_related = ("user",)
@@ -172,7 +172,7 @@ class JwkSetAdmin(ReadOnlyAdmin):
     actions = ("fetch_again",)
 
     def has_fetch_permission(self, request: HttpRequest) -> bool:
-        """Having it fetched again is the only change."""
+        """Requesting another fetch is the only change."""
         return request.user.has_perm("access.change_jwkset")
 
     @admin.action(description="Fetch again with the next token", permissions=["fetch"])

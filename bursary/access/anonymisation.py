@@ -1,4 +1,4 @@
-"""Anonymisation of accounts and logs. Rows that others refer to stay, without personal data."""
+"""Anonymisation of accounts and logs. Rows that other rows refer to stay, without personal data."""
 
 import uuid
 from collections.abc import Iterable, Sequence
@@ -33,12 +33,12 @@ def placeholder_email() -> str:
 
 
 def shown_address(address: str) -> str:
-    """Return a learner's address as people read it: of an erased one, no placeholder."""
+    """Return a learner's address for display, with a note in place of an erased one."""
     return _("Learner (name removed)") if address.endswith(_DOMAIN) else address
 
 
 def shown_actor(actor: User | None) -> str:
-    """Return the name of an account as people read it; empty for none."""
+    """Return an account's name for display; empty without an account."""
     if actor is None:
         return ""
     name = actor.get_full_name() or actor.get_username()
@@ -77,7 +77,7 @@ def anonymise(accounts: Sequence[User], *, now: datetime) -> None:
 
 
 def forget_notice_address(address: str) -> None:
-    """Delete the address wherever a customer has named it for notices."""
+    """Delete the address from the notice addresses of every customer."""
     NoticeAddress.objects.filter(address__iexact=address).delete()
 
 

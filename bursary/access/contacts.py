@@ -14,12 +14,12 @@ from bursary.lib import batches
 from bursary.lib.prepared import PreparedSelect, Slot
 
 SEEN_WITHIN = timedelta(days=90)
-"""How long an administrator by token stays a contact after the last token that named them one."""
+"""How long an administrator by token stays a contact after the last token with that role."""
 
 
 @dataclass(frozen=True)
 class NoticeContact:
-    """An address for notices. `key` is its account's, or, of an address that the customer names, negative."""
+    """An address for notices. `key` is the pk of its account, or the negative pk of its NoticeAddress."""
 
     key: int
     email: str
@@ -43,7 +43,7 @@ def contacts_of(customers: Collection[Customer]) -> dict[int, str]:
 
 @PreparedSelect
 def _first_administrators() -> QuerySet[Customer, Any]:
-    """Return the customers of a slot, each with its first administrator's address, or an empty one."""
+    """Return the customers of a slot, as pks, each with its first administrator's address or an empty one."""
     grants = RoleGrant.objects.filter(role=Role.ADMINISTRATOR, user__is_active=True)
     grants = grants.filter(customer=OuterRef("pk")).exclude(user__email="").order_by("user")
     first = Coalesce(Subquery(grants.values("user__email")[:1]), Value(""))
@@ -54,10 +54,10 @@ def _first_administrators() -> QuerySet[Customer, Any]:
 def for_notices(
     customer_pk: int, *, now: datetime, without: Collection[int], most: int
 ) -> list[NoticeContact]:
-    """Return at most `most` contacts for a customer's notices, `without` those with these keys. Two queries.
+    """Return at most `most` contacts for a customer's notices, except those with the keys in `without`.
 
-    They are the addresses that the customer names for it. If it names none, they are its administrators: by
-    role, or by a token within `SEEN_WITHIN`.
+    They are the customer's notice addresses. Without any, they are its administrators: by role, or by a token
+    within `SEEN_WITHIN`. Two queries.
     """
     named = NoticeAddress.objects.filter(customer=customer_pk).order_by("pk")[: most + len(without)]
     if found := [NoticeContact(-one.pk, one.address) for one in named]:

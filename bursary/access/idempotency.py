@@ -1,8 +1,8 @@
 """Requests that are done once, however often they are sent with one `Idempotency-Key` (decision 0021).
 
-The row is committed before the work, under a lease, so that any process refuses the same request meanwhile.
-What is answered is remembered; failed work is forgotten, and may be done again. A killed process's request
-may be done again when its lease ends.
+The row is committed before the work, under a lease, so that every process refuses a repetition meanwhile.
+The answer is stored, and returned to repetitions. If the work fails, its row is deleted, so that the request
+can be repeated; if the process is killed, it can be repeated when the lease ends.
 """
 
 import hashlib
@@ -22,20 +22,20 @@ LEASE = timedelta(minutes=5)
 
 
 class RequestRunning(Exception):
-    """The same request is being done at this moment, or its process was killed. Nothing was changed."""
+    """The same request is running, or its process was killed. Nothing was changed."""
 
 
 class KeyReused(Exception):
-    """The key has come with another query or body before. Nothing was changed."""
+    """The key was used with another query or body. Nothing was changed."""
 
 
 def begin(
     user: User, *, identity: str, fingerprint: str, admit: Callable[[], None] = lambda: None, now: datetime
 ) -> IdempotentRequest:
-    """Claim a request and return it; or return the one that was answered before, with its status.
+    """Claim a request and return it. If it was answered before, return that row, which has a status.
 
-    `admit` is called before anything is written: what it raises leaves no request behind. Raises
-    RequestRunning, KeyReused; RuntimeError inside a transaction, which would hide the row.
+    `admit` is called before a new row is written, so that no row is left if it raises. Raises RequestRunning,
+    KeyReused; RuntimeError inside a transaction, which would hide the row.
     """
     rows = IdempotentRequest.objects.filter(identity=identity)
     known = rows.first()
@@ -55,13 +55,13 @@ def begin(
         )
         in_transaction(lambda: insert_missing([new], unique=["identity"]))
         known = rows.first()
-    if known is None:  # another process has done it meanwhile, and failed
+    if known is None:  # another process inserted the row, failed, and deleted it
         raise RequestRunning
     if known.fingerprint != fingerprint:
         raise KeyReused
     if known.status is not None:
         return known
-    # Asked first, as a claim would wait for what the running request writes on SQLite.
+    # Read first: on SQLite, a claim would wait for the running request's write transaction.
     every, mine = IdempotentRequest.objects.all, [known.pk]
     if leases.any_due(every, now=now, pks=mine):
         for claimed in leases.claim(every, now=now, lease=LEASE, limit=1, pks=mine):
@@ -72,7 +72,7 @@ def begin(
 def finish(
     request: IdempotentRequest, *, status: int, body: object, abridged: bool = False, now: datetime
 ) -> bool:
-    """Remember the answer for `KEEP_ANSWERS`; return False if the claim was lost."""
+    """Store the answer for `KEEP_ANSWERS`; return False if the claim was lost."""
     kept = leases.settle(
         [request], due_at=now + settings.KEEP_ANSWERS, now=now, status=status, body=body, abridged=abridged
     )
@@ -80,15 +80,15 @@ def finish(
 
 
 def give_up(request: IdempotentRequest) -> None:
-    """Forget the request, so that it may be done again."""
+    """Delete the request's row, so that the request can be repeated."""
     leases.discard(request)
 
 
 def delete_old(*, now: datetime) -> int:
-    """Delete lapsed answers, and what killed processes left; return their number, bounded."""
+    """Delete lapsed answers, and the rows of killed processes; return their number, bounded."""
     return leases.delete_past(IdempotentRequest.objects.all(), now=now)
 
 
 def digest(*parts: str) -> str:
-    """Return the digest of a list of texts."""
+    """Return one digest of several texts."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

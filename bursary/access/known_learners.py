@@ -1,6 +1,6 @@
-"""Known learners: their accounts by every address of theirs, and their links to customers.
+"""Known learners: their accounts, by any of their addresses, and their links to customers.
 
-A customer knows the learners that are linked to it, each by a row, and accounts that have the role there.
+A customer knows the learners with a LearnerLink to it, and the accounts with the role of a learner there.
 """
 
 from collections import defaultdict
@@ -25,18 +25,18 @@ ROWS_PER_STATEMENT = 2000
 
 @dataclass(frozen=True)
 class KnownLearner:
-    """What the accounts of one address lead to."""
+    """The LMS user id and the other addresses of the accounts with an address."""
 
     lms_user_id: int | None = None
     other_keys: tuple[str, ...] = ()
-    """The keys of their other addresses, in order."""
+    """The keys of the other addresses, in order."""
 
 
 def by_keys(learner_keys: Sequence[str]) -> dict[str, KnownLearner]:
-    """Return the learner of each of these keys, present or earlier ones of accounts. A query for 5,000 keys.
+    """Return the learner of each key, by the present and earlier addresses of accounts.
 
-    Of several accounts, one that has the address at present gives the LMS user id before one that had it,
-    the oldest first.
+    If several accounts have an LMS user id, one with the key's address as its present one is preferred, then
+    the oldest. One query for each `KEYS_PER_QUERY` keys.
     """
     ids: dict[str, dict[tuple[bool, int], int]] = defaultdict(dict)
     keys_of: dict[int, set[str]] = defaultdict(set)
@@ -61,13 +61,13 @@ def by_keys(learner_keys: Sequence[str]) -> dict[str, KnownLearner]:
 
 
 def accounts(learner_keys: Iterable[str]) -> list[int]:
-    """Return the accounts (pks), in order, that have, or had, an address with one of these keys."""
+    """Return the pks, in order, of the accounts that have or had an address with one of these keys."""
     found = (_accounts.read(keys=chunk) for chunk in chunks(list(learner_keys), KEYS_PER_QUERY))
     return sorted({pk for pk, *_keys in chain.from_iterable(found)})
 
 
 def all_keys(learner_key: str) -> list[str]:
-    """Return the keys of every address of the accounts with this one, which is the first; of none, none."""
+    """Return this key, and then those of all other addresses of its accounts. Empty for an empty key."""
     if not learner_key:
         return []
     return [learner_key, *by_keys([learner_key])[learner_key].other_keys]
@@ -75,7 +75,7 @@ def all_keys(learner_key: str) -> list[str]:
 
 @PreparedSelect
 def _accounts() -> QuerySet[User, Any]:
-    """Return the accounts with addresses of the slot `keys`: present ones, and those that had one."""
+    """Return the accounts that have or had an address with a key of the slot `keys`."""
     keys = Slot("keys", AccountAddress._meta.get_field("learner_key"))
     earlier = AccountAddress.objects.filter(learner_key__in=keys).values("user")
     present, had = (
@@ -88,17 +88,16 @@ def _accounts() -> QuerySet[User, Any]:
 
 
 def link(customer: Customer, addresses: Mapping[str, str], *, now: datetime) -> dict[str, int]:
-    """Link learners, an address by its learner key, to the customer; return the link (pk) of each key.
+    """Link learners to the customer, by learner key and address; return the pk of each key's link.
 
-    Their accounts become learners of the customer.
-    Call it inside a transaction. Links that exist are locked: one that an erasure is deleting is waited for,
-    and made again. Safe to repeat.
+    Their accounts get the role of a learner there. Call it inside a transaction. Existing links are locked: a
+    link that an erasure is deleting is waited for, and made again. Idempotent.
     """
     links = dict(_links.read(customer=customer.pk, keys=list(addresses)))
     model = LearnerLink(customer=customer, created=now)
     made = [
         inserts.unsaved_copy(model, learner_key=key, mailbox_key=key, learner_email=addresses[key])
-        # In one order everywhere: of two requests for the same learners, one waits for the other.
+        # In the same order in every request, so that two for the same learners do not deadlock.
         for key in sorted(addresses.keys() - links.keys())
     ]
     unique = ("customer", "learner_key")
@@ -115,7 +114,7 @@ def link(customer: Customer, addresses: Mapping[str, str], *, now: datetime) -> 
 
 @PreparedSelect
 def _links() -> QuerySet[LearnerLink, Any]:
-    """Return the links of learners with the keys of a slot to the customer of another, locked."""
+    """Return the links of the slots `keys` and `customer`, locked."""
     field = LearnerLink._meta.get_field
     customer, keys = Slot("customer", field("customer")), Slot("keys", field("learner_key"))
     known = LearnerLink.objects.filter(customer=customer, learner_key__in=keys)
@@ -123,20 +122,21 @@ def _links() -> QuerySet[LearnerLink, Any]:
 
 
 def reference(link: int) -> str:
-    """Return the name of a link (pk) on the action that made it."""
+    """Return the reference by which an action names the link that it made."""
     return f"link:{link}"
 
 
 def learns_at(customer: str) -> Q:
-    """Return a condition on rows with `lms_user_id` and `learner_key`: a learner of the field `customer`.
+    """Return the condition that a row's `lms_user_id` or `learner_key` is a learner's of its customer.
 
-    By their role, or by a link of their address. Others' ids are not shown to that customer.
+    `customer` is the name of the row's field. The learner has the role there, or a link of the address. A
+    customer does not see LMS user ids of other learners.
     """
     role = RoleGrant.objects.filter(role=Role.LEARNER, user__lms_user_id=OuterRef("lms_user_id"))
     link = LearnerLink.objects
     here = Q(customer=OuterRef(customer))
-    # Each way to a link has an index of its own: a database that knows little of a table which has grown
-    # reads all of a customer's links for a row rather than look into two of them.
+    # One subquery for each key, because each key has an index of its own. For an OR of both, a database with
+    # old statistics of a grown table reads all links of the customer for each row.
     links = [link.filter(here, **{key: OuterRef(key)}) for key in ("learner_key", "mailbox_key")]
     return Q(Exists(role.filter(here))) | Q(Exists(links[0])) | Q(Exists(links[1]))
 
@@ -149,9 +149,9 @@ def accounts_of(learner_keys: Iterable[str]) -> QuerySet[User]:
 
 
 def same_person(key: str, *, lms_user_id: int | None) -> Q:
-    """Return a condition on rows of learners: the person with this learner key or LMS user id.
+    """Return the condition that a row is of the person with this learner key or LMS user id.
 
-    By every address and id of the accounts that these lead to. Three queries.
+    It has every address and id of the accounts with that key or id. Three queries.
     """
     by_id = User.objects.filter(lms_user_id=lms_user_id) if lms_user_id is not None else User.objects.none()
     keys, ids = {key}, {lms_user_id}

@@ -1,7 +1,7 @@
-"""Signed links: the tokens in mails with which a reader need not sign in.
+"""Signed links: tokens in mails, with which the reader does not need to sign in.
 
-A token is readable and signed with SECRET_KEY. It names one subject, such as an assignment, one cycle of it
-and one purpose, and has a digest of what must not change. The subject's own package checks the digest: this
+A token is readable, and signed with SECRET_KEY. It has one subject, such as an assignment, one cycle of it,
+one purpose, and a digest of the data that the link depends on. The subject's package checks the digest; this
 module reads no rows.
 """
 
@@ -18,7 +18,7 @@ from django.core.signing import BadSignature, Signer
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-LONGEST_TOKEN = 250  # characters: twice what is ever issued
+LONGEST_TOKEN = 250  # characters: twice the longest token that is issued
 SIGNATURE_LENGTH = 43  # characters at a token's end
 DIGEST_LENGTH = 16  # hexadecimal digits are enough: the signature protects the token
 
@@ -37,15 +37,15 @@ class Link:
     subject: UUID
     cycle: int
     digest: str
-    """Of what the link depends on (see `digest_of`)."""
+    """The digest of the data that the link depends on (see `digest_of`)."""
     issued_at: datetime
     """In whole seconds."""
     purpose: Purpose = Purpose.ANSWER
     until: datetime | None = None
-    """In whole seconds: the link works until then, and for `LINK_AGE` at least."""
+    """In whole seconds. The link works until then, and for at least `LINK_AGE`."""
 
     def works_at(self, now: datetime) -> bool:
-        """Return whether the link is young enough."""
+        """Return whether the link has not expired."""
         ends_at = self.issued_at + settings.LINK_AGE
         return now < (max(ends_at, self.until) if self.until else ends_at)
 
@@ -70,7 +70,7 @@ class LinkTruncated(LinkRefused):
 
 
 class LinkTampered(LinkRefused):
-    """It has everything that a link has, and was not signed here."""
+    """It is complete, but its signature is wrong."""
 
     reason = "link_tampered"
     sentence = _("This link is not as it was sent: something in it was changed.")
@@ -78,7 +78,7 @@ class LinkTampered(LinkRefused):
 
 
 class LinkForOtherPurpose(LinkRefused):
-    """It is genuine, for another purpose."""
+    """It is genuine, but for another purpose."""
 
     reason = "link_for_something_else"
     sentence = _("This link is for something else.")
@@ -86,7 +86,7 @@ class LinkForOtherPurpose(LinkRefused):
 
 
 class LinkExpired(LinkRefused):
-    """It is genuine and too old; `link` is its content."""
+    """It is genuine, but too old; `link` is its content."""
 
     reason = "link_expired"
     sentence = _("This link has expired: links in mails work for a limited time.")
@@ -98,7 +98,7 @@ class LinkExpired(LinkRefused):
 
 
 class LinkRevoked(LinkRefused):
-    """It is genuine, and what it was made for has changed since, or it was revoked."""
+    """It is genuine, but was revoked, or the data that it depends on has changed."""
 
     reason = "link_withdrawn"
     sentence = _("This link no longer works: it was revoked or replaced by a newer one.")
@@ -114,7 +114,7 @@ def token(link: Link) -> str:
 
 
 def read(text: str, *, purpose: Purpose, now: datetime) -> Link:
-    """Return a token's link if it is genuine, for `purpose`, and young enough at `now`.
+    """Return a token's link if it is genuine, for `purpose`, and not expired at `now`.
 
     Raises LinkTruncated, LinkTampered, LinkForOtherPurpose, LinkExpired.
     """
@@ -127,7 +127,7 @@ def read(text: str, *, purpose: Purpose, now: datetime) -> Link:
 
 
 def genuine(text: str, *, purpose: Purpose) -> Link | None:
-    """Return a token's link, however old, if it is genuine and for `purpose`; None for any other token."""
+    """Return a token's link, even an expired one, if it is genuine and for `purpose`; else None."""
     try:
         link = _genuine(text)
     except LinkRefused:
@@ -136,7 +136,7 @@ def genuine(text: str, *, purpose: Purpose) -> Link | None:
 
 
 def digest_of(*parts: str) -> str:
-    """Return a digest of what a link depends on, which changes with any of the parts."""
+    """Return a digest of the data that a link depends on; it changes with any of the parts."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:DIGEST_LENGTH]
 
 
@@ -161,5 +161,5 @@ def _genuine(text: str) -> Link:
 
 
 def _signer() -> Signer:
-    # Made each time: it reads SECRET_KEY, and compares in constant time.
+    # Made for each call, because it reads SECRET_KEY. It compares in constant time.
     return Signer(salt="bursary.access.links", sep=".")

@@ -10,7 +10,7 @@ class SuppressionReason(models.TextChoices):
     """Why automatic mails do not go to an address."""
 
     BOUNCED = "bounced", _("Refused by its server")
-    """Its server refused a mail for good."""
+    """Its server refused a mail permanently."""
     COMPLAINED = "complained", _("Reported as unwanted")
     """The learner reported a mail as unwanted to their mail provider."""
     UNSUBSCRIBED = "unsubscribed", _("Unsubscribed from reminders")
@@ -20,7 +20,7 @@ class SuppressionReason(models.TextChoices):
 class Suppression(models.Model):
     """A reason for which one customer's automatic mails do not go to an address, kept as a keyed hash.
 
-    Of another customer's mails it says nothing, and nothing of it is shown to another customer.
+    It does not affect other customers' mails, and is not shown to them.
     """
 
     customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="suppressions")
@@ -36,7 +36,7 @@ class Suppression(models.Model):
             ),
         ]
         indexes = [
-            # All of a person, to be forgotten; the old ones, once a day.
+            # For erasure by address, and for the daily deletion of old rows.
             models.Index(fields=["address_hash"], name="suppression_of_address"),
             models.Index(fields=["since"], name="suppression_by_age"),
         ]

@@ -23,35 +23,36 @@ from bursary.lib import mailbox
 from bursary.lib.leases import LeasedRow
 from bursary.lib.prepared import Slot
 
-LOOKS = 10  # of `account_linking`, for assignments of an account that has changed: some are committed late
+# Runs of `account_linking` in which an account is read after a change: assignments may be committed late.
+LOOKS = 10
 
 
 def learner_key(address: str) -> str:
-    """Return the key by which an e-mail address is compared: that of its canonical form."""
+    """Return the key by which e-mail addresses are compared: the key of the canonical form."""
     return key_of_canonical(mailbox.comparable(address))
 
 
 def key_of_canonical(address: str) -> str:
     """Return the learner key of an address in its canonical form: sha256, in hex.
 
-    Databases collate differently; a digest is equal or it is not.
+    A digest, because equality of texts depends on the database's collation.
     """
     return hashlib.sha256(address.encode(errors="surrogatepass")).hexdigest()
 
 
 def of_mailboxes(learner_keys: Collection[str] | Slot) -> Q:
-    """Return the condition that a row's address has one of these keys, also before the row is re-keyed."""
+    """Return the condition that a row's address has one of these keys, even if the row is not re-keyed."""
     return Q(mailbox_key__in=learner_keys) | Q(learner_key__in=learner_keys)
 
 
 class AddressedRow(models.Model):
-    """A row of a learner's address, with the key of its mailbox. Each model adds an index of `mailbox_key`.
+    """A row with a learner's address and the key of its mailbox. Each model adds an index of `mailbox_key`.
 
-    The column stands beside `learner_key`, which an earlier release writes by a rule of its own and which
-    keeps the links in sent mails valid. It is NULL until a row of that release is re-keyed (decision 0011).
+    `learner_key` is kept beside it: an earlier release computes that differently, and links in sent mails
+    depend on it. `mailbox_key` is NULL in a row of that release until it is re-keyed (decision 0011).
     """
 
-    # NULL, because the rows that have no key yet must not collide in unique constraints.
+    # NULL, because rows without a key must not collide in unique constraints.
     mailbox_key = models.CharField(max_length=64, null=True, editable=False)  # noqa: DJ001  # NULL, not empty: see above
 
     class Meta:
@@ -60,9 +61,9 @@ class AddressedRow(models.Model):
 
 class UserQuerySet(models.QuerySet["User"]):
     def update(self, **columns: Any) -> int:
-        """Update accounts, not their addresses: `save` keeps the earlier one. Raises TypeError.
+        """Update accounts, but not their addresses, because only `save` keeps the earlier one.
 
-        `bulk_update` comes by here, too.
+        Raises TypeError for addresses, also from `bulk_update`, which calls this.
         """
         if "email" in columns:
             raise TypeError(
@@ -86,14 +87,14 @@ class User(AddressedRow, AbstractUser):
     reset_mailed_at = models.DateTimeField(null=True, blank=True, editable=False)
     """When the account was last mailed a link to set a new password."""
     reset_failed_at = models.DateTimeField(null=True, blank=True, editable=False, db_index=True)
-    """When such a mail was given up, after which none was sent."""
+    """When such a mail finally failed; empty after a later one is sent."""
     looks_left = models.PositiveSmallIntegerField(
         null=True, default=LOOKS, db_default=LOOKS, editable=False, db_index=True
     )
     objects: ClassVar[AccountManager] = AccountManager()
 
     token_roles: "TokenRoles | None" = None
-    """The roles of the token that signed this request in, in place of the account's grants. Never stored."""
+    """The roles of the token that signed this request in, instead of the account's grants. Never stored."""
     key_scope: "KeyScope | None" = None
     """The scope of the API key that signed this request in. Never stored."""
 
@@ -104,7 +105,7 @@ class User(AddressedRow, AbstractUser):
         return str(self.pk)
 
     def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
-        """Save, with the keys of the address. An address that is replaced stays known (AccountAddress)."""
+        """Save, with the keys of the address. A replaced address is kept as an AccountAddress."""
         self.learner_key = self.mailbox_key = learner_key(self.email) if self.email else ""
         fields = None if update_fields is None else set(update_fields)
         if fields is None or fields & {"email", "lms_user_id"}:
@@ -135,9 +136,9 @@ class User(AddressedRow, AbstractUser):
 
 
 class AccountAddress(models.Model):
-    """An address that an account had, or that its learner has added to it, besides its present one.
+    """An earlier address of an account, or one that its learner has added.
 
-    It belongs to one account. It ends when an account has it as its present address.
+    It belongs to one account. The row is deleted when an account has it as its present address.
     """
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="other_addresses")
@@ -153,7 +154,7 @@ class AccountAddress(models.Model):
 
     @classmethod
     def replace(cls, earlier: str, *, user: User) -> None:
-        """Keep the address that the user had before, unless it is another account's by now."""
+        """Store the user's earlier address, unless another account has it."""
         cls.objects.filter(learner_key=user.mailbox_key).delete()
         key = learner_key(earlier)
         if earlier and key != user.mailbox_key and not User.objects.filter(of_mailboxes([key])).exists():
@@ -164,17 +165,17 @@ class Role(models.TextChoices):
     ADMINISTRATOR = "administrator"
     """Assigns content to the learners of one customer and sees its budgets."""
     LEARNER = "learner"
-    """Is assigned content by one customer and sees their own assignments."""
+    """Gets content assigned by one customer, and sees the own assignments."""
     OPERATOR = "operator"
-    """Runs the service: sees and does everything, for every customer."""
+    """Runs the service, with every permission for every customer."""
 
 
 TokenRoles = frozenset[tuple[Role, UUID | None]]
-"""Roles by a token, each with the uuid of its customer; None for operators, as in RoleGrant."""
+"""Roles from a token, each with the uuid of its customer; None for operators, as in RoleGrant."""
 
 
 class RoleGrant(models.Model):
-    """A user's role with one customer, or with all of them for operators: their grants name none."""
+    """A user's role with one customer. An operator's grant has no customer, and applies to all."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="role_grants")
     role = models.CharField(max_length=16, choices=Role.choices)
@@ -199,7 +200,7 @@ class RoleGrant(models.Model):
         return f"{self.user_id} {self.role}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save with the scope that belongs to the customer."""
+        """Save with the scope of the customer."""
         self.set_scope()
         super().save(*args, **kwargs)
 
@@ -211,12 +212,12 @@ class RoleGrant(models.Model):
             raise ValidationError("This user has this role already.")
 
     def set_scope(self) -> None:
-        """Set the scope, the customer's uuid. Bulk inserts need it set: a CHECK refuses them otherwise."""
+        """Set the scope, the customer's uuid. Call it before a bulk insert, or a CHECK refuses the row."""
         self.scope = str(self.customer.uuid) if self.customer else ""
 
 
 class LearnerLink(AddressedRow):
-    """A learner, known by address before they have an account, belongs to a customer."""
+    """Links a learner to a customer by address, also before the learner has an account."""
 
     customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="learner_links")
     learner_key = models.CharField(max_length=64)
@@ -234,7 +235,7 @@ class LearnerLink(AddressedRow):
 
 
 class KeyScope(models.TextChoices):
-    """How much of its user's rights a key has; each has those before it, too."""
+    """The part of its user's permissions that a key has. Each scope includes those before it."""
 
     READ = "read", _("Read: see budgets, assignments and content")
     ALLOCATE = "allocate", _("Allocate: assign content, extend deadlines and repair, too")
@@ -243,7 +244,7 @@ class KeyScope(models.TextChoices):
 
 
 class ApiKey(models.Model):
-    """A key that signs requests in as its user: shown once, kept as a digest."""
+    """A key that signs its user in. It is shown once, and only its digest is stored."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
     name = models.CharField(max_length=64)
@@ -268,14 +269,14 @@ class ApiKey(models.Model):
     def issue(
         cls, user: User, *, name: str, scope: KeyScope = KeyScope.OPERATE, expires_at: datetime | None = None
     ) -> tuple["ApiKey", str]:
-        """Make a key for `user`; return the row and the key itself, which is not kept."""
+        """Make a key for `user`; return the row and the key itself, which is not stored."""
         key = f"bur_{secrets.token_urlsafe(32)}"
         kept = {"name": name, "scope": scope, "expires_at": expires_at}
         return cls.objects.create(user=user, prefix=key[:12], digest=cls.digest_of(key), **kept), key
 
     @staticmethod
     def digest_of(key: str) -> str:
-        """Return the digest that is kept. A plain hash: the key is 256 random bits, not a password."""
+        """Return the digest to store. A plain hash is enough: the key is 256 random bits, not a password."""
         return hashlib.sha256(key.encode()).hexdigest()
 
     def works_at(self, now: datetime) -> bool:
@@ -283,7 +284,7 @@ class ApiKey(models.Model):
         return all(end is None or now < end for end in (self.revoked_at, self.expires_at))
 
     def note_use(self, *, now: datetime) -> None:
-        """Keep the hour of a use. One write an hour, however many requests and processes there are."""
+        """Store the hour of a use: one write an hour, from all requests and processes together."""
         hour = now.replace(minute=0, second=0, microsecond=0)
         if self.last_used_at is None or self.last_used_at < hour:
             earlier = Q(last_used_at=None) | Q(last_used_at__lt=hour)
@@ -291,9 +292,9 @@ class ApiKey(models.Model):
 
 
 class ExternalIdentity(models.Model):
-    """An account is linked to a user name of an issuer: its tokens sign in as the account (decision 0019).
+    """Links an account to a user name of an issuer, whose tokens then sign the account in (decision 0019).
 
-    It is found by its digest, because databases collate differently and a user name must be equal.
+    It is read by its digest, because equality of texts depends on the database's collation.
     """
 
     user = models.OneToOneField(User, on_delete=models.CASCADE, related_name="external_identity")
@@ -311,12 +312,12 @@ class ExternalIdentity(models.Model):
         return str(self.pk)
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save with the digest by which it is found."""
+        """Save with the digest."""
         self.digest = self.digest_of(self.username, issuer=self.issuer)
         super().save(*args, **kwargs)
 
     def clean(self) -> None:
-        """Refuse a second account for an identity, and staff: no token signs in as one."""
+        """Refuse a second account for an identity, and staff accounts, which no token signs in."""
         digest = self.digest_of(self.username, issuer=self.issuer)
         if ExternalIdentity.objects.filter(digest=digest).exclude(pk=self.pk).exists():
             raise ValidationError("Another account has this identity.")
@@ -330,11 +331,11 @@ class ExternalIdentity(models.Model):
 
 
 class SeenAdministrator(models.Model):
-    """A token named the account an administrator of the customer: a contact for notices. Grants nothing."""
+    """An administrator of a customer by a token's roles, as a contact for notices. Grants no permission."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="seen_as_administrator")
     customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="seen_administrators")
-    # Read by what is older than 90 days, too, once a day.
+    # With an index for the daily deletion of old rows.
     seen_at = models.DateTimeField(db_index=True)
 
     class Meta:
@@ -347,7 +348,7 @@ class SeenAdministrator(models.Model):
 
 
 class NoticeAddress(models.Model):
-    """An address that a customer names for notices, in place of its administrators."""
+    """An address that gets a customer's notices instead of its administrators."""
 
     customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="notice_addresses")
     address = models.EmailField(max_length=254)
@@ -363,7 +364,7 @@ class NoticeAddress(models.Model):
         return str(self.pk)
 
     def clean(self) -> None:
-        """Keep the canonical address; refuse one that no mail could be sent to."""
+        """Set the canonical address; refuse one that no mail could be sent to."""
         try:
             self.address = mailbox.canonical(self.address)
         except mailbox.BadAddress as bad:
@@ -371,7 +372,7 @@ class NoticeAddress(models.Model):
 
 
 class JwkSet(LeasedRow):
-    """The last good JWK set of a URL. `due_at` is when it may be fetched again; the lease, that it is now."""
+    """The last good JWK set of a URL. It may be fetched again at `due_at`; it is leased during a fetch."""
 
     url = models.CharField(max_length=255, unique=True)
     keys = models.TextField(blank=True, help_text="The set, as JSON; empty before the first good answer")

@@ -1,4 +1,4 @@
-"""What a password must be: Django's rules, in plain sentences."""
+"""Django's rules for passwords, in plain sentences."""
 
 from django.contrib.auth import password_validation
 from django.utils.translation import gettext as _
@@ -6,7 +6,7 @@ from django.utils.translation import ngettext
 
 
 class NotSimilarToUser(password_validation.UserAttributeSimilarityValidator):
-    """Refuses a password that is much like a name or the address of its owner."""
+    """Refuses a password that is similar to a name or the address of its owner."""
 
     def get_error_message(self) -> str:
         """Return why it is refused."""
@@ -40,7 +40,7 @@ class LongEnough(password_validation.MinimumLengthValidator):
 
 
 class NotCommon(password_validation.CommonPasswordValidator):
-    """Refuses a password of the list of those that are tried first."""
+    """Refuses a password from the list of common ones."""
 
     def get_error_message(self) -> str:
         """Return why it is refused."""

@@ -1,8 +1,8 @@
 """The permission table: which role has which permissions, and the checks against it.
 
-A user that a token has signed in has the token's roles alone; any other user, those granted to the account.
-An API key narrows them to its scope. By `granted`, a query leaves out the rows of customers for which the
-caller lacks the permission: to the caller they are not there (404).
+A user that a token has signed in has only the token's roles; any other user has those granted to the account.
+An API key limits the permissions to its scope. `granted` filters a query to customers for which the caller
+has the permission, so that rows of other customers do not exist for the caller (404).
 """
 
 import enum
@@ -68,11 +68,11 @@ KEY_SCOPES: Mapping[KeyScope, frozenset[Permission]] = {
     KeyScope.ADMINISTER: _ALLOCATES | {Permission.CANCEL, Permission.REMIND, Permission.LEARN},
     KeyScope.OPERATE: frozenset(Permission),
 }
-"""The permissions that an API key's scope leaves of its user's."""
+"""The permissions within each scope of an API key."""
 
 
 class ScopeTooNarrow(Exception):
-    """The API key's scope does not have the permission, whatever the roles of its user."""
+    """The API key's scope lacks the permission; the user's roles do not matter."""
 
     reason = "key_scope_too_narrow"
 
@@ -90,7 +90,7 @@ def may(user: User, permission: Permission, *, customer_pk: int) -> bool:
 
 
 def roles_of(user: User, *, customer_pk: int) -> frozenset[Role]:
-    """Return the roles of `user` for the customer, which `PERMISSIONS` gives their permissions. One query."""
+    """Return the roles of `user` for the customer. One query."""
     if user.token_roles is not None:
         uuid = Customer.objects.filter(pk=customer_pk).values_list("uuid", flat=True).first()
         return frozenset(role for role, customer in user.token_roles if customer in (None, uuid))
@@ -99,9 +99,9 @@ def roles_of(user: User, *, customer_pk: int) -> frozenset[Role]:
 
 
 def granted(user: User, permission: Permission, *, customer: str) -> Exists:
-    """Return a condition on rows by their field `customer`: `user` has the permission for that customer.
+    """Return the condition that `user` has the permission for a row's customer.
 
-    Raises ScopeTooNarrow.
+    `customer` is the name of the row's field. Raises ScopeTooNarrow.
     """
     check_scope(user, permission)
     if user.token_roles is not None:
@@ -110,15 +110,15 @@ def granted(user: User, permission: Permission, *, customer: str) -> Exists:
 
 
 def granted_to_account(user: int | Slot, permission: Permission, *, customer: str) -> Exists:
-    """Return the condition `granted` of an account by its own grants, without a token's roles.
+    """Return the condition of `granted` for an account's own grants, without a token's roles.
 
-    By primary key, or by a slot for it. `check_scope` is the caller's.
+    `user` is a primary key, or a slot for one. The caller calls `check_scope`.
     """
     return Exists(_grants(user, permission, customer_pk=OuterRef(customer)))
 
 
 def check_scope(user: User, permission: Permission) -> None:
-    """Raise ScopeTooNarrow where the scope of the API key that has signed in lacks the permission."""
+    """Raise ScopeTooNarrow if an API key signed `user` in and its scope lacks the permission."""
     if user.key_scope is not None and permission not in KEY_SCOPES[user.key_scope]:
         raise ScopeTooNarrow(user.key_scope, permission)
 
@@ -129,19 +129,19 @@ def _grants(user: int | Slot, permission: Permission, *, customer_pk: int | Oute
 
 
 def _of_token(roles: TokenRoles, allowed: frozenset[Role]) -> QuerySet[Customer]:
-    """Return the customers for which a token gives one of these roles: all of them, for operators."""
+    """Return the customers for which a token has one of these roles; for an operator's token, all."""
     if Role.OPERATOR in allowed and (Role.OPERATOR, None) in roles:
         return Customer.objects.all()
     return Customer.objects.filter(uuid__in={uuid for role, uuid in roles if role in allowed and uuid})
 
 
 def own_customers(user: User) -> QuerySet[Customer]:
-    """Return the customers that `user` learns at, by name; of an operator all. Bound it: they may be many."""
+    """Return the customers of which `user` is a learner, by name; for an operator, all. It is unbounded."""
     return Customer.objects.filter(granted(user, Permission.READ_OWN, customer="pk")).order_by("name", "pk")
 
 
 def permissions_by_customer(user: User, *, most: int) -> list[tuple[Customer, list[Permission]]]:
-    """Return the first customers at which `user` has a role, by name, with what it may there. One query."""
+    """Return at most `most` customers of the user, by name, each with the user's permissions. One query."""
     scope = KEY_SCOPES[user.key_scope or KeyScope.OPERATE]
     asked = {one: granted(user, one, customer="pk") for one in Permission if one in scope}
     customers = own_customers(user).annotate(**{f"may_{one}": condition for one, condition in asked.items()})
@@ -157,7 +157,7 @@ def may_anywhere(user: User, permission: Permission) -> bool:
 
 
 def may_everywhere(user: User) -> bool:
-    """Return whether `user` is an operator, with every permission for every customer. One query at most."""
+    """Return whether `user` is an operator. One query at most."""
     if user.key_scope not in (None, KeyScope.OPERATE):
         return False
     if user.token_roles is not None:

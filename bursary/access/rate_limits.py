@@ -1,7 +1,7 @@
-"""How many requests a caller may send within a minute (decision 0023).
+"""Limits of a caller's requests within a minute (decision 0023).
 
-POSTs are counted in the database, in one row a caller, so that all processes share the count. GETs are
-counted in the process that answers them: no read writes a row.
+POSTs are counted in the database, in one row for each caller, so that all processes share the count. GETs are
+counted in the memory of the process that answers them, so that a read writes no row.
 """
 
 import threading
@@ -20,26 +20,26 @@ MINUTE = 60  # seconds
 KEPT_FOR = timedelta(days=1)
 
 _MINUTE, _NEXT_MINUTE = (Slot(name, RequestTally.minute.field) for name in ("minute", "next_minute"))
-# A minute ahead may be the next one by another machine's clock; what is later was written by a wrong one.
+# The next minute may be the present one by another machine's clock; a later minute is from a wrong clock.
 _ANOTHER = Q(minute__lt=_MINUTE) | Q(minute__gt=_NEXT_MINUTE)
 
 
 @PreparedUpdate
 def _count() -> tuple[QuerySet[RequestTally], dict[str, object]]:
-    """Count a request of the caller, unless that has sent as many as it may in this minute."""
+    """Count a request of the caller, unless the limit of this minute is reached."""
     limit, caller = Slot("limit", RequestTally.count.field), Slot("caller", RequestTally.caller.field)
     return RequestTally.objects.filter(_ANOTHER | Q(count__lt=limit), caller=caller), {
-        # MariaDB assigns from left to right: the minute, with which the count compares, goes last.
+        # MariaDB assigns from left to right. The count depends on the old minute, so the minute comes last.
         "count": Case(When(_ANOTHER, then=Value(1)), default=F("count") + 1),
         "minute": Case(When(_ANOTHER, then=_MINUTE), default=F("minute")),
     }
 
 
 def count_post(caller: str, *, limit: int, now: datetime) -> int:
-    """Count a POST; return 0, or the seconds to wait where the caller has sent `limit` in this minute.
+    """Count a POST; return 0, or the seconds to wait if the caller has sent `limit` in this minute.
 
-    One statement, on one row and in a transaction of its own; four more when the caller is new or waits.
-    Raises RuntimeError inside a transaction, which would hold the row.
+    One statement on one row, in its own transaction; four more if the caller is new or must wait. Raises
+    RuntimeError inside a transaction, which would keep the row locked.
     """
     seconds = int(now.timestamp())
     minute = seconds // MINUTE
@@ -53,7 +53,7 @@ def count_post(caller: str, *, limit: int, now: datetime) -> int:
     if not rows.exists():
         new = RequestTally(caller=caller, minute=minute, count=0)
         in_transaction(lambda: insert_missing([new], unique=["caller"]))
-    # Again: another process may have made the row since the first time.
+    # Again: another process may have inserted the row since the first attempt.
     if in_transaction(count):
         return 0
     counted = rows.values_list("minute", flat=True).first() or minute  # this minute, or the next one
@@ -61,14 +61,14 @@ def count_post(caller: str, *, limit: int, now: datetime) -> int:
 
 
 def delete_old(*, now: datetime) -> int:
-    """Delete tallies of more than `KEPT_FOR` ago, or ahead; return their number, bounded."""
+    """Delete tallies more than `KEPT_FOR` in the past or the future; return their number, bounded."""
     first, last = (int((now + span).timestamp()) // MINUTE for span in (-KEPT_FOR, KEPT_FOR))
     old = RequestTally.objects.filter(Q(minute__lt=first) | Q(minute__gt=last))
     return batches.delete_first(old.order_by("minute"))
 
 
 class ProcessTally:
-    """Counts by caller in the memory of this process. It holds the callers of one minute."""
+    """Counts by caller, for one minute, in the memory of this process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -88,6 +88,6 @@ class ProcessTally:
         return 0
 
     def reset(self) -> None:
-        """Drop all counts, as a new process has none."""
+        """Drop all counts."""
         with self._lock:
             self._counts.clear()

@@ -1,4 +1,4 @@
-"""Tables of requests to the API: those that are done once, and how many a caller sends."""
+"""Tables of requests to the API: requests with an idempotency key, and counts of requests by caller."""
 
 from django.conf import settings
 from django.db import models
@@ -7,7 +7,7 @@ from bursary.lib.leases import LeasedRow
 
 
 class IdempotentRequest(LeasedRow):
-    """A POST that was sent with an `Idempotency-Key`, and its answer until `due_at`; none while it runs."""
+    """A POST with an `Idempotency-Key`. Its answer is kept until `due_at`; while it runs, it has none."""
 
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="idempotent_requests"

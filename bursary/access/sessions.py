@@ -1,4 +1,4 @@
-"""Sessions in Django's table, as Django keeps them, read by a statement that is prepared."""
+"""Django's sessions in its own table, read by a prepared statement."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ SESSIONS_AT_ONCE = 500
 
 @PreparedSelect
 def _sessions() -> QuerySet[Session]:
-    """Return the session with the key of a slot, unless it has expired."""
+    """Return the session of the slot `key`, unless it has expired."""
     field = Session._meta.get_field
     key, now = Slot("key", field("session_key")), Slot("now", field("expire_date"))
     return Session.objects.filter(session_key=key, expire_date__gt=now)
@@ -33,10 +33,10 @@ def delete_all(matches: Callable[[Session], bool]) -> int:
 
 
 class SessionStore(db.SessionStore):
-    """Django's store in the database. Its name is part of the key that signs what is stored."""
+    """Django's database store. The class's name is part of the salt that signs the data."""
 
     def __init__(self, session_key: str | None = None) -> None:
-        # A quoted cookie may hold any character: a NUL, too, which PostgreSQL refuses with an error.
+        # A quoted cookie may have any character, even a NUL, for which PostgreSQL raises an error.
         may_be_one = session_key and session_key.isascii() and session_key.isalnum()
         super().__init__(session_key if may_be_one else None)
 

@@ -4,11 +4,11 @@ from django.db import models
 
 
 class SignInFailures(models.Model):
-    """How many passwords were wrong since a moment, for a name, an address, or both."""
+    """The number of wrong passwords since a moment, for a name, an address, or both."""
 
     digest = models.CharField(max_length=64, unique=True, help_text="Keyed digest of what is counted")
     failures = models.PositiveIntegerField()
-    since = models.DateTimeField(db_index=True)  # for what deletes them
+    since = models.DateTimeField(db_index=True)  # for the deletion of old rows
 
     class Meta:
         verbose_name_plural = "sign-in failures"

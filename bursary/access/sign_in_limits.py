@@ -1,6 +1,6 @@
 """Limits of failed sign-ins: by name at one address, by name, and by address (decision 0027).
 
-Every password is checked here, whichever page asks for it. Keys and tokens are no passwords.
+Every page checks passwords here. API keys and tokens are not limited.
 """
 
 import ipaddress
@@ -22,7 +22,7 @@ from bursary.lib.prepared import PreparedSelect, Slot
 from bursary.lib.retries import repeated_after_deadlocks
 
 WINDOW = timedelta(minutes=30)
-"""How long failures count, and how long a lock lasts at most."""
+"""How long failures count, and the longest time that a lock lasts."""
 MAX_OF_NAME_AT_ADDRESS = 10
 MAX_OF_NAME = 100  # from many addresses
 MAX_OF_ADDRESS = 100  # of many names: an office may share one address
@@ -30,7 +30,7 @@ _IPV6_NETWORK = 64  # bits: one client has all addresses of such a network
 
 
 class LimitedBackend(ModelBackend):
-    """Checks passwords, unless too many were wrong. The answer is the same for names that there are not."""
+    """Checks passwords, unless too many were wrong. The answer does not show whether a name exists."""
 
     def authenticate(
         self,
@@ -39,9 +39,9 @@ class LimitedBackend(ModelBackend):
         password: str | None = None,
         **more: Any,
     ) -> User:
-        """Return the account. Raises PermissionDenied, after which no other backend is asked.
+        """Return the account. Raises PermissionDenied, so that Django calls no other backend.
 
-        While locked no password is checked, not even the right one; `request.locked_until` is set.
+        During a lock no password is checked, not even the right one, and `request.locked_until` is set.
         """
         limits = _limits(username or "", request=request)
         now = timezone.now()
@@ -62,7 +62,7 @@ class LimitedBackend(ModelBackend):
         return user
 
     def get_user(self, user_id: int) -> User | None:
-        """Return the account of a session; None where there is none that can sign in. One query."""
+        """Return the account of a session, or None if it does not exist or cannot sign in. One query."""
         user: User | None = _ACCOUNT.first(pk=user_id)
         return user if user and self.user_can_authenticate(user) else None
 
@@ -71,23 +71,23 @@ _ACCOUNT = PreparedSelect(lambda: User.objects.filter(pk=Slot("pk", User._meta.p
 
 
 def locked_until(request: HttpRequest) -> datetime | None:
-    """Return when the next password is checked, where this request's was not; None where it was."""
+    """Return when the lock ends that stopped this request's sign-in; None if nothing stopped it."""
     until: datetime | None = getattr(request, "locked_until", None)
     return until
 
 
 def unlock(name: str, *, request: HttpRequest) -> None:
-    """Delete the failures of the name and of the client's address, after a link in a mail was followed."""
+    """Delete the failures of the name and of the client's address, after a password reset by mail."""
     _delete(digest__in=_limits(name, request=request))
 
 
 def forget(name: str) -> None:
-    """Delete the failures of a name. Those of it at one address lapse, and name neither."""
+    """Delete the failures of a name. Those counted by name and address lapse; their digest names neither."""
     _delete(digest=_digest("name", name))
 
 
 def delete_old(*, now: datetime) -> int:
-    """Delete failures that count no more; return their number, bounded."""
+    """Delete failures that no longer count; return their number, bounded."""
     return batches.delete_first(SignInFailures.objects.filter(since__lte=now - WINDOW).order_by("since"))
 
 
@@ -99,7 +99,7 @@ def _delete(**of: Any) -> None:
 def _limits(name: str, *, request: HttpRequest | None) -> Mapping[str, int]:
     """Return the digests that failures are counted by, each with its limit: those of the name first.
 
-    Keyed, so that the table has neither names nor addresses.
+    The digests are keyed, so that the table has neither names nor addresses.
     """
     network = _network(request.META.get("REMOTE_ADDR", "") if request else "")
     return {
@@ -125,7 +125,7 @@ def _digest(*parts: str) -> str:
 
 
 def _count(limits: Mapping[str, int], *, now: datetime) -> None:
-    """Count a failure. Each row in a statement of its own, so that no process waits for another's."""
+    """Count a failure. Each statement commits alone, so that no process waits for another's rows."""
     for digest in sorted(limits):
         rows = SignInFailures.objects.filter(digest=digest)
         new = SignInFailures(digest=digest, failures=0, since=now)

@@ -1,8 +1,7 @@
-"""The keys that tokens are verified with: of a JWK set, inline or at a URL, or a secret for development.
+"""The keys that verify tokens: from a JWK set, inline or at a URL, or a secret for development.
 
-A set at a URL is fetched when it is an hour old, and when a token names a key that it does not have; at most
-once a minute, by one process. The last good set stays in the database and is used however long the URL does
-not answer.
+A set at a URL is fetched when it is an hour old, or when a token names an unknown key; at most once a minute,
+by one process. The last good set is stored in the database, and used for as long as the URL does not answer.
 """
 
 import json
@@ -31,9 +30,10 @@ PAUSE = timedelta(minutes=1)
 DEADLINE = timedelta(seconds=3)  # a request waits for it
 LEASE = timedelta(seconds=30)
 MAX_BYTES = 64 * 1024
-MAX_KEYS = 20  # each may be tried with a token that names none
+MAX_KEYS = 20  # a token that names no key is tried with each
 
-# The kind of a key decides its algorithm, and never the token: or the public key would do as a secret.
+# The key's type decides the algorithm, not the token: else a token could be signed with the public key as an
+# HMAC secret.
 _ALGORITHMS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("RSA", ""): ("RS256", "RS384", "RS512"),
     ("EC", "P-256"): ("ES256",),
@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SigningKey:
-    """A key and the algorithms that it is used with. Without an id, it is tried with every token."""
+    """A key and the algorithms it is for. A key without an id is tried with every token."""
 
     kid: str
     algorithms: tuple[str, ...]
@@ -56,7 +56,7 @@ class SigningKey:
 
 
 class SigningKeysUnavailable(Exception):
-    """No set was ever fetched, and its URL does not answer: no token can be verified."""
+    """No set was ever fetched, and the URL does not answer, so no token can be verified."""
 
     reason = "signing_keys_unavailable"
 
@@ -74,7 +74,7 @@ def current(*, now: datetime) -> Sequence[SigningKey]:
 
 
 def fetched_again(*, now: datetime) -> Sequence[SigningKey]:
-    """Return the keys, fetched again if that was not done in the last minute. Raises as above."""
+    """Return the keys, fetched again unless that was done in the last minute. Raises as `current` does."""
     if settings.JWT_SECRET or settings.JWT_JWK_SET:
         return ()
     return _usable(_refreshed(now))
@@ -82,7 +82,7 @@ def fetched_again(*, now: datetime) -> Sequence[SigningKey]:
 
 @lru_cache(maxsize=8)
 def parse(text: str) -> tuple[SigningKey, ...]:
-    """Return the public keys for signatures in a JWK set; others are left out. Empty if it is none."""
+    """Return a JWK set's public keys for signatures, without its other keys. Empty if it is not a JWK set."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -93,7 +93,7 @@ def parse(text: str) -> tuple[SigningKey, ...]:
 
 
 def _parsed(jwk: object) -> SigningKey | None:
-    """Return a usable key. A private key in a published set is none: its readers could sign."""
+    """Return the key if it is usable. A private key in a published set is not: its readers could sign."""
     if not isinstance(jwk, dict) or "d" in jwk or jwk.get("use", "sig") != "sig":
         return None
     algorithms = _ALGORITHMS.get((str(jwk.get("kty")), str(jwk.get("crv", ""))), ())
@@ -118,7 +118,7 @@ def _usable(row: JwkSet | None) -> Sequence[SigningKey]:
 
 
 def _refreshed(now: datetime) -> JwkSet | None:
-    """Return the set after a fetch, or as it is if another process fetches it or a minute is not over."""
+    """Return the set after a fetch, or the stored one if it is leased or was fetched in the last minute."""
     if not _row().exists():
         row = JwkSet(url=settings.JWT_JWK_SET_URL, due_at=now, early=leases.NOT_BEFORE)
         in_transaction(lambda: insert_missing([row], unique=["url"]))

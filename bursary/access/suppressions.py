@@ -1,6 +1,7 @@
-"""Which addresses a customer's automatic mails do not go to, and why.
+"""The addresses that a customer's automatic mails do not go to, and the reasons.
 
-An address is kept as a hash with the secret key of its time, and found by the present and the former keys.
+An address is stored as a hash, keyed with the secret key at that time. It is read by the hashes of the
+present and the former keys.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -20,16 +21,17 @@ KEPT_FOR = timedelta(days=2 * 365)
 """How long a suppression lasts: mailboxes change hands."""
 HASHES_PER_QUERY = 10_000
 BY_REPORT = (SuppressionReason.BOUNCED, SuppressionReason.COMPLAINED)
-"""The reasons that a mail provider reports, the graver one first. An administrator's repair ends them."""
+"""The reasons that a mail provider reports, the graver one first. A mail that an administrator requests ends
+them."""
 
 
 def hashed(address: str) -> str:
-    """Return the keyed hash of an address, as stored: without the secret key, it cannot even be guessed."""
+    """Return the keyed hash of an address, as stored. Without the secret key, guesses cannot be checked."""
     return _hashes(address)[0]
 
 
 def add(customer_pk: int, address: str, *, reason: SuppressionReason, since: datetime) -> bool:
-    """Add a reason, or note that it was given later than known; return whether it is new."""
+    """Add a reason, or move an existing one to a later `since`; return whether it is new."""
     row, made = Suppression.objects.get_or_create(
         customer_id=customer_pk, address_hash=hashed(address), reason=reason, defaults={"since": since}
     )
@@ -46,7 +48,7 @@ def reasons(customer_pk: int, address: str) -> frozenset[SuppressionReason]:
 def reasons_of(
     addresses: Collection[tuple[int, str]],
 ) -> Mapping[tuple[int, str], frozenset[SuppressionReason]]:
-    """Return the reasons by customer (pk) and address. One query for all of them."""
+    """Return the reasons by customer pk and address. One query."""
     hashes = {address: _hashes(address) for _customer, address in addresses}
     kept = set(_kept.read(hashes=[*chain(*hashes.values())]))
     return {
@@ -61,22 +63,22 @@ def reasons_of(
 
 @PreparedSelect
 def _kept() -> QuerySet[Suppression, Any]:
-    """Return what there is of the hashes of a slot."""
+    """Return the suppressions with the hashes of a slot."""
     hashes = Slot("hashes", Suppression._meta.get_field("address_hash"))
     rows = Suppression.objects.filter(address_hash__in=hashes).order_by()
     return rows.values_list("customer", "address_hash", "reason")
 
 
 def is_reported_since(customer_pk: int, address: str, *, since: datetime) -> bool:
-    """Return whether a mail provider has reported something of the address after `since`. One query."""
+    """Return whether a mail provider has reported a bounce or complaint after `since`. One query."""
     rows = Suppression.objects.filter(customer=customer_pk, address_hash__in=_hashes(address))
     return rows.filter(reason__in=BY_REPORT, since__gt=since).exists()
 
 
 def reported(customer_pk: int, addresses: Collection[str]) -> Mapping[str, SuppressionReason]:
-    """Return those of the addresses of which a mail provider reported something to this customer, and what.
+    """Return the addresses with a bounce or complaint reported to this customer, each with that reason.
 
-    One query where it reported nothing of any address; else one more for `HASHES_PER_QUERY` hashes.
+    One query if the customer has no such report; else one more for each `HASHES_PER_QUERY` hashes.
     """
     rows = Suppression.objects.filter(customer=customer_pk, reason__in=BY_REPORT).order_by()
     if not rows.exists():
@@ -85,7 +87,7 @@ def reported(customer_pk: int, addresses: Collection[str]) -> Mapping[str, Suppr
     found: dict[str, SuppressionReason] = {}
     for some in batches.chunks(of_hash, HASHES_PER_QUERY):
         for digest, reason in rows.filter(address_hash__in=some).values_list("address_hash", "reason"):
-            # Refused says more than unwanted: the mail does not even arrive.
+            # A bounce takes precedence over a complaint: the mail does not arrive.
             if found.get(of_hash[digest]) != SuppressionReason.BOUNCED:
                 found[of_hash[digest]] = SuppressionReason(reason)
     return found
@@ -98,7 +100,7 @@ def end(
     reasons: Iterable[SuppressionReason],
     before: datetime | None = None,
 ) -> bool:
-    """Remove these reasons for an address, older than `before` if given; return whether there was one."""
+    """Delete these reasons for an address, with `before` only older ones; return whether there was one."""
     rows = Suppression.objects.filter(
         customer=customer_pk, address_hash__in=_hashes(address), reason__in=list(reasons)
     )
@@ -106,19 +108,19 @@ def end(
 
 
 def forget(addresses: Iterable[str]) -> int:
-    """Remove everything of these addresses, of all customers; return the number of rows."""
+    """Delete all customers' suppressions of these addresses; return their number."""
     hashes = [*chain.from_iterable(_hashes(one) for one in addresses)]
     return Suppression.objects.filter(address_hash__in=hashes).delete()[0]
 
 
 def delete_old(*, now: datetime) -> int:
-    """Remove what is older than `KEPT_FOR`; return the number of rows, bounded."""
+    """Delete suppressions older than `KEPT_FOR`; return their number, bounded."""
     old = Suppression.objects.filter(since__lte=now - KEPT_FOR)
     return batches.delete_first(old.order_by("since", "pk"))
 
 
 def _hashes(address: str) -> list[str]:
-    """Return the address's hashes, that of the present secret key first."""
+    """Return the address's hash by each secret key, the present one first."""
     key, keys = learner_key(address), (settings.SECRET_KEY, *settings.FORMER_SECRET_KEYS)
     return [
         salted_hmac("bursary.suppression", key, secret=one, algorithm="sha256").hexdigest() for one in keys

@@ -1,7 +1,7 @@
-"""The account that a verified token signs in: linked to its issuer and user name, or made at first sight.
+"""The account that a verified token signs in: linked to its issuer and user name, or made for the first one.
 
-A local account that has the token's user name, address or LMS user id is never taken over: an operator links
-it in the Django admin. Tokens make no staff, and sign none in (decision 0019).
+An unlinked account with the token's user name, address or LMS user id is never used: an operator links it in
+the Django admin. Tokens neither make staff accounts nor sign them in (decision 0019).
 """
 
 import logging
@@ -24,10 +24,10 @@ _LINK = "Ask the operator to link the account, under External identities in the 
 
 
 def account_of(claims: Claims, *, now: datetime) -> User:
-    """Return the token's account, with the token's roles for this request. One query, but for the first.
+    """Return the token's account, with the token's roles for this request. Usually one query.
 
-    What the issuer says of the person is written where it has changed; that the token was seen, once an hour.
-    Raises TokenRefused, and RuntimeError in a transaction if it must write.
+    The account's address, name and LMS user id are updated if the token's differ; `last_seen_at`, once an
+    hour. Raises TokenRefused, and RuntimeError in a transaction if it must write.
     """
     identity = _find(claims) or _made(claims)
     user = identity.user
@@ -50,11 +50,11 @@ def _find(claims: Claims) -> ExternalIdentity | None:
 
 
 def _made(claims: Claims) -> ExternalIdentity:
-    """Return a new account's identity. A browser's first requests come together: one makes it for all."""
+    """Make an account; return its identity. Of a browser's simultaneous first requests, one makes it."""
 
     def make() -> ExternalIdentity:
         if accounts := _conflicting(claims, named=Q(username__iexact=claims.username)):
-            # Looked for after the conflict, which may be the account that another request has just made.
+            # The conflicting account may be the one that another request has just made for this token.
             if made := _find(claims):
                 return made
             _refuse(claims, accounts=accounts)
@@ -67,15 +67,15 @@ def _made(claims: Claims) -> ExternalIdentity:
     try:
         return in_transaction(make)
     except IntegrityError:
-        if made := _find(claims):  # by another request, meanwhile
+        if made := _find(claims):  # by another request
             return made
         raise
 
 
 def _update(user: User, claims: Claims) -> None:
-    """Write what the issuer says of the person. An address or a name that it leaves out stays."""
+    """Update the account's fields from the token. An address or name that the token lacks is kept."""
     if claims.lms_user_id is not None and user.lms_user_id not in (None, claims.lms_user_id):
-        _refuse(claims, accounts=[user.pk])  # the user name is another person's by now
+        _refuse(claims, accounts=[user.pk])  # another person has the user name now
     changed = {
         "email": claims.email if claims.email and learner_key(claims.email) != user.mailbox_key else None,
         "lms_user_id": claims.lms_user_id if user.lms_user_id is None else None,
@@ -96,7 +96,7 @@ def _update(user: User, claims: Claims) -> None:
 
 
 def _conflicting(claims: Claims, *, named: Q | None = None, but: int = 0) -> list[int]:
-    """Return accounts with the token's address, LMS user id or, with `named`, user name; ten at most."""
+    """Return at most `MAX_LOGGED` accounts with the token's address or LMS user id, or matching `named`."""
     matching = named or Q(pk__in=[])
     if claims.lms_user_id is not None:
         matching |= Q(lms_user_id=claims.lms_user_id)
@@ -113,7 +113,7 @@ def _refuse(claims: Claims, *, accounts: list[int]) -> NoReturn:
 
 
 def _note(identity: ExternalIdentity, claims: Claims, *, now: datetime) -> None:
-    """Keep that the identity was seen, and of which customers it is an administrator. Once an hour."""
+    """Store, once an hour, that the identity was seen, and the customers that it administers."""
     hour = now.replace(minute=0, second=0, microsecond=0)
     if identity.last_seen_at is not None and identity.last_seen_at >= hour:
         return
@@ -121,7 +121,7 @@ def _note(identity: ExternalIdentity, claims: Claims, *, now: datetime) -> None:
     def write() -> None:
         earlier = Q(last_seen_at=None) | Q(last_seen_at__lt=hour)
         if not ExternalIdentity.objects.filter(earlier, pk=identity.pk).update(last_seen_at=hour):
-            return  # another request has
+            return  # another request has stored it
         uuids = [uuid for role, uuid in claims.roles if role == Role.ADMINISTRATOR and uuid]
         customers = list(Customer.objects.filter(uuid__in=uuids).order_by("pk").values_list("pk", flat=True))
         SeenAdministrator.objects.filter(user=identity.user_id).delete()

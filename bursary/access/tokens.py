@@ -1,6 +1,6 @@
-"""Tokens of Open edX: their signature and claims, checked. Nothing is read from or written to an account.
+"""Verification of Open edX's tokens: signature and claims. No account is read or written.
 
-The claims and the reasons to refuse one are those of edx-drf-extensions, as its clients know them.
+The claims, and the reasons for a refusal, are those of edx-drf-extensions.
 """
 
 import math
@@ -20,7 +20,7 @@ from bursary.lib import logs, mailbox
 
 LEEWAY = timedelta(seconds=10)  # for clocks that differ
 VERSION = "1"  # the major version of the claims
-MAX_NAME = 150  # characters, as the account's columns have
+MAX_NAME = 150  # characters, as in the account's columns
 MAX_ID = 2**63 - 1
 
 EXPIRED = "token_expired"
@@ -46,7 +46,7 @@ class TokenRefused(Exception):
 
 @dataclass(frozen=True)
 class Claims:
-    """What a verified token says of its person."""
+    """The claims of a verified token."""
 
     issuer: str
     username: str
@@ -83,7 +83,7 @@ def read(token: str, *, now: datetime) -> Claims:
 def _verified(token: str, header: Mapping[str, Any], *, now: datetime) -> dict[str, Any]:
     """Return the payload, its signature, audience and issuer checked.
 
-    The keys are fetched again where none fits, or where the token names none and no signature is right.
+    The keys are fetched again if none has the token's key id, or if it has no key id and no key verifies it.
     """
     kid, algorithm = str(header.get("kid", "")), header.get("alg")
     keys = signing_keys.current(now=now)
@@ -110,7 +110,7 @@ def _verified(token: str, header: Mapping[str, Any], *, now: datetime) -> dict[s
 
 
 def _decoded(token: str, key: SigningKey) -> dict[str, Any]:
-    """Return the payload. Raises InvalidSignatureError and TokenRefused. Times are checked by `now` later."""
+    """Return the payload; `read` checks its times. Raises InvalidSignatureError and TokenRefused."""
     options: Any = {"require": ["aud", "iss", "exp", "iat"]}
     options |= dict.fromkeys(("verify_exp", "verify_iat", "verify_nbf", "verify_sub", "verify_jti"), False)
     try:
@@ -138,7 +138,7 @@ def _decoded(token: str, key: SigningKey) -> dict[str, Any]:
 
 
 def _instant(payload: Mapping[str, Any], name: str) -> float:
-    """Return a time of the token in seconds."""
+    """Return a time of the token, in seconds since 1970."""
     value = payload[name]
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise _incomplete(name)
@@ -167,7 +167,7 @@ def _claims(payload: Mapping[str, Any]) -> Claims:
 
 
 def _roles(listed: object) -> Iterator[tuple[Role, UUID | None]]:
-    """Yield the roles that Bursary knows, `role:context` each. A customer's uuid is the LMS's."""
+    """Yield the roles that Bursary has, from texts `role:context`. A context is the customer's uuid."""
     for text in listed if isinstance(listed, list) else ():
         role, _colon, context = str(text).partition(":")
         if text == _OPERATOR:
@@ -176,7 +176,7 @@ def _roles(listed: object) -> Iterator[tuple[Role, UUID | None]]:
             try:
                 customer = UUID(context)
             except ValueError:
-                continue  # "*", or none: no customer is named
+                continue  # "*", or no context
             yield from ((one, customer) for one in _ROLES[role])
 
 

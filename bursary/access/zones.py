@@ -1,4 +1,4 @@
-"""The time zone of a user, for what belongs to no one organisation."""
+"""The time zone of a user, for pages and mails that do not belong to one organisation."""
 
 from zoneinfo import ZoneInfo
 
@@ -8,7 +8,7 @@ from bursary.lib.moments import UTC_ZONE
 
 
 def zone_of(user: User) -> ZoneInfo:
-    """Return the time zone that the user's organisations share; UTC where they have none or several."""
+    """Return the common time zone of the user's organisations; UTC without one."""
     of_user = Customer.objects.filter(role_grants__user=user).order_by()
     names = list(of_user.values_list("time_zone", flat=True).distinct()[:2])
     return ZoneInfo(names[0]) if len(names) == 1 else UTC_ZONE
