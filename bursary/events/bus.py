@@ -1,7 +1,7 @@
 """The Open edX event bus on Redis Streams: every entry is stored in the inbox, then acknowledged.
 
-Needs the extra `openedx`. In this order no entry is lost, however either side dies: Redis gives entries that
-were not acknowledged again to the consumer of the same name, and one that comes twice is one row.
+Needs the extra `openedx`. In this order no entry is lost if either side crashes: Redis repeats unacknowledged
+entries to the consumer of the same name, and an entry that comes twice is stored once.
 """
 
 import logging
@@ -27,18 +27,18 @@ from bursary.lib import logs, retries
 
 logger = logging.getLogger(__name__)
 
-WAIT_MS = 1000  # for new entries; a consumer that is stopped ends within this
-ANSWER_SECONDS = 10.0  # Redis answers within this, or counts as away
+WAIT_MS = 1000  # for new entries; a stopped consumer ends within this time
+ANSWER_SECONDS = 10.0  # after which Redis counts as unavailable
 MAX_AT_ONCE = 100  # entries of each stream
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=0.5), timedelta(seconds=10)
 PATIENCE_SECONDS = 60.0
 
 StreamEntry = tuple[str, bytes, EntryFields]
-"""The stream, the entry's id there, and its fields: none where the stream was trimmed meanwhile."""
+"""The stream, the entry's id there, and its fields, empty if the stream was trimmed meanwhile."""
 
 
 class BusLost(Exception):
-    """The bus or the database has been away for too long: end, so that the supervisor notices."""
+    """The bus or the database is unavailable for too long. The process ends, so that its supervisor acts."""
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Consumer:
     group: str
     prefix: str = ""
     counts: Counter[str] = field(default_factory=Counter)
-    """The number of entries that were received, known, ignored, unreadable or trimmed."""
+    """The numbers of entries that were received, known, ignored, unreadable or trimmed."""
 
     @property
     def streams(self) -> list[str]:
@@ -60,7 +60,7 @@ class Consumer:
     ) -> None:
         """Store entries until `stop` is set; with `once`, until none is left.
 
-        Raises BusLost where Redis or the database is away for more than `patience` seconds.
+        Raises BusLost if Redis or the database is unavailable for more than `patience` seconds.
         """
         failures, healthy = 0, time.monotonic()
         while not stop.is_set():
@@ -80,18 +80,18 @@ class Consumer:
             stop.wait(pause.total_seconds())
 
     def _rounds(self, stop: threading.Event, *, once: bool) -> Iterator[None]:
-        """Join the group; then yield after each round of entries that were stored."""
+        """Join the group; then yield after each batch of entries that is stored."""
         connected = redis.Redis.from_url(
             settings.EVENT_BUS_URL,
             protocol=2,
             socket_connect_timeout=ANSWER_SECONDS,
             socket_timeout=ANSWER_SECONDS + WAIT_MS / 1000,
-            # The client's own retries would hide an outage, and pause without a bound.
+            # The client's own retries would hide an outage, and wait without a limit.
             retry=Retry(NoBackoff(), 0),
         )
         with connected as client:
             self._join(client)
-            # First the entries that this consumer had read and not acknowledged when it ended, then new ones.
+            # First the entries that this consumer read earlier and did not acknowledge, then new ones.
             while entries := self._read(client, start="0"):
                 self._keep_all(client, entries)
                 yield
@@ -128,14 +128,14 @@ class Consumer:
 
 
 def configured(*, name: str = "") -> Consumer:
-    """Return the consumer of the settings, under another name if one is given."""
+    """Return a consumer by the settings, with another name if one is given."""
     return Consumer(
         name=name or settings.EVENT_CONSUMER, group=settings.EVENT_GROUP, prefix=settings.EVENT_BUS_PREFIX
     )
 
 
 def _keep(stream: str, entry_id: bytes, fields: Mapping[bytes, bytes], *, now: datetime) -> str:
-    """Store one entry; return which count it adds to. On a database error, it is not acknowledged."""
+    """Store one entry; return the name of its count. After a database error it is not acknowledged."""
     if not fields:
         return "trimmed"
     try:
@@ -145,7 +145,7 @@ def _keep(stream: str, entry_id: bytes, fields: Mapping[bytes, bytes], *, now: d
         new = inbox.receive(
             event.event_id, source=EventSource.BUS, kind=event.kind, payload=event.payload, now=now
         )
-    except (parsing.UnreadableEvent, DataError) as why:  # DataError: no database could ever store it
+    except (parsing.UnreadableEvent, DataError) as why:  # DataError: a value that the database cannot store
         address = f"{stream}/{entry_id.decode()}"[-LONGEST_ID:]
         logger.warning("Entry %s of the event bus cannot be read: %s", address, why)
         inbox.set_aside(address, source=EventSource.BUS, error=str(why), now=now)

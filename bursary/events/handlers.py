@@ -16,7 +16,7 @@ from bursary.replica import schedule
 
 
 class NotApplicableYet(Exception):
-    """The event cannot be applied yet; `outcome` is how it is settled if that does not change."""
+    """The event cannot be applied yet. If that does not change, it is settled with `outcome`."""
 
     def __init__(self, sentence: str, *, outcome: EventOutcome) -> None:
         super().__init__(sentence)
@@ -24,9 +24,9 @@ class NotApplicableYet(Exception):
 
 
 def apply(kind: EventKind, payload: Mapping[str, Any], *, now: datetime) -> EventOutcome:
-    """Apply an event of this kind; return how it is settled. Raises NotApplicableYet."""
+    """Apply an event of this kind; return its outcome. Raises NotApplicableYet."""
     if kind is EventKind.CONTENT_CHANGED:
-        # Upstream's batch job runs after its event: one refresh now would find the old record.
+        # Upstream's batch job runs after its event, so a single refresh now would find the old record.
         requested = schedule.request_refresh(payload["content_keys"], now=now, until_changed=True)
         return EventOutcome.REFRESH_REQUESTED if requested else EventOutcome.NOT_IN_REPLICA
     if kind is EventKind.TRANSACTION_REVERSED:
@@ -50,7 +50,7 @@ def _record(payload: Mapping[str, Any], *, now: datetime) -> EventOutcome:
     except mail_reports.MailUnknown as unknown:
         if report.mail:
             return EventOutcome.UNKNOWN_MAIL
-        # Its name is stored when the mail is settled, perhaps after the report of it.
+        # The provider's id is stored when the mail's action is settled, perhaps after this report.
         sentence = "No mail has this name, so far."
         raise NotApplicableYet(sentence, outcome=EventOutcome.UNKNOWN_MAIL) from unknown
     except mail_reports.MailBusy as busy:
@@ -67,7 +67,7 @@ def _reverse(transaction_uuid: UUID, *, now: datetime) -> EventOutcome:
             return EventOutcome.ALREADY_REVERSED
         if isinstance(refused, MoveRefused):
             raise NotApplicableYet(str(refused), outcome=EventOutcome.NOT_REVERSIBLE) from refused
-        # It may be in flight: the money is spent first, and the assignment is moved after that.
+        # A redemption may be in flight: the money is spent before the assignment is moved.
         sentence = "No assignment was paid by this transaction, so far."
         raise NotApplicableYet(sentence, outcome=EventOutcome.UNKNOWN_TRANSACTION) from refused
     return EventOutcome.REVERSED

@@ -1,7 +1,7 @@
 """The inbox: an event is stored as soon as it is received, and applied later by a scheduled task.
 
-`receive` is one cheap local write, so that receiving hardly ever fails and no event is lost. `apply_due` acts
-on it. Applying an event twice is harmless, so a process that dies in between only costs time.
+`receive` is one cheap local write, so that it seldom fails and no event is lost. `apply_due` applies the
+events. Applying is idempotent, so an event is applied again if the process dies before it is settled.
 """
 
 import logging
@@ -27,7 +27,7 @@ LEASE = timedelta(minutes=5)
 FIRST_WAIT = timedelta(seconds=30)  # doubled with each attempt
 LONGEST_WAIT = timedelta(hours=1)
 TRIED_FOR = timedelta(days=1)
-"""An event that cannot be applied for so long is settled as such."""
+"""An event that still cannot be applied after this time is settled."""
 MAX_A_RUN = 500
 LONGEST_ERROR = 1000  # characters
 
@@ -35,9 +35,9 @@ LONGEST_ERROR = 1000  # characters
 def receive(
     event_id: str, *, source: EventSource, kind: EventKind, payload: Mapping[str, object], now: datetime
 ) -> bool:
-    """Store an event to be applied; return whether it is new. One that is known stays as it is.
+    """Store an event to be applied; return whether it is new. A known event is not changed.
 
-    Where the known event of this id has other content, that is logged, and the new content is lost.
+    If the known event of this id has other content, the new content is dropped, and that is logged.
     """
     return _keep(
         InboxEvent(
@@ -53,7 +53,7 @@ def receive(
 
 
 def set_aside(event_id: str, *, source: EventSource, error: str, now: datetime) -> bool:
-    """Store an event that cannot be read, for an operator; return whether it is new."""
+    """Store an unreadable event for the operator; return whether it is new."""
     return _keep(
         InboxEvent(
             source=source,
@@ -70,8 +70,8 @@ def set_aside(event_id: str, *, source: EventSource, error: str, now: datetime) 
 def apply_due(*, clock: Clock, most: int = MAX_A_RUN) -> dict[str, int]:
     """Apply at most `most` events that are due, oldest first; return their numbers by outcome.
 
-    An event that cannot be applied yet counts as `postponed`, one that raised as `broken`. Neither stops the
-    others.
+    An event that cannot be applied yet counts as `postponed`, one that raises as `broken`. Both are retried,
+    and neither stops the others.
     """
     ended: Counter[str] = Counter()
     while ended.total() < most:
@@ -90,14 +90,14 @@ def count_due(*, now: datetime) -> int:
 
 
 def delete_old(*, now: datetime) -> int:
-    """Delete events that were settled long ago; return their number, bounded."""
+    """Delete events that were settled more than `KEEP_EVENTS` ago; return their number, bounded."""
     old = InboxEvent.objects.filter(settled_at__lte=now - settings.KEEP_EVENTS)
     return batches.delete_first(old.order_by("settled_at"))
 
 
 @repeated_after_deadlocks
 def _keep(event: InboxEvent) -> bool:
-    # Not `ignore_conflicts`: SQLite and MySQL would then also ignore what is wrong with a row.
+    # Not `ignore_conflicts`: SQLite and MySQL would then also ignore other errors of the row.
     try:
         with transaction.atomic():
             event.save(force_insert=True)

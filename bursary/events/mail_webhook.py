@@ -1,7 +1,7 @@
-"""Verification of what mail providers report: Mailgun's and Resend's signatures, a password for any other.
+"""Verification of mail providers' reports: Mailgun's and Resend's signatures, a password for any other.
 
-Mailgun signs a time and a token, not the event: an event is known by its token, so that one signature serves
-one event.
+Mailgun signs a time and a token, but not the event. The token is the event's id, so that a signature is valid
+for one event only.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from bursary.events.webhook import WebhookRefused
 
 LARGEST_BODY = 1024 * 1024  # bytes: some providers report hundreds of mails at once
 MAILGUN_RETRIES = timedelta(hours=12)
-"""Mailgun repeats a report for eight hours. Within this, and for longer, its token is known to the inbox."""
+"""The greatest age of a report; Mailgun repeats one for eight hours. The inbox keeps its token for longer."""
 MAILGUN_KEY, RESEND_SECRET, PASSWORD = (
     "MAILGUN_WEBHOOK_SIGNING_KEY",
     "RESEND_SIGNING_SECRET",
@@ -40,9 +40,9 @@ def require_listening(provider: str) -> None:
 
 
 def verify(provider: str, request: HttpRequest, content: Mapping[str, Any], *, now: datetime) -> str:
-    """Return the delivery's id, empty where it has none. Raises WebhookRefused.
+    """Return the delivery's id, empty if it has none. Raises WebhookRefused.
 
-    `content` is the body as JSON. The body was read before.
+    `content` is the JSON value of the request's body, which the caller has read.
     """
     require_listening(provider)
     if provider == "resend":

@@ -1,4 +1,4 @@
-"""The inbox: events of other services, each once, kept until it is settled."""
+"""The inbox: events of other services, each stored once."""
 
 from django.db import models
 from django.db.models import Q
@@ -17,7 +17,7 @@ class EventSource(models.TextChoices):
 
 
 class EventKind(models.TextChoices):
-    """The kind of an event, as webhooks spell it."""
+    """The kind of an event. The values are those of webhooks."""
 
     CONTENT_CHANGED = "content.changed", "Content changed"
     TRANSACTION_REVERSED = "transaction.reversed", "Transaction reversed"
@@ -42,7 +42,7 @@ class EventOutcome(models.TextChoices):
 
 
 class InboxEvent(LeasedRow):
-    """An event as it was received: only what is acted upon, and nothing about a person."""
+    """A received event: only the data that handlers use, and no personal data."""
 
     source = models.CharField(max_length=16, choices=EventSource.choices)
     event_id = models.CharField(

@@ -1,7 +1,7 @@
 """Entries of the Open edX event bus, decoded by its own schemas. Needs the extra `openedx`.
 
-An entry is a CloudEvent: headers beside `event_data`, which is Avro. Redis validates nothing, so an entry may
-hold any bytes.
+An entry is a CloudEvent: headers, and `event_data` in Avro. Redis validates nothing, so an entry may have any
+bytes.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,20 +29,20 @@ TOPICS = (
     "course-import-completed",
     "enterprise-subsidies-transaction-lifecycle",
 )
-"""Open edX has no names for the topics in the middle: an operator enters them in Studio's settings. The type
-of an entry decides what it is, not the topic that it came by."""
+"""Open edX has no default names for the topics in the middle: an operator sets them in Studio's settings. The
+type of an entry decides its kind, not its topic."""
 LARGEST_DATA = 1024 * 1024  # bytes: a thousand times what such an event has
 
 EntryFields = Mapping[bytes, bytes]
 
 
 class UnreadableEvent(Exception):
-    """The entry is no event of the bus, or not of its declared type."""
+    """The entry is not an event of the bus, or not of its declared type."""
 
 
 @dataclass(frozen=True)
 class ParsedEvent:
-    """The id, kind and payload of an event, as far as it is acted upon."""
+    """The id and kind of an event, and the part of its data that handlers use."""
 
     event_id: str
     kind: EventKind
@@ -69,9 +69,9 @@ def read(fields: EntryFields) -> ParsedEvent | None:
 
 
 def _course_authored(data: Mapping[str, Any]) -> Mapping[str, object]:
-    """Return the run's key, and by convention its course's: a run that was just made is not known yet.
+    """Return the run's key, and its course's by convention, because the replica may not have a new run yet.
 
-    Of a library, which Studio imports as well, return the key alone: there is no such content.
+    A library, which Studio imports as well, is not content: only its own key is returned.
     """
     run = data["course"].course_key
     course = [] if isinstance(run, LibraryLocator) else [f"{run.org}+{run.course}"]

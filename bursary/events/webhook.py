@@ -14,7 +14,7 @@ from bursary.lib.numbers import from_digits
 
 LARGEST_BODY = 64 * 1024  # bytes
 TOLERANCE = timedelta(minutes=5)
-"""How far a sender's clock may differ, and how long a delivery may be repeated unchanged."""
+"""The greatest difference of a sender's clock, and the time within which a delivery may be repeated."""
 LEAST_SECRET = 24  # bytes
 
 _ID = re.compile(rf"[!-~]{{1,{LONGEST_ID}}}")
@@ -35,7 +35,7 @@ class WebhookRefused(Exception):
 
 
 def require_listening() -> None:
-    """Raise WebhookRefused unless there is a secret to verify with."""
+    """Raise WebhookRefused unless a secret is configured."""
     if not settings.WEBHOOK_SECRETS:
         raise WebhookRefused(
             "webhooks_not_enabled",
@@ -45,7 +45,7 @@ def require_listening() -> None:
 
 
 def verify(headers: Mapping[str, str], body: bytes, *, now: datetime) -> str:
-    """Return the id of a delivery that one of the secrets has signed, body and all. Raises WebhookRefused."""
+    """Return the id of a delivery that one of the configured secrets has signed. Raises WebhookRefused."""
     require_listening()
     return verify_signed(
         headers, body, secrets=settings.WEBHOOK_SECRETS, setting="BURSARY_WEBHOOK_SECRETS", now=now
@@ -61,9 +61,9 @@ def verify_signed(
     now: datetime,
     prefix: str = "webhook",
 ) -> str:
-    """Return the id of a delivery that one of these secrets, of this setting, has signed.
+    """Return the id of a delivery that one of the secrets has signed. Raises WebhookRefused.
 
-    `prefix` is how the names of the headers begin. Raises WebhookRefused.
+    `prefix` begins the names of the headers. `setting` is named in the refusal.
     """
     signed = {f"webhook-{name}": headers.get(f"{prefix}-{name}", "") for name in _SIGNED}
     if not all(signed.values()) or not _ID.fullmatch(signed["webhook-id"]):
@@ -74,7 +74,7 @@ def verify_signed(
             "Sign it as Standard Webhooks says.",
         )
     require_recent(signed["webhook-timestamp"], now=now)
-    # The library fails at the first malformed signature, and a good one may stand beside it.
+    # The library fails at the first malformed signature, even if another one is good.
     signatures = filter(_SIGNATURE.fullmatch, signed["webhook-signature"].split())
     signed["webhook-signature"] = " ".join(signatures)
     if not any(_signed_with(secret, signed, body) for secret in secrets):
@@ -87,7 +87,7 @@ def verify_signed(
 
 
 def usable(secret: str) -> bool:
-    """Return whether a secret is `whsec_` and base64 of at least 24 bytes, as the standard demands."""
+    """Return whether a secret is `whsec_` and base64 of at least 24 bytes, as the standard requires."""
     encoded = secret.removeprefix("whsec_")
     try:
         return len(b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)) >= LEAST_SECRET
@@ -96,7 +96,7 @@ def usable(secret: str) -> bool:
 
 
 def require_recent(timestamp: str, *, now: datetime, tolerance: timedelta = TOLERANCE) -> None:
-    """Raise WebhookRefused unless a time, in seconds since 1970, is now or nearly."""
+    """Raise WebhookRefused unless a time, in seconds since 1970, is within `tolerance` of now."""
     seconds = from_digits(timestamp, most=12) or 0
     if abs(now.timestamp() - seconds) > tolerance.total_seconds():
         raise WebhookRefused(
@@ -110,6 +110,6 @@ def require_recent(timestamp: str, *, now: datetime, tolerance: timedelta = TOLE
 def _signed_with(secret: str, headers: dict[str, str], body: bytes) -> bool:
     try:
         Webhook(secret).verify(body, headers, json_parse=False)
-    except (WebhookVerificationError, ValueError):  # ValueError: a body that is no text
+    except (WebhookVerificationError, ValueError):  # ValueError: a body that is not text
         return False
     return True
