@@ -17,7 +17,7 @@ from bursary.lib.numbers import from_digits
 
 
 class UndeletableAdmin(ZonedAdmin):
-    """Records that may be made and changed, never deleted: others refer to them."""
+    """Records that cannot be deleted, because other records refer to them."""
 
     fixed: tuple[str, ...] = ()
     """Fields that cannot change once the record is made."""
@@ -53,7 +53,7 @@ class AccountAdmin(UndeletableAdmin):
 
 
 class BudgetForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's class takes no parameters when run
-    """A budget; its dates are meant and shown in its organisation's time zone."""
+    """A budget, with dates in its organisation's time zone."""
 
     starts_at = MomentField(required=False, widget=AdminSplitDateTime)
     ends_at = MomentField(required=False, widget=AdminSplitDateTime, end_of_day=True)
@@ -109,7 +109,7 @@ class BudgetAdmin(UndeletableAdmin):
     def save_model(
         self, request: HttpRequest, obj: Budget, form: "forms.ModelForm[Budget]", change: bool
     ) -> None:
-        """Change the terms by their one writer, which announces it; save a new budget as it is."""
+        """Change the terms by `terms.change`; save a new budget directly."""
         if change:
             changed = {term: form.cleaned_data[term] for term in form.changed_data}
             terms.change(obj, now=timezone.now(), terms=changed)

@@ -22,16 +22,16 @@ from bursary.lib.prepared import PreparedSelect, PreparedUpdate, Slot
 
 
 class LedgerError(Exception):
-    """A request contradicts the ledger. Nothing was moved."""
+    """The request contradicts the ledger. No money was moved."""
 
     reason = "ledger_error"
 
 
 @dataclass
 class InsufficientFunds(Exception):
-    """Less money is available than requested. Nothing was reserved.
+    """Less money is available than requested. None was reserved.
 
-    `reason` is the clients' word for the limit that is reached: the budget's own, or the account's.
+    `reason` is the clients' word for the limit that would be exceeded: the budget's or the account's.
     """
 
     reason: str
@@ -69,7 +69,7 @@ def lock_all(budget_pks: Iterable[int]) -> None:
 
 
 def shortage(budget: Budget, *, cents: int) -> InsufficientFunds | None:
-    """Return why `cents` cannot be reserved, by the account's limit or the budget's; None where they can."""
+    """Return why `cents` cannot be reserved, by the account's limit or the budget's; None if they can."""
     limits = ((budget.account, "not_enough_value_in_subsidy"), (budget, "policy_spend_limit_reached"))
     for limited, reason in limits:
         room = _room(limited)
@@ -79,12 +79,12 @@ def shortage(budget: Budget, *, cents: int) -> InsufficientFunds | None:
 
 
 def limit_cents(budget: Budget) -> int | None:
-    """Return the limit that the budget is shown with: its own, else its account's; None without limits."""
+    """Return the limit to show for the budget: its own, else its account's; None without limits."""
     return budget.account.limit_cents if budget.limit_cents is None else budget.limit_cents
 
 
 def available_cents(budget: Budget) -> int | None:
-    """Return what can still be reserved, by the budget's limit and its account's; None without limits."""
+    """Return the cents that can still be reserved within both limits; None without limits."""
     rooms = [room for limited in (budget, budget.account) if (room := _room(limited)) is not None]
     return max(0, min(rooms)) if rooms else None
 
@@ -92,15 +92,15 @@ def available_cents(budget: Budget) -> int | None:
 def reserve(budget: Budget, *, cents: int) -> None:
     """Reserve `cents` for open assignments, with the budget locked by `lock`.
 
-    Raises InsufficientFunds where the budget's limit or the account's would be exceeded. A limit that was
-    lowered below what is reserved refuses new money and changes nothing else.
+    Raises InsufficientFunds if the budget's limit or the account's would be exceeded. A limit that was
+    lowered below the reserved amount only prevents new reservations.
     """
     if short := shortage(budget, cents=cents):
         raise short
     if cents == 0:
         return
     for prepared, pk in zip(_RESERVE, (budget.account_id, budget.pk), strict=True):
-        # The lock makes this certain; the condition keeps it true for a caller without the lock.
+        # With the lock this always succeeds. The condition protects the limit from a caller without it.
         if not prepared.run(pk=pk, cents=cents):
             raise LedgerError(f"{cents} cents do not fit: the budget was not locked.")
     budget.account.held_cents += cents
@@ -113,7 +113,7 @@ def release(budget: Budget, *, cents: int) -> None:
 
 
 def spend(budget: Budget, *, cents: int, key: str, now: datetime) -> LedgerEntry:
-    """Spend reserved `cents`, once for each idempotency `key` however often it is called; return the entry.
+    """Spend reserved `cents`, once for each idempotency `key`; return the entry, also of an earlier call.
 
     Raises LedgerError if the key was used for another amount or budget, or if fewer cents are reserved.
     """
@@ -155,7 +155,7 @@ _HELD, _SPENT = F("held_cents"), F("spent_cents")
 
 
 def _movements(condition: Q, **moved: Any) -> tuple[PreparedUpdate, PreparedUpdate]:
-    """Return the updates of one account and one budget that move money where the condition holds."""
+    """Return the updates of one account and one budget that move money if the condition holds."""
 
     def move(model: type[Account | Budget]) -> tuple[QuerySet[Any], dict[str, Any]]:
         return model._default_manager.filter(condition, pk=_PK), moved
@@ -173,7 +173,7 @@ _SPEND = _movements(_ARE_HELD, held_cents=_HELD - _CENTS, spent_cents=_SPENT + _
 
 
 def _room(limited: Account | Budget) -> int | None:
-    """Return the cents below the limit; negative where the limit was lowered; None without one."""
+    """Return the cents left below the limit, negative if the limit was lowered; None without a limit."""
     if limited.limit_cents is None:
         return None
     return limited.limit_cents - limited.held_cents - limited.spent_cents

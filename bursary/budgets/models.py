@@ -15,7 +15,7 @@ from bursary.lib.moments import FIRST_YEAR, LAST_YEAR
 from bursary.lib.numbers import from_digits
 
 LONGEST_AGE_DAYS = 3650
-ALLOCATION_AGE_DAYS = 90  # how long an allocation waits for its learner unless the budget says otherwise
+ALLOCATION_AGE_DAYS = 90  # the default time for the learner's answer
 REMIND_DAYS_AFTER, REMIND_DAYS_BEFORE, NUDGE_DAYS_BEFORE = "7,30,60", "7,1", "7,1"
 MAX_DAYS = 10
 
@@ -33,7 +33,7 @@ def check_sender_name(name: str) -> None:
 
 
 def check_moment(moment: datetime) -> None:
-    """Refuse an instant that calendars or time zones cannot compute with."""
+    """Refuse an instant outside the years that every calendar and time zone can represent."""
     if not FIRST_YEAR <= moment.year <= LAST_YEAR:
         raise ValidationError(f"Give a date between the years {FIRST_YEAR} and {LAST_YEAR}.")
 
@@ -51,12 +51,12 @@ def check_days(text: str) -> None:
 
 
 def read_days(text: str) -> tuple[int, ...]:
-    """Return the days of a list that `check_days` accepts; an empty list has none."""
+    """Return the days in a text that `check_days` accepts."""
     return tuple(int(part) for part in text.split(",")) if text.strip() else ()
 
 
 class Customer(models.Model):
-    """The organisation that pays. Its dates are meant and shown in its time zone."""
+    """The organisation that pays. Its dates are entered and shown in its time zone."""
 
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     slug = models.SlugField(max_length=64, unique=True)
@@ -91,7 +91,7 @@ class Customer(models.Model):
 
     @property
     def zone(self) -> ZoneInfo:
-        """The time zone in which its dates are meant and shown."""
+        """The time zone in which its dates are entered and shown."""
         return ZoneInfo(self.time_zone)
 
 
@@ -147,9 +147,9 @@ class NotInUse(models.TextChoices):
 
 
 class Budget(models.Model):
-    """What a customer may spend on the content of one catalog, until when.
+    """Money that a customer may spend on the content of one catalog, within dates.
 
-    Clients know one budget under two uuids: the policy's (`uuid`) and its assignment configuration's.
+    Clients use two uuids for one budget: the policy's (`uuid`) and its assignment configuration's.
     """
 
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
@@ -207,9 +207,9 @@ class Budget(models.Model):
             raise ValidationError({"account": "This account belongs to another customer."})
 
     def not_in_use(self, now: datetime) -> NotInUse | None:
-        """Return why nothing is assigned, asked for or accepted from the budget at `now`; None where it is.
+        """Return why nothing can be assigned, requested or accepted at `now`; None if the budget is in use.
 
-        The only rule for it. What follows is in decision 0012.
+        No other code decides this. Decision 0012 lists the consequences.
         """
         if self.retired_at is not None and self.retired_at <= now:
             return NotInUse.RETIRED
@@ -233,7 +233,7 @@ class LedgerEntryState(models.TextChoices):
 
 
 class LedgerEntry(models.Model):
-    """Money spent on one assignment, which is known here by its idempotency key alone."""
+    """Money spent on one assignment. The idempotency key is the only reference to the assignment."""
 
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     budget = models.ForeignKey(Budget, on_delete=models.PROTECT, related_name="transactions")

@@ -1,4 +1,4 @@
-"""A budget's terms: the only writer of them, which announces each change."""
+"""The only writer of a budget's terms. It sends `budget_changed` for each change."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -35,14 +35,14 @@ TERMS = frozenset(
 
 @repeated_after_deadlocks
 def change(budget: Budget, *, now: datetime, terms: Mapping[str, object]) -> Budget:
-    """Change a budget's terms and announce it in the same transaction.
+    """Change a budget's terms, and send `budget_changed` in the same transaction.
 
-    `limit_cents` may be lowered below what is reserved; new money is refused until there is room.
-    Raises TypeError for a field that is not a term, ValidationError for a value that no budget may have.
+    `limit_cents` may be lowered below the reserved amount; then nothing is reserved until there is room.
+    Raises TypeError for a field that is not a term, ValidationError for an invalid value.
     """
     if unknown := sorted(set(terms) - TERMS):
         raise TypeError(f"Not a budget's terms: {', '.join(unknown)}.")
-    # Django's validation accepts None for fields that may be blank, also where a value is required.
+    # Django's validation accepts None for a field with `blank=True`, even if its column is NOT NULL.
     fields = {field.name: field for field in Budget._meta.fields}
     nothing = [fields[term] for term, value in terms.items() if value is None and not fields[term].null]
     if nothing:
