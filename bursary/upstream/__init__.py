@@ -1,1 +1,1 @@
-"""Asking remote services over HTTP: within a deadline, with a token, behind a circuit breaker."""
+"""HTTP requests to remote services: within a deadline, with a token, behind a circuit breaker."""

@@ -14,14 +14,14 @@ COOL_DOWN = timedelta(seconds=30)
 
 
 class BreakerState(StrEnum):
-    """Whether a remote service is asked."""
+    """Whether calls to a remote service are made."""
 
     CLOSED = "closed"
-    """It is asked."""
+    """Calls are made."""
     OPEN = "open"
-    """It failed too often: it is not asked until the cool-down is over."""
+    """It failed several times in a row: no call is made until the cool-down is over."""
     HALF_OPEN = "half_open"
-    """One call probes whether it is back; all others fail until that call has ended."""
+    """One call probes the service; all others fail until that call has ended."""
 
 
 class Breaker:
@@ -42,11 +42,11 @@ class Breaker:
         self._last_failure = ""
         self._open_until: float | None = None  # None while closed
         self._probing = False
-        self._epoch = 0  # grows with each change of state
+        self._epoch = 0  # incremented with each change of state
 
     @property
     def state(self) -> BreakerState:
-        """Return the present state."""
+        """The present state."""
         with self._lock:
             if self._open_until is None:
                 return BreakerState.CLOSED
@@ -57,7 +57,7 @@ class Breaker:
         """Return a ticket for one call, to be passed to `succeeded` or `failed` afterwards.
 
         Raises UpstreamUnavailable while the breaker is open. After the cool-down the first call gets a
-        ticket; if its result never comes, another call does a cool-down later.
+        ticket. If its result never comes, another call gets one a cool-down later.
         """
         with self._lock:
             if self._open_until is not None:
@@ -76,7 +76,7 @@ class Breaker:
             return self._epoch
 
     def succeeded(self, ticket: int) -> None:
-        """Note that the service answered. A ticket from before the last change of state has no effect."""
+        """Record that the service answered. A ticket from before the last change of state has no effect."""
         with self._lock:
             if ticket == self._epoch:
                 self._failures = 0
@@ -84,14 +84,14 @@ class Breaker:
                 self._probing = False
 
     def failed(self, ticket: int, *, because: str) -> None:
-        """Note that the service failed; `because` is repeated to the calls that are refused later."""
+        """Record that the service failed; `because` is in the error of the calls that are refused later."""
         with self._lock:
             if ticket != self._epoch:
                 return
             self._failures += 1
             self._last_failure = because
             if self._probing or (self._open_until is None and self._failures >= self._max_failures):
-                # Jitter, so that many processes do not return to the service at one instant.
+                # Jitter, so that many processes do not call the service again at the same time.
                 pause = jittered(self._cool_down)
                 self._open_until = self._clock() + pause
                 self._probing = False

@@ -1,4 +1,4 @@
-"""A client for one remote service: JSON over HTTP, within one deadline a call, behind a breaker."""
+"""A client for one remote service: JSON over HTTP, with a deadline for each call, behind a breaker."""
 
 import asyncio
 import json
@@ -35,12 +35,12 @@ from bursary.upstream.token import ClientCredentials, Tokens
 
 DEADLINE = timedelta(seconds=10)
 ATTEMPTS = 3
-MAX_WAIT = 0.5  # seconds before another attempt, unless the service asks for more; drawn from 0 up
+MAX_WAIT = 0.5  # seconds: the longest random wait before a retry, unless the service asks for more
 MAX_BYTES = 16 * 1024 * 1024
 MAX_TOKEN_BYTES = 64 * 1024
-MAX_REFUSAL_BYTES = 4096  # read of an answer that is no success
-EXCERPT_CHARACTERS = 200  # of it that are repeated, and none from a token on
-RECOGNISABLE = 20  # characters of a token
+MAX_REFUSAL_BYTES = 4096  # read of an answer without success
+EXCERPT_CHARACTERS = 200  # of such an answer in an error; it ends before a token
+RECOGNISABLE = 20  # characters by which a token in an answer is found
 MAX_RETRY_AFTER = 3600.0  # seconds
 MAX_CONNECTIONS = 16  # per process; its threads are fewer, so no call waits for a connection
 IDLE_SECONDS = 15.0  # servers commonly close idle connections after 20 s or more
@@ -52,7 +52,7 @@ _TEMPORARY = {408: Outage.SERVER_UNAVAILABLE, 429: Outage.TOO_MANY_REQUESTS} | d
 _BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 
 ObjectHook = Callable[[dict[str, Any]], object]
-"""Returns what is kept of an object in an answer, as soon as that object is read."""
+"""Returns the value to keep of an object in an answer, as in `json.loads`."""
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Client:
         max_bytes: int = MAX_BYTES,
         breaker: Breaker | None = None,
     ) -> None:
-        """`deadline` bounds a whole call, `max_bytes` the decompressed answer.
+        """`deadline` limits a whole call, `max_bytes` the decompressed answer.
 
         Raises ValueError for a URL that is not http(s), or that holds a password.
         """
@@ -93,9 +93,9 @@ class Client:
     ) -> object:
         """Return the JSON value at a path below the base address; a name may repeat in `params`.
 
-        `within` shortens the deadline. With `isolating`, the question is a part of one that failed: it is
-        asked once, and a faulty answer does not count for the breaker, because it may be about one record.
-        Raises UpstreamUnavailable, UpstreamRefused and UnreadableAnswer.
+        `within` shortens the deadline. With `isolating`, the request is a part of one that failed: it is sent
+        once, and a faulty answer is no failure for the breaker, because its cause may be one record. Raises
+        UpstreamUnavailable, UpstreamRefused and UnreadableAnswer.
         """
         if within is not None and within <= timedelta(0):
             raise _late(within)
@@ -111,10 +111,10 @@ class Client:
         repeatable: bool = False,
         object_hook: ObjectHook | None = None,
     ) -> object:
-        """Return the service's answer to a JSON value. Only a `repeatable` question is asked again.
+        """Post a JSON value; return the service's answer. Only a `repeatable` request is retried.
 
-        `object_hook` returns what is kept of each object in the answer. Raises the errors of `get`; after an
-        error, the service may have carried out the request nevertheless.
+        `object_hook` returns the value to keep of each object in the answer. Raises what `get` raises, after
+        which the service may still have carried out the request.
         """
         question = partial(self._send, "POST", self._base + path, json=json)
         return self._ask(question, within=within, repeatable=repeatable, object_hook=object_hook)
@@ -133,7 +133,7 @@ class Client:
         for attempt in stamina.retry_context(
             on=partial(_again, until=until),
             attempts=self._attempts if repeatable else 1,
-            timeout=None,  # `_again` watches the deadline
+            timeout=None,  # `_again` observes the deadline
             wait_initial=0.0,
             wait_jitter=MAX_WAIT,
             wait_max=MAX_WAIT,
@@ -156,7 +156,7 @@ class Client:
         raise AssertionError("stamina returns or raises")
 
     async def _send(self, method: str, url: str, **content: Any) -> bytearray:
-        """Ask once, with a token. One that is refused may have been revoked: another is tried, once."""
+        """Send one request with a token. If the token is refused, repeat it once with a new one."""
         if self._tokens is None:
             return await _exchange(method, url, max_bytes=self._max_bytes, **content)
         for last in (False, True):
@@ -185,7 +185,7 @@ def web_address(url: str) -> str:
 
 
 def _again(failure: Exception, *, until: float) -> bool | float:
-    """Return whether another attempt may help, or the pause in seconds that the service asks for."""
+    """Return whether to try again, or the pause in seconds that the service asks for."""
     final = (Outage.CIRCUIT_OPEN, Outage.DEADLINE_EXCEEDED)
     if not isinstance(failure, UpstreamUnavailable) or failure.outage in final:
         return False
@@ -197,7 +197,7 @@ def _again(failure: Exception, *, until: float) -> bool | float:
 
 
 def _answered(failure: UpstreamError) -> bool:
-    """Return whether the service works: it refused this question alone, or its answer was too large."""
+    """Return whether the failure shows that the service works: a refusal, or an answer that is too large."""
     if isinstance(failure, UpstreamRefused):
         return failure.reason not in ("unauthorized", "credentials_refused")
     return failure.reason == "too_large"
@@ -216,18 +216,18 @@ _starting = threading.Lock()
 
 
 def _portal() -> BlockingPortal:
-    """Return this process's portal, started at its first call: a forked process has no threads.
+    """Return this process's portal. It is started by the first call, because threads do not survive a fork.
 
     The thread is a daemon and is never stopped or joined, so `start_blocking_portal`, which joins it, is not
     used. An event loop for each call would wait, at its end, for the thread that resolves a name: with a
-    limit of 1 s and a resolver that hangs for 12 s, the caller was back after 12 s. With this one, after 1 s.
+    limit of 1 s and a resolver that hangs for 12 s, a call returned after 12 s. With this one, after 1 s.
     """
     with _starting:
         if (process := os.getpid()) not in _loops:
-            # Left to anyio, the loop's thread imports it, and its heap keeps the rest: 0.4 MB, 4 if compiled.
+            # If the loop's thread imports it, as anyio does, its heap keeps 0.4 MB; 4 MB if it is compiled.
             import anyio._backends._asyncio  # noqa: PLC0415  # without an upstream, nothing needs it
 
-            certificates = httpx2.create_ssl_context()  # SSL_CERT_FILE counts, unlike proxies
+            certificates = httpx2.create_ssl_context()  # SSL_CERT_FILE is respected; proxies are not
             started: Future[_Loop] = Future()
             threading.Thread(
                 target=anyio.run, args=(_serve, certificates, started), name="bursary-http", daemon=True
@@ -237,7 +237,7 @@ def _portal() -> BlockingPortal:
 
 
 class _Resolvers(ThreadPoolExecutor):
-    """Resolves each name in a daemon thread: the exit of the process waits for a pool's threads."""
+    """Resolves each name in a daemon thread. The process would wait at exit for the threads of a pool."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
@@ -256,8 +256,8 @@ class _Resolvers(ThreadPoolExecutor):
 async def _serve(certificates: ssl.SSLContext, started: Future[_Loop]) -> None:
     asyncio.get_running_loop().set_default_executor(_Resolvers())
     async with BlockingPortal() as portal:
-        # Without proxies from the environment, redirects, which would carry the token elsewhere, or cookies:
-        # with one, the service would take us for a browser. Each call has a deadline, so no other time-outs.
+        # No proxies from the environment. No redirects, which would send the token elsewhere. No cookies,
+        # by which the service would take this client for a browser. No time-outs: each call has a deadline.
         http = httpx2.AsyncClient(
             verify=certificates,
             trust_env=False,
@@ -291,7 +291,7 @@ async def _in_time(
             Outage.CONNECTION_FAILED, f"No connection was made: {unreachable}."
         ) from unreachable
     except (httpx2.TransportError, ssl.SSLError) as broken:
-        # Without its own words: they may quote the answer, and the answer may quote the token.
+        # Without the error's message: it may quote the answer, and the answer may quote the token.
         raise UpstreamUnavailable(
             Outage.CONNECTION_LOST, "It closed the connection, or did not speak HTTP."
         ) from broken
@@ -319,9 +319,9 @@ async def _exchange(
     token: str = "",
     **content: Any,
 ) -> bytearray:
-    """Ask once and return the answer's body.
+    """Send one request; return the answer's body.
 
-    Raises UpstreamRefused for a refusal or a redirect, UpstreamUnavailable for a fault of the server's,
+    Raises UpstreamRefused for a refusal or a redirect, UpstreamUnavailable for an error of the server,
     UnreadableAnswer for more than `max_bytes` after decompression.
     """
     headers = {"authorization": f"JWT {token}"} if token else None
@@ -341,23 +341,23 @@ async def _exchange(
 
 
 def decoded(body: bytearray, *, object_hook: ObjectHook | None = None) -> object:
-    """Return the JSON value, None for an empty body. Raises UnreadableAnswer for anything else.
+    """Return the JSON value, or None for an empty body. Raises UnreadableAnswer.
 
-    Empties the body as soon as it is text: of a long answer there are never three copies.
+    Empties the body once it is decoded, so that memory never holds three copies of a long answer.
     """
     try:
         text = body.decode(json.detect_encoding(body), "surrogatepass")  # as `json.loads` reads bytes
         body.clear()
         return json.loads(text, object_hook=object_hook) if text and not text.isspace() else None
-    except (ValueError, RecursionError) as unreadable:  # RecursionError: ten thousand brackets
+    except (ValueError, RecursionError) as unreadable:  # RecursionError: deep nesting
         raise UnreadableAnswer("not_json", "The answer is not JSON.") from unreadable
 
 
 def _failure(response: httpx2.Response, text: str, *, hiding: str) -> UpstreamError:
-    """Return the error for an answer that is no success; `hiding` is a token that it must not repeat."""
+    """Return the error for an answer without success; `hiding` is a token that it must not contain."""
     status = response.status_code
     if status in _TEMPORARY or status >= 500:
-        # Seconds alone: a date would need clocks that agree.
+        # Only seconds are read: a date would depend on the other machine's clock.
         pause = from_digits(response.headers.get("retry-after", ""), most=20)
         return UpstreamUnavailable(
             _TEMPORARY.get(status, Outage.SERVER_ERROR),
@@ -367,7 +367,7 @@ def _failure(response: httpx2.Response, text: str, *, hiding: str) -> UpstreamEr
     if status < 400:
         return UpstreamRefused("redirected", f"It redirects ({status}): another address.", status=status)
     if hiding:
-        # By its beginning: what was read may end within the token.
+        # By the token's beginning, because only a part of the answer was read.
         before, found, _after = text.partition(hiding[:RECOGNISABLE])
         text = f"{before}…" if found else text
     excerpt = _BLANKS.sub(" ", text).strip()[:EXCERPT_CHARACTERS]

@@ -1,4 +1,4 @@
-"""How a question to a remote service fails. No message holds a secret or a token."""
+"""Errors of requests to a remote service. No message contains a secret or a token."""
 
 from enum import StrEnum
 
@@ -13,13 +13,13 @@ class Outage(StrEnum):
     DEADLINE_EXCEEDED = "deadline_exceeded"
     """The answer was not complete in time."""
     SERVER_ERROR = "server_error"
-    """It answered with a fault of its own, which may be about this one question."""
+    """It answered with an error of its own, perhaps only for this request."""
     SERVER_UNAVAILABLE = "server_unavailable"
-    """It, or a proxy in front of it, says that it cannot answer now."""
+    """It, or a proxy in front of it, answered that it is unavailable."""
     TOO_MANY_REQUESTS = "too_many_requests"
     """It asks for a pause."""
     CIRCUIT_OPEN = "circuit_open"
-    """The breaker is open after several failures in a row: nothing was sent."""
+    """The breaker is open after several failures in a row. No request was sent."""
 
 
 class UpstreamError(Exception):
@@ -29,7 +29,7 @@ class UpstreamError(Exception):
 
 
 class UpstreamUnavailable(UpstreamError):
-    """The service did not answer the question. A later attempt may succeed.
+    """The service did not answer the request. A later attempt may succeed.
 
     `retry_after` is the pause, in seconds, that the service asks for.
     """
@@ -42,9 +42,9 @@ class UpstreamUnavailable(UpstreamError):
 
 
 class UpstreamRefused(UpstreamError):
-    """The service understood and refused. Asking again changes nothing.
+    """The service refused the request. Repeating it is useless.
 
-    `status` is its status, `excerpt` the beginning of its answer in plain characters.
+    `status` is the answer's status, `excerpt` its beginning in printable characters.
     """
 
     def __init__(self, reason: str, detail: str, *, status: int, excerpt: str = "") -> None:
@@ -55,7 +55,7 @@ class UpstreamRefused(UpstreamError):
 
 
 class UnreadableAnswer(UpstreamError):
-    """The service answered with success, but not usably: `not_json` or `too_large`."""
+    """The service answered with success, but unusably, such as `not_json` or `too_large`."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)

@@ -10,8 +10,8 @@ import anyio
 from bursary.upstream.errors import UnreadableAnswer, UpstreamRefused
 
 MARGIN_SECONDS = 60.0  # a token must outlive the call that uses it
-MIN_SECONDS = 1.0  # that a token is kept, however short its stated lifetime
-DEFAULT_SECONDS = 300.0  # assumed lifetime where the answer states none
+MIN_SECONDS = 1.0  # the least time that a token is kept
+DEFAULT_SECONDS = 300.0  # assumed lifetime if the answer has none
 MAX_SECONDS = 86_400.0
 
 _TOKEN = re.compile(r"[\x21-\x7e]{1,16384}")
@@ -49,8 +49,8 @@ class Tokens:
     async def current(self) -> str:
         """Return a token that stays valid for the next call.
 
-        Raises UpstreamRefused (`credentials_refused`) where the endpoint refuses our credentials, and
-        UpstreamUnavailable and UnreadableAnswer as any question does.
+        Raises UpstreamRefused (`credentials_refused`) if the endpoint refuses our credentials, and
+        UpstreamUnavailable and UnreadableAnswer like any request.
         """
         async with self._fetching:
             if not self._token or self._clock() >= self._good_until:
@@ -58,7 +58,7 @@ class Tokens:
             return self._token
 
     def drop(self, token: str) -> None:
-        """Forget a token that was refused, unless another has replaced it already."""
+        """Drop a refused token, unless another has replaced it already."""
         if token == self._token:
             self._token = ""
 
