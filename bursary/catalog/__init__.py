@@ -1,1 +1,1 @@
-"""Upstream's content: where its records come from, and the one parser that turns them into frozen values."""
+"""Upstream's content: the sources of its records, and the parser that turns them into frozen values."""

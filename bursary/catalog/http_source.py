@@ -1,6 +1,6 @@
 """enterprise-catalog over HTTP.
 
-The facts about it that this module states were observed on a running enterprise-catalog.
+Statements about its behaviour were observed on a running enterprise-catalog.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,15 +24,15 @@ from bursary.upstream.errors import (
     UpstreamUnavailable,
 )
 
-MAX_KEYS = 50  # a request; upstream refuses more than 100, and a record may have 1 MB
+MAX_KEYS = 50  # in one request; upstream refuses more than 100, and a record may have 1 MB
 KEYS_AT_ONCE = 500  # passed to `known`
 MAX_QUERY = 3_000  # characters; web servers commonly refuse request lines beyond 4,094
-MAX_PARTS = 50  # requests to find which record of a failed one is bad: no more than it has keys
-FAULTS_BEFORE_OUTAGE = 14  # in parts, without any answer: both halves, all quarters and all eighths
-SILENCES_BEFORE_OUTAGE = 2  # both halves
+MAX_PARTS = 50  # requests to find the bad record of a failed request: no more than it has keys
+FAULTS_BEFORE_OUTAGE = 14  # parts with errors, and none without: both halves, all quarters and all eighths
+SILENCES_BEFORE_OUTAGE = 2  # parts without any answer: both halves
 FIRST_SHARE = 0.75  # of the time, for a request of several keys; the rest is for its parts
-MIN_SECONDS = 0.05  # that a part is given; with less, it would be late however well upstream is
-MAX_SECONDS = 30.0  # for one request and its parts, where the caller sets no limit
+MIN_SECONDS = 0.05  # for a part; with less time, it would be late even if upstream is healthy
+MAX_SECONDS = 30.0  # for one request and its parts, if the caller sets no limit
 
 _OUTAGES = {Outage.CONNECTION_FAILED, Outage.TOO_MANY_REQUESTS, Outage.CIRCUIT_OPEN}
 _ADVICE = {
@@ -47,7 +47,7 @@ _ADVICE = {
 class HttpCatalog:
     """enterprise-catalog. Shared by threads.
 
-    A listing is complete or it raises: each key that upstream lists is returned as a record or as Unfetched.
+    A listing is complete, or it raises: for each listed key there is a record or an Unfetched.
     """
 
     name: Final = "enterprise-catalog"
@@ -60,8 +60,8 @@ class HttpCatalog:
     ) -> Iterator[Sequence[object]]:
         """Stream the listing in no particular order; see `CatalogSource`.
 
-        Keys are listed by asking how the catalog differs from nothing. A paged listing leaves out inactive
-        courses, and has no order, so that its pages overlap and miss records.
+        Keys are listed by a request for the difference to an empty catalog. Upstream's paged listing leaves
+        out inactive courses, and has no order, so that its pages overlap and miss records.
         """
         if size < 1:
             raise ValueError("A page holds at least one record.")
@@ -80,7 +80,7 @@ class HttpCatalog:
     def fetch(
         self, catalog_uuid: UUID, *, keys: Sequence[str], within: timedelta | None = None
     ) -> Sequence[object]:
-        """Return the records that carry any of the keys, and what upstream adds; see `CatalogSource`."""
+        """Return the records with any of the keys, and those that upstream adds; see `CatalogSource`."""
         until = None if within is None else monotonic() + within.total_seconds()
         found: list[object] = []
         requests = list(_requests(dict.fromkeys(filter(is_key, keys)), most=MAX_KEYS))
@@ -101,7 +101,7 @@ class HttpCatalog:
                 f"/api/v1/enterprise-catalogs/{catalog_uuid}/generate_diff",
                 json={"content_keys": []},
                 repeatable=True,
-                # Of each item the key alone is kept: there may be a hundred thousand.
+                # Only the key of each item is kept: there may be a hundred thousand items.
                 object_hook=lambda item: item.get("content_key", item),
             )
         except UpstreamError as failure:
@@ -119,12 +119,12 @@ class HttpCatalog:
     def _records(
         self, catalog_uuid: UUID, keys: Sequence[str], *, until: float | None, others_answered: bool
     ) -> list[object]:
-        """Return what upstream answers for the keys of one request. Where it fails, find on which of them.
+        """Return upstream's records for the keys of one request, with an Unfetched for each key that fails.
 
-        A part that fails is halved until the key that it fails on is alone, and becomes Unfetched. Parts
-        share the time that is left. Keys without an answer when time or `MAX_PARTS` run out become Unfetched
-        as well. Where nothing was answered, neither here nor to the question's other requests
-        (`others_answered`), it is an outage.
+        If the request fails, its keys are halved until a failing key is alone. The parts share the remaining
+        time. Keys without an answer when the time or `MAX_PARTS` is used up become Unfetched as well. If no
+        part is answered, and no other request of the caller was (`others_answered`), raises
+        CatalogUnavailable.
         """
         ends = monotonic() + MAX_SECONDS if until is None else until
         found: list[object] = []
@@ -171,7 +171,7 @@ class HttpCatalog:
 
 
 def _is_outage(failure: UpstreamError) -> bool:
-    """Return whether fewer keys would not be answered either."""
+    """Return whether a request for fewer keys would fail as well."""
     if isinstance(failure, UpstreamUnavailable):
         return failure.outage in _OUTAGES
     return failure.reason in _ADVICE
@@ -196,7 +196,7 @@ def _unknown(keys: Sequence[str], known: KnownKeys) -> Iterator[str]:
 
 
 def _requests(keys: Iterable[str], *, most: int) -> Iterator[list[str]]:
-    """Cut keys into requests, by their number and by the length of the query that they make."""
+    """Split keys into requests, by their number and by the length of the query string."""
     some: list[str] = []
     length = 0
     for key in keys:
@@ -211,7 +211,7 @@ def _requests(keys: Iterable[str], *, most: int) -> Iterator[list[str]]:
 
 
 def _not_served(keys: Sequence[str], answer: Sequence[object]) -> list[object]:
-    """Return an Unfetched for each key that is listed, and in no record of the answer."""
+    """Return an Unfetched for each requested key that no element of the answer has."""
     met: set[object] = set()
     for element in answer:
         if isinstance(element, Unfetched):

@@ -1,4 +1,4 @@
-"""A catalog in JSONL files, one record a line: the embedded default, and the source of demos and tests."""
+"""A catalog in JSONL files, with one record in each line: the default, and the source of demos and tests."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from bursary.catalog import parser
 from bursary.catalog.records import CatalogUnavailable, KnownKeys, UnreadableElement
 from bursary.lib.batches import chunks
 
-MAX_LINE_BYTES = 8 * 1024 * 1024  # upstream speaks of records near 1 MB
+MAX_LINE_BYTES = 8 * 1024 * 1024  # upstream documents records of nearly 1 MB
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -26,14 +26,13 @@ class _Line:
     number: int
     offset: int
     text: bytes | None
-    """None for a line beyond `MAX_LINE_BYTES`, which was not kept."""
+    """None for a line longer than `MAX_LINE_BYTES`."""
 
 
 class _Index:
-    """Which lines may carry a key: pairs of a key's hash and a line's offset.
+    """An index of the lines by key: pairs of a key's hash and a line's offset.
 
-    Sixteen bytes a key, whatever its length, and looking through all of them takes some 15 ms for a file of
-    100,000 courses.
+    It has 16 bytes for each key, and is scanned: that takes some 15 ms for a file of 100,000 courses.
     """
 
     def __init__(self, version: tuple[int, ...], file: BinaryIO) -> None:
@@ -45,7 +44,7 @@ class _Index:
                 self._offsets.append(line.offset)
 
     def offsets(self, keys: Iterable[str]) -> list[int]:
-        """Return the offsets of the lines, in the file's order."""
+        """Return the offsets of the lines that may have these keys, in the file's order."""
         asked = set(map(hash, keys))
         pairs = zip(self._hashes, self._offsets, strict=True)
         return sorted({offset for found, offset in pairs if found in asked})
@@ -55,9 +54,9 @@ class FolderCatalog:
     """One file that serves every catalog, or a folder that serves `<catalog uuid>.jsonl`.
 
     In a folder, two catalogs may have different records of one key: the course with the restricted runs that
-    one of them allows, and the course without.
-    Reads a line at a time: beside an index of keys, memory is bounded by the batch, not by the file. Replace
-    a file by renaming another over it: a listing then ends with the file that it began with.
+    one of them allows, and the course without. Files are read by line, so that memory is limited by the batch
+    and the index of keys. Replace a file by renaming another over it, so that a running listing still reads
+    the old one to its end.
     """
 
     name: Final = "folder"
@@ -82,9 +81,9 @@ class FolderCatalog:
     def fetch(
         self, catalog_uuid: UUID, *, keys: Sequence[str], within: timedelta | None = None
     ) -> Sequence[object]:
-        """Return the records that carry any of the keys, in the file's order; see `CatalogSource`.
+        """Return the records with any of the keys, in the file's order; see `CatalogSource`.
 
-        `within` is not watched: reading a file takes no time that matters.
+        `within` is ignored, because reading a file is fast.
         """
         if not keys:
             return []
@@ -92,7 +91,7 @@ class FolderCatalog:
         with _opened(path) as file:
             offsets = self._index(path, file).offsets(asked)
             found = [_decoded(line) for offset in offsets for line in islice(_lines(file, start=offset), 1)]
-        # Another key may have the same hash, and a file that was overwritten in place other records.
+        # Another key may have the same hash, and the file may have been overwritten in place.
         return [record for record in found if not asked.isdisjoint(parser.keys(record))]
 
     def _file(self, catalog_uuid: UUID) -> Path:
@@ -100,7 +99,7 @@ class FolderCatalog:
         return self._path / f"{catalog_uuid}.jsonl" if in_a_folder else self._path
 
     def _index(self, path: Path, file: BinaryIO) -> _Index:
-        """Return the open file's index, built at the first question and again when the file has changed."""
+        """Return the open file's index. It is built at first use, and again after the file has changed."""
         status = os.fstat(file.fileno())
         version = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
         with self._indexing:
@@ -120,7 +119,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def _lines(file: BinaryIO, *, start: int = 0) -> Iterator[_Line]:
-    """Yield the lines that are not blank, numbered from 1 at `start`. Never holds more than one of them."""
+    """Yield the lines that are not blank, numbered from 1 at `start`. Holds one line at a time."""
     number, offset = 0, file.seek(start)
     while text := file.readline(MAX_LINE_BYTES + 1):
         number += 1
@@ -142,5 +141,5 @@ def _decoded(line: _Line) -> object:
         return json.loads(line.text.decode())
     except UnicodeDecodeError:
         return UnreadableElement(line.number, "not_utf8")
-    except (ValueError, RecursionError):  # RecursionError: ten thousand brackets are no record either
+    except (ValueError, RecursionError):  # RecursionError: deep nesting
         return UnreadableElement(line.number, "not_json")

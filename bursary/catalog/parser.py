@@ -1,6 +1,6 @@
-"""Upstream's JSON, parsed once at the edge into frozen values, each field with the path it was read from.
+"""The parser of upstream's JSON into frozen values. It notes the path that each field is read from.
 
-The facts about upstream that this package states were observed on a running enterprise-catalog.
+Statements about upstream in this package were observed on a running enterprise-catalog.
 """
 
 import hashlib
@@ -41,10 +41,10 @@ _KNOWN_BY_UUID = {ContentType.PROGRAM, ContentType.LEARNERPATHWAY}
 
 
 def parse(payload: object) -> Content:
-    """Parse one element of a catalog's listing: a decoded JSON value, or what stands in its place.
+    """Parse one element of a catalog's listing: a decoded JSON value, UnreadableElement or Unfetched.
 
-    Tolerant of everything but the record's identity: an unusable field becomes unknown, with a note.
-    Raises UnusableRecord, and nothing else, whatever a JSON decoder produced.
+    An unusable field becomes unknown, with a note, unless it identifies the record. Raises UnusableRecord and
+    no other error, for any JSON value.
     """
     if isinstance(payload, Unfetched):
         raise UnusableRecord(payload.reason, payload.detail, payload.content_key)
@@ -67,7 +67,7 @@ def parse(payload: object) -> Content:
 
 
 def parse_all(payloads: Iterable[object]) -> tuple[list[Content], list[UnusableRecord]]:
-    """Return the records that can be used, and why each of the others cannot."""
+    """Return the usable records, and an error for each of the others."""
     records: list[Content] = []
     unusable: list[UnusableRecord] = []
     for payload in payloads:
@@ -79,9 +79,9 @@ def parse_all(payloads: Iterable[object]) -> tuple[list[Content], list[UnusableR
 
 
 def keys(payload: object) -> tuple[str, ...]:
-    """Return the keys by which a record may be asked for: its own, then those of its runs. () if it has none.
+    """Return the keys by which a record may be requested: its own, then those of its runs.
 
-    Cheaper than `parse`, and never raises; a record that `parse` refuses may have keys as well.
+    Cheaper than `parse`, and never raises. A record that `parse` refuses may have keys, too.
     """
     own = own_key(payload)
     runs = payload.get("course_runs") if isinstance(payload, dict) else None
@@ -92,7 +92,7 @@ def keys(payload: object) -> tuple[str, ...]:
 
 
 def own_key(payload: object) -> str:
-    """Return the key of an element itself, also where `parse` refuses it; "" if that cannot be read."""
+    """Return the key of the element itself, even if `parse` refuses it; "" if the key cannot be read."""
     if isinstance(payload, UnreadableElement | Unfetched):
         return payload.content_key
     if not isinstance(payload, dict):
@@ -132,9 +132,9 @@ def _identity(payload: Json) -> tuple[ContentType, str]:
 
 
 def _is_force_included(payload: Json) -> bool:
-    """Return whether an operator of upstream has force-included this course: it has no type, but runs.
+    """Return whether an operator of upstream has force-included this course: it has runs, but no type.
 
-    Upstream serves the whole of such a course, and normalizes nothing in it.
+    Upstream serves such a course completely, without normalized metadata.
     """
     return payload.get("content_type") is None and isinstance(payload.get("course_runs"), list)
 
@@ -157,13 +157,13 @@ class _Course(NamedTuple):
 def _course(raw: Json, key: str) -> Content:
     """Return a course with its runs; raises Unstorable.
 
-    Full means that `normalized_metadata` is an object. Until upstream has fetched the whole course, and for
-    as long as it cannot, it serves a summary (`THIN`): a price of 0.0 and an `active` that mean nothing.
-    A force-included course is full without.
+    A record is full if `normalized_metadata` is an object. Until upstream has fetched the complete course, it
+    serves a summary (`THIN`), with a price of 0.0 and an `active` that mean nothing. A force-included course
+    is full without `normalized_metadata`.
     """
     payload, notes = storable(raw), Notes()
     record = CourseShape.read(raw, notes)
-    bare = _is_force_included(raw) and record.normalized_metadata is None  # nothing is normalized yet
+    bare = _is_force_included(raw) and record.normalized_metadata is None  # without normalized metadata
     shared: Fields = {
         "title": (record.title, "title"),
         "course_type": (record.course_type, "course_type"),
@@ -195,7 +195,7 @@ def _course(raw: Json, key: str) -> Content:
 
 
 def _nested_run(raw: Json, key: str, course: _Course) -> Content:
-    """Return a run cut from its course's payload, with the dates and the price normalized for it."""
+    """Return a run from its course's payload, with its normalized dates and price."""
     payload, notes, path = storable(raw), Notes(), f"course_runs[{key}]."
     run = NestedRunShape.read(raw, notes)
     normalized = (course.normalized or {}).get(key)
@@ -209,7 +209,7 @@ def _nested_run(raw: Json, key: str, course: _Course) -> Content:
         "weeks_to_complete": (run.weeks_to_complete, f"{path}weeks_to_complete"),
         "offered": (run.offered, f"{path}status, is_marketable, is_marketable_external"),
         "enrollable": (enrollable, f"{path}is_enrollable"),
-        # The rule by which upstream computes a course's own `active`, from what it stored at its last sync.
+        # Upstream computes a course's `active` by the same rule, from the values of its last sync.
         "active": (
             run.offered and enrollable,
             f"{path}status, is_marketable, is_marketable_external, is_enrollable",
@@ -227,10 +227,10 @@ def _nested_run(raw: Json, key: str, course: _Course) -> Content:
 def _run_terms(
     raw: Json, key: str, run: NestedRunShape, terms: NormalizedTerms | None, course: _Course, notes: Notes
 ) -> Fields:
-    """Return the dates and the price of a run: its own dates and the listed price where none are normalized.
+    """Return a run's normalized dates and price; without these, its own dates and its listed price.
 
-    For a force-included course, the end of enrolment is found as upstream finds it for all others: it is the
-    deadline of the upgrade, if that is earlier, save in executive education. This agrees with 467 of 467
+    For a force-included course, enrolment ends at the upgrade's deadline if that is earlier, except in
+    executive education. Upstream normalizes other courses by the same rule: it agrees with 467 of 467
     recorded runs. In a summary record, the price is unknown.
     """
     path, normalized = f"course_runs[{key}].", f"normalized_metadata_by_run[{key}]."
@@ -246,7 +246,7 @@ def _run_terms(
 
 
 def _run_basis(payload: Json, normalized: Json | None, price_cents: object, course: _Course) -> Json:
-    """Return all that a run's fields are read from, the course's part included: its digest is over that."""
+    """Return all data that a run's fields are read from, its course's included, to make the digest of."""
     shared = {name: value for name, (value, _path) in course.fields.items()}
     return {
         "course_runs": [payload],
@@ -261,10 +261,10 @@ def _run_basis(payload: Json, normalized: Json | None, price_cents: object, cour
 
 
 def _separate_run(raw: Json, key: str) -> Content:
-    """Return a run's record of its own, a search document without price or seats; raises Unstorable.
+    """Return a run from its own record, a search document without price or seats; raises Unstorable.
 
-    A summary (`THIN`), so that the run as its course's record has it wins. Catalogs may have such a run
-    without its course.
+    It is a summary (`THIN`), so that the run from its course's record takes precedence. A catalog may have
+    such a run without its course.
     """
     payload, notes = storable(raw), Notes()
     run = SeparateRunShape.read(raw, notes)
@@ -290,7 +290,7 @@ def _separate_run(raw: Json, key: str) -> Content:
 
 
 def _collection(raw: Json, key: str, content_type: ContentType) -> Content:
-    """Return a program or a pathway. It is always served whole, and has neither dates nor a price."""
+    """Return a program or a pathway. Its record is always complete, and has neither dates nor a price."""
     payload, notes = storable(raw), Notes()
     record = CollectionShape.read(raw, notes)
     owners = "authoring_organizations"
@@ -337,7 +337,7 @@ def _content(
 
 
 def _nested_runs(record: CourseShape, course: _Course, notes: Notes) -> tuple[Content, ...]:
-    """Return the course's runs with a usable key; of several with one key, the first."""
+    """Return the course's runs with a usable key; of several runs with the same key, the first."""
     runs: dict[str, Content] = {}
     for raw, path in objects(record.course_runs, notes, "course_runs"):
         key = RunKeyShape.read(raw, notes, f"{path}.").key
@@ -351,7 +351,7 @@ def _nested_runs(record: CourseShape, course: _Course, notes: Notes) -> tuple[Co
 
 
 def _advertised(record: CourseShape, runs: tuple[Content, ...], notes: Notes) -> Content | None:
-    """Return the run that upstream recommends; it may name one that it does not list."""
+    """Return the run that upstream recommends; None if that is not among the course's runs."""
     named = record.advertised_course_run_uuid
     advertised = next((run for run in runs if named and run.uuid == named), None)
     if named and advertised is None:
@@ -370,7 +370,7 @@ def _partners(owners: Any, notes: Notes, path: str) -> tuple[Partner, ...]:
 
 
 def _course_terms(record: CourseShape, advertised: Content | None, course: _Course, notes: Notes) -> Fields:
-    """Return a course's dates and price: as normalized, else of the advertised run, as upstream would."""
+    """Return a course's normalized dates and price; without these, the advertised run's, as upstream does."""
     if course.normalized is not None:
         path = "normalized_metadata."
         terms = NormalizedTerms.read(record.normalized_metadata or {}, notes, path)

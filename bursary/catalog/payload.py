@@ -1,4 +1,4 @@
-"""The raw record: what of it is stored, which links belong to one catalog alone, and its digest."""
+"""The raw record: the part that is stored, the links of each catalog, and the digests."""
 
 import hashlib
 import json
@@ -8,20 +8,19 @@ from collections.abc import Mapping
 from bursary.catalog.values import storable_text
 
 MAX_DEPTH = 100  # levels of nesting; upstream's deepest record has 9
-MAX_BITS = 1023  # a whole number beyond a double is refused by MySQL's JSON
+MAX_BITS = 1023  # of a whole number; MySQL's JSON refuses one beyond a double
 FINGERPRINTED = 4096  # characters of a value in the fingerprint of a record that is not stored
 
 LINKS = frozenset({"enrollment_url", "marketing_url", "xapi_activity_id"})
-"""Fields that carry the customer's name, and so belong to one catalog.
+"""Fields with the customer's name, which therefore belong to one catalog.
 
-Observed on courses, on the runs in them and on the records of runs and programs; nothing nested deeper has
-any.
+Courses, the runs in them, and the records of runs and programs have them; deeper objects do not.
 """
 
-# Upstream moves its modified times at every sync, changed content or not (seen on 415 of 415 records), and
+# Upstream sets its modified times at every sync, even for unchanged content (in 415 of 415 records), and
 # writes the customer's name into its links. Neither is a change of content.
 _VOLATILE = LINKS | {
-    "active",  # computed per request from flags of the runs, which do count
+    "active",  # computed for each request from the runs' flags, which are digested
     "content_last_modified",
     "data_modified_timestamp",
     "editable",
@@ -29,7 +28,7 @@ _VOLATILE = LINKS | {
 }
 _VOLATILE_ENDING = "enrollment_count"
 _LEFT_OUT = _VOLATILE - {"active"}
-"""The fields that `served_digest` leaves out; links and `content_last_modified` are compared apart."""
+"""The fields that `served_digest` leaves out; links and `content_last_modified` are compared separately."""
 _VOLATILE_IN_RUNS = "parent_content_key"  # comes and goes with the run's own record upstream
 
 Record = Mapping[str, object]
@@ -45,7 +44,7 @@ class Unstorable(ValueError):
 
 
 def storable(record: Record) -> dict[str, object]:
-    """Return a deep copy that every database stores as JSON: NaN, infinities and enormous integers are null.
+    """Return a deep copy that every database stores as JSON. NaN, infinities and too large integers are null.
 
     Raises Unstorable: `nested_too_deeply` beyond `MAX_DEPTH`, `not_json` for a type that JSON does not have.
     """
@@ -78,12 +77,12 @@ def _storable_name(name: object) -> str:
 
 
 def own_links(record: Record) -> Links:
-    """Return the links of the record itself, without those of its runs."""
+    """Return the record's own links, without those of its runs."""
     return {name: record[name] for name in sorted(LINKS & record.keys())}
 
 
 def without_links(record: Record) -> dict[str, object]:
-    """Return what all catalogs share of a record: no links, neither its own nor those of its runs."""
+    """Return the part of a record that all catalogs share: without its own links and those of its runs."""
 
     def shared(fields: Record) -> dict[str, object]:
         return {name: value for name, value in fields.items() if name not in LINKS}
@@ -96,7 +95,7 @@ def without_links(record: Record) -> dict[str, object]:
 
 
 def with_links(record: Record, content_key: str, links: Mapping[str, Links]) -> dict[str, object]:
-    """Return the record as one catalog serves it, with that catalog's links, by content key, and no other."""
+    """Return the record as one catalog serves it: only with that catalog's links, given by content key."""
     shared = without_links(record)
     runs = shared.get("course_runs")
     if isinstance(runs, list):
@@ -112,8 +111,8 @@ def with_links(record: Record, content_key: str, links: Mapping[str, Links]) -> 
 def digest(value: object) -> str:
     """Return the SHA-256, in hex, of the storable value's canonical JSON without its volatile fields.
 
-    Left out at any depth: times of syncs and edits, links that carry the customer's name, enrolment
-    counts, `editable`, and `active` (computed upstream from flags of the runs, which are kept in).
+    Volatile, at any depth, are times of syncs and edits, links with the customer's name, enrolment counts,
+    `editable`, and `active`, which upstream computes from the runs' flags; those are digested.
     """
     canonical = json.dumps(
         _lasting(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
@@ -136,25 +135,25 @@ def _lasting(value: object, *, in_run: bool = False) -> object:
 
 
 def served_digest(record: Record, *, code: str) -> str:
-    """Return a SHA-256, in hex, of a record as served, and of the `code` that reads it; "" if it has none.
+    """Return a SHA-256, in hex, of a record as served and of `code`, the digest of the code that parses it.
 
-    Of records with equal digests, everything that is stored is equal but for links and modified times. Much
-    cheaper than `digest`: it is over what was served and not over what of it is storable.
+    Records with equal digests are stored equally, except for links and modified times. Much cheaper than
+    `digest`, because no storable copy is made. Returns "" for a value without a digest.
     """
     try:
         kept = _compared(record)
         runs = kept.get("course_runs")
         if isinstance(runs, list):
             kept["course_runs"] = [_compared(run) if isinstance(run, dict) else run for run in runs]
-        # Exact, unlike faster encoders: one that writes NaN as null takes a broken price for an unknown one.
+        # Faster encoders write NaN as null, so that a broken price would equal an unknown one.
         served = json.dumps(kept, sort_keys=True, separators=(",", ":"))
-    except (AttributeError, TypeError, ValueError, RecursionError):  # nothing that JSON has, or far too deep
+    except (AttributeError, TypeError, ValueError, RecursionError):  # not JSON, or nested too deeply
         return ""
     return hashlib.sha256(f"{code}{served}".encode()).hexdigest()
 
 
 def _compared(fields: Record) -> dict[str, object]:
-    """Return the fields of a record, or of a run in it, that `served_digest` is over."""
+    """Return the fields of a record, or of a run in it, that are in `served_digest`."""
     return {
         name: value
         for name, value in fields.items()
@@ -163,10 +162,10 @@ def _compared(fields: Record) -> dict[str, object]:
 
 
 def fingerprint(payload: object) -> str:
-    """Return `digest` of a record as served, usable or not; "" for what is no object. Never raises.
+    """Return `digest` of a record as served, usable or not; "" for any other value. Never raises.
 
-    Equal fingerprints mean that upstream still serves the same. Of a record that is nested too deeply to be
-    stored, the top level alone counts.
+    Equal fingerprints mean that upstream still serves the same record. If a record is nested too deeply to be
+    stored, only its top level is digested.
     """
     if not isinstance(payload, dict):
         return ""

@@ -1,4 +1,4 @@
-"""The frozen values that the service knows content by, and what may stand in a record's place."""
+"""The frozen values of content, and the elements that replace a missing or unreadable record."""
 
 import enum
 from collections.abc import Callable, Collection, Sequence
@@ -19,22 +19,22 @@ class Completeness(enum.StrEnum):
     """How much of a record upstream served; a summary never replaces a full record."""
 
     THIN = "thin"
-    """A summary, as in search results: no owners, no entitlements, no price that means anything."""
+    """A summary, as in search results: without owners, entitlements and a meaningful price."""
     FULL = "full"
-    """The whole record, with the dates and the price of its runs."""
+    """The complete record, with the dates and the price of its runs."""
 
 
 class ContentType(enum.StrEnum):
-    """What a record describes. Upstream knows no other types."""
+    """The type of a record. Upstream has no others."""
 
     COURSE = "course"
-    """A course, with the runs it is offered in."""
+    """A course, with its runs."""
     COURSERUN = "courserun"
-    """One offering of a course, with dates and a price of its own."""
+    """A run of a course, with its own dates and price."""
     PROGRAM = "program"
     """Courses that lead to one credential."""
     LEARNERPATHWAY = "learnerpathway"
-    """Courses and programs in an order recommended to learners."""
+    """Courses and programs in a recommended order."""
 
 
 class Partner(BaseModel):
@@ -50,7 +50,7 @@ class Partner(BaseModel):
 
 @pydantic.dataclasses.dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(strict=True))
 class Content:
-    """One record of the catalog, of any type. None and "" mean unknown; `notes` names what was unusable."""
+    """One record of a catalog, of any type. None and "" mean unknown; `notes` lists the unusable values."""
 
     content_key: ContentKey
     """A course's or a run's key; the uuid, in lower case, of a program or a pathway."""
@@ -75,41 +75,41 @@ class Content:
     """`self_paced` or `instructor_paced`; a course's is its advertised run's, like `weeks_to_complete`."""
     weeks_to_complete: Annotated[int, Field(ge=0, le=MAX_COUNT)] | None = None
     advertised_run: str = ""
-    """The key of the run that upstream recommends today; "" for none, or for one that it does not list."""
+    """The key of the run that upstream recommends now; "" for none, or for one that is not in the record."""
     active: bool = False
-    """Whether learners could enrol at upstream's last sync: a run that is both `offered` and `enrollable`."""
+    """Whether learners could enrol at upstream's last sync. A run is active if `offered` and `enrollable`."""
     variant: str = ""
-    """Hex SHA-256 of the sorted keys of the restricted runs that a course's record names, "" for none.
+    """Hex SHA-256 of the sorted keys of the restricted runs in a course's record, "" for none.
 
-    Upstream serves such runs to the catalogs that allow them alone, so one course has several records.
+    Upstream serves such runs only to catalogs that allow them, so a course may have several records.
     """
     offered: bool = False
-    """Whether a run is published and marketable, or marketable outside; False for all but runs."""
+    """Whether a run is published and marketable, or externally marketable; False for other types."""
     enrollable: bool = False
-    """Upstream's `is_enrollable` of a run, a function of the time that was frozen at its last sync."""
+    """Upstream's `is_enrollable` of a run. It depends on the time, and is from upstream's last sync."""
     upstream_modified: AwareDatetime | None = None
-    """Moves at every sync of upstream's, changed or not: good only to refuse an older record."""
+    """Upstream sets it at every sync, even without a change. Used only to refuse an older record."""
     completeness: Completeness
     payload: dict[str, object] = Field(repr=False)
-    """The record as served, less what no database stores, and less links: all catalogs share it."""
+    """The storable part of the record as served, without links. All catalogs share it."""
     links: dict[str, object] = Field(default_factory=dict, repr=False)
-    """The record's own links, for the catalog that served it alone; see `payload.LINKS`."""
+    """The record's own links, which belong only to the catalog that served it; see `payload.LINKS`."""
     digest: str
-    """Hex SHA-256 of the payload's lasting part; equal digests mean unchanged content."""
+    """`payload.digest` of the payload; equal digests mean unchanged content."""
     runs: tuple["Content", ...] = Field(default=(), repr=False)
     """A course's runs, in upstream's order, each key once."""
     paths: dict[str, str] = Field(default_factory=dict, repr=False)
     """By column of the replica, the path in the served record that its value was read from."""
     notes: tuple[str, ...] = ()
-    """What was unusable and is stored as unknown, such as "enrollment_end 'soon' is not a date"."""
+    """The unusable values, which are stored as unknown, such as "enrollment_end 'soon' is not a date"."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnreadableElement:
-    """An element of a listing that is not JSON; it stands in the place of a record.
+    """An element of a listing that is not JSON; it replaces a record.
 
     `position` counts lines (or elements) from 1; `reason` is `line_too_long`, `not_utf8` or `not_json`.
-    `content_key` is the key that was asked for, where that is known.
+    `content_key` is the requested key, if it is known.
     """
 
     position: int
@@ -119,10 +119,10 @@ class UnreadableElement:
 
 @dataclass(frozen=True, slots=True)
 class Unfetched:
-    """A record that the catalog holds but did not serve; it stands in the place of a record.
+    """Replaces a record that the catalog has, but did not serve.
 
-    `content_key` is the key that was asked for, "" where the listing names none. `reason` is
-    `upstream_error`, `too_large`, `not_served` or `key_unusable`; `detail` is for people.
+    `content_key` is the requested key, "" if the listing has none. `reason` is `upstream_error`, `too_large`,
+    `not_served` or `key_unusable`; `detail` is for people.
     """
 
     content_key: str
@@ -131,21 +131,21 @@ class Unfetched:
 
 
 class CatalogUnavailable(Exception):
-    """The catalog did not answer: it is unreachable, refuses our requests, or failed while it was read."""
+    """The catalog is unreachable, refuses our requests, or failed while it was read."""
 
     reason: ClassVar[str] = "catalog_unavailable"
 
 
 KnownKeys = Callable[[Sequence[str]], Collection[str]]
-"""Returns those of some keys that need no fetching."""
+"""Returns the subset of the keys that need not be fetched."""
 
 
 class UnusableRecord(Exception):
     """A record that cannot be stored.
 
     `reason` is stable: `not_json`, `not_an_object`, `nested_too_deeply`, `unknown_content_type`,
-    `key_missing` or `key_unusable`, or that of an `Unfetched`. `detail` is for people. `content_key` is ""
-    where it could not be read.
+    `key_missing` or `key_unusable`, or that of an `Unfetched`. `detail` is for people. `content_key` is "" if
+    it could not be read.
     """
 
     def __init__(self, reason: str, detail: str, content_key: str = "") -> None:

@@ -1,6 +1,6 @@
-"""The shapes of upstream's JSON, read tolerantly: what is unusable becomes unknown, with a note.
+"""The shapes of upstream's JSON, read tolerantly: an unusable value becomes unknown, with a note.
 
-The price of a course or a run is read here as well: the one that upstream normalizes, or that the run lists.
+Prices of courses and runs are read here as well: the normalized price, or the one that the run lists.
 """
 
 import re
@@ -34,19 +34,19 @@ QUOTED = 60  # characters of an unusable value that a note repeats
 
 EXECUTIVE_EDUCATION = "executive-education-2u"
 _SEATS = ("verified", "professional", "no-id-professional", "unpaid-executive-education", "audit")
-"""Types of seats; a run is upgraded by the deadline of its first seat in this order."""
+"""Types of seats. A run's upgrade deadline is that of its first seat in this order."""
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 Json = dict[str, Any]
 Fields = dict[str, tuple[Any, str]]
-"""By name of a `Content`'s field, its value and the path that it was read from."""
+"""By the name of a field of `Content`, its value and the path that it was read from."""
 Price = tuple[int | None, str]
 """US cents, None for unknown, and the path that they were read from."""
 
 
 class Notes(list[str]):
-    """Sentences on what was unusable, at most `MAX_NOTES`."""
+    """Sentences about unusable values, at most `MAX_NOTES`."""
 
     def add(self, sentence: str) -> None:
         if len(self) < MAX_NOTES:
@@ -54,7 +54,7 @@ class Notes(list[str]):
 
 
 class JsonShape(BaseModel):
-    """The fields of an object that are read. A missing or null value is unknown, without a note."""
+    """The fields to read from an object. A missing or null value is unknown, without a note."""
 
     @classmethod
     def read(cls, raw: Json, notes: Notes, path: str = "") -> Self:
@@ -85,7 +85,7 @@ class WithImage(JsonShape):
     image: JsonObject = None
 
     def own_image(self, notes: Notes) -> tuple[str, str]:
-        """Return the record's own image, under whichever of upstream's names it is, and its path."""
+        """Return the record's own image, under any of upstream's names for it, and its path."""
         if self.image_url:
             return self.image_url, "image_url"
         if self.card_image_url:
@@ -94,7 +94,7 @@ class WithImage(JsonShape):
 
 
 class CommonShape(WithImage):
-    """What records of every type have."""
+    """The fields of records of every type."""
 
     uuid: Uuid = None
     title: Text = ""
@@ -115,7 +115,7 @@ class CourseShape(CommonShape):
     def seller(self, notes: Notes) -> tuple[str, str]:
         """Return the seller's slug and its path.
 
-        For one that it stored as a bare name, upstream serves null as the slug: the name stands in.
+        If upstream has only a name, it serves null as the slug; then the name is returned.
         """
         source, name, path = self.product_source, "", "product_source"
         if isinstance(source, str):
@@ -131,7 +131,7 @@ class CourseShape(CommonShape):
         return slug if _SLUG.fullmatch(slug) else "", path
 
     def entitlement_cents(self, notes: Notes) -> int | None:
-        """Return the price of a course's entitlement to executive education, 0 for a course without.
+        """Return the price of a course's entitlement to executive education, 0 for a course without one.
 
         The seats of such a course always cost 0.00.
         """
@@ -161,12 +161,12 @@ class NestedRunShape(WithImage):
 
     @property
     def offered(self) -> bool:
-        """Whether it is published and marketable, or marketable outside, by whatever status."""
+        """Whether it is published and marketable, or externally marketable with any status."""
         published = self.status.lower() == "published"
         return (published and self.is_marketable is True) or self.is_marketable_external is True
 
     def upgrade_by(self, notes: Notes, path: str) -> datetime | None:
-        """Return until when the best of its seats can be bought."""
+        """Return the upgrade deadline of its first seat in the order of `_SEATS`."""
         read = [SeatShape.read(raw, notes, f"{where}.") for raw, where in objects(self.seats, notes, path)]
         rank = {kind: place for place, kind in enumerate(_SEATS)}
         best = min(read, key=lambda seat: rank.get(seat.type, len(rank)), default=None)
@@ -185,12 +185,12 @@ class SeparateRunShape(CommonShape):
 
     @property
     def offered(self) -> bool:
-        """Whether it is published, and not said to be unmarketable: search documents leave that out."""
+        """Whether it is published, and not marked as unmarketable. Search documents lack that mark."""
         published = self.published is True and self.is_marketable is not False
         return published or self.is_marketable_external is True
 
     def course(self) -> tuple[str | None, str]:
-        """Return the key of its course and that key's path: the aggregation key names the course as well."""
+        """Return the key of its course, which may be in the aggregation key, and that key's path."""
         named = self.aggregation_key.removeprefix("courserun:")
         if not self.parent_content_key and named != self.aggregation_key and is_key(named):
             return named, "aggregation_key"
@@ -230,7 +230,7 @@ class NormalizedTerms(_Dates):
 
 
 class OwnDates(_Dates):
-    """Dates as a run states them."""
+    """The dates of a run itself."""
 
     start_date: Instant = Field(default=None, alias="start")
     end_date: Instant = Field(default=None, alias="end")
@@ -239,7 +239,7 @@ class OwnDates(_Dates):
 
 
 def objects(items: Sequence[object], notes: Notes, path: str) -> Iterator[tuple[Json, str]]:
-    """Yield the objects in a list, each with its path; anything else is noted."""
+    """Yield the objects in a list, each with its path; other values are noted."""
     for position, item in enumerate(items):
         if isinstance(item, dict):
             yield item, f"{path}[{position}]"
@@ -250,9 +250,10 @@ def objects(items: Sequence[object], notes: Notes, path: str) -> Iterator[tuple[
 def course_price(
     terms: NormalizedTerms, advertised: Content | None, *, entitlement_cents: int | None, notes: Notes
 ) -> Price:
-    """Return the normalized price of a course. Upstream serves 0.0 for free and for unknown alike.
+    """Return the normalized price of a course.
 
-    So 0.0 without an advertised run is unknown; with one, it gives way to the price which that run lists.
+    Upstream serves 0.0 both for free and for unknown. So for 0.0, return the price that the advertised run
+    lists, and unknown without such a run.
     """
     path = "normalized_metadata.content_price"
     if terms.content_price == 0 and advertised is None:
@@ -260,16 +261,16 @@ def course_price(
         return None, path
     if terms.content_price != 0 or advertised is None:
         return terms.content_price, path
-    # Without notes: where it matters, the run has them.
+    # Without notes: the run itself has them.
     return _listed_price(advertised.payload, advertised.content_key, entitlement_cents, Notes())
 
 
 def run_price(
     raw: Json, key: str, terms: NormalizedTerms | None, *, entitlement_cents: int | None, notes: Notes
 ) -> Price:
-    """Return the normalized price of a run, or the listed one where that is missing or 0.0.
+    """Return the normalized price of a run, or the listed one if that is missing or 0.0.
 
-    Only a normalized 0.0 makes a run free: where nothing is normalized and nothing listed, it is unknown.
+    Only a normalized 0.0 makes a run free. With neither price, it is unknown.
     """
     if terms and terms.content_price != 0:
         return terms.content_price, f"normalized_metadata_by_run[{key}].content_price"
@@ -278,10 +279,10 @@ def run_price(
 
 
 def _listed_price(run: Json, key: str, entitlement_cents: int | None, notes: Notes) -> Price:
-    """Return the first price above 0, in the order in which upstream itself normalizes; 0 for none.
+    """Return the first listed price above 0, in upstream's order of normalization; 0 if there is none.
 
-    An unusable one makes the price unknown (None): the next source would give another price. The last one is
-    cut to whole dollars upstream: a seat of 149.50 is served as 149.
+    An unusable price makes it unknown (None), because the next one may be another price. Upstream cuts the
+    last one to whole dollars: a seat of 149.50 is served as 149.
     """
     price_cents = listed_cents(run, "fixed_price_usd", notes)
     if price_cents == 0:
@@ -292,7 +293,7 @@ def _listed_price(run: Json, key: str, entitlement_cents: int | None, notes: Not
 
 
 def listed_cents(raw: Json, name: str, notes: Notes, path: str = "") -> int | None:
-    """Return a listed price in cents: 0 where none is listed, None where it is unusable."""
+    """Return a listed price in cents: 0 if there is none, None if it is unusable."""
     value = raw.get(name)
     try:
         return 0 if value is None else cents(value)
@@ -302,7 +303,7 @@ def listed_cents(raw: Json, name: str, notes: Notes, path: str = "") -> int | No
 
 
 def quoted(value: object) -> str:
-    """Return an unusable value as a note repeats it."""
+    """Return an unusable value as quoted in a note."""
     match value:
         case str():
             return repr(value[:QUOTED]) + ("…" if len(value) > QUOTED else "")

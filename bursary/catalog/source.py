@@ -1,4 +1,4 @@
-"""Where content comes from: the questions that every catalog answers, and which catalog an address names."""
+"""The interface of every catalog, and the catalog at an address."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,14 +17,14 @@ from bursary.upstream.token import ClientCredentials
 
 
 class CatalogSource(Protocol):
-    """A catalog. Its answers are raw: decoded JSON values, for `parser.parse`.
+    """A catalog. It returns decoded JSON values, for `parser.parse`.
 
-    Both questions raise CatalogUnavailable, and nothing else, where the catalog does not answer.
+    Both methods raise CatalogUnavailable if the catalog does not answer, and no other error for that.
     """
 
     @property
     def name(self) -> str:
-        """A short, stable word for this kind of source, stored beside the content that came from it."""
+        """A short, stable word for this kind of source, which is stored with its content."""
 
     def pages(
         self, catalog_uuid: UUID, *, size: int, known: KnownKeys | None = None
@@ -32,24 +32,24 @@ class CatalogSource(Protocol):
         """Stream the whole listing in batches of at most `size` elements, in no guaranteed order.
 
         An element is a decoded JSON value, UnreadableElement or Unfetched. A record may appear twice, and a
-        missing one may still exist: ask for it by key. A catalog that lists keys before it fetches records
-        passes some hundreds of them at a time to `known`, and does not fetch those that it returns.
+        missing one may still exist: fetch it by key. A catalog that lists keys before it fetches records
+        passes some hundreds of keys at a time to `known`, and does not fetch the keys that this returns.
         """
 
     def fetch(
         self, catalog_uuid: UUID, *, keys: Sequence[str], within: timedelta | None = None
     ) -> Sequence[object]:
-        """Return the records that carry any of the keys; a run's key returns its course as well.
+        """Return the records with any of the keys; a run's key returns its course as well.
 
-        Unknown keys are silently missing; a key is Unfetched if the catalog fails on its record, or did not
-        answer for it in time. Match the answer by key, never by position or count. `within` bounds
-        the whole question. Where nothing was answered, the catalog is unavailable.
+        Unknown keys are missing, without an error. A key is Unfetched if the catalog fails for its record, or
+        does not answer in time. Match the answer by key, never by position or number. `within` limits the
+        whole call. Raises CatalogUnavailable if no request is answered.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Client credentials for a catalog over HTTP, and how long one request may take altogether."""
+    """Client credentials for a catalog over HTTP, and the deadline of one request."""
 
     oauth_url: str
     client_id: str
@@ -61,8 +61,8 @@ def open_source(url: str, *, access: Access | None = None) -> CatalogSource:
     """Return the catalog at an address: a file, a folder, or enterprise-catalog.
 
     `file:///srv/courses.jsonl` serves every catalog; `file:///srv/catalogs/` holds `<catalog uuid>.jsonl`;
-    `https://catalog.example.org` is asked with `access`. Nothing is opened yet. Raises ValueError for an
-    address of another kind, and for one over HTTP without `access`.
+    `https://catalog.example.org` is read with `access`. Nothing is opened yet. Raises ValueError for an
+    address of another kind, and for HTTP without `access`.
     """
     address = urlsplit(url)
     if address.scheme in ("http", "https"):

@@ -1,6 +1,6 @@
 """Single values of a record, as types that pydantic validates: keys, text, dates, prices.
 
-Each function reads one JSON value and raises UnusableValue for what it cannot use. Of the types, null is
+Each function reads one JSON value, and raises UnusableValue if it is unusable. The types read null as
 unknown: "", None or an empty collection.
 """
 
@@ -14,10 +14,10 @@ from uuid import UUID
 from django.utils.dateparse import parse_datetime
 from pydantic import PlainValidator
 
-MAX_KEY = 255  # characters, as upstream's own column
+MAX_KEY = 255  # characters, as in upstream's column
 MAX_SLUG = 64  # characters; upstream's longest has 22
-MAX_COUNT = 32_767  # what a small integer column holds
-MAX_CENTS = 1_000_000_000  # ten million dollars: far above any course, far below what a bigint can sum
+MAX_COUNT = 32_767  # the maximum of a small integer column
+MAX_CENTS = 1_000_000_000  # ten million dollars: far above any course, and sums fit into a bigint
 MIN_YEAR = 1900
 MAX_YEAR = 9998  # year 9999 overflows when shown in a time zone east of Greenwich
 MAX_SPELLING = 64  # characters of a date or a price; the longest date that upstream serves has 27
@@ -35,14 +35,14 @@ class UnusableValue(ValueError):
 def is_key(value: object) -> TypeGuard[str]:
     """Return whether the value can identify content: 1 to 255 characters, none blank or unprintable.
 
-    Nothing is repaired in a key, not even a space at its end: two keys would become one.
+    A key is never repaired, not even of a space at its end: two keys would become one.
     """
     return isinstance(value, str) and _KEY.fullmatch(value) is not None
 
 
 def storable_text(text: str) -> str:
     """Return the text without NUL characters and lone surrogates, which PostgreSQL refuses."""
-    if text.isascii() and "\x00" not in text:  # nearly every text, in a tenth of the time
+    if text.isascii() and "\x00" not in text:  # true of nearly every text, and ten times faster
         return text
     return _UNSTORABLE.sub("", text)
 
@@ -55,7 +55,7 @@ def key(value: object) -> str:
 
 
 def text(value: object) -> str:
-    """Read text of any length, less the characters that no database stores."""
+    """Read text of any length, without the characters that `storable_text` removes."""
     if not isinstance(value, str):
         raise UnusableValue("is not text")
     return storable_text(value)
@@ -87,10 +87,10 @@ def uuid(value: object) -> UUID:
 def instant(value: object) -> datetime:
     """Read an ISO 8601 text as an aware UTC datetime.
 
-    Upstream serves `2026-03-01T00:00:00Z`, with a fraction only where it is not zero. Other ISO spellings are
+    Upstream serves `2026-03-01T00:00:00Z`, with a fraction only if it is not zero. Other ISO spellings are
     read as well: a space for the T, another offset, no offset (UTC), no time (midnight UTC). A number is
-    refused, because seconds and milliseconds since 1970 cannot be distinguished; so is a year outside 1900 to
-    9998, which not every database, nor every time zone, could hold.
+    refused, because seconds and milliseconds since 1970 cannot be distinguished. A year outside 1900 to 9998
+    is refused, because not every database and time zone can represent it.
     """
     if not isinstance(value, str) or len(value) > MAX_SPELLING:
         raise UnusableValue("is not a date")
@@ -112,8 +112,8 @@ def instant(value: object) -> datetime:
 def cents(value: object) -> int:
     """Read dollars as cents, 0 to `MAX_CENTS`; half a cent rounds up.
 
-    Exact: a float is read by its shortest spelling, so 149.1 is 14910. A thousands separator is refused, not
-    guessed at: `1,299` is a different number in different countries. A price below half a cent is refused,
+    A float is read exactly, by its shortest spelling: 149.1 is 14910. A thousands separator is refused,
+    because `1,299` is a different number in different countries. A price below half a cent is refused,
     because rounding would make it free.
     """
     number = isinstance(value, str | float | int) and not isinstance(value, bool)
@@ -155,6 +155,6 @@ Count = Annotated[int | None, _nullable(count)]
 Uuid = Annotated[UUID | None, _nullable(uuid)]
 Instant = Annotated[datetime | None, _nullable(instant)]
 Cents = Annotated[int | None, _nullable(cents)]
-"""None is unknown, 0 is what upstream wrote as 0."""
+"""None is unknown; 0 is a 0 of upstream."""
 JsonObject = Annotated[dict[str, Any] | None, _nullable(_of_type(dict, "is not an object"))]
 JsonList = Annotated[Sequence[Any], _nullable(_of_type(list, "is not a list"), unknown=())]

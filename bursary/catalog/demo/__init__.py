@@ -1,1 +1,1 @@
-"""A sample catalog of 200 invented courses, as upstream serves them, kept alive by moving its dates."""
+"""A sample catalog of 200 invented courses, as upstream serves them, with dates that move with today's."""

@@ -1,4 +1,4 @@
-"""The sample's courses as if they had been recorded today: every date moved on by the same whole weeks."""
+"""The sample's courses as if they had been recorded today: all dates are moved by the same whole weeks."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from typing import Final
 
 RECORDED_ON: Final = date(2026, 11, 21)
 RECORDED_FOR: Final = "larkspur-logistics"
-"""The organisation's slug, in the links of the recorded courses."""
+"""The organisation's slug in the links of the recorded courses."""
 COURSES: Final = Path(__file__).with_name("courses.jsonl")
 
 _DAY_AND_TIME = re.compile(
@@ -19,7 +19,7 @@ _DAY_AND_TIME = re.compile(
 
 
 def courses(*, now: datetime, slug: str = RECORDED_FOR) -> Iterator[dict[str, object]]:
-    """Stream the 200 sample records as upstream serves them: shifted to `now`, with links of the slug's."""
+    """Stream the 200 sample records as upstream serves them, moved to `now` and with links of `slug`."""
     weeks = weeks_to_today(now)
     with COURSES.open(encoding="utf-8") as lines:
         for line in lines:
@@ -29,7 +29,7 @@ def courses(*, now: datetime, slug: str = RECORDED_FOR) -> Iterator[dict[str, ob
 def weeks_to_today(now: datetime, *, reference: date = RECORDED_ON) -> int:
     """Return the whole weeks from the reference day to `now` (aware), rounded down; 0 before that day.
 
-    Whole weeks, so that a course that starts on a Monday goes on starting on Mondays.
+    Whole weeks, so that a course that starts on a Monday still does.
     """
     return max(0, (now.astimezone(UTC).date() - reference).days // 7)
 
@@ -37,7 +37,7 @@ def weeks_to_today(now: datetime, *, reference: date = RECORDED_ON) -> int:
 def shift_dates(payload: dict[str, object], *, weeks: int) -> dict[str, object]:
     """Return a copy in which every text that is a date with a time is moved by that many weeks.
 
-    Its spelling stays: only the day is rewritten. Times of syncs move along with the rest.
+    Only the day is rewritten. Times of syncs move as well.
     """
     distance = timedelta(weeks=weeks)
     return {name: _shifted(value, distance) for name, value in payload.items()}
@@ -54,5 +54,5 @@ def _shifted(value: object, distance: timedelta) -> object:
     day, time = match.groups()
     try:
         return f"{(date.fromisoformat(day) + distance).isoformat()}{time}"
-    except (ValueError, OverflowError):  # the 45th of a month, or beyond the year 9999
+    except (ValueError, OverflowError):  # such as the 45th of a month, or a year after 9999
         return value
