@@ -1,1 +1,1 @@
-"""The roof: settings, addresses, entry points and system checks. The only package that knows every other."""
+"""Settings, URLs, entry points and system checks. The only package that may import every other."""

@@ -10,8 +10,8 @@ class ConfigConfig(AppConfig):
     verbose_name = "Configuration"
 
     def ready(self) -> None:
-        """Register the checks, and what differs by database; make Celery's app, where it is used."""
-        # Here, as models can be imported only now.
+        """Register the checks and the database's settings; make Celery's app, if it is used."""
+        # Imported here, because models cannot be imported earlier.
         from bursary.config import checks, database_checks, mail_checks, security_checks  # noqa: F401  # importing registers them
         from bursary.lib import mysql, postgres, retries
 

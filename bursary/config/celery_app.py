@@ -1,7 +1,7 @@
-"""Celery: its app, its two tasks, and what beat sends. The truth is in the tables (decision 0017).
+"""Celery's app, its two tasks, and beat's messages. Only the tables decide what is due (decision 0017).
 
-Celery stays on its defaults but where a comment gives a reason. Loaded where `BURSARY_EXECUTOR=celery`;
-`bursary worker` and `bursary beat` start it (`ops/celery_processes.py`).
+Celery has its defaults, except where a comment gives a reason. The module is loaded if
+`BURSARY_EXECUTOR=celery`; `bursary worker` and `bursary beat` start Celery (`ops/celery_processes.py`).
 """
 
 import logging
@@ -19,36 +19,37 @@ from bursary.ops import scheduler
 
 logger = logging.getLogger(__name__)
 
-ROUND_SECONDS = 5.0  # of deliveries upon one message: a worker that is stopped ends no later than its round
-SWEEP_SECONDS = 5.0  # between two of beat's messages of a kind, as long as idle threads wait
+ROUND_SECONDS = 5.0  # of deliveries for one message; a stopped worker ends with its round
+SWEEP_SECONDS = 5.0  # between two messages of a kind from beat, as long as idle threads wait
 
 
 class WakeUps(Scheduler):
-    """Beat's clock, which keeps nothing on disk: a message more or less is harmless.
+    """Beat's scheduler, without a file of its state: a missing or additional message does no harm.
 
-    It sends through `broker`, and so an outage is bounded and logged once.
+    It sends through `broker`, which limits the wait in an outage and logs it once.
     """
 
-    producer = None  # the parent's would try for minutes to connect
+    producer = None  # the parent class's would try to connect for minutes
 
     def apply_entry(self, entry: ScheduleEntry, producer: object = None) -> None:
         """Send the entry's message."""
         broker.BROKER.send(entry.task)
 
 
-# Without Celery's fix-ups for Django, which put the current folder first on Python's path.
+# No fix-ups for Django: they put the current folder first on Python's path.
 app = Celery("bursary", fixups=[])
 app.conf.update(
     broker_url=settings.BROKER_URL,
-    # Names of their own, on a broker that other services use, too.
+    # Own names of queues, because other services may use the same broker.
     task_default_queue=broker.QUEUES[broker.DELIVER],
     task_routes={message: {"queue": queue} for message, queue in broker.QUEUES.items()},
     task_ignore_result=True,
-    result_expires=None,  # there are none to clean up
-    # A broker that is away is waited for, however long.
+    result_expires=None,  # there are no results to clean up
+    # Wait for an unavailable broker without a limit.
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
-    # Else it warns of the default at each loss. Messages are acknowledged early: there is nothing to cancel.
+    # Set, because Celery warns of the default at each loss. Messages are acknowledged early, so that there is
+    # nothing to cancel.
     worker_cancel_long_running_tasks_on_connection_loss=True,
     beat_scheduler=WakeUps,
     beat_schedule={
@@ -57,7 +58,7 @@ app.conf.update(
         if message != broker.TICK or settings.CLOCK == "celery"
     },
 )
-app.set_default()  # the one that `celery.current_app` returns in every thread
+app.set_default()  # so that `celery.current_app` returns it in every thread
 
 
 LOSSES = "celery.worker.consumer.consumer"
@@ -65,9 +66,9 @@ CONNECTIONS = "celery.worker.consumer.connection"
 
 
 class OutageOnce(logging.Filter):
-    """Of what a worker logs of its broker, lets through the first loss, in one line, and the recovery.
+    """Logs one line for the loss of a worker's broker, and one for the recovery.
 
-    Celery has no setting for that: it logs two lines at each try, and of a recovery only at INFO.
+    Celery has no setting for that: it logs two lines for each attempt, and a recovery only at INFO.
     """
 
     away = False
@@ -89,15 +90,15 @@ class OutageOnce(logging.Filter):
 
 @signals.setup_logging.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def _keep_logging(**_more: object) -> None:
-    """Leave the loggers as the settings have them, as Celery does with a receiver; log an outage twice."""
+    """Keep the settings' loggers: Celery configures its own only without a receiver. Add `OutageOnce`."""
     outage = OutageOnce()
     for name in (LOSSES, CONNECTIONS):
         logging.getLogger(name).addFilter(outage)
-    logging.getLogger(CONNECTIONS).setLevel(logging.INFO)  # the only word of a recovery
+    logging.getLogger(CONNECTIONS).setLevel(logging.INFO)  # the level of the only record of a recovery
 
 
 def deliver() -> None:
-    """Carry out due work for a while; where some is left, send a message for the rest."""
+    """Carry out due work for `ROUND_SECONDS`; if some is left, send a message for the rest."""
     if executors.carry_out(seconds=ROUND_SECONDS):
         executors.wake()
 
@@ -108,9 +109,9 @@ def tick() -> None:
 
 
 def _surviving(work: Callable[[], None], *, failure: str) -> Callable[[], None]:
-    """Return a task that logs an error, such as a database that is away, as a runner's thread does.
+    """Return a task that logs errors, such as an unavailable database, as a runner's thread does.
 
-    Celery would log the whole message, which may name people.
+    Celery would log the complete message, which may have personal data.
     """
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""System checks: combinations of settings that would do harm are refused before anything starts."""
+"""System checks, which refuse harmful combinations of settings before anything starts."""
 
 import os
 import re
@@ -23,7 +23,7 @@ BROKERS = ("redis", "rediss", "redis+socket", "amqp", "amqps")
 MAX_THREADS = 64
 MAX_SENDS = 1_000_000
 SHORTEST_TOKEN = 20  # characters
-LONGEST_URL = 255  # characters, as the column: MySQL has no longer one that is unique
+LONGEST_URL = 255  # characters, as in the column, which is unique: MySQL allows no longer one
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9-]+(?:\.[a-z0-9-]+)*|\[[0-9a-f:]+\])(?::[0-9]{1,5})?")
 EVENT_BUSES = ("redis", "rediss", "unix")
 CONTENT_READS = ("replica", "shadow", "upstream")
@@ -34,7 +34,7 @@ LONGEST_KEPT = timedelta(days=36_500)
 
 @checks.register(SETTINGS)
 def check_names(**_of_django: object) -> Iterator[checks.CheckMessage]:
-    """Yield a warning for each variable that is no setting, and named nearly as one is."""
+    """Yield a warning for each variable that is not a setting, but has nearly the name of one."""
     for name, nearest in misspelt(os.environ).items():
         yield checks.Warning(
             f"{name} is no setting, and nothing reads it.",
@@ -45,7 +45,7 @@ def check_names(**_of_django: object) -> Iterator[checks.CheckMessage]:
 
 @checks.register(SETTINGS)
 def check_processes(**_of_django: object) -> Iterator[checks.Error]:
-    """Yield an error for a setting of workers that is unknown, out of range, or would send a mail twice."""
+    """Yield an error for each setting of workers that is invalid, or could send a mail twice."""
     if settings.LEASE < 3 * settings.SEND_DEADLINE:
         yield checks.Error(
             f"LEASE ({_seconds(settings.LEASE)}) is shorter than three times SEND_DEADLINE "
@@ -83,7 +83,7 @@ def check_processes(**_of_django: object) -> Iterator[checks.Error]:
 
 @checks.register(SETTINGS)
 def check_celery(**_of_django: object) -> Iterator[checks.Error]:
-    """Yield an error where Celery is chosen, and could not work."""
+    """Yield an error for each setting with which Celery, if chosen, would not work."""
     if "celery" not in (settings.EXECUTOR, settings.CLOCK):
         return
     if settings.CLOCK not in ("celery", "none") or settings.EXECUTOR != "celery":
@@ -95,7 +95,7 @@ def check_celery(**_of_django: object) -> Iterator[checks.Error]:
             id="bursary.E018",
         )
     if urlsplit(settings.BROKER_URL).scheme not in BROKERS:
-        # The URL is not printed: it may have a password.
+        # The URL is not printed, because it may have a password.
         yield checks.Error(
             "BURSARY_BROKER_URL is empty, or not the URL of a Redis or RabbitMQ.",
             hint="Name redis://host:6379/0 or amqp://user:password@host:5672/name",
@@ -145,7 +145,7 @@ def check_mails(**_of_django: object) -> Iterator[checks.Error]:
 
 @checks.register(SETTINGS)
 def check_catalog(**_of_django: object) -> Iterator[checks.Error]:
-    """Yield an error where the catalog could not be asked."""
+    """Yield an error for each setting with which the catalog could not be read."""
     url = urlsplit(settings.CATALOG_URL)
     over_http = _is_plain(settings.CATALOG_URL)
     is_file = url.scheme == "file" and url.netloc in ("", "localhost") and url.path.startswith("/")
@@ -204,7 +204,7 @@ def check_content_reads(**_of_django: object) -> Iterator[checks.Error]:
 
 @checks.register(SETTINGS)
 def check_addresses(**_of_django: object) -> Iterator[checks.Error]:
-    """Yield an error for addresses of this service and the LMS, and a token, that would not work."""
+    """Yield an error for each invalid address of this service and the LMS, and an invalid metrics token."""
     url = urlsplit(settings.BASE_URL)
     if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
         yield checks.Error(
@@ -232,7 +232,7 @@ def check_addresses(**_of_django: object) -> Iterator[checks.Error]:
 
 @checks.register(SETTINGS)
 def check_jwt(**_of_django: object) -> Iterator[checks.Error]:
-    """Yield an error where tokens that sign in could not be checked, or others could make them."""
+    """Yield an error for each setting with which tokens could not be verified, or could be forged."""
     sources = [settings.JWT_JWK_SET_URL, settings.JWT_JWK_SET, settings.JWT_SECRET]
     given = [settings.JWT_ISSUER, settings.JWT_AUDIENCE]
     if any(sources + given) and not (all(given) and sum(map(bool, sources)) == 1):
@@ -243,7 +243,7 @@ def check_jwt(**_of_django: object) -> Iterator[checks.Error]:
             "Sign in with Open edX.",
             id="bursary.E030",
         )
-    # Imported here: cryptography comes with it, and few commands need either.
+    # Imported here, because it imports cryptography, which few commands need.
     if settings.JWT_JWK_SET and not import_module("bursary.access.signing_keys").parse(settings.JWT_JWK_SET):
         yield checks.Error(
             "BURSARY_JWT_JWK_SET has no usable public key.",
@@ -272,7 +272,7 @@ def check_jwt(**_of_django: object) -> Iterator[checks.Error]:
 
 @checks.register(SETTINGS)
 def check_callers(**_of_django: object) -> Iterator[checks.Error]:
-    """Yield an error for origins of web clients, and limits of requests, that would not work."""
+    """Yield an error for each invalid origin of web clients and limit of requests."""
     wrong = [one for one in settings.CLIENT_ORIGINS if not _ORIGIN.fullmatch(one)]
     insecure = [one for one in settings.CLIENT_ORIGINS if not (_is_https(one) or is_local(one))]
     if wrong or insecure:
@@ -300,7 +300,7 @@ def check_callers(**_of_django: object) -> Iterator[checks.Error]:
 
 @checks.register(SETTINGS)
 def check_events(**_of_django: object) -> Iterator[checks.Error]:
-    """Yield an error where events would not be consumed, or webhooks not verified."""
+    """Yield an error for each setting with which events would not be consumed, or webhooks not verified."""
     missing = [name for name in ("openedx_events", "redis") if find_spec(name) is None]
     known_bus = urlsplit(settings.EVENT_BUS_URL).scheme in EVENT_BUSES
     flaws = {
@@ -327,7 +327,7 @@ def check_events(**_of_django: object) -> Iterator[checks.Error]:
 
 @checks.register(SETTINGS)
 def check_retention(**_of_django: object) -> Iterator[checks.Error]:
-    """Yield an error for each span for which data is kept that is out of range."""
+    """Yield an error for each retention period that is out of range."""
     kinds = ("MAILS", "ATTEMPTS", "CHANGES", "EXPORTS", "EVENTS", "ANSWERS")
     for kind in kinds:
         kept: timedelta = getattr(settings, f"KEEP_{kind}")
@@ -340,7 +340,7 @@ def check_retention(**_of_django: object) -> Iterator[checks.Error]:
 
 
 def _is_plain(url: str) -> bool:
-    """Whether this is an HTTP URL without a password, a query or a fragment."""
+    """Return whether this is an HTTP URL without a password, a query or a fragment."""
     parts = urlsplit(url)
     extra = "@" in parts.netloc or parts.query or parts.fragment
     return parts.scheme in ("http", "https") and bool(parts.hostname) and not extra

@@ -20,9 +20,9 @@ from django.db import Error, connections
 from bursary.config import commands
 from bursary.ops.database import NotReady, in_words, refuse_unknown_migrations
 
-PRIVATE = 0o077  # the umask: personal data lies below the data folder, readable by its owner alone
+PRIVATE = 0o077  # the umask: only the owner may read the data folder, which has personal data
 SETS_UP = frozenset({"demo", "migrate"})
-"""The commands that may make a data folder and a secret key, unless they are to change nothing."""
+"""The commands that may make a data folder and a secret key, unless an option lets them change nothing."""
 CHANGES_NOTHING = frozenset({"--check", "--dry-run", "--plan"})
 DRIVERS = {
     "psycopg": "For PostgreSQL, install bursary[postgres].",
@@ -48,7 +48,7 @@ def main() -> None:
     if reads_data:
         _require_data_folder(arguments)
     elif not Path(os.environ.get("BURSARY_VAR_DIR", "var"), "secret.key").exists():
-        # The settings need a key; one that is gone with this process signs nothing.
+        # The settings need a key. This one is dropped with the process, and signs nothing.
         os.environ.setdefault("BURSARY_SECRET_KEY", secrets.token_urlsafe(64))
     _require_settings()
     try:
@@ -60,7 +60,7 @@ def main() -> None:
             sys.stdout.write(f"{commands.overview()}\n")
             return
         _Utility(["bursary", *arguments]).execute()
-    except Error as error:  # of a command of Django's: this service's have sentences of their own
+    except Error as error:  # from Django's commands; this service's commands handle theirs
         sys.exit(f"bursary: {in_words(error)}")
     except ImproperlyConfigured as error:
         hints = [hint for module, hint in DRIVERS.items() if module in str(error)]
@@ -68,9 +68,9 @@ def main() -> None:
 
 
 class _Errors(OutputWrapper):
-    """The error output of a command, in which this program stands before an error, not a class of Django."""
+    """The error output of a command. It begins an error with `bursary`, not with the name of its class."""
 
-    # The stubs call the class a TextIOBase, which it is not.
+    # The stubs declare the class as a TextIOBase, which it is not.
     def write(self, msg: str = "", *style: Any, **options: Any) -> None:  # type: ignore[override]  # so
         if msg.startswith(_PREFIX):
             msg = f"bursary: {msg.removeprefix(_PREFIX)}"
@@ -78,7 +78,7 @@ class _Errors(OutputWrapper):
 
 
 class _Utility(ManagementUtility):
-    """Django's commands, with errors under this program's name."""
+    """Django's commands, with `_Errors` as their error output."""
 
     def fetch_command(self, subcommand: str) -> BaseCommand:
         command = super().fetch_command(subcommand)
@@ -88,7 +88,7 @@ class _Utility(ManagementUtility):
 
 
 def _require_text(arguments: Sequence[str]) -> None:
-    """Exit with status 2 if an argument is not UTF-8: no database could look it up."""
+    """Exit with status 2 if an argument is not UTF-8, which no database could store or find."""
     for argument in arguments:
         try:
             argument.encode()
@@ -99,7 +99,7 @@ def _require_text(arguments: Sequence[str]) -> None:
 
 
 def _require_command(arguments: Sequence[str]) -> None:
-    """Exit with status 2 if there is no such command, and name the nearest one."""
+    """Exit with status 2 if the command does not exist, and suggest the nearest one."""
     asked = [argument for argument in arguments if argument != "help"][:1]
     for name in asked:
         if not name.startswith("-") and name not in commands.names():
@@ -110,9 +110,9 @@ def _require_command(arguments: Sequence[str]) -> None:
 
 
 def _require_values(arguments: Sequence[str]) -> None:
-    """Exit with status 2 if one of this service's commands is given an empty value, as of an unset variable.
+    """Exit with status 2 if a command of this service gets an empty value, as from an unset variable.
 
-    An empty id means nothing, and an option without its value might count as not given.
+    An empty id is invalid, and an option with an empty value might be taken for one that is not given.
     """
     name = arguments[0] if arguments else ""
     for before, value in pairwise(arguments):
@@ -136,8 +136,9 @@ def _asks_for_help(arguments: Sequence[str]) -> bool:
 def _require_data_folder(arguments: Sequence[str]) -> None:
     """Find the data folder before the settings are read, or exit with status 1.
 
-    A command typed in the wrong folder must not start a second, empty installation there. So only the
-    commands in `SETS_UP` make a folder. The others need one with a key, unless the environment has it all.
+    A command in the wrong folder must not set up a second, empty installation there. So only the commands in
+    `SETS_UP` make a folder. The others need the folder, unless the database is a server, and a secret key
+    there or in the environment.
     """
     folder = Path(os.environ.get("BURSARY_VAR_DIR", "var")).resolve()
     database = os.environ.get("BURSARY_DATABASE_URL", "")
@@ -145,7 +146,7 @@ def _require_data_folder(arguments: Sequence[str]) -> None:
     try:
         has_key = bool(os.environ.get("BURSARY_SECRET_KEY")) or Path(folder, "secret.key").exists()
         if has_key and (server or folder.is_dir()):
-            # For people alone: cron would send it as a mail, every time.
+            # Only on a terminal: cron would send the line as a mail, every time.
             if sys.stderr.isatty() and folder != Path("var").resolve():
                 sys.stderr.write(f"bursary: the data folder is {folder}\n")
         elif arguments[0] in SETS_UP and CHANGES_NOTHING.isdisjoint(arguments):

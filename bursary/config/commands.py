@@ -1,4 +1,4 @@
-"""The commands of `bursary`: the list of them for people, by what they are for, and the nearest to a name."""
+"""The commands of `bursary`: their list by purpose, and the command nearest to a misspelt name."""
 
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -21,14 +21,14 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("audit_content", "audit_derived", "rebuild_derived", "backfill_content", "shadow_report"),
     ),
 }
-"""This service's commands. A test compares them with those that there are."""
+"""This service's commands. A test compares them with the modules of commands."""
 USEFUL = ("check", "createsuperuser", "changepassword")
 """Django's commands that an operator needs."""
 _OTHERS = (
     *("django.core", "django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions"),
     *("whitenoise.runserver_nostatic", "django.contrib.staticfiles", "rest_framework", "drf_spectacular"),
 )
-"""The packages with other commands: named here, as names are looked up before the settings are read."""
+"""The packages with other commands. A constant, because the commands are listed without the settings."""
 
 
 def own() -> set[str]:
@@ -47,16 +47,16 @@ def names() -> set[str]:
 
 
 def nearest(name: str) -> str:
-    """Return the name of a command that is most like this one; empty if none is like it.
+    """Return the name of the most similar command; empty if none is similar.
 
-    An own one that begins with it comes first: `retry` is meant for `retry_failed`.
+    This service's commands that begin with the name come first: for `retry`, return `retry_failed`.
     """
     longer = sorted(one for one in own() if one.startswith(f"{name}_"))
     return longer[0] if longer else next(iter(get_close_matches(name, names(), n=1)), "")
 
 
 def overview() -> str:
-    """Return the list of commands, a line each. Needs the settings."""
+    """Return the list of commands, with a line for each. Needs the settings."""
     lines = ["Usage: bursary COMMAND [options]. `bursary COMMAND --help` lists the options."]
     width = max(map(len, own()))
     for title, group in {**GROUPS, "Django's own": USEFUL}.items():

@@ -1,4 +1,4 @@
-"""System checks of what a database lacks, read with `bursary check --database default` and by `migrate`."""
+"""System checks of the database. `bursary check --database default` and `migrate` run them."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,19 +13,16 @@ from bursary.ops import health
 _ADDED_BY = ("assignments", "0017_trigrams_for_searches")
 SESSION_VARIABLES = {
     "postgresql": "SELECT 'transaction_isolation', current_setting('transaction_isolation')",
-    # MariaDB has the older name up to 11.0, and MySQL 8 the newer alone.
+    # MariaDB has the older name up to 11.0, and MySQL 8 only the newer one.
     "mysql": "SHOW VARIABLES WHERE Variable_name IN "
     "('tx_isolation', 'transaction_isolation', 'collation_database')",
 }
-"""What returns a session's isolation and its database's collation, by engine. SQLite has neither."""
+"""By engine, the query for the session's isolation and the database's collation. SQLite has neither."""
 
 
 @checks.register(checks.Tags.database)
 def check_work(*, databases: Sequence[str] | None = None, **_of_django: object) -> list[checks.CheckMessage]:
-    """Return a warning for files that cannot be written, and for work that a wrong clock dated ahead.
-
-    Read with `bursary check --database default`, and by `migrate`: other checks read no data.
-    """
+    """Return a warning for files that cannot be written, and for work that a wrong clock dated ahead."""
     found = health.examine(now=timezone.now()).problems if databases else []
     reported = {"disk_full", "folder_not_writable", "work_dated_ahead"}
     return [
@@ -43,10 +40,7 @@ def check_work(*, databases: Sequence[str] | None = None, **_of_django: object) 
 def check_server(
     *, databases: Sequence[str] | None = None, **_of_django: object
 ) -> Iterator[checks.CheckMessage]:
-    """Yield an error where the database server isolates or compares otherwise than decision 0016 says.
-
-    Read with `bursary check --database default`, and by `migrate`.
-    """
+    """Yield an error if the database's isolation or collation is not as in decision 0016."""
     if not databases or connection.vendor not in SESSION_VARIABLES:
         return
     with connection.cursor() as cursor:
@@ -75,7 +69,7 @@ def check_server(
 def check_indexes(
     *, databases: Sequence[str] | None = None, **_of_django: object
 ) -> Iterator[checks.CheckMessage]:
-    """Yield a warning where searches have no index on PostgreSQL."""
+    """Yield a warning if searches have no index on PostgreSQL."""
     if not databases or connection.vendor != "postgresql":
         return
     if _ADDED_BY not in MigrationRecorder(connection).applied_migrations():

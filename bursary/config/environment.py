@@ -1,4 +1,4 @@
-"""Reads settings from the environment, and says in a sentence which one cannot be used."""
+"""Reads settings from the environment, with an error in one sentence for each unusable value."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 
 class _Env(environ.Env):  # type: ignore[misc]  # it has no types
-    """The environment, which remembers the name of each setting that is read."""
+    """The environment. It records the name of each setting that is read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,22 +36,22 @@ DATABASE_SCHEMES = (
 
 PREFIX = "BURSARY_"
 PROVIDERS_PREFIX = f"{PREFIX}ANYMAIL_"
-"""How each setting begins that django-anymail documents, of any provider: those are read by the prefix."""
+"""The prefix of django-anymail's settings, which are read for any provider."""
 ALIKE = 0.8
-"""How much of two names must be the same, of 1, for one to be a slip of the other."""
+"""The least similarity, from 0 to 1, of a misspelt name to a setting's."""
 MAX_CHARACTERS = 40
-"""The most characters of a value that a sentence quotes."""
+"""The most characters of a value that an error quotes."""
 LARGEST_PORT = 65_535
-LARGEST_NUMBER = 999_999_999  # of days, too, a span of time can have no more
+LARGEST_NUMBER = 999_999_999  # also the most days of a timedelta
 BY_PATH = ("file", "filemail", "unix", "redis+socket")
-"""The schemes of URLs that name a file or a folder in place of a host."""
+"""The schemes of URLs with a file or a folder instead of a host."""
 _FALSE = ("false", "off", "n", "no", "0", "")
 
 
 def misspelt(names: Iterable[str]) -> dict[str, str]:
-    """Return those of these variables' names that nothing reads, each with the setting that it is most like.
+    """Return the names that are not settings, but similar to one, each with that setting.
 
-    What is like no setting may belong to another program.
+    A name that is similar to none may belong to another program.
     """
     known = {name.removeprefix(PREFIX) for name in env.read}
     found = {}
@@ -88,7 +88,7 @@ def number(name: str, *, default: float) -> float:
 
 
 def port(name: str, *, default: int) -> int:
-    """Return the number of a port; the default where it is empty. Raises ImproperlyConfigured, naming it."""
+    """Return a port's number, the default if it is empty. Raises ImproperlyConfigured, naming the setting."""
     found = whole_number(name, default=default) if env.str(name, default="") else default
     if not 0 <= found <= LARGEST_PORT:
         raise ImproperlyConfigured(f"{name} is {found}, which is not a port: 0 to {LARGEST_PORT}")
@@ -108,12 +108,12 @@ def flag(name: str, *, default: bool) -> bool:
 
 
 def url(name: str, *, default: str = "") -> str:
-    """Return a URL, of any scheme. Raises ImproperlyConfigured, which prints no password."""
+    """Return a URL of any scheme. Raises ImproperlyConfigured, which prints no password."""
     return _readable(name, env.str(name, default=default))
 
 
 def urls(name: str) -> list[str]:
-    """Return URLs that commas separate. Raises ImproperlyConfigured, which prints no password."""
+    """Return comma-separated URLs. Raises ImproperlyConfigured, which prints no password."""
     return [_readable(name, one) for one in env.list(name, default=[])]
 
 
@@ -161,7 +161,7 @@ def database_config(name: str, *, default: str) -> dict[str, Any]:
         config = dict(env.db_url(name, default=default))
     except (ImproperlyConfigured, ValueError) as error:
         raise ImproperlyConfigured(unusable) from error
-    # A server's host may be left out, for its socket on this machine; a service of PostgreSQL has it all.
+    # Without a host, a server's socket on this machine is used. PostgreSQL's `service` includes the name.
     if config["NAME"].strip("/") in ("", ":memory:") and "service" not in config.get("OPTIONS", {}):
         what = (
             "file after sqlite:///"

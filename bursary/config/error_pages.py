@@ -1,4 +1,4 @@
-"""What Django answers where no view does: pages in the style of all others, and JSON below the API."""
+"""Responses to errors outside of views: pages in the common style, and JSON below `/api/`."""
 
 import sys
 from base64 import b64encode
@@ -17,35 +17,35 @@ from bursary.api import refusals
 from bursary.dashboard.headers import page
 from bursary.lib import logs, trouble
 
-RETRY_AFTER = 10  # seconds: a database restarts in about as many
+RETRY_AFTER = 10  # seconds, about as long as a database restarts
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
-    """Answer 400: the request is not one that a browser sends by these pages."""
+    """Answer 400, for a request that browsers do not send from these pages."""
     return _error(request, HTTPStatus.BAD_REQUEST, "bad_request")
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponseBase:
-    """Answer 403: the page is not for this account."""
+    """Answer 403, for a page that the account may not see."""
     return _error(request, HTTPStatus.FORBIDDEN, "permission_denied")
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponseBase:
-    """Answer 403: a form was sent without its CSRF token, or with an old one. Of htmx: a sentence."""
+    """Answer 403, for a form without its CSRF token or with an old one; to htmx, with one sentence."""
     if request.headers.get("HX-Request") and not _is_of_api(request):
         return page(render)(request, "dashboard/parts/unsent.html", status=HTTPStatus.FORBIDDEN)
     return _error(request, HTTPStatus.FORBIDDEN, "csrf_failure")
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
-    """Answer 404, for what does not exist and for what is not for this account."""
+    """Answer 404, for a page that does not exist or that the account may not see."""
     return _error(request, HTTPStatus.NOT_FOUND, "not_found")
 
 
 @never_cache
 def server_error(request: HttpRequest) -> HttpResponseBase:
-    """Answer 500; or 503, and one line in the log, where the database or the disk is in trouble."""
-    error = sys.exception()  # Django calls this while it handles the error, wherever that was raised
+    """Answer 500; or 503, with one line in the log, if the database or the disk failed."""
+    error = sys.exception()  # Django calls this while it handles the error
     if error is None or not trouble.is_trouble(error):
         body = refusals.of_status(HTTPStatus.INTERNAL_SERVER_ERROR)
         return _without_database(request, HTTPStatus.INTERNAL_SERVER_ERROR, body, "server_error")
@@ -60,7 +60,7 @@ def server_error(request: HttpRequest) -> HttpResponseBase:
 def _without_database(
     request: HttpRequest, status: HTTPStatus, body: Mapping[str, str], name: str
 ) -> HttpResponse:
-    """Answer without the database, the session or the static files, which may be what failed."""
+    """Answer without the database, the session and the static files, because these may have failed."""
     if _is_of_api(request):
         return JsonResponse(body, status=status)
     html = render_to_string(f"errors/{name}.html")

@@ -1,4 +1,4 @@
-"""Responses to HEAD: those to GET without the body. Web servers drop a body, and log a warning each time."""
+"""Responses to HEAD: those to GET, without the body. Web servers drop a body with a warning in the log."""
 
 from collections.abc import Callable
 

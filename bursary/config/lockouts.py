@@ -1,4 +1,4 @@
-"""The answer to a password that was not checked: the same on every page that asks for one."""
+"""The response to a password during a lock, on every page with a password."""
 
 import math
 from collections.abc import Callable
@@ -15,7 +15,7 @@ GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 
 def too_many_attempts(get_response: GetResponse) -> GetResponse:
-    """Return the middleware that answers 429, with when to try again and what else to do."""
+    """Return the middleware that answers 429, with the end of the lock and an alternative."""
 
     def respond(request: HttpRequest) -> HttpResponseBase:
         response = get_response(request)

@@ -1,4 +1,4 @@
-"""Checks of the mail provider's settings. No message prints a credential."""
+"""System checks of the mail provider's settings. No message prints a credential."""
 
 import re
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ _MISSING = re.compile(r"'([A-Z0-9_]+)'")
 
 @checks.register(SETTINGS)
 def check_mail_provider(**_of_django: object) -> Iterator[checks.Error]:
-    """Yield an error where mails are to be sent by a provider, and cannot be."""
+    """Yield an error for each setting with which the provider, if one is chosen, could not send mails."""
     if settings.EMAIL_BACKEND != BACKEND:
         return
     name = settings.MAIL_PROVIDER
@@ -57,7 +57,7 @@ def check_mail_provider(**_of_django: object) -> Iterator[checks.Error]:
 
 @checks.register(SETTINGS)
 def check_mail_webhooks(**_of_django: object) -> Iterator[checks.Error]:
-    """Yield an error for each secret of a provider's webhooks that cannot be right."""
+    """Yield an error for each invalid secret of a provider's webhooks."""
     secret = settings.ANYMAIL.get("RESEND_SIGNING_SECRET", "")
     if secret and not webhook.usable(secret):
         yield checks.Error(

@@ -1,4 +1,4 @@
-"""Headers of every response: caches keep nothing, and pages load nothing of other origins."""
+"""Headers of every response: caches store nothing, and pages load nothing from other origins."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from bursary.dashboard.headers import CONTENT_SECURITY_POLICY
 DESCRIPTION = "/api/v1/docs/"
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
-# The browsable API sets styles in its pages, and has a font of icons.
+# The browsable API has inline styles and a font of icons.
 API_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; font-src 'self'; "
     "connect-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -18,9 +18,9 @@ API_POLICY = (
 
 
 def restricted(get_response: GetResponse) -> GetResponse:
-    """Return the middleware that forbids caches to keep an answer, and pages what they do not use.
+    """Return the middleware that sets `Cache-Control` and the content security policy.
 
-    Static files are answered outside of it, and may be kept.
+    Static files are served before it, and may be cached.
     """
 
     def respond(request: HttpRequest) -> HttpResponseBase:

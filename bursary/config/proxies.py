@@ -1,4 +1,4 @@
-"""The client's address behind proxies, in place of the nearest proxy's."""
+"""The client's address behind proxies, instead of the nearest proxy's."""
 
 import ipaddress
 from collections.abc import Callable
@@ -13,8 +13,8 @@ GetResponse = Callable[[HttpRequest], HttpResponseBase]
 def client_address(get_response: GetResponse) -> GetResponse:
     """Return the middleware that sets `REMOTE_ADDR` to the client's address, as the outermost proxy saw it.
 
-    The access log reads it there, too. What a client writes into `X-Forwarded-For` stands before what the
-    proxies add, and is not read.
+    The access log reads it there as well. A client's own `X-Forwarded-For` comes before the addresses that
+    the proxies add, and is ignored.
     """
 
     def respond(request: HttpRequest) -> HttpResponseBase:
@@ -27,7 +27,7 @@ def client_address(get_response: GetResponse) -> GetResponse:
 
 
 def forwarded_address(forwarded: str, *, proxies: int) -> str:
-    """Return the address that the outermost of so many proxies added; empty where there is none."""
+    """Return the address that the outermost of `proxies` added; empty if there is none."""
     added = forwarded.split(",")
     if not 0 < proxies <= len(added):
         return ""

@@ -1,4 +1,4 @@
-"""The secret key that an installation makes for itself, and keeps."""
+"""The secret key that an installation makes for itself and stores."""
 
 import os
 import secrets
@@ -10,14 +10,14 @@ SHORTEST_SECRET = 32  # characters
 
 
 def kept_secret(path: Path) -> str:
-    """Return the secret key kept in `path`; make it (mode 0600), and its folder, at the first start.
+    """Return the secret key stored in `path`; at the first start, make it (mode 0600) and its folder.
 
-    A new key is on the disk, under its name, before anything is signed with it. Raises ImproperlyConfigured
-    for a file that cannot be read, or is damaged.
+    A new key is synced to the disk before anything is signed with it. Raises ImproperlyConfigured if the file
+    cannot be read or is damaged.
     """
     if not path.exists():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # the mails in it are personal data
-        # A hard link appears whole or not at all: two processes that start together agree on one key.
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # its mails are personal data
+        # A hard link is atomic, so that two processes that start together use the same key.
         draft = path.with_name(f"{path.name}.{os.getpid()}")
         draft.touch(mode=0o600)
         with draft.open("w") as file:
@@ -44,7 +44,7 @@ def kept_secret(path: Path) -> str:
 
 
 def _sync_folder(path: Path) -> None:
-    """Have the names in a folder survive a power cut."""
+    """Sync a folder to the disk, so that its new names survive a power cut."""
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)

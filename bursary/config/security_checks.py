@@ -1,4 +1,4 @@
-"""System checks of what strangers could abuse; and with `--deploy`, of what an installation still lacks."""
+"""System checks of insecure settings; and with `--deploy`, of settings that an installation still lacks."""
 
 from collections.abc import Iterator
 from email.utils import parseaddr
@@ -15,14 +15,14 @@ from bursary.ops.console import SETTINGS
 MAX_PROXIES = 10
 LONGEST_HSTS = 2 * 365 * 24 * 60 * 60  # seconds
 EXAMPLES = (".example.org", ".example.com", ".example.net")
-"""Ends of names of examples (RFC 2606), where no server is and no sender."""
+"""The domains of examples (RFC 2606), without servers and senders."""
 EXAMPLE_PASSWORDS = ("password", "secret")
-"""The passwords of the URLs in `deploy/` and in the manual."""
+"""The passwords of the URLs in `deploy/` and in the documentation."""
 
 
 @checks.register(checks.Tags.security, SETTINGS)
 def check_security(**_of_django: object) -> Iterator[checks.CheckMessage]:
-    """Yield an error for each setting that would open the service."""
+    """Yield an error for each insecure setting."""
     if len(settings.SECRET_KEY) < SHORTEST_SECRET:
         yield checks.Error(
             f"BURSARY_SECRET_KEY is shorter than {SHORTEST_SECRET} characters: sessions and links could be "
@@ -54,7 +54,7 @@ def check_security(**_of_django: object) -> Iterator[checks.CheckMessage]:
 
 @checks.register(checks.Tags.security, deploy=True)
 def check_deployment(**_of_django: object) -> Iterator[checks.CheckMessage]:
-    """Yield a warning for each setting that an installation for people still lacks."""
+    """Yield a warning for each setting that an installation in production still lacks."""
     https = urlsplit(settings.BASE_URL).scheme == "https"
     if not https or is_local(settings.BASE_URL):
         yield checks.Warning(
@@ -97,7 +97,7 @@ def check_deployment(**_of_django: object) -> Iterator[checks.CheckMessage]:
 
 @checks.register(checks.Tags.security, deploy=True)
 def check_left_out(**_of_django: object) -> Iterator[checks.CheckMessage]:
-    """Yield a warning for each setting that works when left out, and not as an operator would expect."""
+    """Yield a warning for each setting whose default works, but not as an operator would expect."""
     if not settings.METRICS_TOKEN:
         yield checks.Warning(
             "BURSARY_METRICS_TOKEN is not set: there are no metrics, so no alert comes.",
@@ -130,7 +130,7 @@ def check_examples(**_of_django: object) -> Iterator[checks.CheckMessage]:
     sender = parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2]
     public = urlsplit(settings.BASE_URL).hostname
     for name, host in (("BASE_URL", public), ("EMAIL_URL", settings.EMAIL_HOST), ("FROM_EMAIL", sender)):
-        if f".{host}".endswith(EXAMPLES):  # without a host, mails go elsewhere
+        if f".{host}".endswith(EXAMPLES):  # empty if mails are not sent to a host
             yield checks.Warning(
                 f"BURSARY_{name} names {host}, which is an example's.",
                 hint="Name your own.",

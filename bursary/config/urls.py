@@ -1,4 +1,4 @@
-"""All URLs: API, administration, health and metrics, dashboard; and what answers where no view does."""
+"""All URLs: API, administration, health and metrics, dashboard; and the handlers of errors."""
 
 from django.contrib import admin
 from django.urls import include, path
@@ -9,7 +9,7 @@ from bursary.dashboard.views import icon
 urlpatterns = [
     path("api/v1/", include("bursary.api.urls")),
     path("api/v2/", include("bursary.api.subsidy_urls")),
-    path("csrf/api/v1/token", CsrfToken.as_view(), name="csrf-token"),  # without a slash, as clients ask
+    path("csrf/api/v1/token", CsrfToken.as_view(), name="csrf-token"),  # without a slash, as in clients
     path("admin/", admin.site.urls),
     path("favicon.ico", icon, name="favicon"),
     path("", include("bursary.ops.urls")),

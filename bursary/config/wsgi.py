@@ -1,4 +1,4 @@
-"""The WSGI application, for `bursary serve` and any other server."""
+"""The WSGI application, for `bursary serve` or any other server."""
 
 import os
 

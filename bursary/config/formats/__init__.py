@@ -1,1 +1,1 @@
-"""How Django writes dates without a format, by language."""
+"""Django's default formats of dates, by language."""
