@@ -2,9 +2,9 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    """Mark users that register or change from now on, also by the code before: the database marks new rows.
+    """Mark users that register or change from now on. The database marks rows of an older release as well.
 
-    Those that are there are not marked: the daily task `link` looks at all users.
+    Existing users are not marked, because the daily task `link` reads all users.
     """
 
     dependencies = [("access", "0009_scopes_of_keys")]
