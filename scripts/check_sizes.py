@@ -1,4 +1,4 @@
-"""Fail where a module or a function has outgrown what a reader takes in at once.
+"""Fail if a module or a function is too long.
 
 Usage: `python scripts/check_sizes.py [FOLDER …]`
 """
@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MODULE_LINES = 400
-FUNCTION_LINES = 40  # from `def` to the last line, docstring and all; decorators not counted
+FUNCTION_LINES = 40  # from `def` to the last line, with the docstring and without decorators
 FOLDERS = ("bursary", "tests", "bench", "scripts")
 
 
 def offences(module: Path) -> Iterator[str]:
-    """Yield `path:line: what is too long` for the module and each of its functions."""
+    """Yield `path:line: a sentence` for the module, and for each of its functions, that is too long."""
     source = module.read_text(encoding="utf-8")
     lines = len(source.splitlines())
     if lines > MODULE_LINES:
@@ -27,7 +27,7 @@ def offences(module: Path) -> Iterator[str]:
 
 
 def main(folders: list[str]) -> int:
-    """Print every offence below the folders, migrations excepted; return the exit status."""
+    """Print every offence below the folders, except in migrations; return the exit status."""
     found = [
         offence
         for folder in folders or FOLDERS

@@ -1,4 +1,4 @@
-"""Print the files and lines of each package, migrations apart, and how many functions are private."""
+"""Print the number of files and lines of each package, migrations separately, and of private functions."""
 
 import ast
 from collections import Counter
@@ -8,7 +8,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "bursary"
 
 
 def functions(source: str) -> Counter[str]:
-    """Count a module's top-level functions: all, and the private ones that it uses once or decorates."""
+    """Count a module's functions: all, private and used once, and of the latter those with a decorator."""
     found: Counter[str] = Counter()
     tree = ast.parse(source)
     used = Counter(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))

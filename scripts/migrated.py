@@ -1,4 +1,4 @@
-"""Makes what `tests/databases.py` reads where pytest runs many times: one migrated database to copy."""
+"""Makes a migrated database, which `tests/databases.py` copies in each of many runs of pytest."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ BURSARY = Path(sys.executable).with_name("bursary")
 
 
 def database(folder: str) -> dict[str, str]:
-    """Migrate a database of SQLite in this folder; return the variables by which tests find both."""
+    """Migrate a SQLite database in this folder; return the environment variables with its paths."""
     file = str(Path(folder, "migrated.sqlite3"))
     own = {"BURSARY_VAR_DIR": folder, "BURSARY_DATABASE_URL": f"sqlite:///{file}"}
     subprocess.run([str(BURSARY), "migrate", "-v0"], cwd=ROOT, env={**os.environ, **own}, check=True)

@@ -1,11 +1,11 @@
-"""Make the changes of `scripts/must_fail.toml` one at a time, and see that the tests beside each then fail.
+"""Make the changes of `scripts/must_fail.toml` one at a time, and check that the tests of each then fail.
 
-Usage: `python -m scripts.must_fail [WORD …]`: with words, only the changes whose sentence holds one of them.
-Without words, what was found is written to `docs/mutants.md`.
+Usage: `python -m scripts.must_fail [WORD …]`: with words, only the changes whose sentence has one of them.
+Without words, the results are written to `docs/mutants.md`.
 
-A change is made in a copy of the tree, in a folder that is deleted however the run ends. First all the named
-tests run on the code as it is. Exit status 1: a test passes with its change; 2: a test fails without it, or
-cannot be run, or the table does not fit the code.
+A change is made in a copy of the tree, in a temporary folder. First, all tests of the changes run on the
+unchanged code. Exit status 1: a test passes with its change; 2: a test fails without it, or cannot be run, or
+the table does not fit the code.
 """
 
 import ast
@@ -30,7 +30,7 @@ SECONDS = 120  # for one run of tests with a change: it may hang
 
 
 class NotRun(Exception):
-    """pytest ended without a result for each test: its output."""
+    """pytest ended without a result for each test. The message is its output."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ class Change:
         return source
 
     def misfits(self) -> Iterator[str]:
-        """Yield a sentence for each text that does not occur once, and each test that is not there."""
+        """Yield a sentence for each text that does not occur exactly once, and each test that is missing."""
         source = (ROOT / self.file).read_text(encoding="utf-8")
         for edit in self.edits:
             if (count := source.count(edit["before"])) != 1:
@@ -80,7 +80,7 @@ class Copy:
     def __init__(self, folder: str) -> None:
         self.tree = Path(folder, "tree")
         for name in ("bursary", "tests"):
-            shutil.copytree(ROOT / name, self.tree / name)  # with the bytecode, and the times it is judged by
+            shutil.copytree(ROOT / name, self.tree / name)  # with bytecode, and the times that keep it valid
         shutil.copy2(ROOT / "pyproject.toml", self.tree)
         self._environment = {"sqlite": migrated.database(folder), "postgres": {}, "mariadb": {}}
 

@@ -1,7 +1,7 @@
-"""Reads and writes `docs/mutants.md`: a summary with a row for each module, and below it a section for each.
+"""Reads and writes `docs/mutants.md`: a table with a row for each module, and then a section for each.
 
-`scripts/mutants.py` writes the modules' rows, with their survivors as sections; `scripts/must_fail.py` writes
-the last one, of the changes that are made by hand.
+`scripts/mutants.py` writes the modules' rows, and their survivors as sections; `scripts/must_fail.py` writes
+the last row and section, for the changes of `scripts/must_fail.toml`.
 """
 
 import re
@@ -15,20 +15,21 @@ PAGE = ROOT / "docs" / "mutants.md"
 BY_HAND = "scripts/must_fail.toml"
 HEAD = """# Mutants
 
-`make mutants` changes one thing at a time in the modules that decide: a comparison, a constant, an argument.
-Each change then meets the tests that execute the changed function, on SQLite and out of those that
+`make mutants` changes one comparison, constant or argument at a time in the modules that decide.
+Each change is tested on SQLite with the tests that execute the changed function, among those that
 `[tool.mutmut]` in `pyproject.toml` names, until one fails. The change is killed if that test, alone in a new
 process, fails again with the change and passes without it; a test that takes more than a minute has failed. A
-change that meets all of them has survived, and the tables below say why it changes nothing; one without a
-reason still needs a test. A change with a reason meets the 100 nearest tests only.
+change with which all of the tests pass has survived. The tables below give the reason why it changes nothing;
+a survivor without a reason still needs a test. A change with a reason is tested with the 100 nearest tests
+only.
 
-No run changes what is made when a module is imported, nor two lines at once. Such changes, and those that
-would do most harm, are in `scripts/must_fail.toml`, each with the tests that must fail. `make must-fail`
+No run changes code that is executed when a module is imported, or two lines at once. Such changes, and those
+that would do most harm, are in `scripts/must_fail.toml`, each with the tests that must fail. `make must-fail`
 makes them one at a time.
 
-`make mutants MODULE=ledger` runs the changes of one module and writes its row and its survivors anew. Where
-a row says "in parts", its functions were run at several commits. Changes of functions that are no longer as
-they were are counted as not run. A `+` after a commit says that files had been changed since that commit.
+`make mutants MODULE=ledger` tests the changes of one module and rewrites its row and its survivors. If a row
+says "in parts", its functions were tested at several commits. Changes of functions that were edited later are
+counted as not run. A `+` after a commit says that files had been changed since that commit.
 
 """
 COLUMNS = (
@@ -44,7 +45,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Row:
-    """What a run has found."""
+    """The results of a run."""
 
     changes: int
     killed: int
@@ -53,7 +54,7 @@ class Row:
 
 
 class Page:
-    """The page as it is; what is set in `rows` and `sections`, by module, is written by `write`."""
+    """The page. Set `rows` and `sections`, by module, and call `write`."""
 
     def __init__(self) -> None:
         text = PAGE.read_text(encoding="utf-8")
@@ -67,16 +68,16 @@ class Page:
         }
         survivors = re.findall(r"^\| `([^`|]+)` \| (.+?) \| (.*?) ?\|$", "".join(parts[2::2]), re.MULTILINE)
         self.reasons = {(function, change): reason for function, change, reason in survivors}
-        """Why a change of a function changes nothing."""
+        """By function and change, the reason why it changes nothing."""
 
     def survivors(self, module: str) -> tuple[int, int]:
-        """Return how many changes of a module survived with a reason, and how many without one."""
+        """Return the numbers of a module's survivors with a reason and without one."""
         row, section = self.rows[module], self.sections.get(module, "")
         explained = len(re.findall(r"^\| `[^`|]+` \| .+ \| .+ \|$", section, re.MULTILINE))
         return explained, row.changes - row.killed - row.not_run - explained
 
     def write(self) -> None:
-        """Write the page anew, its modules in order of their names and those made by hand last."""
+        """Write the page, with the modules ordered by name and the changes made by hand last."""
         order = sorted(self.rows, key=lambda module: (module == BY_HAND, module))
         lines = [table_row(COLUMNS), table_row(["---", *["---:"] * 5, "---"])]
         for module in order:
@@ -94,7 +95,7 @@ def table_row(cells: list[object] | tuple[str, ...]) -> str:
 
 
 def commit() -> str:
-    """Return the commit that is checked out, with a `+` if code or tests are changed since."""
+    """Return the commit that is checked out, with a `+` if code or tests have changed since."""
     git = ["git", "rev-parse", "--short", "HEAD"]
     name = subprocess.run(git, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
     git = ["git", "diff", "--quiet", "HEAD", "--", "bursary", "tests", "scripts", "pyproject.toml"]
@@ -102,5 +103,5 @@ def commit() -> str:
 
 
 def today(tree: str) -> str:
-    """Return the last column of a run of today at this commit."""
+    """Return the last column for a run of today at this commit."""
     return f"{datetime.now(tz=UTC):%Y-%m-%d} at {tree}"

@@ -1,13 +1,13 @@
-"""Run tests against mutants, each in a process that is forked once the tests have been collected.
+"""Run tests against mutants, each in a process that is forked after the tests have been collected.
 
 Usage, in `mutants/`: `python ../scripts/mutant_runner.py [PATTERN …]`, as `scripts/mutants.py` does. Without
-a pattern every mutant that has no result is run.
+a pattern, every mutant without a result is run.
 
-First every test runs on the code as it is, which shows the functions that it executes; a test that fails
-twice is left out. Then one of them must fail where every function raises an error. A mutant meets the tests
-that execute its function, until one fails. It is killed if that test, alone in a new process, fails again
-with the mutant and passes without it; if not, the other tests follow. A mutant of which `explained.json` says
-that it changes nothing meets the `MAX_TESTS` nearest ones.
+First every test runs on the unchanged code, and the functions that it executes are recorded; a test that
+fails twice is left out. Then a test must fail if every function raises an error. A mutant is tested with the
+tests that execute its function, until one fails. It is killed if that test, alone in a new process, fails
+again with the mutant and passes without it; if not, the other tests follow. A mutant in `explained.json`,
+with a reason why it changes nothing, is tested only with the `MAX_TESTS` nearest tests.
 """
 
 import gc
@@ -34,19 +34,19 @@ from mutmut.state import state
 from mutmut.stats import status_by_exit_code
 
 WORKERS = min(2, len(os.sched_getaffinity(0)))
-TEST_SECONDS = 60  # a test that takes longer hangs; the slowest takes a few seconds
-MAX_TESTS = 100  # the few mutants that change nothing took most of the time, with up to 800 tests each
+TEST_SECONDS = 60  # after which a test counts as hanging; the slowest takes a few seconds
+MAX_TESTS = 100  # without this, the few mutants that change nothing took most time, with up to 800 tests each
 PROCESS_BYTES = 4 << 30  # a change may allocate without end
-# What mutmut writes for each result.
+# mutmut's codes of results.
 SURVIVED, KILLED, NO_TESTS = 0, 1, 33
-# What mutmut calls the code as it is, with each executed function noted, and code that raises errors.
+# mutmut's names of the unchanged code, of a run that records the executed functions, and of code that raises.
 UNCHANGED, NOTED, ALL_RAISE = "", "stats", "fail"
 KEEP_STATEMENTS = ("PreparedSelect", "PreparedUpdate")
-"""Classes of `bursary/lib/prepared.py`: only the first test of a process executes what builds a statement."""
+"""Classes of `bursary/lib/prepared.py`: only the first test in a process executes their functions."""
 
 
 class Executed(NamedTuple):
-    """A test that passes on the code as it is."""
+    """A test that passes on the unchanged code."""
 
     test: str
     seconds: float
@@ -54,9 +54,9 @@ class Executed(NamedTuple):
 
 
 def first_failure(mutant: str, tests: list[pytest.Item], notes: int | None = None) -> pytest.Item | None:
-    """Run these tests with a mutant, in a new process; return the first that fails, hangs or crashes.
+    """Run these tests with a mutant in a new process; return the first that fails, hangs or crashes.
 
-    With `notes`, the descriptor of a file, a line is written there for each test that passes.
+    `notes` is a file descriptor, to which a line is written for each test that passes.
     """
     reading, writing = os.pipe()
     pid = os.fork()
@@ -65,7 +65,7 @@ def first_failure(mutant: str, tests: list[pytest.Item], notes: int | None = Non
     status = os.waitpid(pid, 0)[1]
     if os.WIFSIGNALED(status):
         with suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)  # what the test had started
+            os.killpg(pid, signal.SIGKILL)  # the test's own processes
     os.close(writing)
     begun = len(os.read(reading, len(tests)))
     os.close(reading)
@@ -75,7 +75,7 @@ def first_failure(mutant: str, tests: list[pytest.Item], notes: int | None = Non
 
 
 def run_until_failure(mutant: str, tests: list[pytest.Item], writing: int, notes: int | None) -> None:
-    """Run tests in this process until one fails, writing a byte as each begins; end the process."""
+    """Run tests until one fails, and write a byte when each begins; then end this process."""
     status = 2
     try:
         os.setsid()
@@ -103,15 +103,15 @@ def run_until_failure(mutant: str, tests: list[pytest.Item], writing: int, notes
 
 
 def build_statements_anew() -> None:
-    """Drop the SQL that is kept, so that what builds it is executed by each test that uses it."""
-    gc.unfreeze()  # what was frozen after the collection is not among the objects
+    """Drop the prepared SQL, so that each test that uses it executes the function that builds it."""
+    gc.unfreeze()  # `get_objects` returns no frozen objects
     for one in gc.get_objects():
         if type(one).__name__ in KEEP_STATEMENTS:
             one._built.clear()
 
 
 class Runner:
-    """A plugin of pytest that runs mutants in place of the tests that were collected."""
+    """A pytest plugin that runs mutants instead of the collected tests."""
 
     def __init__(self, patterns: list[str]) -> None:
         self.tests: dict[str, pytest.Item] = {}
@@ -128,7 +128,7 @@ class Runner:
         }
 
     def tests_of(self, mutant: str) -> list[pytest.Item]:
-        """Return the tests that execute a mutant's function, the likeliest to fail first."""
+        """Return the tests that execute a mutant's function, with the likeliest to fail first."""
         function = mutant.partition("__mutmut_")[0]
         folder, module = mutant.split(".")[1:3]
 
@@ -144,21 +144,21 @@ class Runner:
         return sorted(sorted(self.tests_by_function[function], key=distance)[:most], key=unlikely)
 
     def executed(self, part: int) -> list[Executed]:
-        """Run a part of the tests on the code as it is; return those that pass."""
+        """Run a part of the tests on the unchanged code; return those that pass."""
         tests = list(self.tests.values())[part::WORKERS]
         with tempfile.TemporaryFile() as notes:
             while tests and (failed := first_failure(NOTED, tests, notes.fileno())):
-                first_failure(NOTED, [failed], notes.fileno())  # alone it may pass
+                first_failure(NOTED, [failed], notes.fileno())  # it may pass alone
                 tests = tests[tests.index(failed) + 1 :]
             notes.seek(0)
             return [Executed(*json.loads(line)) for line in notes]
 
     def try_mutant(self, mutant: str, tests: list[pytest.Item]) -> tuple[int, str]:
-        """Return mutmut's code for what these tests make of a mutant, and the test that killed it."""
+        """Return mutmut's code for the result of these tests with a mutant, and the test that killed it."""
         if not tests:
             return NO_TESTS, ""
         while tests and (failed := first_failure(mutant, tests)):
-            # A test that fails without the change, too, kills nothing: its environment may have been moved.
+            # A test that also fails without the change kills nothing: its environment may have changed.
             if first_failure(mutant, [failed]) and not first_failure(UNCHANGED, [failed]):
                 self.kills[mutant.partition("__mutmut_")[0], failed.nodeid] += 1
                 return KILLED, failed.nodeid
@@ -167,7 +167,7 @@ class Runner:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        """Run each mutant, and write its result where mutmut keeps it."""
+        """Run each mutant, and write its result to mutmut's file."""
         terminal, began = session.config.get_terminal_writer(), perf_counter()
         self.tests = {test.nodeid: test for test in session.items}
         with at_once() as workers:
@@ -193,13 +193,13 @@ class Runner:
 
 
 def at_once() -> ProcessPoolExecutor:
-    """Return forks of this process, which may have children of their own, as tests do."""
+    """Return a pool of forks, which may start processes themselves, as tests do."""
     return ProcessPoolExecutor(WORKERS, mp_context=multiprocessing.get_context("fork"))
 
 
-# Forked workers inherit the runner and the tests; both are too much to be sent to them.
+# Forked workers inherit `runner`, because it and the tests cannot be sent to them.
 def tests_without_a_change(part: int) -> list[Executed]:
-    """Run a part of the tests on the code as it is."""
+    """Run a part of the tests on the unchanged code."""
     return runner.executed(part)
 
 

@@ -1,11 +1,11 @@
-"""Make mutants of the core, run tests with each, and write its survivors to `docs/mutants.md`.
+"""Make mutants of the core, run tests with each, and write the survivors to `docs/mutants.md`.
 
 Usage: `python -m scripts.mutants [NAME …]`, where a name is a mutant's or a pattern, such as
 `bursary.budgets.ledger.*`; without names every mutant is run.
 
-The page has a row for each module. It is written anew, with the module's survivors, by a run of all of the
-module's mutants; a run of some of them only prints. The last column of the survivors, why a change changes
-nothing, is written by hand. It is kept as long as the same change of the same function survives.
+The page has a row for each module. A run of all of a module's mutants rewrites the row and the survivors; a
+run of some of them only prints. The last column of the survivors, the reason why a change changes nothing, is
+written by hand. It is kept while the same change of the same function survives.
 """
 
 import json
@@ -36,13 +36,13 @@ from scripts.mutant_page import PAGE, ROOT, Page, Row, commit, table_row, today
 DECORATED = re.compile(
     r"^@(Prepared\w+|repeated_after_deadlocks)\n(def (\w+)\(.*(?:\n\n?[ )].*)+)\n", re.MULTILINE
 )
-"""A function with a decorator that is called with the function alone, and what it is called."""
+"""A function with a decorator that takes only the function, and its name."""
 SURVIVORS = ("function", "change", "why it changes nothing")
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change, and what the tests made of it."""
+    """One change, and the result of its tests."""
 
     module: str
     name: str
@@ -71,7 +71,7 @@ def run(names: list[str]) -> int:
 
 
 def make() -> None:
-    """Have mutmut write every mutant."""
+    """Write every mutant by mutmut."""
     set_mutant_under_test("mutant_generation")
     Path("mutants").mkdir(exist_ok=True)
     with (
@@ -85,7 +85,7 @@ def make() -> None:
 
 
 def mutated(filename: str, code: str, *more: Any, **options: Any) -> MutatedFile:
-    """Mutate a file, with decorators called below their functions: mutmut leaves out what is decorated."""
+    """Mutate a file, with its decorators as calls below the functions: mutmut skips decorated functions."""
     return mutate_file_contents(filename, DECORATED.sub(r"\2\n\n\3 = \1(\3)\n", code), *more, **options)
 
 
@@ -98,7 +98,7 @@ def results() -> Iterator[Mutant]:
 
 
 def change(mutant: Mutant) -> str:
-    """Return what was changed, as `before` → `after`, on one line."""
+    """Return the change, as `before` → `after`, on one line."""
     diff = get_diff_for_mutant(mutant.name, path=mutant.module).splitlines()[2:]
     before, after = (_cell(line[1:] for line in diff if line.startswith(sign)) for sign in "-+")
     return f"{before} → {after}"
@@ -111,7 +111,7 @@ def _cell(lines: Iterator[str]) -> str:
 
 
 def write(mutants: list[Mutant], *, tree: str) -> Page:
-    """Write the rows and survivors of those modules all of whose mutants were run; return the page."""
+    """Write the rows and survivors of the modules with no mutant left to run; return the page."""
     page = Page()
     for module in {mutant.module for mutant in mutants}:
         own = [mutant for mutant in mutants if mutant.module == module]

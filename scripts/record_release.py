@@ -1,9 +1,9 @@
-"""Record a database as this version writes it, for the test that later versions can migrate it.
+"""Record a database of this version, for the test that later versions can migrate it.
 
 Usage: `python scripts/record_release.py NAME` writes `tests/data/release-NAME.json`.
 
-Run it at each release, before the first migration that follows it. The recording holds the names of the
-newest migrations and rows of every model, with every state and status; it fails where one is missing.
+Run it at each release, before the next migration is added. The recording has the names of the newest
+migrations and rows of every model, with every state and status; it fails if one is missing.
 """
 
 import json
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def main(name: str) -> int:
-    """Make a database in a temporary folder, fill it, and write what it holds."""
+    """Make a database in a temporary folder, fill it, and write its rows."""
     with tempfile.TemporaryDirectory(prefix="bursary-recording-") as folder:
         for variable in [variable for variable in os.environ if variable.startswith("BURSARY_")]:
             del os.environ[variable]
@@ -29,7 +29,7 @@ def main(name: str) -> int:
             "DJANGO_SETTINGS_MODULE": "bursary.config.settings",
         }
         sys.path.insert(0, str(ROOT))
-        django = import_module("django")  # reads the environment as it is set up
+        django = import_module("django")  # it reads the environment
         django.setup()
         import_module("django.core.management").call_command("migrate", verbosity=0)
         recording = import_module("tests.upgrades.recording")
@@ -39,7 +39,7 @@ def main(name: str) -> int:
             return 1
         file = ROOT / "tests" / "data" / f"release-{name}.json"
         text = json.dumps(recording.dump(), indent=1, ensure_ascii=False)
-        # Stack traces name this machine's folders.
+        # Stack traces have this machine's paths.
         file.write_text(text.replace(f"{ROOT}/", "") + "\n", encoding="utf-8")
         print(file.relative_to(ROOT))
     return 0

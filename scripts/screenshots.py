@@ -1,7 +1,7 @@
 """Take the README's pictures: six pages in light and dark, into `docs/images/`.
 
-Usage: `make screenshots`, after a change that shows; the result is committed. Needs Chromium. They show a
-demonstration that is made anew in a temporary folder, as if it were always the same day.
+Usage: `make screenshots`, after a visible change; the result is committed. Needs Chromium. The pictures show
+a new demonstration in a temporary folder, always with the same date.
 """
 
 import io
@@ -43,7 +43,7 @@ MESSAGE = "Please finish this before the new season begins. Ask me if the dates 
 
 
 def main() -> None:
-    """Make the demonstration, and take every picture anew."""
+    """Make the demonstration, and take every picture."""
     executable = shutil.which("chromium")
     if executable is None:
         sys.exit("Chromium is needed (Debian: apt-get install chromium).")
@@ -53,7 +53,7 @@ def main() -> None:
         os.environ |= {"BURSARY_VAR_DIR": folder, "DJANGO_SETTINGS_MODULE": "bursary.config.settings"}
         django.setup()
         load()
-        os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"  # the loop is Playwright's; Django runs as usual
+        os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"  # the event loop is Playwright's, not Django's
         with served() as origin, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
             take_all(signed_in(browser, origin), origin)
@@ -61,15 +61,12 @@ def main() -> None:
 
 
 def load() -> None:
-    """Load the demonstration with its year.
-
-    A partner has a name in letters that many machines have no font for.
-    """
+    """Load the demonstration with its year. Replace a partner's name that many machines have no font for."""
     from bursary.ops import demo, demo_year
     from bursary.replica.models import ContentMetadata
 
     def advance(_done: int) -> None:
-        """Take a count and do nothing with it."""
+        """Ignore the progress."""
 
     demo.load(now=NOW, advance=advance, weeks=demo_year.WEEKS)
     for content in ContentMetadata.objects.exclude(partner_names="").only("partner_names"):
@@ -79,7 +76,7 @@ def load() -> None:
 
 @contextmanager
 def served() -> Iterator[str]:
-    """Serve the pages, and nothing else of the service; yield their origin."""
+    """Serve the pages, without the service's threads; yield their origin."""
     from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
     from django.core.wsgi import get_wsgi_application
 
@@ -96,7 +93,7 @@ def served() -> Iterator[str]:
 
 
 def signed_in(browser: Browser, origin: str) -> Page:
-    """Return a tab in which the demonstration's administrator is signed in."""
+    """Return a tab with the demonstration's administrator signed in."""
     from django.conf import settings
     from django.test import Client
 
@@ -135,7 +132,7 @@ def take_all(page: Page, origin: str) -> None:
     page.get_by_label("A message of your own").fill(MESSAGE)
     page.get_by_label("E-mail addresses").fill(TYPED)
     expect(page.locator("#preview")).to_contain_text("It has no @.", timeout=PATIENCE)
-    page.get_by_role("heading", name="Assign a course").click()  # so that no caret is in the picture
+    page.get_by_role("heading", name="Assign a course").click()  # to remove the caret from the picture
     page.get_by_label("E-mail addresses").evaluate("list => { list.scrollTop = 0 }")
     take(page, "assign", highest=2000)
     page.get_by_label("E-mail addresses").fill(CORRECTED)
@@ -148,7 +145,7 @@ def take_all(page: Page, origin: str) -> None:
 
 
 def eventful(customer_pk: int) -> object:
-    """Return the uuid of the customer's open assignment with most failures and most actions."""
+    """Return the uuid of the customer's open assignment with the most failures and then the most actions."""
     from django.db.models import Count, Q
 
     from bursary.assignments.choices import State, Status
@@ -160,7 +157,7 @@ def eventful(customer_pk: int) -> object:
 
 
 def deliver() -> None:
-    """Send the mails of the latest request to assign, by the demonstration's mail server."""
+    """Send the mails of the latest allocation, by the demonstration's mail server."""
     from bursary.assignments.models import AllocationBatch, LearnerContentAssignmentAction
     from bursary.delivery import runner
     from bursary.ops.demo_mail import demonstration_mail
@@ -168,12 +165,12 @@ def deliver() -> None:
     batch = AllocationBatch.objects.latest("pk")
     work = LearnerContentAssignmentAction.objects.filter(assignment__allocation_batch_uuid=batch.uuid)
     pks = list(work.values_list("pk", flat=True))
-    with demonstration_mail():  # each takes its turn, some seconds after the one before
+    with demonstration_mail():  # the mails are due some seconds after each other
         runner.drain(clock=lambda: NOW + timedelta(hours=1), most=len(pks), pks=pks)
 
 
 def take(page: Page, name: str, *, highest: int = HIGHEST) -> None:
-    """Write the pictures of a page, in light and in dark, with few enough colours to be small."""
+    """Write the pictures of a page, in light and in dark, with few colours, so that the files are small."""
     page.mouse.move(0, 0)
     page.wait_for_load_state("networkidle")  # a part of a page may come later than the page
     whole = int(page.evaluate("document.documentElement.scrollHeight"))

@@ -1,7 +1,7 @@
 """Fetch the dashboard's style sheet and icons from the npm registry into `bursary/dashboard/static/vendor/`.
 
 Usage: `python scripts/vendor_assets.py`, after a change of the versions or the icons below; the result is
-committed. Needs npm, which no other task does. `VERSIONS.json` beside the files says what they are.
+committed. Needs npm. `VERSIONS.json` beside the files has their versions.
 """
 
 import gzip
@@ -17,7 +17,7 @@ TARGET = Path(__file__).resolve().parent.parent / "bursary/dashboard/static/vend
 
 TABLER, ICONS = "@tabler/core@1.6.1", "@tabler/icons@3.52.0"
 STYLE_SHEET = "dist/css/tabler.min.css"
-LICENCE = "LICENSE"  # of the icons: Tabler's own package has none, and both have the same authors and terms
+LICENCE = "LICENSE"  # from the icons: Tabler's package lacks the file, and has the same authors and licence
 
 ICON_NAMES = (
     *("alert-triangle", "bell", "calendar-due", "check", "chevron-down", "chevron-left", "chevron-right"),
@@ -28,7 +28,7 @@ ICON_NAMES = (
 
 
 def unpacked(package: str, folder: Path) -> Path:
-    """Return the folder of an npm package, packed by its registry and unpacked below `folder`."""
+    """Return the folder of an npm package, downloaded from the registry and unpacked below `folder`."""
     command = ["npm", "pack", "--silent", "--pack-destination", str(folder), package]
     packed = subprocess.run(command, check=True, capture_output=True, text=True)
     archive = folder / packed.stdout.split()[-1]
@@ -38,7 +38,7 @@ def unpacked(package: str, folder: Path) -> Path:
 
 
 def sprite(icons: Path) -> str:
-    """Return one SVG with a symbol for each icon, to be used by its name."""
+    """Return one SVG with a symbol for each icon, by its name."""
     symbols = []
     for name in sorted(ICON_NAMES):
         drawn = (icons / f"icons/outline/{name}.svg").read_text(encoding="utf-8")
@@ -49,14 +49,14 @@ def sprite(icons: Path) -> str:
 
 
 def main() -> None:
-    """Write the files anew."""
+    """Write the files."""
     shutil.rmtree(TARGET, ignore_errors=True)
     TARGET.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as folder:
         tabler, icons = unpacked(TABLER, Path(folder)), unpacked(ICONS, Path(folder))
         style_sheet = (tabler / STYLE_SHEET).read_bytes()
         TARGET.joinpath("tabler.min.css").write_bytes(style_sheet)
-        # Sent in its place to browsers that take it: an eighth of the size.
+        # Sent instead of it to browsers that accept gzip: an eighth of the size.
         TARGET.joinpath("tabler.min.css.gz").write_bytes(gzip.compress(style_sheet, mtime=0))
         TARGET.joinpath("icons.svg").write_text(sprite(icons), encoding="utf-8")
         shutil.copy(icons / LICENCE, TARGET / "LICENSE-tabler.txt")
