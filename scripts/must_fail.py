@@ -1,6 +1,6 @@
 """Make the changes of `scripts/must_fail.toml` one at a time, and check that the tests of each then fail.
 
-Usage: `python -m scripts.must_fail [WORD …]`: with words, only the changes whose sentence has one of them.
+Usage: `python -m scripts.must_fail [WORD …]`: with words, only the changes with one of them in the sentence.
 Without words, the results are written to `docs/mutants.md`.
 
 A change is made in a copy of the tree, in a temporary folder. First, all tests of the changes run on the

@@ -33,7 +33,7 @@ admin.site.unregister(Group)  # roles decide what a user may do
 
 
 class FindsMailboxes:
-    """Adds to the search of a list the rows whose address is another spelling of the searched one."""
+    """Adds to a list's search the rows with another spelling of the searched address."""
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

@@ -292,7 +292,7 @@ class ApiKey(models.Model):
 
 
 class ExternalIdentity(models.Model):
-    """Links an account to a user name of an issuer, whose tokens then sign the account in (decision 0019).
+    """Links an account to a user name of an issuer; its tokens then sign the account in (decision 0019).
 
     It is read by its digest, because equality of texts depends on the database's collation.
     """

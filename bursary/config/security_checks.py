@@ -97,7 +97,7 @@ def check_deployment(**_of_django: object) -> Iterator[checks.CheckMessage]:
 
 @checks.register(checks.Tags.security, deploy=True)
 def check_left_out(**_of_django: object) -> Iterator[checks.CheckMessage]:
-    """Yield a warning for each setting whose default works, but not as an operator would expect."""
+    """Yield a warning for each setting with a default that works, but not as an operator would expect."""
     if not settings.METRICS_TOKEN:
         yield checks.Warning(
             "BURSARY_METRICS_TOKEN is not set: there are no metrics, so no alert comes.",
