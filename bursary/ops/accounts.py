@@ -1,4 +1,4 @@
-"""Users with their passwords, API keys and roles. Making one that exists changes nothing."""
+"""Makes users with their passwords, API keys and roles. Those that exist already stay unchanged."""
 
 import secrets
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from bursary.budgets.models import Customer
 
 @dataclass(frozen=True)
 class Person:
-    """A user to make. Without a user name, they sign in with the e-mail address."""
+    """A user to make. A user without a user name signs in with the e-mail address."""
 
     email: str
     username: str = ""
@@ -29,7 +29,7 @@ class Credentials:
 
 
 def ensure_user(person: Person) -> tuple[User, bool]:
-    """Return the user with that address, and whether it was made now, without a usable password.
+    """Return the user with this address, and whether it was made now. A new one has no usable password.
 
     Raises ValidationError for an invalid address, name or id.
     """
@@ -52,7 +52,7 @@ def ensure_user(person: Person) -> tuple[User, bool]:
 
 
 def ensure_role(user: User, role: Role, customer: Customer | None) -> bool:
-    """Grant the user the role with the customer (None for operators); return whether it was missing."""
+    """Grant the user the role with the customer (None for operators); return whether it was new."""
     _grant, missing = RoleGrant.objects.get_or_create(user=user, role=role, customer=customer)
     return missing
 

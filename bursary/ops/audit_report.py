@@ -25,7 +25,7 @@ def summary(audit: ContentAudit, *, threshold: float) -> dict[str, object]:
 
 
 def sentence(audit: ContentAudit) -> str:
-    """Return the audit's result in a line."""
+    """Return the audit's result in one line."""
     parts = [f"{audit.counts[finding]} {finding}" for finding in Finding if audit.counts[finding]]
     if audit.thin:
         parts.append(f"{audit.thin} with a summary record alone at the moment")

@@ -1,4 +1,4 @@
-"""The backfill (decision 0009): assignments without content are attached to the replica's rows."""
+"""The backfill (decision 0009): attaches assignments without content to the replica's rows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,14 +13,14 @@ from bursary.replica.refresh import ContentUnavailable
 NAMED = 500
 
 _Reason = tuple[str, str]
-"""Why content is left out: a stable word, and a sentence."""
+"""Why content is left out: a stable code, and a sentence."""
 _NOT_IN_CATALOG = ("content_not_in_catalog", "No catalog of the budgets concerned has it.")
 _NOT_ASKED = ("unknown_here", "The catalog would be asked for it.")
 
 
 @dataclass(frozen=True)
 class SkippedContent:
-    """Content that no assignment could be attached to. `why` is stable."""
+    """Content that no assignment could be attached to. `why` is a stable code, `detail` is for people."""
 
     content_key: str
     assignments: int
@@ -30,7 +30,7 @@ class SkippedContent:
 
 @dataclass
 class BackfillRun:
-    """The result of a backfill, or of its dry run. It names the first `NAMED` keys that were left out."""
+    """The result of a backfill, or of its dry run. Of the content left out, it has the first `NAMED` keys."""
 
     dry_run: bool
     attached: int = 0
@@ -39,7 +39,7 @@ class BackfillRun:
     """Assignments."""
     left_out: list[SkippedContent] = field(default_factory=list)
     unavailable: dict[str, str] = field(default_factory=dict)
-    """Why catalogs did not answer, by their uuid."""
+    """By the catalog's uuid, why it did not answer."""
 
     def leave_out(self, skipped: SkippedContent) -> None:
         self.left_out_total += skipped.assignments
@@ -48,9 +48,9 @@ class BackfillRun:
 
 
 def run(*, clock: Callable[[], datetime], dry_run: bool, advance: Advance) -> BackfillRun:
-    """Attach assignments without content, `backfill.KEYS` keys at a time; fetch the content without a row.
+    """Attach assignments without content, `backfill.KEYS` keys at a time; fetch content that has no row.
 
-    An interrupted run is started again from the beginning: attached assignments are not found again.
+    An interrupted run is repeated from the beginning: it skips the assignments that are attached already.
     """
     done = BackfillRun(dry_run)
     for page in backfill.unattached():
@@ -74,7 +74,7 @@ def run(*, clock: Callable[[], datetime], dry_run: bool, advance: Advance) -> Ba
 def _fetch_unknown(
     keys: list[str], done: BackfillRun, *, clock: Callable[[], datetime]
 ) -> dict[str, _Reason]:
-    """Fetch from each catalog the keys that it is not known to hold; return why some are still missing."""
+    """Fetch from each catalog the keys that the replica lacks for it; return why keys are still missing."""
     unknown = backfill.catalogs_to_ask(keys)
     reasons: dict[str, _Reason] = {}
     for catalog_uuid, asked in sorted(unknown.items()):

@@ -1,4 +1,4 @@
-"""The processes that work upon the broker's messages: `bursary worker` and `bursary beat`.
+"""Celery's processes: `bursary worker` and `bursary beat`.
 
 Needs the extra `celery`; its app is made in `config/celery_app.py`.
 """
@@ -15,23 +15,23 @@ from django.db import connections
 from bursary.delivery import broker
 
 CONCURRENCY = 5
-"""Processes of a worker: as many as `serve` has threads, so that a long task keeps no mail waiting."""
+"""Processes of a worker: as many as `serve` has threads, so that mails do not wait for a long task."""
 KINDS = {"deliveries": broker.DELIVER, "tasks": broker.TICK}
 """The kinds of work that a worker may be restricted to."""
 
 
 def run_worker(*, concurrency: int = CONCURRENCY, kinds: Sequence[str] = tuple(KINDS)) -> int:
-    """Work upon messages until stopped; return the exit code. What is in hand at SIGTERM is finished."""
+    """Handle messages until stopped; return the exit code. On SIGTERM, tasks that run are finished."""
     # A connection must not be shared with the processes that are forked from this one.
     connections.close_all()
     worker = current_app.Worker(
         concurrency=concurrency,
         queues=[broker.QUEUES[KINDS[kind]] for kind in kinds],
-        # The process's number: names are unique where several workers run on a machine.
+        # With the process id, names are unique if several workers run on a machine.
         hostname=f"bursary-{os.getpid()}@{socket.gethostname()}",
         loglevel=logging.getLevelName(settings.LOG_LEVEL),
         quiet=True,
-        # Workers know nothing of each other. Without a broker, these would log a stack trace.
+        # Workers need not know of each other, and without a broker these features log a stack trace.
         without_gossip=True,
         without_mingle=True,
     )

@@ -19,27 +19,27 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from bursary.lib.numbers import from_digits
 from bursary.ops.database import NotReady, in_words, require_tables
 
-PLAIN_WIDTH = 160  # columns, where the output is not a terminal and has no width of its own
+PLAIN_WIDTH = 160  # columns, if the output is not a terminal
 LONGEST_VALUE = 60  # characters of a value that a table shows
 
 SETTINGS = "settings"
-"""The tag of the checks that decide by the settings of this machine."""
+"""The tag of the system checks that depend on this machine's settings."""
 
 UNSHOWN = ("--version", "--verbosity", "--settings", "--pythonpath", "--no-color", "--force-color")
-"""Options of every command that usage leaves out, so that the problem below it is seen."""
+"""Options of every command that are left out of the usage, so that the error below it is easy to see."""
 
 Advance = Callable[[int], None]
-"""Called with the number that is done so far."""
+"""Called with the number of items that are done so far."""
 
 
 class OperatorCommand(BaseCommand):
-    """A command that prints words or, with --json, exactly one object on stdout. Subclasses define `run`."""
+    """A command that prints text or, with --json, exactly one JSON object. Subclasses define `run`."""
 
     dry_run_help: ClassVar[str] = ""
-    """Adds the option --dry-run with this help."""
+    """The help of the option --dry-run; without it the command does not have the option."""
     needs_tables: ClassVar[bool] = True
-    # The other checks are of the code, the same on every machine: `make check` asks them. They import every
-    # page and the whole API, which takes longer than most commands' own work.
+    # The other checks are of the code, the same on every machine: `make check` runs them. They import every
+    # page and the whole API, which takes longer than the work of most commands.
     requires_system_checks = (SETTINGS,)
     suppressed_base_arguments = set(UNSHOWN)
     as_json = False
@@ -77,7 +77,7 @@ class OperatorCommand(BaseCommand):
         return buffer.getvalue().rstrip("\n")
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        """Run the command; a database's error, or no answer, ends it in one sentence, not a stack trace."""
+        """Run the command; report an error of the database, or a missing answer, without a stack trace."""
         try:
             return super().execute(*args, **options)
         except EOFError as error:  # Ctrl-D at a question
@@ -87,7 +87,7 @@ class OperatorCommand(BaseCommand):
 
 
 def positive_number(text: str) -> int:
-    """Return an option's whole number from 1 up. Raises ArgumentTypeError."""
+    """Return an option's value as a whole number of at least 1. Raises ArgumentTypeError."""
     found = from_digits(text, most=9)
     if not found:
         raise ArgumentTypeError(f"{text!r} is not a number from 1 up")
@@ -95,7 +95,7 @@ def positive_number(text: str) -> int:
 
 
 def number(text: str) -> int:
-    """Return an option's whole number from 0 up. Raises ArgumentTypeError."""
+    """Return an option's value as a whole number of at least 0. Raises ArgumentTypeError."""
     found = from_digits(text, most=9)
     if found is None:
         raise ArgumentTypeError(f"{text!r} is not a whole number")
@@ -103,7 +103,7 @@ def number(text: str) -> int:
 
 
 def percent(text: str) -> float:
-    """Return an option's share from 0 to 100. Raises ArgumentTypeError."""
+    """Return an option's value as a percentage from 0 to 100. Raises ArgumentTypeError."""
     try:
         share = float(text)
     except ValueError:
@@ -122,7 +122,7 @@ def add_sample(parser: CommandParser, *, default: int, everything: str) -> None:
 
 
 def to_json(summary: Mapping[str, object]) -> str:
-    """Return a summary as indented JSON; dates and uuids as text."""
+    """Return a summary as indented JSON, with dates and uuids as text."""
     return json.dumps(summary, cls=DjangoJSONEncoder, indent=2, ensure_ascii=False)
 
 
@@ -137,7 +137,7 @@ def counted_in_words(count: int, noun: str) -> str:
 
 
 def shortened(value: object) -> str:
-    """Return a value as a table's cell: at most `LONGEST_VALUE` characters, its brackets not markup."""
+    """Return a value for a table's cell: at most `LONGEST_VALUE` characters, with brackets escaped."""
     text = str(value)
     return escape(text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…")
 

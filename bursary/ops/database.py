@@ -21,7 +21,7 @@ class NotReady(Exception):
 def refuse_unknown_migrations() -> MigrationLoader:
     """Raise NotReady if the database records a migration of Bursary that this version does not have.
 
-    Such tables were made by a pre-release, or by a later version. Changing them would destroy data. Return
+    Such tables were made by a pre-release or a later version, and changing them would destroy data. Returns
     the migrations of this version and of the database.
     """
     try:
@@ -51,23 +51,23 @@ def require_tables() -> None:
 
 
 def in_words(error: Error) -> str:
-    """Return a sentence on an error of the database: it does not answer, or it refuses, with its words."""
+    """Return a database error as a sentence: it does not answer, or it refuses, with its message."""
     words = " ".join(str(error.args[-1] if error.args else error).split()).rstrip(".?")
     return f"The database {'refuses' if is_answer(error) else 'does not answer'}: {words}."
 
 
 def expect_traces() -> None:
-    """Record, so that it survives a crash, that data is about to be erased without traces."""
+    """Record in a file, which survives a crash, that data is about to be erased without traces."""
     if connection.vendor == "sqlite":
         _marker().touch()
 
 
 def leave_no_traces() -> bool:
-    """Remove from SQLite's files what the tables no longer hold; return whether that was possible.
+    """Remove deleted data from SQLite's files; return whether that was possible.
 
     Overwriting deleted rows is not enough: rearranged pages keep copies between their rows, and the
-    write-ahead log keeps what was changed. So the file is rewritten, if traces are expected, and the log
-    emptied. Both wait for other connections as for any lock. Other engines clean up on their own.
+    write-ahead log keeps changed values. So, if traces are expected, the file is rewritten and the log
+    emptied. Both wait for other connections, as for any lock. Other engines clean up on their own.
     """
     if connection.vendor != "sqlite":
         return True

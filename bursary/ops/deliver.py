@@ -1,4 +1,4 @@
-"""Carrying out due work from a command: once, or until stopped."""
+"""Runs due actions from a command: once, or until stopped."""
 
 import logging
 import signal
@@ -21,7 +21,7 @@ from bursary.ops.models import ScheduledTask
 logger = logging.getLogger(__name__)
 
 CHUNK = 20  # actions between two reports of progress
-BATCH = 500  # postponed actions that are brought forward by one statement
+BATCH = 500  # postponed actions that one statement makes due
 IDLE_SECONDS = 5.0
 
 
@@ -31,9 +31,9 @@ def count_due(*, now: datetime) -> int:
 
 
 def deliver_once(*, now: datetime, advance: Advance) -> Counter[str]:
-    """Try once everything that is due at `now`; return how many actions ended in which status.
+    """Attempt once each action that is due at `now`; return the number of actions by resulting status.
 
-    A postponed action counts as pending, and one that another worker has claimed as running.
+    A postponed action counts as pending; one that another worker has claimed counts as running.
     """
     notices.send_due(clock=timezone.now)
     actions = LearnerContentAssignmentAction.objects.all()
@@ -48,9 +48,9 @@ def deliver_once(*, now: datetime, advance: Advance) -> Counter[str]:
 
 
 def reschedule_dated_ahead(*, now: datetime) -> int:
-    """Make work due now that a clock that was ahead has dated; return the number of rows.
+    """Make actions and scheduled tasks due now that a wrong clock dated in the future; return their number.
 
-    Scheduled tasks, too. What a worker of that time has claimed stays claimed until its lease ends.
+    A row that a worker has claimed stays claimed until its lease ends.
     """
     brought = 0
     while pks := health.actions_ahead(now):
@@ -61,9 +61,9 @@ def reschedule_dated_ahead(*, now: datetime) -> int:
 
 
 def make_postponed_due(*, now: datetime) -> int:
-    """Make postponed work due now, and the mail server tried at once; return the number of actions.
+    """Make postponed actions due now, and end the mail server's pause; return the number of actions.
 
-    What a worker has claimed is left to it.
+    Actions that a worker has claimed are left unchanged.
     """
     leases.schedule(MailServer.objects.filter(due_at__gt=now, lease_until=None), at=now, now=now)
     actions = LearnerContentAssignmentAction.objects.all()
@@ -73,9 +73,9 @@ def make_postponed_due(*, now: datetime) -> int:
 
 
 def deliver_until(stop: threading.Event) -> int:
-    """Carry out due work as it comes until `stop` is set; return how many actions were tried.
+    """Run actions as they become due until `stop` is set; return the number of actions attempted.
 
-    A database that is away is waited for.
+    While the database does not answer, it waits and tries again.
     """
     tried = 0
     while not stop.is_set():

@@ -1,7 +1,7 @@
-"""The demonstration: two invented organisations with users, budgets, courses and a year behind them.
+"""The demonstration: two invented organisations with users, budgets, courses and a year of history.
 
-Their past is made by the service's own functions, with the `now` of those days. Loading it again makes only
-what is missing.
+The history is made by the service's own functions, with the `now` of those days. Loading the demonstration
+again makes only what is missing.
 """
 
 import json
@@ -33,10 +33,10 @@ from bursary.replica.models import RefreshSource
 CUSTOMER, SLUG, TIME_ZONE = "Larkspur Logistics", "larkspur-logistics", "Europe/Madrid"
 ACCOUNT_LIMIT_CENTS = 120_000_000
 BUDGETS: Mapping[str, int] = {demo_history.COMFORTABLE: 1_400_000, demo_history.TIGHT: 15_000}
-"""Their limits in cents: one has plenty of room, the other is nearly used up by one assignment."""
+"""Budgets with their limits in cents: one has plenty of money, the other enough for one assignment."""
 ENDING, ENDING_CENTS = "Leadership", 950_000
 PLANNED_END, ENDS_IN = timedelta(days=120), timedelta(days=24)
-"""A budget of the same organisation. Its end is brought forward at last, and deadlines with it."""
+"""A budget of the same organisation. Finally its end is moved forward, and deadlines with it."""
 OTHER_CUSTOMER, OTHER_SLUG, OTHER_TIME_ZONE = "Brightwater Health", "brightwater-health", "America/Chicago"
 SLUGS = (SLUG, OTHER_SLUG)
 OTHER_BUDGETS: Mapping[str, int] = {"Clinical skills": 800_000, "First ninety days": 1_100_000}
@@ -45,7 +45,7 @@ OTHER_TERMS: Mapping[str, Mapping[str, object]] = {
     "Clinical skills": FEW_REMINDERS,
     "First ninety days": {**FEW_REMINDERS, "allocation_age_days": 30},
 }
-"""One budget with little time to accept, and few reminders for both."""
+"""Both budgets send few reminders, and one leaves learners little time to accept."""
 
 ADMINISTRATOR = Person("ada.admin@larkspur.example", "ada", "Ada", "Admin", 7000)
 OTHER_ADMINISTRATOR = Person("grace.admin@brightwater.example", "grace", "Grace", "Admin", 7100)
@@ -88,9 +88,9 @@ def demo_file() -> Path:
 def load(
     *, now: datetime, advance: Advance, weeks: int = 0, advance_year: Advance = lambda _done: None
 ) -> Demo:
-    """Make what is missing of the demonstration, with so many weeks of its year, and write its file.
+    """Make missing parts of the demonstration, with `weeks` of its year, and write its file.
 
-    Raises NotADemonstration, and ContentUnavailable where the configured catalog does not answer.
+    Raises NotADemonstration, and ContentUnavailable if the configured catalog does not answer.
     """
     call_command("migrate", verbosity=0, interactive=False)
     if Customer.objects.exists() and not Customer.objects.filter(slug=SLUG).exists():
@@ -193,7 +193,7 @@ def _other_users(customer: Customer) -> dict[str, User]:
 
 
 def _load_content(budget: Budget, *, now: datetime, advance: Advance = lambda _done: None) -> None:
-    """Load the catalog of the budget's organisation, written before where it is missing."""
+    """Load the catalog of the budget's organisation; write its file first if it is missing."""
     folder = Path(settings.VAR_DIR) / "catalog"
     slug = budget.customer.slug
     refresh.write_sample_catalog(folder / f"{budget.catalog_uuid}.jsonl", now=now, slug=slug)
@@ -207,7 +207,7 @@ def _load_content(budget: Budget, *, now: datetime, advance: Advance = lambda _d
 
 
 def _record(customer: Customer, catalog_uuid: UUID, users: Mapping[str, User]) -> dict[str, Any]:
-    """Write the file, with credentials of the one before that still work; return its content."""
+    """Write the file, with the earlier file's credentials if they still work; return its content."""
     file = demo_file()
     try:
         before = json.loads(file.read_text(encoding="utf-8"))
@@ -233,7 +233,7 @@ def _record(customer: Customer, catalog_uuid: UUID, users: Mapping[str, User]) -
             for role, user in users.items()
         },
     }
-    # The file is replaced as a whole, and readable by its owner only at any moment.
+    # The file is replaced as a whole, and only its owner can read it at any moment.
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     draft.touch(mode=0o600)
     draft.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
@@ -242,7 +242,7 @@ def _record(customer: Customer, catalog_uuid: UUID, users: Mapping[str, User]) -
 
 
 def _credentials(user: User, known: Mapping[str, str]) -> dict[str, Any]:
-    """Return the user's credentials: those of the file where they still work; else new ones."""
+    """Return the user's credentials: those in the file if they still work, else new ones."""
     credentials = Credentials(known.get("password", ""), known.get("api_key", ""))
     digest = ApiKey.digest_of(credentials.api_key)
     key_works = ApiKey.objects.filter(user=user, digest=digest, revoked_at=None).exists()

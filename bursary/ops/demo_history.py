@@ -26,13 +26,13 @@ MISTYPED = "leo.learner@larkspur.invalid"
 """An address that cannot receive mail: its timeline shows a failure."""
 
 PRICES = {COMFORTABLE: (4_000, 30_000), TIGHT: (8_000, 13_000)}
-"""Cents, from and to: the tight budget has room for one course and not for two."""
+"""Lowest and highest price in cents: the tight budget can pay for one course, but not for two."""
 ROOM_TO_ENROL = timedelta(days=60)
 
 
 @dataclass(frozen=True)
 class DemoScenario:
-    """One learner's assignment of one course: what was done to it, each so many days ago."""
+    """One learner's assignment of one course; `steps` has each step by how many days ago it was done."""
 
     budget: str
     address: str
@@ -51,14 +51,14 @@ SCENARIOS = (
     DemoScenario(TIGHT, LIAM, {14: ActionType.ALLOCATED}),
     DemoScenario(COMFORTABLE, LENA, {0: ActionType.ALLOCATED}),
 )
-"""One course each, in the order of the courses' keys."""
+"""Each has a course of its own, in the order of the courses' keys."""
 
 
 def load(budgets: Sequence[Budget], *, administrator: User) -> None:
     """Run each scenario's missing steps; days are counted back from when the customer was made.
 
-    A scenario that has begun continues with its course. It is left out where the catalog has no suitable
-    course or the budget no money.
+    A scenario that has begun continues with its course. It is left out if the catalog has no suitable course,
+    or the budget no money.
     """
     began = budgets[0].customer.created
     by_name = {budget.name: budget for budget in budgets}
@@ -95,7 +95,7 @@ def _course_of(scenario: DemoScenario, budget: Budget, *, began: datetime) -> Co
 
 
 def _suitable(budget: Budget, *, began: datetime) -> QuerySet[ContentMetadata]:
-    """Return the courses of which the advertised run can be joined in every scenario, and gives the price."""
+    """Return the courses with an advertised run that can be joined in every scenario, and gives the price."""
     first_allocated = began - timedelta(days=max(day for one in SCENARIOS for day in one.steps))
     courses = joining.joinable(
         catalog_uuid=budget.catalog_uuid,
@@ -113,7 +113,7 @@ def _suitable(budget: Budget, *, began: datetime) -> QuerySet[ContentMetadata]:
 def _run(
     scenario: DemoScenario, budget: Budget, course: ContentMetadata, *, began: datetime, administrator: User
 ) -> None:
-    """Run the steps that are missing, each with what is delivered after it."""
+    """Run the missing steps, and deliver the actions that each requests."""
     assignments = LearnerContentAssignment.objects.filter(
         budget=budget, learner_key=learner_key(scenario.address), content_key=course.content_key
     )

@@ -1,7 +1,7 @@
-"""The mail server of the demonstration's past. It keeps nothing: what was sent is on the timelines.
+"""The mail server of the demonstration's history. It keeps no mails: they are on the timelines.
 
-Like a real one it knows no address at a domain that does not exist, answers late now and then, and refuses
-a few mails for their content: always the same ones.
+Like a real server it refuses addresses at unknown domains, asks for a retry now and then, and refuses a few
+mails for their content. They are the same mails each time.
 """
 
 import logging
@@ -27,7 +27,7 @@ class DemoEmailBackend(BaseEmailBackend):
     _tried: set[str] = set()
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
-        """Accept the mails; return how many. Raises smtplib's errors, as a server's answers would."""
+        """Accept the mails; return their number. Raises smtplib's errors, as a server's answers would."""
         for message in email_messages:
             (recipient,) = message.to
             if recipient.rpartition("@")[2] not in DOMAINS:
@@ -45,7 +45,7 @@ class DemoEmailBackend(BaseEmailBackend):
 
 @contextmanager
 def demonstration_mail() -> Iterator[None]:
-    """Let this process send by the demonstration's mail server."""
+    """Send this process's mails by the demonstration's mail server."""
     before = settings.EMAIL_BACKEND
     settings.EMAIL_BACKEND = f"{__name__}.{DemoEmailBackend.__name__}"
     try:
@@ -57,7 +57,7 @@ def demonstration_mail() -> Iterator[None]:
 
 @contextmanager
 def expected_failures_unlogged() -> Iterator[None]:
-    """Silence the logs of delivery about mails that are meant to fail, and the server that fails them."""
+    """Silence the logs of delivery about mails that are meant to fail, and about the mail server."""
     logger = logging.getLogger(delivery.__name__)
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,7 +1,7 @@
 """The demonstration's year of two organisations, week by week: assignments, answers, mails and failures.
 
-Made by the service's own functions with the `now` of those days, and by random numbers that are the same each
-time. A week is made once; a year that was interrupted is continued with the next week.
+It is made by the service's own functions, with the `now` of those days and with random numbers that are the
+same each time. A week is made once; after an interruption, the year continues with the next week.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,12 +33,12 @@ from bursary.replica import joining
 from bursary.replica.models import ContentType
 
 WEEKS = 52
-PEOPLE = 90  # of each organisation
+PEOPLE = 90  # in each organisation
 SIZES = (1, 1, 1, 1, 2, 2, 2, 3, 4, 7)
-"""Learners of one allocation."""
-COURSES = 30  # of the catalog, by their keys: those that are assigned
+"""Numbers of learners in one allocation."""
+COURSES = 30  # only the first courses of the catalog, by key, are assigned
 LOWEST, HIGHEST = 4_000, 45_000
-"""Prices of what is assigned, in cents."""
+"""Prices of assigned courses, in cents."""
 EXTENSION = timedelta(days=21)
 MAX_DUE = 5_000  # actions after one step
 
@@ -65,28 +65,28 @@ REASONS = (
 
 @dataclass(frozen=True)
 class DemoYear:
-    """An organisation's budgets, its administrator and the domain of its people's addresses."""
+    """An organisation's budgets, its administrator, and the domain of its learners' addresses."""
 
     budgets: Sequence[Budget]
     administrator: User
     domain: str
 
     def people(self) -> list[str]:
-        """Return the addresses of its people, the same each time."""
+        """Return the addresses of its learners, the same each time."""
         random = Random(self.domain)  # noqa: S311  # no secret
         names = [(first, last) for first in FIRST_NAMES.split() for last in LAST_NAMES.split()]
         return [f"{first}.{last}@{self.domain}".lower() for first, last in random.sample(names, PEOPLE)]
 
 
 class Step(Protocol):
-    """What happens at one moment of the year."""
+    """A function to be called with one moment of the year."""
 
     def __call__(self, *, now: datetime) -> object:
         """Do it."""
 
 
 def load(years: Sequence[DemoYear], *, began: datetime, weeks: int, advance: Advance) -> None:
-    """Make the weeks before `began` that are missing."""
+    """Make the missing weeks before `began`."""
     budgets = [budget for year in years for budget in year.budgets]
     past = LearnerContentAssignmentAction.objects.filter(assignment__budget__in=budgets, created__lt=began)
     latest = past.order_by("-created").values_list("created", flat=True).first()
@@ -100,7 +100,7 @@ def load(years: Sequence[DemoYear], *, began: datetime, weeks: int, advance: Adv
 
 
 class _Week:
-    """One week of an organisation: first what is assigned, then all else by the hour at which it happens."""
+    """One week of an organisation: first the allocations, then all other steps in order of time."""
 
     def __init__(self, year: DemoYear, weeks_ago: int, *, start: datetime) -> None:
         self.year, self.weeks_ago, self.start = year, weeks_ago, start
@@ -108,7 +108,7 @@ class _Week:
         self.rows = LearnerContentAssignment.objects.filter(budget__in=year.budgets)
 
     def run(self) -> None:
-        """Run the week's steps in order, each with what is delivered after it."""
+        """Run the week's steps in order, and deliver the actions that each requests."""
         for at, step in [*self._allocations()]:
             self._make_step(step, at)
         sweeps = [(self.start + timedelta(days=day), _sweep) for day in (3.0, 6.95)]
@@ -122,13 +122,13 @@ class _Week:
         runner.drain(clock=lambda: at, most=MAX_DUE)
 
     def _at(self, first: float, last: float) -> datetime:
-        """Return a moment so many days after the week's start."""
+        """Return a random moment between `first` and `last` days after the week's start."""
         return self.start + timedelta(days=self.random.uniform(first, last))
 
     def _allocations(self) -> Iterator[tuple[datetime, Step]]:
         for budget in self.random.sample(list(self.year.budgets), 1 + (self.weeks_ago % 5 == 0)):
             at = self._at(0, 0.3)
-            # Courses that can be joined now and when a learner answers late.
+            # The courses can be joined now, and still when a learner answers late.
             before = at + timedelta(days=budget.allocation_age_days)
             courses = joining.joinable(catalog_uuid=budget.catalog_uuid, now=at, before=before).filter(
                 content_type=ContentType.COURSE, joining_price__range=(LOWEST, HIGHEST)
@@ -157,7 +157,7 @@ class _Week:
         return f"{local}@{domain.replace('r', '', 1)}"
 
     def _reactions(self) -> Iterator[tuple[datetime, Step]]:
-        """Yield what learners do: early, if at all."""
+        """Yield the learners' answers. Most come early, and some learners do not answer."""
         actor = self.year.administrator
         for one in self.rows.filter(state=State.ALLOCATED, learner_state=LearnerState.WAITING).order_by("pk"):
             early = self.start - one.allocated_at < timedelta(days=14)
@@ -186,7 +186,7 @@ class _Week:
                 yield self._at(0.4, 1), extend
 
     def _repairs(self) -> Iterator[tuple[datetime, Step]]:
-        """Yield corrections of addresses, second allocations of what has expired, and refunds."""
+        """Yield corrections of addresses, second allocations of expired assignments, and refunds."""
         actor = self.year.administrator
         failed = self.rows.filter(state=State.ALLOCATED, learner_state=LearnerState.FAILED).order_by("pk")
         for number, one in enumerate(failed):

@@ -18,7 +18,7 @@ from bursary.lib.clock import Clock
 SHARE_A_DAY = 0.01
 MAX_A_DAY = 10_000
 SHOWN = 50
-"""Rows of a table for people; the JSON has all that are named."""
+"""Rows of the table for people; the JSON has all differences that the audit names."""
 
 
 def budget_of(uuid: UUID | None) -> Budget | None:
@@ -57,7 +57,7 @@ def summary(audit: DerivedAudit) -> dict[str, object]:
 
 
 def sentence(audit: DerivedAudit) -> str:
-    """Return an audit's result in a line."""
+    """Return an audit's result in one line."""
     which = ", ".join(f"{column} in {count}" for column, count in sorted(audit.columns.items()))
     return f"{audit.looked_at} compared, {audit.wrong} wrong{f': {which}' if which else ''}."
 

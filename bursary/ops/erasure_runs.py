@@ -1,4 +1,4 @@
-"""Erasure of learners' data, including what lies outside the tables: mail files, and SQLite's log."""
+"""Erasure of learners' data in the tables and outside them: in mail files and in SQLite's files."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -27,8 +27,8 @@ TRACES_LEFT = "SQLite's files could not be rewritten and may hold traces. The ne
 def run(*, now: datetime, advance: Advance | None = None) -> dict[str, object]:
     """Erase the learners' data of expired assignments that are due; return the result as plain values.
 
-    `failed_budgets` (uuids, with the error) are unchanged and retried by the next run, as is what a process
-    left when it died.
+    `failed_budgets` (uuids, with the error) are unchanged. The next run retries them, and completes the run
+    of a process that died.
     """
     swept, removed = erasure.forget_due(now=now, remove=_remove, progress=advance)
     return {
@@ -40,10 +40,10 @@ def run(*, now: datetime, advance: Advance | None = None) -> dict[str, object]:
 
 
 def forget(address: str, *, now: datetime, actor: User | None = None) -> dict[str, object]:
-    """Erase a person everywhere; return what was done and what has to wait, as plain values.
+    """Erase a person's data everywhere; return what was done and what has to wait, as plain values.
 
-    Every address, key and id that leads to the person is traced first. Then all tables and mail files are
-    searched again and again, until a round finds nothing. Raises matching.BadAddresses.
+    Every address, key and id of the person is looked up first. Then all tables and mail files are searched
+    repeatedly, until a round finds nothing. Raises matching.BadAddresses.
     """
     expect_traces()
     learner = learner_identity.trace(address)
@@ -51,9 +51,9 @@ def forget(address: str, *, now: datetime, actor: User | None = None) -> dict[st
     for _ in range(MAX_ROUNDS):
         this = erasure.forget(address, now=now, remove=_remove, actor=actor, learner=learner)
         done += this
-        # The accounts are traced once, and found in each round.
+        # The accounts are looked up once, so that each round counts them again.
         done.links, done.accounts = done.links + this.links, max(done.accounts, this.accounts)
-        done.not_yet, done.failed = this.not_yet, this.failed  # what the last round has left
+        done.not_yet, done.failed = this.not_yet, this.failed  # of the last round
         if not this.complete:
             break
         texts = mentions.erase(learner)

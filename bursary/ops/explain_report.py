@@ -35,7 +35,7 @@ _ANSWERS = {"absent": "did not have it", "silent": "did not answer", "asking": "
 
 
 def load(content_key: str, *, now: datetime) -> Explanation:
-    """Return the report as `--json` prints it, with the open assignments that depend on the content."""
+    """Return the report as `--json` prints it, including the open assignments that depend on the content."""
     report = explain.explain(content_key, now=now)
     if report is None:
         return explain.unknown(content_key, now=now)
@@ -53,7 +53,7 @@ def render(report: Explanation) -> RenderableType:
     values = Table("field", "value", "read from", "last change (UTC)")
     for one in report["values"]:
         changed = _change_in_words(one["changed"]) if one["changed"] else ""
-        # A list of names is cut nowhere: its cell has as many lines as it takes.
+        # A list of names is not shortened: its cell has as many lines as needed.
         is_whole = one["field"] == "partner_names" and one["value"]
         value = escape(one["value"]) if is_whole else _brief(one["value"])
         values.add_row(one["field"], value, escape(one["read_from"]), changed)
@@ -82,7 +82,7 @@ def render(report: Explanation) -> RenderableType:
 
 
 def unknown_in_words(report: Explanation) -> str:
-    """Return the report of a key without content as sentences, with what to do."""
+    """Return, for a key without content, the report as sentences that end with the next step."""
     key = report["content_key"]
     remembered = (
         f"Catalog {one['catalog_uuid']} {_ANSWERS[one['answer']]} at {_brief(one['asked_at'])} UTC; "
@@ -110,7 +110,7 @@ def _next_refresh_in_words(report: Explanation, *, course: str | None) -> str:
 
 
 def _in_words(seconds: int) -> str:
-    """Return a duration as `1 hour`, `6 hours` or `90 minutes`: a whole number of its largest unit."""
+    """Return a duration as `1 hour`, `6 hours` or `90 minutes`: whole, in its largest unit."""
     for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
         if seconds and seconds % length == 0:
             return counted_in_words(seconds // length, unit)

@@ -1,7 +1,7 @@
-"""Whether the service does its work: the database answers, and due work is worked on.
+"""The health of the service: whether the database answers, and whether due work is done.
 
-Unwell is what an operator must repair before work goes on; degraded is what stops a part of it and needs no
-other process, such as a mail server that is away.
+`unwell` means that work stops until an operator repairs something; `degraded`, that a part of it stops and
+more processes would not help, such as when the mail server does not answer.
 """
 
 from dataclasses import dataclass, field
@@ -20,18 +20,18 @@ from bursary.ops.models import ScheduledTask
 from bursary.replica import removal
 
 LONGEST_DELAY = timedelta(minutes=5)
-"""Where due work has waited longer than this, and none was done for as long, no process carries it out."""
+"""If due work has waited longer than this, and none was done for as long, no runner is running."""
 LONGEST_SKEW = timedelta(minutes=5)
-"""An instant further ahead than this was written by a clock that was ahead."""
+"""An instant further in the future than this was written by a wrong clock."""
 MAX_COUNTED = 10_000
 MAX_EXAMINED = 1000
 FAILURES_TO_REPORT = 5
-"""In a row, of one scheduled task."""
+"""A scheduled task that has failed so often in a row is reported."""
 RECENT_ACTIONS = 50_000
-"""Failures are counted among so many newest actions, which bounds the cost of the answer."""
+"""Failures are counted among the newest actions only, so many, which bounds the query's cost."""
 
 BY_A_RUNNER = WORK - {ActionType.REDEEMED}
-"""Work that no request does on its own: done, it shows that a runner runs."""
+"""Work that only a runner does, never a request: once done, it shows that a runner is running."""
 OK = "ok"
 DEGRADED = "degraded"
 UNWELL = "unwell"
@@ -39,7 +39,7 @@ UNWELL = "unwell"
 
 @dataclass(frozen=True)
 class Health:
-    """How the service is: `ok`, `degraded` or `unwell`. No figure is about a person; None is not known."""
+    """The service's status, and figures about it: None if unknown, and none about a person."""
 
     status: str
     database: bool
@@ -52,16 +52,16 @@ class Health:
     mail_trouble_seconds: int | None = None
     """How long the mail server has been in trouble."""
     dated_ahead: int | None = None
-    """Work and tasks that were written by a clock that was ahead."""
+    """Number of actions and tasks that were written by a wrong clock, in the future."""
     problems: list[str] = field(default_factory=list)
-    """Codes of what makes it unwell, then of what makes it degraded."""
+    """Codes of the problems: first those that make it unwell, then those that make it degraded."""
 
 
 def examine(*, now: datetime) -> Health:
-    """Return the health, from queries that each read a bounded number of rows. Raises no database error."""
+    """Return the health. Each query reads a bounded number of rows. Raises no database error."""
     try:
         return measure(now=now)
-    except Error:  # PyMySQL's of a closed connection is no DatabaseError
+    except Error:  # PyMySQL's error for a closed connection is not a DatabaseError
         problems = ["database_unavailable", *sorted(storage.problems())]
         return Health(UNWELL, database=False, problems=problems)
 
@@ -72,7 +72,7 @@ def measure(*, now: datetime) -> Health:
     oldest = leases.oldest_due(actions, now=now)
     waiting = now - oldest if oldest else timedelta(0)
     unfinished = actions.filter(early__gte=leases.NOT_BEFORE).order_by("early")  # a range of an index
-    # Where cron runs the tasks, their rows say nothing.
+    # If cron runs the tasks, their rows are not written.
     tasks = list(ScheduledTask.objects.order_by("name")) if settings.CLOCK != "none" else []
     late = [
         one.name
@@ -91,7 +91,7 @@ def measure(*, now: datetime) -> Health:
     degraded += ["work_dated_ahead"] if ahead else []
     broker = executors.broker()
     if broker and not broker.reachable:
-        executors.probe()  # or it would be degraded until this process next has work to announce
+        executors.probe()  # otherwise it stays degraded until this process next sends a wake-up
     degraded += ["broker_unreachable"] if broker and not broker.reachable else []
     return Health(
         status=UNWELL if unwell else DEGRADED if degraded else OK,
@@ -110,8 +110,8 @@ def measure(*, now: datetime) -> Health:
 def _failed_last_day(now: datetime) -> int:
     """Return the number of failures of the last day that were neither retried nor skipped.
 
-    Of the newest `MAX_COUNTED`, which are looked up by their pks: within a range of them, a database might
-    compare all actions there are with each other.
+    Only the newest `MAX_COUNTED` are counted. They are looked up by their pks: with a range of pks, a
+    database might compare all actions with each other.
     """
     actions = LearnerContentAssignmentAction.objects.all()
     newest = Subquery(actions.order_by("-pk").values("pk")[:1])
@@ -119,11 +119,11 @@ def _failed_last_day(now: datetime) -> int:
         pk__gt=newest - RECENT_ACTIONS, status=Status.FAILED, completed_at__gte=now - timedelta(days=1)
     )
     pks = list(failed.order_by("-pk").values_list("pk", flat=True)[:MAX_COUNTED])
-    return actions.unanswered_failures().filter(pk__in=pks).count()  # asks nothing where none failed
+    return actions.unanswered_failures().filter(pk__in=pks).count()  # no query if none failed
 
 
 def _is_worked_on(now: datetime) -> bool:
-    """Return whether a worker has an action now, or finished one lately: however much there is."""
+    """Return whether a worker has claimed an action, or finished one lately, however long the backlog is."""
     actions = LearnerContentAssignmentAction.objects.filter(action_type__in=BY_A_RUNNER)
     claimed = actions.filter(
         early=leases.NOT_BEFORE, due_at__range=(now, now + settings.LEASE), lease_until__gt=now
@@ -131,13 +131,13 @@ def _is_worked_on(now: datetime) -> bool:
     finished = actions.filter(
         status__in=[Status.DONE, Status.FAILED, Status.SKIPPED],
         completed_at__range=(now - LONGEST_DELAY, now),
-        completed_at__gt=F("created"),  # what was done with its request shows no runner
+        completed_at__gt=F("created"),  # an action that is finished when it is created does not show a runner
     )
     return claimed.exists() or finished.exists()
 
 
 def actions_ahead(now: datetime) -> list[int]:
-    """Return the pks of actions that were written in the future, of the `MAX_EXAMINED` that are due last."""
+    """Return the pks of actions that were written in the future, among the `MAX_EXAMINED` due last."""
     later = LearnerContentAssignmentAction.objects.filter(
         early=leases.NOT_BEFORE, due_at__gt=now + LONGEST_SKEW
     )

@@ -1,7 +1,7 @@
 """A process of the web server: gunicorn's hooks around waitress' connections (decision 0026).
 
-One thread reads requests, whole, and writes answers, of any number of connections. Other threads run the
-application, and see no client: a slow one costs a connection, not a thread.
+One thread reads whole requests and writes responses, for any number of connections. Other threads run the
+application and never wait for a client: a slow client occupies a connection, not a thread.
 """
 
 import logging
@@ -25,21 +25,21 @@ HEAD_SECONDS = 20  # from a request's first byte to the end of its head
 REQUEST_SECONDS = 120  # from its first byte to its last: 4 MB at 270 kbit/s
 IDLE_SECONDS = 75  # without a byte in either direction: longer than proxies keep a connection for reuse
 MAX_CONNECTIONS = 2000  # of one process
-FILES_BESIDES = 200  # that a process has open besides connections
+FILES_BESIDES = 200  # open files of a process besides its connections
 LONGEST_HEAD = 32 * 1024  # bytes
-LONGEST_BODY = 16 * 1024 * 1024  # bytes; the application, which answers better, refuses much shorter ones
-LOOK_SECONDS = 1  # between two looks at what has lasted for too long
-YIELD_SECONDS = 0.1  # for which a process leaves new connections to one that has fewer
-YIELD_STEP_SECONDS = 0.01  # between two looks at whether they were taken
+LONGEST_BODY = 16 * 1024 * 1024  # bytes; the application has a much lower limit, and a better error message
+LOOK_SECONDS = 1  # between two checks for connections that last too long
+YIELD_SECONDS = 0.1  # for so long, a process leaves new connections to one that has fewer
+YIELD_STEP_SECONDS = 0.01  # between two checks whether they were accepted
 ACCEPTED_AT_ONCE = 16
-LINGER_SECONDS = 2.0  # for which a stopping process keeps idle connections: a request may be on its way
-DRAIN_SECONDS = 30  # for requests that run, or are being sent, when the process is stopped
+LINGER_SECONDS = 2.0  # a stopping process keeps idle connections for so long: a request may be on its way
+DRAIN_SECONDS = 30  # a stopping process waits for so long for requests that run, or are being received
 
 Log = Callable[[Task], None]
 
 
 def allow_connections() -> None:
-    """Raise the limit of open files, of this process and its children, as far as needed and allowed."""
+    """Raise the limit of open files for this process and its children, as far as needed and allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = min(MAX_CONNECTIONS + FILES_BESIDES, hard if hard != resource.RLIM_INFINITY else 1 << 20)
     if soft != resource.RLIM_INFINITY and soft < needed:
@@ -47,12 +47,12 @@ def allow_connections() -> None:
 
 
 def _most_connections() -> int:
-    """Return how many connections this process may have: no more than its limit of open files leaves."""
+    """Return how many connections this process may have, within its limit of open files."""
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, soft - FILES_BESIDES)
 
 
-# It warns of each request that waits for a thread.
+# This logger warns of each request that waits for a thread.
 logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
 
@@ -67,13 +67,13 @@ class _LoggedTask(WSGITask):  # type: ignore[misc]  # waitress has no types
         if self.channel.server.stopping:
             self.set_close_on_finish()
         head: bytes = super().build_response_header()
-        if self.request.command == "HEAD":  # no chunk follows, nor the empty one that ends them
+        if self.request.command == "HEAD":  # no body follows, not even the empty chunk that ends one
             self.chunked_response = False
         return head
 
 
 class _LoggedErrorTask(ErrorTask):  # type: ignore[misc]  # as above
-    """Refuses what is no request, and writes the line in the access log."""
+    """Refuses an invalid request, and writes the line in the access log."""
 
     def service(self) -> None:
         super().service()
@@ -81,12 +81,12 @@ class _LoggedErrorTask(ErrorTask):  # type: ignore[misc]  # as above
 
 
 class HttpConnection(HTTPChannel):  # type: ignore[misc]  # as above
-    """A connection, and since when a request is being received on it."""
+    """A connection, with the time at which its unfinished request began."""
 
     task_class = _LoggedTask
     error_task_class = _LoggedErrorTask
     began = 0.0
-    """When the first byte of the unfinished request came, in seconds of the monotonic clock."""
+    """When the first byte of the unfinished request arrived, in seconds of the monotonic clock."""
 
     def received(self, data: bytes) -> bool:
         """Receive more of a request, or a new one."""
@@ -103,19 +103,19 @@ class HttpConnection(HTTPChannel):  # type: ignore[misc]  # as above
 
     @property
     def is_in_head(self) -> bool:
-        """Whether the head of a request has begun to come and has not ended."""
+        """Whether a request's head has arrived in part."""
         return self.request is not None and not self.request.headers_finished
 
     def lasts_too_long(self, *, now: float) -> bool:
-        """Return whether a request is received too slowly, at `now` of the monotonic clock."""
-        if self.requests:  # while one runs, the next is not read
+        """Return whether a request is received too slowly, at `now` on the monotonic clock."""
+        if self.requests:  # the next request is not read while one runs
             self.began = now
         limit = HEAD_SECONDS if self.is_in_head else REQUEST_SECONDS
         return self.request is not None and now - self.began > limit
 
     def is_stuck(self, *, cutoff: float) -> bool:
-        """Return whether the client has taken nothing of what waits for it since `cutoff`, in Unix time."""
-        if not self.outbuf_lock.acquire(blocking=False):  # just being written to
+        """Return whether the client has read nothing of its response since `cutoff`, in Unix time."""
+        if not self.outbuf_lock.acquire(blocking=False):  # it is being written to
             return False
         try:
             return bool(self.total_outbufs_len) and self.last_activity < cutoff
@@ -140,8 +140,8 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]  # as above
     ) -> None:
         self.log_access, self.counts, self.number = log_access, counts, number
         self.stopping = False
-        self._leaves_since = 0.0  # since when new connections have been left to other processes
-        self._left_at = 0.0  # when one was left last
+        self._leaves_since = 0.0  # since when this process has left new connections to others
+        self._left_at = 0.0  # when it last left one
         tasks = ThreadedTaskDispatcher()
         tasks.set_thread_count(threads)
         super().__init__(
@@ -158,8 +158,8 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]  # as above
                 max_request_body_size=LONGEST_BODY,
                 channel_timeout=IDLE_SECONDS,
                 cleanup_interval=LOOK_SECONDS,
-                clear_untrusted_proxy_headers=False,  # settings decide what is read of them
-                log_socket_errors=False,  # clients come and go
+                clear_untrusted_proxy_headers=False,  # the settings decide which of them are read
+                log_socket_errors=False,  # clients may disconnect at any time
             ),
             sockinfo=(listener.family, listener.type, listener.proto, listener.getsockname()),
             bind_socket=False,
@@ -167,7 +167,7 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]  # as above
         self.accepting = True
 
     def poll(self, *, seconds: float) -> None:
-        """Read, write and accept what is there; wait for it for so many seconds."""
+        """Wait at most `seconds` for something to read, write or accept, and do it."""
         waits = YIELD_STEP_SECONDS if self._has_just_left_one else seconds
         wasyncore.loop(timeout=waits, use_poll=True, map=self._map, count=1)
         if not self.stopping:
@@ -178,7 +178,7 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]  # as above
         return bool(super().readable()) and not self._has_just_left_one
 
     def handle_accept(self) -> None:
-        """Accept connections, unless a process that has fewer may take them: then once that has had time."""
+        """Accept connections. If another process has fewer, leave them to it for `YIELD_SECONDS` first."""
         if self._is_ahead and self._may_leave_one(now=time.monotonic()):
             return
         self._left_at = self._leaves_since = 0.0
@@ -188,16 +188,16 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]  # as above
         self._write_count()
 
     def maintenance(self, now: float) -> None:
-        """Close what has lasted for too long, at `now` in Unix time."""
+        """Close connections that last too long, at `now` in Unix time."""
         super().maintenance(now)
         clock = time.monotonic() + (now - time.time())
         for one in list(self.active_channels.values()):
             if one.lasts_too_long(now=clock) or one.is_stuck(cutoff=now - IDLE_SECONDS):
                 one.will_close = True
-                one.handle_close()  # at once: what takes nothing never becomes writable, to be closed then
+                one.handle_close()  # at once: a stuck one never becomes writable
 
     def stop_accepting(self) -> None:
-        """Accept what waits, and no more. Answers end their connections from now on."""
+        """Accept the connections that wait, and no more. From now on, each response closes its connection."""
         self.counts.close(self.number)
         self.stopping = True
         while self._accept():
@@ -225,13 +225,13 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]  # as above
 
     @property
     def _is_ahead(self) -> bool:
-        """Whether another process has fewer connections; of many, an eighth fewer."""
+        """Whether another process has clearly fewer connections: an eighth fewer, if it has many."""
         least = self.counts.least(now=time.monotonic())
         return least is not None and len(self.active_channels) > least + least // 8
 
     def _may_leave_one(self, *, now: float) -> bool:
-        """Note that a connection is left to other processes; return False once one has been for too long."""
-        if now - self._left_at > YIELD_SECONDS:  # the last that was left has been taken: this is another
+        """Record that a connection is left to others; return False once that lasts for `YIELD_SECONDS`."""
+        if now - self._left_at > YIELD_SECONDS:  # another process accepted the last one; this one is new
             self._leaves_since = now
         self._left_at = now
         return now - self._leaves_since < YIELD_SECONDS
@@ -245,14 +245,14 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]  # as above
 
 
 class HttpWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
-    """Serves requests in a process of gunicorn's, from after its fork until SIGTERM."""
+    """Serves requests in one of gunicorn's processes, from its fork until SIGTERM."""
 
     server: HttpServer | None = None
     counts: ConnectionCounts
     number: int
 
     def run(self) -> None:
-        """Serve until stopped; then finish what runs or is being sent."""
+        """Serve until stopped; then finish the requests that run or are being received."""
         [listener] = self.sockets
         server = self.server = HttpServer(
             self.wsgi,
@@ -270,7 +270,7 @@ class HttpWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         began = time.monotonic()
         while server.active_channels and (took := time.monotonic() - began) < DRAIN_SECONDS:
             self.notify()
-            if took > LINGER_SECONDS:  # no request can be on its way any more
+            if took > LINGER_SECONDS:  # no more requests are on their way
                 server.end_idle()
             server.poll(seconds=0.1)
         server.end()
@@ -279,14 +279,14 @@ class HttpWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         """Stop, as SIGTERM asks."""
         self.alive = False
         if self.server:
-            self.server.pull_trigger()  # wakes the loop, which a signal does not
+            self.server.pull_trigger()  # a signal alone does not wake the loop
 
     def handle_quit(self, sig: int, frame: object) -> None:
-        """Stop, as Ctrl-C asks: in the same way."""
+        """Stop, as Ctrl-C asks, in the same way."""
         self.handle_exit(sig, frame)
 
     def _log_access(self, task: Task) -> None:
-        """Write the line of a request, without what it searched for."""
+        """Write a request's line in the access log, without its search terms."""
         if not self.cfg.accesslog:
             return
         request, environ = task.request, getattr(task, "environ", None) or {}

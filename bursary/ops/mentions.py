@@ -1,7 +1,7 @@
 """Mentions of a person in any text of any table, and their removal.
 
-What has a place of its own is erased by `assignments/erasure.py`. This looks at every column of text and JSON
-that any model has, so that a table added later forgets, too.
+`assignments/erasure.py` erases the columns that hold personal data by design. This module searches every text
+and JSON column of every model, so that tables added later are covered, too.
 """
 
 import html
@@ -30,7 +30,7 @@ from bursary.lib.batches import keyset_pages
 ROWS_PER_QUERY = 200
 _ID = "lms_user_id"
 _ENTITIES: dict[str, list[str]] = defaultdict(list)
-"""The names of HTML's entities, by character."""
+"""HTML's entity names, by character."""
 for _name, _character in html.entities.html5.items():
     if _name.endswith(";") and len(_character) == 1:
         _ENTITIES[_character].append(f"&{_name}")
@@ -38,23 +38,23 @@ _FULL_WIDTH = {code: code + 0xFEE0 for code in range(0x21, 0x7F)}
 
 
 def pattern(person: Identity) -> re.Pattern[str]:
-    """Return the expression that finds the person's addresses and keys in a text, in either case.
+    """Return the expression that finds the person's addresses and keys in a text, ignoring case.
 
-    Also in full-width letters, and as URLs, JSON, HTML and quoted-printable mails encode them, a URL within a
-    URL included. Not within another address: `ann@x.example` is not in `joann@x.example`, nor in
-    `ann@x.example.org`.
+    It also finds them in full-width letters, and as encoded in URLs (even twice), JSON, HTML and
+    quoted-printable mails. It does not match a part of another address: it does not find `ann@x.example` in
+    `joann@x.example` or `ann@x.example.org`.
     """
     written = {form for address in person.addresses for form in _as_written(address)}
     words = [re.escape(one) for one in sorted(written | person.keys, key=len, reverse=True)]
     words += sorted({_encoded(address) for address in person.addresses})
-    # Before it may stand what a URL or a mail has encoded, except `+`, or a line's end as JSON writes it.
+    # An address may follow a character that a URL or a mail encodes, except `+`, or JSON's `\n`.
     hidden = r"(?<=%[0-9a-f]{2})(?<!%2b)|(?<=%25[0-9a-f]{2})(?<!%252b)|(?<==[0-9a-f]{2})(?<!=2b)"
     before = rf"(?:(?<![\w.+-])|{hidden}|(?<=\\[nrt]))"
     return re.compile(rf"{before}(?:{'|'.join(words)})(?![\w-]|\.\w)", re.IGNORECASE)
 
 
 class _Sought(NamedTuple):
-    """The patterns to find in every table, made once: that takes longer than to look into most tables."""
+    """The patterns to find, made once for all tables: making them takes longer than searching most tables."""
 
     mention: re.Pattern[str]
     words: Sequence[tuple[str, str]]
@@ -68,7 +68,7 @@ class _Sought(NamedTuple):
 
 
 def erase(person: Identity) -> int:
-    """Replace every mention by a placeholder, and delete sessions with one; return the number of values."""
+    """Replace each mention by a placeholder, and delete sessions with one; return the number of values."""
     sought = _Sought.of(person)
     # A session may mention the person in a message that is not shown yet.
     erased = sessions.delete_all(lambda one: _mentions(one, sought.mention))
@@ -90,7 +90,7 @@ def _mentions(session: Session, mention: re.Pattern[str]) -> bool:
 
 
 def columns() -> Iterator[tuple[type[models.Model], str]]:
-    """Yield every column of text or JSON, but those with fixed choices, keys, and what sessions encode."""
+    """Yield every text or JSON column, except those with fixed choices, keys, and encoded sessions."""
     for model in _tables():
         for column in model._meta.concrete_fields:
             text = isinstance(column, models.CharField | models.TextField | models.JSONField)
@@ -99,7 +99,7 @@ def columns() -> Iterator[tuple[type[models.Model], str]]:
 
 
 def is_json(model: type[models.Model], column: str) -> bool:
-    """Return whether the column is of JSON."""
+    """Return whether the column holds JSON."""
     return isinstance(model._meta.get_field(column), models.JSONField)
 
 
@@ -144,14 +144,15 @@ def _fitting(model: type[models.Model], column: str, value: Any) -> Any:
 
 
 def _as_written(text: str) -> set[str]:
-    """Return a text, also in full-width letters, and as each is encoded in a URL, in JSON and in HTML.
+    """Return all spellings of a text: plain or full-width, as encoded in a URL, in JSON and in HTML.
 
-    Letters with marks are one character or two. Encoded ones differ in case, unlike others.
+    A letter with a mark may be one character or two. Encoded letters do not match in the other case, so that
+    each case has a spelling of its own.
     """
     composed = {unicodedata.normalize(form, text) for form in ("NFC", "NFD")}
     written = {form for one in (text, *composed) for form in (one, one.replace("@", "\uff20"))}
     written.add(text.translate(_FULL_WIDTH))
-    # Letter by letter: of ß as a whole, `upper` makes the letters of another mailbox.
+    # Letter by letter, because `upper` turns ß into SS, the letters of another mailbox.
     upper = {"".join(it.upper() if len(it.upper()) == 1 else it for it in one) for one in written}
     cased = written | upper
     encoded = {quote(one, safe=safe) for one in cased for safe in ("", "@", "@+")}
@@ -160,9 +161,10 @@ def _as_written(text: str) -> set[str]:
 
 
 def _encoded(address: str) -> str:
-    """Return a pattern of the address of which each character may be encoded, alone or with all others.
+    """Return a pattern of the address in which any character may be encoded.
 
-    As an HTML entity, in a URL, also twice, or in a quoted-printable mail, in which a line may end anywhere.
+    The encodings are HTML entities, URLs (even twice) and quoted-printable mails, where a line may end
+    anywhere.
     """
     ways = []
     for character in mailbox.tidy(address):
@@ -176,11 +178,11 @@ def _encoded(address: str) -> str:
 
 
 def _words(person: Identity, *, in_json: bool) -> Iterator[tuple[str, str]]:
-    """Yield words of which every mention contains one, each with its lookup.
+    """Yield words with their lookups, so that every mention contains at least one of the words.
 
-    Few and short, because each is looked for in every row: local parts stand for addresses, the full-width @
-    for all in full-width letters, a mail's line end for addresses that it divides. Without regard to case
-    only where it matters: on PostgreSQL, that converts each text anew for each word.
+    They are few and short, because each is searched for in every row: a local part stands for its addresses,
+    the full-width @ for all addresses in full-width letters, a mail's soft line end for addresses that it
+    splits. Case is ignored only where necessary: for that, PostgreSQL converts each text for each word.
     """
     breaks = {"=\\n", "=\\r\\n"} if in_json else {"=\n", "=\r\n"}
     full_width = {"\uff20", r"\uff20", *(case(quote("\uff20")) for case in (str.lower, str.upper))}
@@ -200,7 +202,7 @@ def _words(person: Identity, *, in_json: bool) -> Iterator[tuple[str, str]]:
 
 
 def _with_entities(local: str) -> Iterator[str]:
-    """Yield a local part with its marks, or all of it, as HTML entities, of one kind each time."""
+    """Yield a local part with its marks, or all characters, as HTML entities, one kind at a time."""
     for every in (False, True):
         for number in ("&#{};", "&#x{:x};"):
             yield "".join(number.format(ord(it)) if every or not it.isalnum() else it for it in local)
@@ -208,7 +210,7 @@ def _with_entities(local: str) -> Iterator[str]:
 
 
 def _without(value: Any, mention: re.Pattern[str], ids: set[int]) -> Any:
-    """Return a JSON value without the mentions, in its keys, too, and without the LMS user ids."""
+    """Return a JSON value without the mentions, also in its keys, and without the LMS user ids."""
     if isinstance(value, str):
         return mention.sub(_placeholder, value)
     if isinstance(value, list):
@@ -224,6 +226,6 @@ def _without(value: Any, mention: re.Pattern[str], ids: set[int]) -> Any:
 
 
 def _placeholder(found: re.Match[str]) -> str:
-    """Return a placeholder for a mention: another each time, as columns may be unique."""
+    """Return a placeholder for a mention: a new one each time, as columns may be unique."""
     is_key = re.fullmatch("[0-9a-f]{64}", found[0], re.IGNORECASE)
     return learner_key(placeholder_email()) if is_key else placeholder_email()

@@ -1,8 +1,7 @@
 """Figures for Prometheus, read from the database on each request, so that any process may answer.
 
-Nothing is counted in a process's memory but the breaker, and Celery's broker: those are the state in the
-process that answers.
-Each query reads a bounded number of rows or of an index.
+Only the states of the catalog's breaker and of Celery's broker are those of the process that answers. Each
+query reads a bounded number of rows or index entries.
 """
 
 from collections.abc import Iterator
@@ -26,12 +25,12 @@ from bursary.replica.models import CatalogListing, ContentMetadata
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 SAMPLE = 1000
-"""Primary keys that the stale share is estimated from; up to so many, it is exact."""
+"""Rows in the sample from which the stale share is estimated; with fewer rows, it is exact."""
 BREAKER_STATES = ("closed", "open", "half_open")
 
 
 def exposition(*, now: datetime) -> bytes:
-    """Return all figures at `now` in Prometheus' text format. Never raises for a database that is away."""
+    """Return all figures at `now` in Prometheus' text format. Does not raise if the database is away."""
     registry = CollectorRegistry()
     registry.register(_Figures(now))
     return generate_latest(registry)
@@ -42,7 +41,7 @@ class _Figures(Collector):
         self._now = now
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the families."""
+        """Yield the metric families."""
         yield from _of_process()
         try:
             figures = [*_of_content(self._now), *_of_actions(self._now)]
@@ -89,7 +88,7 @@ def _of_content(now: datetime) -> Iterator[Metric]:
         "How long the content that is due longest has waited for its refresh.",
         (now - oldest).total_seconds() if oldest else 0.0,
     )
-    # A random sample: with their payloads, reading every row is expensive.
+    # A random sample, because reading every row with its payload is expensive.
     rows = batches.sample_of_range(ContentMetadata.objects.order_by(), size=SAMPLE).filter(gone_at=None)
     untils = list(rows.values_list("fresh_until", flat=True))
     yield GaugeMetricFamily(

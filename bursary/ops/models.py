@@ -1,4 +1,4 @@
-"""The scheduled tasks' table: one row for each, claimed by the first process that finds it due."""
+"""The table of scheduled tasks: one row for each, claimed by the first process that finds it due."""
 
 from django.db import models
 from django.db.models import Q
@@ -7,7 +7,7 @@ from bursary.lib.leases import LeasedRow
 
 
 class ScheduledTask(LeasedRow):
-    """When a task runs next, and how it went last."""
+    """A scheduled task: when it runs next, and the result of its last run."""
 
     name = models.CharField(max_length=32, unique=True)
     failures = models.PositiveIntegerField(default=0, help_text="In a row")

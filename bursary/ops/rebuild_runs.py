@@ -1,6 +1,7 @@
-"""Rebuilds the assignments' derived columns once after an update that changed their rules, a part at a time.
+"""Rebuilds the assignments' derived columns once, after an update that changed their rules, a part at a time.
 
-How far that came is in the task's summary. Until it is finished nothing is expired by the rules before.
+The task's summary has the progress. Until it is finished, no assignment expires: its deadline may be by the
+earlier rules.
 """
 
 from collections.abc import Mapping
@@ -12,15 +13,16 @@ from bursary.ops.models import ScheduledTask
 
 TASK = "rebuild"
 RULES = 2
-"""Raise it with each change of a rule by which derived columns are computed."""
+"""The version of the rules by which derived columns are computed; to be raised with each change of them."""
 PART = 20_000
-"""Assignments that are compared in a run."""
+"""Assignments that one run compares."""
 
 
 def run(*, clock: Clock) -> Mapping[str, object]:
-    """Compare the next `PART` assignments and rewrite what is wrong; return how far it came.
+    """Compare the next `PART` assignments and rewrite wrong columns; return the progress.
 
-    A deadline that is brought forward has its grace, and administrators are notified, as after any change.
+    As after any change, learners get a grace period if a deadline becomes earlier, and administrators are
+    notified.
     """
     before = _progress(ScheduledTask.objects.filter(name=TASK).first())
     if before.get("finished"):
@@ -36,12 +38,12 @@ def run(*, clock: Clock) -> Mapping[str, object]:
 
 
 def unfinished() -> bool:
-    """Return whether the task still has columns of the rules before an update, and does not fail at them."""
+    """Return whether the rebuild after an update is still to be finished, and its last run did not fail."""
     task = ScheduledTask.objects.filter(name=TASK).first()
     return task is not None and not task.failures and not _progress(task).get("finished")
 
 
 def _progress(task: ScheduledTask | None) -> dict[str, Any]:
-    """Return the summary of the last run by these rules, empty without one."""
+    """Return the summary of the last run by these rules; empty if there was none."""
     summary: dict[str, Any] = task.summary if task else {}
     return summary if summary.get("rules") == RULES else {}

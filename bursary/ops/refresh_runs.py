@@ -1,4 +1,4 @@
-"""Refreshes the content replica: whole catalogs, some keys, or what is due; by command or scheduled task."""
+"""Refreshes the content replica: catalogs, keys, or all due rows; called by commands and scheduled tasks."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
@@ -20,7 +20,7 @@ from bursary.replica.models import CatalogMembership, ContentMetadata, FormerCon
 from bursary.replica.refresh import ContentUnavailable, RefreshReport
 
 ROWS_PER_RUN = 500
-MARGIN = 1000  # rows that become due while the command works
+MARGIN = 1000  # rows that may become due while the command runs
 ROWS_PER_STATEMENT = 500
 MAX_BROUGHT_FORWARD = 5000
 
@@ -35,19 +35,19 @@ class CatalogRefresh:
 
     @property
     def failure(self) -> str:
-        """Return a sentence on what an operator must know, or an empty string."""
+        """Return a sentence on what an operator must repair, or an empty string."""
         what = self.unavailable or self.report.alarm
         return f"Catalog {self.catalog_uuid}: {what}" if what else ""
 
     def summary(self) -> dict[str, object]:
-        """Return it as plain values."""
+        """Return the refresh as plain values."""
         unavailable = self.unavailable or None
         return {"catalog_uuid": self.catalog_uuid, "unavailable": unavailable, **asdict(self.report)}
 
 
 @dataclass(frozen=True)
 class RefreshRun:
-    """One scheduled run: what was due, and what it made due or deleted."""
+    """The result of one scheduled run: the refreshed rows, and the numbers of rows made due and deleted."""
 
     due: RefreshReport
     brought_forward: int
@@ -61,10 +61,9 @@ def budgets_catalogs() -> list[UUID]:
 
 
 def refresh_run(*, clock: Clock) -> RefreshRun:
-    """Refresh a bounded part of what is due: call it every minute, from any number of processes.
+    """Refresh at most `ROWS_PER_RUN` due rows; run every minute, by any number of processes.
 
-    What open assignments depend on is made due in good time; at most `ROWS_PER_RUN` rows are refreshed.
-    Never raises for upstream.
+    Content that open assignments depend on is made due in good time. Does not raise upstream's errors.
     """
     brought_forward = bring_forward(now=clock())
     due = refresh.refresh_due(clock=clock, source=refresh.configured_source(), most=ROWS_PER_RUN)
@@ -74,8 +73,8 @@ def refresh_run(*, clock: Clock) -> RefreshRun:
 def read_listing(*, clock: Clock) -> CatalogRefresh | None:
     """Read the listing that has been due longest; return None if none is due.
 
-    It may take long, and so is a scheduled task of its own: what is due does not wait for it. A listing that
-    was cut short, or not read to its end, is due again after a delay that grows. Never raises for upstream.
+    It may take long, and is a scheduled task of its own, so that due rows do not wait for it. A listing that
+    is incomplete is due again after a delay that grows. Does not raise upstream's errors.
     """
     listing = schedule.claim_listing(budgets_catalogs(), now=clock())
     if listing is None:
@@ -84,7 +83,7 @@ def read_listing(*, clock: Clock) -> CatalogRefresh | None:
     try:
         done = _refresh(listing.catalog_uuid, clock=renewed)
     except Exception as error:
-        # Raised again: the scheduler logs it. But this catalog must not come first for ever.
+        # The scheduler logs the error. The catalog is postponed, so that it does not come first for ever.
         schedule.settle_listing(listing, error=f"unexpected_error: {type(error).__name__}", now=clock())
         raise
     why = f"catalog_unavailable: {done.unavailable}" if done.unavailable else done.report.alarm
@@ -93,7 +92,7 @@ def read_listing(*, clock: Clock) -> CatalogRefresh | None:
 
 
 def refresh_stale(*, clock: Clock, advance: Advance) -> RefreshReport:
-    """Refresh everything that is due, once."""
+    """Refresh each due row once."""
     bring_forward(now=clock())
     most = count_stale(now=clock()) + MARGIN
     source = refresh.configured_source()
@@ -106,11 +105,11 @@ def count_stale(*, now: datetime) -> int:
 
 
 def bring_forward(*, now: datetime) -> int:
-    """Make due what open assignments depend on once `depended_on` has passed; return the number of rows.
+    """Make content due that open assignments depend on once `depended_on` has passed; return the number.
 
-    It is here because the replica knows nothing of assignments, and set-based: no column keeps what depends
-    on what, so none can be wrong. Content counts from when a catalog last returned it: `checked_at` does not
-    move where the record is refused, being older or of another type.
+    It is here because the replica does not know of assignments. One query finds the content, so that no
+    column has to be kept up to date. The interval begins when a catalog last returned the content;
+    `checked_at` stays the same when a record is refused because it is older or of another type.
     """
     open_assignments = LearnerContentAssignment.objects.filter(
         Q(content=OuterRef("pk")) | Q(content__parent_key=OuterRef("content_key")), state=State.ALLOCATED
@@ -144,9 +143,9 @@ def refresh_catalogs(
     accept_drop: bool = False,
     anew: bool = False,
 ) -> list[CatalogRefresh]:
-    """Refresh each catalog, in full. One that is unavailable does not stop the others.
+    """Refresh each catalog in full. One that is unavailable does not stop the others.
 
-    An interrupted listing is resumed, unless it is to begin `anew`.
+    An interrupted listing is resumed; with `anew`, it begins again.
     """
     done: list[CatalogRefresh] = []
     for catalog_uuid in catalogs:
@@ -163,8 +162,8 @@ def refresh_catalogs(
 def refresh_keys(
     keys: Collection[str], *, catalogs: Sequence[UUID], now: datetime, dry_run: bool
 ) -> list[CatalogRefresh]:
-    """Refresh these keys in full, from the catalogs that hold them, and from `catalogs`, which may by now."""
-    # A run that has ended is found by its course alone.
+    """Refresh these keys in full, from the catalogs that hold them and from `catalogs`, which may do so."""
+    # A run that has ended is found only through its course.
     courses = ContentMetadata.objects.filter(content_key__in=set(keys)).exclude(parent_key="")
     former = FormerContentKey.objects.filter(former_key__in=set(keys))
     asked = {
@@ -194,7 +193,7 @@ def refresh_keys(
 
 
 def unknown_keys(keys: Collection[str], *, done: Sequence[CatalogRefresh]) -> list[str]:
-    """Return the keys, of today or former ones, that neither the replica has nor a record that was `done`."""
+    """Return the keys, present or former, that are neither in the replica nor in a record of `done`."""
     unusable = {rejected.key for one in done for rejected in one.report.unparsable}
     known = ContentMetadata.objects.filter(content_key__in=list(keys)).values_list("content_key", flat=True)
     former = FormerContentKey.objects.filter(former_key__in=list(keys)).values_list("former_key", flat=True)
@@ -202,7 +201,7 @@ def unknown_keys(keys: Collection[str], *, done: Sequence[CatalogRefresh]) -> li
 
 
 def current_alarms() -> list[str]:
-    """Return a sentence for each catalog of which too much is missing."""
+    """Return a sentence for each catalog that lacks too much of its content."""
     return [f"Catalog {uuid}: {alarm}" for uuid, alarm in sorted(removal.alarms().items())]
 
 

@@ -1,4 +1,4 @@
-"""The repairs by command: for all that some options find, once their number is confirmed."""
+"""The commands that repair failed work: all that the options select, once its number is confirmed."""
 
 from argparse import ArgumentTypeError
 from collections import Counter
@@ -25,8 +25,8 @@ from bursary.ops.console import OperatorCommand, counted_in_words, counts_in_wor
 from bursary.ops.status_screen import REMEDIES
 
 UUIDS_PER_PAGE = 1000
-MAX_IDS = 100  # that a command is given
-MAX_NAMED = 1000  # failures, or refusals, in an answer; the counts cover all
+MAX_IDS = 100  # ids on a command line
+MAX_NAMED = 1000  # failures, or refusals, in the output; the counts cover all
 
 
 def add_confirm(parser: CommandParser) -> None:
@@ -40,7 +40,7 @@ def add_confirm(parser: CommandParser) -> None:
 
 
 def require_confirmed(confirmed: int, *, count: int, refused: Mapping[str, int]) -> None:
-    """Raise CommandError unless the number of assignments is the confirmed one; say what would be refused."""
+    """Raise CommandError unless `count` is the confirmed number; its message has the expected refusals."""
     if confirmed == count != 0:
         return
     found = counted_in_words(count, "assignment")
@@ -69,7 +69,7 @@ def pages_of(assignments: QuerySet[LearnerContentAssignment]) -> Iterator[list[U
 
 
 def refused_in_words(refused: Mapping[UUID, str]) -> tuple[dict[str, object], str]:
-    """Return refusals as plain values, and as a sentence, empty without any."""
+    """Return refusals as plain values and as a sentence, which is empty if there are none."""
     counts = dict(Counter(str(why) for why in refused.values()))
     first = [{"assignment": uuid, "reason": str(why)} for uuid, why in list(refused.items())[:MAX_NAMED]]
     text = f" Refused: {counts_in_words(counts, none='none')}; --json names them." if counts else ""
@@ -82,7 +82,7 @@ def _remedy(refused: Mapping[str, int]) -> str:
 
 
 class RepairCommand(OperatorCommand):
-    """A command that repairs failed work, of some error codes or all. A redemption is not repaired here."""
+    """A command that repairs failed work, of all error codes or some. It does not repair redemptions."""
 
     done: ClassVar[str]
     """The participle in the summary, such as `retried`."""
@@ -139,7 +139,7 @@ class RepairCommand(OperatorCommand):
     def _found_in_words(
         self, count: int, by_code: Mapping[str, int], refused: Mapping[str, int], options: Mapping[str, Any]
     ) -> str:
-        """Return what would be done, by which options, and what be refused; empty where there is neither."""
+        """Return a sentence on the repairs and refusals to expect; empty if there are none."""
         rest = _refusals_in_words(refused)
         if not count:
             return rest.strip()
@@ -148,26 +148,26 @@ class RepairCommand(OperatorCommand):
         return f"{about}{rest} To do it, add --confirm {count}{self.missing(options)}."
 
     def missing(self, options: Mapping[str, Any]) -> str:
-        """Return the option that --confirm needs beside it and that was not given; empty for none."""
+        """Return the option that --confirm requires and that was not given; empty for none."""
         return ""
 
     def cautions(self, error_codes: Collection[str]) -> list[str]:
-        """Return what to know before work that failed with these error codes is repaired like this."""
+        """Return warnings about repairing work that failed with these error codes."""
         return []
 
     def late(self, *, now: datetime) -> Q | None:
-        """Return the condition that failed work is refused, as it cannot be repaired any more."""
+        """Return the condition for failed work that is refused because it is too late to repair it."""
         return None
 
     def repair(
         self, budget: Budget, uuids: list[UUID], which: Q, options: Mapping[str, Any], *, turn: int
     ) -> RepairResult:
-        """Repair the failed work, `which` actions, of these assignments, from this turn on."""
+        """Repair the failed actions that match `which`, of these assignments; `turn` is the first's turn."""
         raise NotImplementedError
 
 
 def _named(ids: Sequence[str]) -> Q:
-    """Return the condition that work is of the assignments which these ids mean. Raises CommandError."""
+    """Return the condition for work of the assignments that these ids identify. Raises CommandError."""
     if len(ids) > MAX_IDS:
         raise CommandError(f"These are {len(ids)} ids; give {MAX_IDS} at most. Nothing was changed.")
     found = (timeline_ids.require(one, now=timezone.now()).order_by().values("pk") for one in ids)
@@ -175,7 +175,7 @@ def _named(ids: Sequence[str]) -> Q:
 
 
 def _first_of(failed: QuerySet[LearnerContentAssignmentAction]) -> list[dict[str, Any]]:
-    """Return what failed, the latest first, with its assignment and its learner's present address."""
+    """Return the latest failures as plain values, with the assignment and the learner's present address."""
     named = {"assignment_uuid": F("assignment__uuid"), "learner_email": F("assignment__learner_email")}
     columns = failed.values("action_type", "completed_at", **named, cause=F("error_code"))
     return [dict(one) for one in columns.order_by("-completed_at", "-pk")[:MAX_NAMED]]
@@ -186,7 +186,7 @@ def _by_code(failed: QuerySet[LearnerContentAssignmentAction]) -> dict[str, int]
 
 
 def _nothing_in_words(others: Mapping[str, int]) -> str:
-    """Return the sentence that there is nothing to do, with the failures of other error codes."""
+    """Return the sentence that there is nothing to do, with counts of the failures of other error codes."""
     if not others:
         return "Nothing failed that can be repaired: there is nothing to do."
     return f"Nothing failed by this cause. By others: {counts_in_words(others, none='none')}."

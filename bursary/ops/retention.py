@@ -1,6 +1,6 @@
-"""The scheduled task `retention`: deletes daily what was kept for as long as its setting says.
+"""The scheduled task `retention`: deletes data daily that is older than its setting allows.
 
-How far it came in the timeline and in the record of changes is in the task's summary.
+The task's summary has the progress in the timeline and in the record of changes.
 """
 
 from collections.abc import Mapping
@@ -21,13 +21,14 @@ from bursary.replica import change_log
 
 TASK = "retention"
 MAX_A_RUN = 200_000
-"""Actions and changes that a run deletes from, about. What remains is left to the next day's."""
+"""About so many actions and changes are examined in a run. The next day's run continues."""
 
 
 def run(*, clock: Clock) -> Mapping[str, object]:
-    """Delete what has been kept for long enough; return the number of each kind, and how far it came.
+    """Delete data that is old enough; return the number of deletions by kind, and the progress.
 
-    Ended sessions, lapsed answers, counts of requests, contacts not seen for long and suppressions go, too.
+    That includes ended sessions, lapsed answers, counts of requests, contacts not seen for long, and
+    suppressions.
     """
     task = ScheduledTask.objects.filter(name=TASK).first()
     before: Mapping[str, Any] = (task.summary if task else {}).get("reached", {})

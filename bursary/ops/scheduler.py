@@ -1,7 +1,7 @@
 """Scheduled tasks, as leased rows, so that any number of processes may run them.
 
-A task that was missed is run once, by the first process that finds it: each works by what is due, and so
-catches up. One that fails is retried with back-off, and stops no other.
+A task that was missed is run once, by the first process that finds it due, and catches up: each task works on
+all rows that are due. A task that fails is retried with back-off, and does not stop the others.
 """
 
 import json
@@ -30,20 +30,20 @@ from bursary.ops.models import ScheduledTask
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 5.0
-SHORT_LEASE = timedelta(minutes=5)  # of tasks that may run twice, because their rows have leases of their own
-FIRST_WAIT = timedelta(minutes=1)  # after a failure; doubled with each, up to the task's own period
+SHORT_LEASE = timedelta(minutes=5)  # for tasks that may run twice, because their rows have their own leases
+FIRST_WAIT = timedelta(minutes=1)  # after a failure; doubled with each one, up to the task's period
 
 
 class TaskFailed(Exception):
-    """A task could not do all that was due, for the reason in the message."""
+    """A task could not do all due work, for the reason in the message."""
 
 
 @dataclass(frozen=True)
 class TaskDefinition:
     """A task: what it does, and how often.
 
-    `lease` is longer than the task ever runs without reading its clock, which renews the lease. So the task
-    of a killed process soon runs elsewhere, however long a whole run takes.
+    Reading its clock renews the task's lease, and `lease` is longer than the task ever runs without doing so.
+    So after a process is killed, its task soon runs in another, however long a whole run takes.
     """
 
     name: str
@@ -61,7 +61,7 @@ def _read_listing(clock: Clock) -> Mapping[str, object]:
 
 
 def _sweep(clock: Clock) -> Mapping[str, object]:
-    """Wake the runner for lost hints and dead workers' rows; link users that have registered since."""
+    """Wake the runner for actions after a lost wake-up or a dead worker; link newly registered users."""
     executors.wake()
     return _linked(account_linking.link_registered_users(now=clock()))
 
@@ -84,14 +84,14 @@ def _sweep_run(sweep: sweep_commands.SweepDefinition) -> Callable[[Clock], Mappi
 
 
 def _expire(clock: Clock) -> Mapping[str, object]:
-    """Expire what is due, but not by the rules of an earlier release."""
+    """Expire due assignments, unless their deadlines may still be by an earlier release's rules."""
     if rebuild_runs.unfinished():
         return {"waits_for": rebuild_runs.TASK}
     return _sweep_run(sweep_commands.EXPIRING)(clock)
 
 
 def _forget(clock: Clock) -> Mapping[str, object]:
-    """Remove the personal data of expired assignments, and what was counted of sign-ins."""
+    """Remove the personal data of expired assignments, and the counts of sign-ins."""
     done = {**erasure_runs.run(now=clock()), "sign_in_failures": sign_in_limits.delete_old(now=clock())}
     if failed := done["failed_budgets"]:
         raise TaskFailed(f"Budgets failed: {failed}")
@@ -99,7 +99,7 @@ def _forget(clock: Clock) -> Mapping[str, object]:
 
 
 def _audit(clock: Clock) -> Mapping[str, object]:
-    """Compare a sample of the derived columns with what they are derived from; repair nothing."""
+    """Compare a sample of the derived columns with their expected values; repair nothing."""
     audit = derived_report.daily(clock=clock)
     if audit.wrong:
         raise TaskFailed(f"{derived_report.sentence(audit)} See `bursary audit_derived`.")
@@ -131,17 +131,18 @@ TASKS: Sequence[TaskDefinition] = (
     TaskDefinition("privacy", timedelta(hours=1), _forget),
     TaskDefinition(retention.TASK, timedelta(days=1), lambda clock: retention.run(clock=clock)),
     TaskDefinition("audit", timedelta(days=1), _audit),
-    # Users that were not marked for the sweep: by an earlier release, say.
+    # Finds users that were not marked for the sweep, such as by an earlier release.
     TaskDefinition(
         "link", timedelta(days=1), lambda clock: _linked(account_linking.link_all_users(now=clock()))
     ),
-    # Last, being the longest; and apart from `refresh`, so that nothing that is due waits for it.
+    # Last, because it takes longest; and separate from `refresh`, so that due rows do not wait for it.
     TaskDefinition("listing", timedelta(minutes=1), _read_listing, lease=SHORT_LEASE),
 )
 
 
 def prepare(tasks: Sequence[TaskDefinition] = TASKS, *, now: datetime) -> QuerySet[ScheduledTask]:
-    """Return the rows of these tasks. Missing rows are inserted, due now: a task that never runs is late."""
+    """Return the rows of these tasks. Missing rows are inserted, due now, so that a task that never runs is
+    late."""
     rows = ScheduledTask.objects.filter(name__in=[task.name for task in tasks])
     missing = {task.name for task in tasks} - set(rows.values_list("name", flat=True))
     if missing:  # another process may be inserting them as well
@@ -151,9 +152,9 @@ def prepare(tasks: Sequence[TaskDefinition] = TASKS, *, now: datetime) -> QueryS
 
 
 def run_due(*, clock: Clock, tasks: Sequence[TaskDefinition] = TASKS) -> list[str]:
-    """Run every task that is due and that no other process is running; return their names."""
+    """Run each due task that no other process is running; return the names of these tasks."""
     rows = prepare(tasks, now=clock())
-    # Asked before the claims, each of which is a transaction: at most times, few are due.
+    # One query before the claims, each of which is a transaction: mostly, few tasks are due.
     due = leases.first_due(rows, now=clock(), limit=len(tasks))
     pks = dict(rows.filter(pk__in=due).values_list("name", "pk")) if due else {}
     return [
@@ -162,14 +163,14 @@ def run_due(*, clock: Clock, tasks: Sequence[TaskDefinition] = TASKS) -> list[st
 
 
 def _run_if_due(task: TaskDefinition, *, pk: int, clock: Clock) -> bool:
-    """Run a task if it is due; write how it went and when it is next due. Return whether it ran."""
+    """Run a task if it is due; write its result and when it is next due. Return whether it ran."""
     now = clock()
     rows = ScheduledTask.objects.all
     claimed = leases.claim(rows, now=now, lease=task.lease, limit=1, pks=[pk], started_at=now)
     if not claimed:
         return False
     [row] = claimed
-    summary: Mapping[str, object] = row.summary  # a task continues where its last good run ended
+    summary: Mapping[str, object] = row.summary  # a task continues where its last successful run ended
     error = ""
     try:
         summary = task.run(renewing(row, clock=clock, lease=task.lease))
@@ -194,7 +195,7 @@ def _run_if_due(task: TaskDefinition, *, pk: int, clock: Clock) -> bool:
 
 
 def start_threads(count: int) -> list[PollingThread]:
-    """Start `count` scheduler threads in this process; none where cron or Celery's workers run the tasks."""
+    """Start `count` scheduler threads in this process; none if cron or Celery's workers run the tasks."""
     if settings.CLOCK != "thread":
         return []
     threads = [

@@ -1,4 +1,4 @@
-"""Serving: the web server, and in each of its processes the threads that carry out due work."""
+"""The web server, with the runner and scheduler threads in each of its processes."""
 
 import gc
 import os
@@ -29,10 +29,10 @@ LOCAL_HOSTS = (HOST, "::1", "localhost")
 DEFAULT_PORT = "8000"
 BACKLOG = 256  # connections that wait to be accepted
 HTTP_THREADS = 8
-SCHEDULER_THREADS = 3  # two long tasks, such as `refresh` and `listing`, keep no other waiting
+SCHEDULER_THREADS = 3  # so that other tasks do not wait for two long ones, such as `refresh` and `listing`
 PROCESSES_WITH_A_SERVER = 2
-NEW_OBJECTS_PER_COLLECTION = 10_000  # Python's 700 are a page of a list
-MORE_PROCESSES = 64  # that signals to gunicorn may add
+NEW_OBJECTS_PER_COLLECTION = 10_000  # Python's default, 700, is reached by one page of a list
+MORE_PROCESSES = 64  # processes that signals to gunicorn may add
 
 
 class CannotListen(Exception):
@@ -44,12 +44,12 @@ class NotAnAddress(CannotListen):
 
 
 def default_bind() -> str:
-    """Return the default address: this machine alone, on $PORT."""
+    """Return the default address: loopback, on $PORT."""
     return f"{HOST}:{os.environ.get('PORT') or DEFAULT_PORT}"
 
 
 def listen(bind: str) -> socket.socket:
-    """Listen on `HOST:PORT`; return the socket. Raises CannotListen, and NotAnAddress of these."""
+    """Listen on `HOST:PORT`; return the socket. Raises CannotListen, or its subclass NotAnAddress."""
     host, _, port = bind.rpartition(":")
     if not host or (number := from_digits(port, most=5)) is None or number > 65535:
         raise NotAnAddress(f"An address to serve is HOST:PORT, such as {HOST}:{DEFAULT_PORT}, not {bind!r}.")
@@ -77,7 +77,7 @@ def listen(bind: str) -> socket.socket:
 
 
 def address_of(listener: socket.socket) -> str:
-    """Return the URL of a socket that listens."""
+    """Return the URL of a listening socket."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
@@ -85,14 +85,14 @@ def address_of(listener: socket.socket) -> str:
 def serve(listener: socket.socket, *, workers: int = 0, access_log: bool = False) -> None:
     """Serve until interrupted or terminated; then finish running requests and mails. Never returns.
 
-    Without `workers`, there is one process for SQLite, which has one writer at a time, and two for database
-    servers.
+    Without `workers`, there is one process on SQLite, which has one writer at a time, and two on a database
+    server.
     """
     workers = workers or (1 if connection.vendor == "sqlite" else PROCESSES_WITH_A_SERVER)
     if settings.CLOCK == "celery":
         scheduler.prepare(
             now=timezone.now()
-        )  # where no beat runs, its tasks are soon late, and health says so
+        )  # if no beat runs, its tasks are soon late, and health reports it
     load()
     allow_connections()
     # A connection must not be shared with the processes that are forked from this one.
@@ -101,10 +101,10 @@ def serve(listener: socket.socket, *, workers: int = 0, access_log: bool = False
 
 
 def load() -> None:
-    """Load the pages and the API, once for all processes, and keep the collector of garbage from them.
+    """Load the pages and the API, once for all processes, and exclude them from garbage collection.
 
-    Nothing of it becomes garbage, and looking through it takes a tenth of a second, several times in a
-    request that makes thousands of objects. These are few to the collector, too, and most of them stay.
+    They never become garbage, and examining them takes a tenth of a second, several times in a request that
+    makes thousands of objects. Collections are made rarer as well, as most of these objects stay in use.
     """
     import_module(settings.ROOT_URLCONF)
     gc.collect()
@@ -113,7 +113,7 @@ def load() -> None:
 
 
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
-    """Gunicorn, configured here and by nothing else: no file, no environment."""
+    """Gunicorn, configured only here, not by a file or the environment."""
 
     def __init__(self, listener: socket.socket, workers: int, *, access_log: bool) -> None:
         self._workers, self._access_log = workers, access_log
@@ -135,7 +135,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "worker_class": HttpWorker,
             "workers": self._workers,
             "threads": HTTP_THREADS,
-            # For the requests and the mails that run when the server is stopped.
+            # Time for requests and mails that are in progress when the server is stopped.
             "graceful_timeout": DRAIN_SECONDS + int(settings.SEND_DEADLINE.total_seconds()),
             "loglevel": "warning",
             "umask": 0o077,  # gunicorn's own default would make mails readable by every user
@@ -177,15 +177,15 @@ class _Runners:
         ]
 
     def interrupt(self, _worker: object) -> None:
-        """Stop the threads, and ignore further signals, which would cut off a mail that is being sent."""
+        """Stop the threads, and ignore further signals, which would interrupt a mail that is being sent."""
         for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         for thread in self._threads:
             thread.stop()
 
     def stop(self, _server: object, worker: object) -> None:
-        """Wait until the threads have finished the mails that they send."""
-        if not self._threads:  # gunicorn's own process has none
+        """Wait until the threads have finished the mails that they are sending."""
+        if not self._threads:  # gunicorn's main process has none
             return
         self.interrupt(worker)
         until = time.monotonic() + settings.SEND_DEADLINE.total_seconds()

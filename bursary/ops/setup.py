@@ -22,7 +22,7 @@ UNLIMITED = "unlimited"
 
 @dataclass(frozen=True)
 class SetupPlan:
-    """What should exist afterwards."""
+    """The customer, administrator and budget that should exist after the setup."""
 
     customer: str
     slug: str
@@ -38,7 +38,7 @@ class SetupPlan:
 
 @dataclass
 class SetUp:
-    """What exists now, and which of it was made now. Secrets only where they were made now."""
+    """The result: what exists, which of it was made now, and only the secrets that were made now."""
 
     customer: Customer
     administrator: User
@@ -48,7 +48,7 @@ class SetUp:
     api_key: str = ""
 
     def summary(self) -> dict[str, object]:
-        """Return it as plain values."""
+        """Return the result as plain values."""
         ends_at = self.budget.ends_at
         return {
             "changed": bool(self.made),
@@ -72,9 +72,9 @@ class SetUp:
 
 
 def set_up(plan: SetupPlan, *, dry_run: bool = False, new_key: bool = False) -> SetUp:
-    """Make what is missing of the plan, all or nothing. What exists stays as it is.
+    """Make the missing parts of the plan in one transaction. Existing ones stay as they are.
 
-    Raises ValidationError, having made nothing, for invalid values.
+    Raises ValidationError for invalid values; nothing is made then.
     """
     with transaction.atomic():
         customer, new_customer = _customer(plan)
@@ -130,7 +130,7 @@ def _budget(plan: SetupPlan, customer: Customer) -> tuple[Budget, bool]:
     if known is not None:
         return known, False
     account = Account.objects.filter(customer=customer).order_by("pk").first()
-    if account is None:  # the customer's budgets share one
+    if account is None:  # the customer's budgets share one account
         account = Account(customer=customer, name=customer.name, limit_cents=plan.account_limit_cents)
         account.full_clean()
         account.save()
@@ -155,7 +155,7 @@ def _budget(plan: SetupPlan, customer: Customer) -> tuple[Budget, bool]:
 
 
 def catalog_hint(budget: Budget) -> str:
-    """Return where to put the budget's catalog, if catalogs are files in a folder."""
+    """Return the instruction where to put the budget's catalog, if catalogs are files in a folder."""
     address = urlsplit(settings.CATALOG_URL)
     folder = Path(unquote(address.path))
     if address.scheme != "file" or folder.is_file():

@@ -1,6 +1,6 @@
 """The report of `bursary status`: what was done, what waits, what failed, and the scheduled tasks.
 
-Each query reads a bounded number of rows of an index, so that it answers on a busy database, too.
+Each query reads a bounded number of index entries, so that the report is quick on a busy database, too.
 """
 
 from collections import Counter
@@ -27,27 +27,27 @@ from bursary.ops.models import ScheduledTask
 SINCE = timedelta(days=1)
 OUTCOMES = (Status.DONE, Status.FAILED, Status.SKIPPED)
 MAX_EXAMINED = 200
-"""The errors of so many postponed actions are read: each has the stack traces of its attempts."""
+"""The report reads the errors of at most so many postponed actions: each row has the stack traces of its attempts."""
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """Unfinished work: the first `MAX_COUNTED`."""
+    """Counts of unfinished work, up to `MAX_COUNTED`."""
 
     due: dict[str, int]
-    """By action type: it may be done now."""
+    """By action type: work that may be done now."""
     running: dict[str, int]
-    """By action type: a worker has it."""
+    """By action type: work that a worker has claimed."""
     postponed: dict[str, int]
-    """By action type: an attempt failed, and it is tried again later."""
+    """By action type: work to be tried again later, after a failed attempt."""
     postponed_by_cause: dict[str, int]
-    """By the last attempt's error code, of the first `MAX_EXAMINED`."""
+    """Postponed work by the last attempt's error code, for the first `MAX_EXAMINED`."""
     oldest_due: datetime | None
     next_retry: datetime | None
     mails: int
-    """Unfinished mails, whatever they wait for."""
+    """Unfinished mails, for whatever reason they wait."""
     oldest_mail: datetime | None
-    """When the oldest of them was requested."""
+    """When the oldest unfinished mail was requested."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ class MailTrouble:
     answer: str
     """The last answer or error, without addresses."""
     failures: int
-    """In a row."""
+    """Failures in a row."""
     tried_next: datetime | None
-    """Empty: mails do not wait with it."""
+    """None if mails do not wait for the server."""
 
 
 @dataclass(frozen=True)
@@ -74,27 +74,27 @@ class FailedWork:
     action_type: str
     count: int
     too_late: int
-    """The number for which it is too late for a retry, which would skip them."""
+    """How many of them are too late to retry: a retry would skip them."""
     first: datetime | None
     latest: datetime | None
     fault: str
     """What is at fault, in words; empty for an unknown error code."""
     sentence: str
-    """What happened, as administrators read it."""
+    """What happened, in the words that administrators read."""
     example: UUID
     """The assignment that failed last."""
 
 
 @dataclass(frozen=True)
 class TaskLine:
-    """How a scheduled task went last, and when it is next due."""
+    """The result of a scheduled task's last run, and when it is next due."""
 
     name: str
     started_at: datetime | None
     finished_at: datetime | None
     due_at: datetime | None
     late: bool
-    """Late, or failing again and again, as `/healthz` counts it."""
+    """Whether it is late or keeps failing, as `/healthz` counts it."""
     failures: int
     last_error: str
 
@@ -107,21 +107,21 @@ class StatusReport:
     since: datetime
     health: Health
     mail_server: MailTrouble | None
-    """None while it takes mails."""
+    """None while the mail server accepts mails."""
     sends_per_minute: int
-    """The most mails in a minute; 0 for no limit."""
+    """The limit of mails a minute; 0 for no limit."""
     done: dict[str, dict[str, int]]
     """By action type and outcome, since `since`: the newest `MAX_COUNTED` of each outcome."""
     waiting: Waiting
     failed: list[FailedWork]
-    """The newest `MAX_COUNTED`, most frequent first."""
+    """Among the newest `MAX_COUNTED` failures; the most frequent first."""
     tasks: list[TaskLine]
     password_links_given_up: int
-    """Accounts, up to `MAX_COUNTED`, to which no link to set a password could be sent since `since`."""
+    """Number of accounts, up to `MAX_COUNTED`, to which a password link could not be sent since `since`."""
 
 
 def load(*, now: datetime) -> StatusReport:
-    """Return the report. Eighteen queries at most. Raises the database's errors."""
+    """Return the report, with eighteen queries at most. Raises the database's errors."""
     since = now - SINCE
     found = health.measure(now=now)
     given_up = User.objects.filter(reset_failed_at__gte=since).order_by()

@@ -1,4 +1,4 @@
-"""The report of `bursary status` on the screen: what is wrong first, then what waits and what was done."""
+"""The report of `bursary status` on the screen: first problems, then waiting work, then finished work."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -25,7 +25,7 @@ PROBLEMS: Mapping[str, str] = {
     "broker_unreachable": "The broker takes no wake-ups: work waits until it is back. None is lost.",
     "work_dated_ahead": "A clock that was ahead dated work, which waits until then: see the manual.",
 }
-"""What to do about the codes of health that are not the mail server's."""
+"""What to do about each problem code of `health`, except the mail server's."""
 RUN_BY: Mapping[str, str] = {
     "thread": "`bursary serve` runs them",
     "celery": "`bursary worker` runs them, woken by `bursary beat`",
@@ -35,11 +35,11 @@ REMEDIES: Mapping[str, str] = {
     "learner there: `bursary correct_address OLD NEW`.",
     "ledger_refused": "ledger_refused: no retry. The learner can accept again.",
 }
-"""What to do about errors that no retry repairs, by error code."""
+"""What to do about errors that a retry does not repair, by error code."""
 
 
 def render(report: StatusReport) -> RenderableType:
-    """Return the report as one screen, times in UTC: what is wrong, then what waits and what was done."""
+    """Return the report as one screen, with times in UTC."""
     problems = report.health.problems
     wrong = ", ".join(_wrong(report)) or "ok"
     password_text = []
@@ -60,7 +60,7 @@ def render(report: StatusReport) -> RenderableType:
 
 
 def _wrong(report: StatusReport) -> Iterator[str]:
-    """Yield all that is wrong, in a few words each; nothing where all is well."""
+    """Yield each problem in a few words."""
     found = report.health
     if found.status != OK:
         yield found.status
@@ -149,7 +149,7 @@ def _failed_table(failed: Sequence[FailedWork]) -> RenderableType:
 
 
 def _remedies(failed: Sequence[FailedWork]) -> list[str]:
-    """Return what to do about this failed work, a line each."""
+    """Return what to do about this failed work, one line for each remedy."""
     in_time = {one.cause for one in failed if one.count > one.too_late}
     remedies = [words for cause, words in REMEDIES.items() if cause in in_time]
     if in_time - set(REMEDIES):

@@ -1,4 +1,4 @@
-"""Checks that SQLite's file and the folder of mails can be written."""
+"""Checks whether SQLite's file and the folder of mails can be written."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def problems() -> set[str]:
-    """Return `disk_full` and `folder_not_writable`, where they apply. Writes a block and leaves no file."""
+    """Return `disk_full` and `folder_not_writable`, if they apply. Writes one block and leaves no file."""
     found: set[str] = set()
     folders: list[Path] = []
     if connection.vendor == "sqlite":

@@ -1,4 +1,4 @@
-"""The sweeps, as the scheduler and the commands run them."""
+"""The sweeps that the scheduler and the commands run."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from bursary.ops.console import Advance, OperatorCommand, counted_in_words, prog
 
 @dataclass(frozen=True)
 class SweepDefinition:
-    """A sweep over assignments: how to count what is due, how to run it, and the words of its summary."""
+    """A sweep over assignments: functions that count due assignments and process them, and its words."""
 
     done: str
     """The participle in the summary, such as `expired`."""
@@ -27,7 +27,7 @@ class SweepDefinition:
 
 
 def summary_of(sweep: SweepDefinition, swept: SweepResult) -> dict[str, object]:
-    """Return what a sweep did as plain values."""
+    """Return a sweep's result as plain values."""
     return {sweep.done: swept.done, "failed_budgets": swept.failed}
 
 
@@ -65,7 +65,7 @@ class SweepCommand(OperatorCommand):
     def run(self, *, dry_run: bool, **_options: Any) -> None:
         sweep, now = self.sweep, timezone.now()
         if dry_run:
-            found = sweep.count(now)  # over all budgets, which the sweep itself never asks
+            found = sweep.count(now)  # over all budgets; the sweep itself never needs this query
             text = f"{found['due']} {sweep.to_come}."
             return self.answer({"dry_run": True, **found}, text)
         with progress(f"{sweep.done.capitalize()}") as advance:

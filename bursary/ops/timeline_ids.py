@@ -1,4 +1,4 @@
-"""What an id in a log line means: assignments, or, where it has none, the command that answers for it."""
+"""Finds the assignments that an id in a log line belongs to, or the command that explains another id."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -26,23 +26,23 @@ from bursary.replica.models import CatalogListing
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 MAX_KEYS = 10
-"""Keys of content that a sentence names."""
+"""Content keys that a sentence names at most."""
 
 
 def find(text: str, *, now: datetime) -> QuerySet[LearnerContentAssignment]:
-    """Return the assignments that the text means; none, where it means nothing.
+    """Return the assignments that the text identifies, if any.
 
-    One: by its own uuid or number, an action's, or that of the money's transaction; by a `Message-ID` or its
-    file's name, which have the action's uuid; by another name that a provider gave to work which was done in
-    the last `PROVIDER_REF_VALID_FOR`; by an event about its money or its mail. All that an allocation batch
-    allocated, by the batch's uuid; those of a deadline notice's budget and content; those of a budget, or of
-    a learner by any address of theirs, the latest action first.
+    One assignment is found by its uuid or number, an action's, or its transaction's; by a `Message-ID` or a
+    mail file's name, which contain the action's uuid; by a provider's name for work that was done within
+    `PROVIDER_REF_VALID_FOR`; by an event about its money or mail. Several are found by the uuid of an
+    allocation batch, a deadline notice (those of its budget and content) or a budget, or by any address of a
+    learner; those of a budget or learner are sorted by their latest action, the latest first.
     """
     return next((found for found in _meanings(text.strip(), now=now) if found.exists()), _all().none())
 
 
 def require(text: str, *, now: datetime) -> QuerySet[LearnerContentAssignment]:
-    """Return the assignments that the text means: see `find`. Raises CommandError where there is none."""
+    """Return the assignments that the text identifies: see `find`. Raises CommandError if there is none."""
     found = find(text, now=now)
     if found.exists():
         return found
@@ -57,7 +57,7 @@ def require(text: str, *, now: datetime) -> QuerySet[LearnerContentAssignment]:
 
 
 def answered_by(text: str) -> str:
-    """Return what an id without an assignment is, and the command that answers for it; "" if unknown."""
+    """Return what an id without an assignment is, and the command that explains it; "" if unknown."""
     text = text.strip()
     for event in _events(text):
         keys = " ".join(event.payload.get("content_keys", ())[:MAX_KEYS])
@@ -78,7 +78,7 @@ def answered_by(text: str) -> str:
 
 
 def _meanings(text: str, *, now: datetime) -> Iterator[QuerySet[LearnerContentAssignment]]:
-    """Yield the possible meanings, the frequent ones first. Each is a range of an index."""
+    """Yield the possible meanings, the frequent ones first. Each query reads a range of an index."""
     if found := _UUID.search(text):
         uuid = UUID(found[0])
         yield _all().filter(uuid=uuid)
@@ -92,7 +92,7 @@ def _meanings(text: str, *, now: datetime) -> Iterator[QuerySet[LearnerContentAs
     elif (number := from_digits(text, most=18)) is not None:
         yield _all().filter(pk=number)
     if text:
-        # An index of providers' names would cost each action an entry as long as the name, for this alone.
+        # An index of providers' names would have an entry for each action, and serve only this query.
         yield _of_mail(text, now=now)
         for event in _events(text):
             yield from _of_event(event.payload, now=now)
@@ -118,7 +118,7 @@ def _of_mail(provider_ref: str, *, now: datetime) -> QuerySet[LearnerContentAssi
 
 
 def _events(text: str) -> QuerySet[InboxEvent]:
-    """Return the events of this id: one of each source, at most."""
+    """Return the events with this id: at most one of each source."""
     return InboxEvent.objects.filter(source__in=EventSource.values, event_id=text)
 
 

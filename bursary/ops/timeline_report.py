@@ -18,7 +18,7 @@ from bursary.delivery.emails import deadline_in_words
 from bursary.lib import moments
 from bursary.lib.money import dollars
 
-WIDTH_OF_TABLE = 110  # columns: on a narrower terminal, actions are lines
+WIDTH_OF_TABLE = 110  # columns; on a narrower terminal, actions are printed as lines
 COLOURS = {Status.DONE: "green", Status.FAILED: "red", Status.PENDING: "yellow", Status.RUNNING: "yellow"}
 
 
@@ -31,14 +31,14 @@ class TimelineReport:
 
     @property
     def declined(self) -> bool:
-        """Whether it is cancelled because the learner declined it: see `matching.which_declined`."""
+        """Whether the learner declined it: see `matching.which_declined`."""
         now = (ActionType.DECLINED, self.assignment.cycle)
         return self.assignment.state == State.CANCELLED and now in {
             (action.action_type, action.cycle) for action in self.actions
         }
 
     def action_of(self, text: str) -> LearnerContentAssignmentAction | None:
-        """Return the action of which the text has the id, or is the name that the mail's provider gave."""
+        """Return the action that the text identifies, by its id or by the mail provider's name for it."""
         named = text.strip().lower()
         of_mail = (one for one in self.actions if one.provider_ref and one.provider_ref.lower() == named)
         return next((one for one in self.actions if str(one.uuid) in named), next(of_mail, None))
@@ -55,7 +55,7 @@ def load(uuid: UUID) -> TimelineReport:
 
 
 def summary(report: TimelineReport, *, traces: bool) -> dict[str, object]:
-    """Return the report as plain values; stack traces only with `traces`."""
+    """Return the report as plain values, with stack traces only if `traces`."""
     assignment = report.assignment
     return {
         "assignment": {
@@ -76,7 +76,7 @@ def summary(report: TimelineReport, *, traces: bool) -> dict[str, object]:
 def render(report: TimelineReport, *, traces: bool, asked: str = "") -> RenderableType:
     """Return the report as a heading and the actions; with `traces`, stack traces follow.
 
-    Where what was asked for is the id of an action, the heading says of which.
+    If `asked` is the id of an action, the heading names the action.
     """
     zone = report.assignment.budget.customer.zone
     parts: list[RenderableType] = [_heading(report)]
@@ -129,7 +129,7 @@ def _heading(report: TimelineReport) -> Text:
 
 @dataclass(frozen=True)
 class _Actions:
-    """The actions as a table or, where that is too wide, as lines: nothing is cut short."""
+    """The actions as a table or, on a narrow terminal, as lines, so that no text is cut off."""
 
     actions: Sequence[LearnerContentAssignmentAction]
     zone: ZoneInfo

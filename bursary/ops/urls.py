@@ -1,4 +1,4 @@
-"""The operator's addresses."""
+"""The URLs of health and metrics."""
 
 from django.urls import path
 

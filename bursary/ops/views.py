@@ -16,7 +16,7 @@ from bursary.ops import metrics as figures
 @never_cache
 @require_safe
 def healthz(_request: HttpRequest) -> JsonResponse:
-    """Answer 503 where it is unwell, else 200, with figures and codes; needs no key."""
+    """Return figures and problem codes, with status 503 if the service is unwell, else 200; needs no key."""
     found = health.examine(now=timezone.now())
     return JsonResponse(asdict(found), status=503 if found.status == health.UNWELL else 200)
 
@@ -24,7 +24,7 @@ def healthz(_request: HttpRequest) -> JsonResponse:
 @never_cache
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Answer a request with the token by figures for Prometheus; 404 without a token in the settings."""
+    """Return figures for Prometheus to a request with the token; 404 if the settings have no token."""
     if not settings.METRICS_TOKEN:
         raise Http404("There are no metrics without BURSARY_METRICS_TOKEN.")
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")

@@ -1,4 +1,4 @@
-"""`bursary apply_events`: the scheduled task `events`, where cron runs the tasks."""
+"""`bursary apply_events`: run the scheduled task `events` from cron."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`bursary audit_content`: whether the replica agrees with upstream."""
+"""`bursary audit_content`: compare the replica with upstream."""
 
 from typing import Any
 from uuid import UUID

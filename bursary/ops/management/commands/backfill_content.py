@@ -1,4 +1,4 @@
-"""`bursary backfill_content`: attaches assignments without content to the replica's rows."""
+"""`bursary backfill_content`: attach assignments without content to the replica's rows."""
 
 from dataclasses import asdict
 from typing import Any

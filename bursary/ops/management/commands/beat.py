@@ -1,4 +1,4 @@
-"""`bursary beat`: Celery's clock, which wakes the workers every few seconds."""
+"""`bursary beat`: Celery's beat, which wakes the workers every few seconds."""
 
 from importlib import import_module
 from typing import Any

@@ -1,4 +1,4 @@
-"""`bursary consume_events`: store the events of the Open edX event bus. Run it under a supervisor."""
+"""`bursary consume_events`: store the events of the Open edX event bus; runs under a supervisor."""
 
 import threading
 from importlib import import_module

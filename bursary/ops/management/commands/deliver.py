@@ -1,4 +1,4 @@
-"""`bursary deliver`: carry out due work, from a terminal, a timer or a process of its own."""
+"""`bursary deliver`: run due actions, from a terminal, a timer or a process of its own."""
 
 import threading
 from typing import Any

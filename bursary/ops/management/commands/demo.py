@@ -32,7 +32,7 @@ class Command(OperatorCommand):
     def run(self, *, no_serve: bool, weeks: int, **_options: Any) -> None:
         now = timezone.now()
         try:
-            # The address is taken first: where that fails, nothing was loaded in vain.
+            # The address is bound first: if that fails, the demonstration is not loaded in vain.
             listener = None if no_serve else serving.listen(serving.default_bind())
             if weeks and not self.as_json and not demo.demo_file().exists():
                 self.stdout.write("Making the demonstration; this takes about half a minute.")

@@ -1,4 +1,4 @@
-"""`bursary expire_assignments`: expire whatever is past its deadline."""
+"""`bursary expire_assignments`: expire open assignments that are past their deadline."""
 
 from bursary.ops.sweep_commands import EXPIRING, SweepCommand
 

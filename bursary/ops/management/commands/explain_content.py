@@ -1,4 +1,4 @@
-"""`bursary explain_content`: where each value of a piece of content came from."""
+"""`bursary explain_content`: print where each value of a piece of content came from."""
 
 from typing import Any
 

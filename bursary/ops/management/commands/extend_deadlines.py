@@ -75,7 +75,7 @@ class Command(OperatorCommand):
 
 
 def _counted_and_in_words(result: ExtensionResult, *, until: datetime) -> tuple[dict[str, Any], str]:
-    """Return what was extended and what was refused, and the sentences on the rest."""
+    """Return the result as plain values, and the sentences about refusals and shorter extensions."""
     refused, text = repair_commands.refused_in_words(result.refused)
     if by_less := sum(one.new < until for one in result.extended):
         text = f" By less: {by_less}, as enrolment closes before, or the budget ends.{text}"
@@ -83,7 +83,7 @@ def _counted_and_in_words(result: ExtensionResult, *, until: datetime) -> tuple[
 
 
 def _require_known(content_key: str, *, budget: Budget) -> None:
-    """Raise CommandError for a key that no content has, and no assignment of the budget."""
+    """Raise CommandError for a key that neither any content has nor any assignment of the budget."""
     assigned = LearnerContentAssignment.objects.filter(budget=budget, content_key=content_key)
     if not ContentMetadata.objects.filter(content_key=content_key).exists() and not assigned.exists():
         raise CommandError(f"There is no content {content_key}. `bursary explain_content` knows the keys.")

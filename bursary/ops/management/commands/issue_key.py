@@ -1,4 +1,4 @@
-"""`bursary issue_key ADDRESS NAME`: issue an API key with a scope and an end."""
+"""`bursary issue_key ADDRESS NAME`: issue an API key with a scope and an expiry date."""
 
 from datetime import timedelta
 from typing import Any

@@ -19,13 +19,13 @@ class Command(migrate.Command):
         except NotReady as why:
             raise CommandError(str(why)) from why
         run = super().handle
-        # The release before serves meanwhile: its transactions may hold what a migration waits for. Where one
-        # was undone whole, the next run goes on from it.
+        # The earlier release still serves, and its transactions may hold locks that a migration waits for. If
+        # a migration was rolled back as a whole, the next run continues with it.
         if connection.features.can_rollback_ddl:
             run = repeated_after_deadlocks(run)
         try:
             run(*args, **options)
-        except OperationalError as error:  # a full disk, above all
+        except OperationalError as error:  # mostly a full disk
             raise CommandError(
                 f"{in_words(error)} What was migrated before stays. Repair the "
                 "cause, then run `bursary migrate` again."

@@ -1,4 +1,4 @@
-"""`bursary nudge_assignments`: request the nudges that the budgets' tables ask for."""
+"""`bursary nudge_assignments`: request the nudges that are due by the budgets' settings."""
 
 from bursary.ops.sweep_commands import NUDGING, SweepCommand
 

@@ -95,7 +95,7 @@ class Command(OperatorCommand):
             if any(one.report.alarm for one in done):
                 advice = f"{advice} If so much really has gone: --accept-drop."
             raise CommandError(f"{failures} {advice}")
-        # A dry run stores nothing, so that a key is not known after it which a catalog has.
+        # A dry run stores nothing, so a key that a catalog has may still be unknown after it.
         if unknown and not (dry_run and any(one.report.records for one in done)):
             raise CommandError(f"No catalog has {', '.join(unknown)}.")
 
@@ -108,7 +108,7 @@ class Command(OperatorCommand):
 def _text(done: Sequence[CatalogRefresh], *, keys: Sequence[str], unknown: Sequence[str]) -> str:
     if not done:
         return "No budget names a catalog: there is nothing to refresh."
-    # Where nothing could be read, or nothing but unknown keys was asked for, the failure says all.
+    # If no record was read, or only unknown keys were requested, the error message is enough.
     all_unknown = bool(keys) and set(keys) == set(unknown)
     counted = [one for one in done if one.report.records or not (one.unavailable or all_unknown)]
     return "\n".join(

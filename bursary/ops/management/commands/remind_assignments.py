@@ -1,4 +1,4 @@
-"""`bursary remind_assignments`: request the reminders that the budgets' tables ask for."""
+"""`bursary remind_assignments`: request the reminders that are due by the budgets' settings."""
 
 from bursary.ops.sweep_commands import REMINDING, SweepCommand
 

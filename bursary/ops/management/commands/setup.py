@@ -29,7 +29,7 @@ def _uuid(text: str) -> UUID:
 
 
 OPTIONS: Mapping[str, str] = {"email": "--administrator-email", "time_zone": "--time-zone", "slug": "--slug"}
-"""The options by which columns are given that refuse them."""
+"""The option that sets each column, for the error messages of columns that refuse their value."""
 QUESTIONS = {
     "customer": "The organisation's name",
     "administrator_email": "Its administrator's e-mail address",
@@ -43,7 +43,7 @@ READERS: Mapping[str, Callable[[str], object]] = {
     "limit": setup.cents,
     "catalog_uuid": _uuid,
 }
-"""The functions that read an answer, or raise."""
+"""The functions that parse an answer, or raise ValueError."""
 
 
 class Command(OperatorCommand):
@@ -102,7 +102,7 @@ class Command(OperatorCommand):
         self.answer({"dry_run": dry_run, **done.summary()}, _text(done, dry_run=dry_run))
 
     def _ask(self, name: str) -> str:
-        """Ask until the answer can be read."""
+        """Ask until the answer is valid."""
         while True:
             text = input(f"{QUESTIONS[name]}: ").strip()
             try:

@@ -1,4 +1,4 @@
-"""`bursary shadow_report`: whether the replica agrees with upstream, by what shadow mode compared."""
+"""`bursary shadow_report`: whether the replica agrees with upstream, by the comparisons of shadow mode."""
 
 from typing import Any
 

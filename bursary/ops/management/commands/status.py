@@ -1,4 +1,4 @@
-"""`bursary status`: one screen about the service's work."""
+"""`bursary status`: print one screen about failed, waiting and finished work."""
 
 from typing import Any
 

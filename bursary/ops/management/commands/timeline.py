@@ -1,4 +1,4 @@
-"""`bursary timeline`: the actions of an assignment."""
+"""`bursary timeline`: print the actions of an assignment."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ class Command(OperatorCommand):
         if len(uuids) > 1:
             return self._list(found)
         report = timeline_report.load(uuids[0])
-        # --traceback is Django's own option.
+        # Django defines --traceback itself.
         text = self.rendered(timeline_report.render(report, traces=traceback, asked=id))
         return self.answer(timeline_report.summary(report, traces=traceback), text)
 
