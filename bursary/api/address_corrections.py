@@ -1,4 +1,4 @@
-"""Correct addresses in all open assignments of a customer."""
+"""Correction of addresses in all open assignments of a customer."""
 
 from typing import Any
 from uuid import UUID
@@ -44,13 +44,13 @@ class CorrectAddressesInput(serializers.Serializer[Any]):
 
 
 class CorrectedOutput(AddressPairInput):
-    """A pair that was corrected, and in which assignments."""
+    """A corrected pair, and the assignments in which it was corrected."""
 
     assignment_uuids = serializers.ListField(child=serializers.UUIDField())
 
 
 class NotCorrectedOutput(AddressPairInput):
-    """A pair that was refused, and why."""
+    """A refused pair, and the reason."""
 
     reason = serializers.ChoiceField(choices=REFUSED)
     user_message = serializers.CharField()

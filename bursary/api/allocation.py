@@ -1,4 +1,4 @@
-"""Allocate a course, and preview an allocation."""
+"""Allocation of a course, and its preview."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -55,8 +55,8 @@ class Allocate(APIView):
     }
 
     def abridged(self, body: Any) -> Any:
-        """Return the answer with uuids in place of the assignments, and the verdicts on those unchanged."""
-        if "uuids" in body:  # a summary
+        """Return the answer with uuids in place of the assignments, and the verdicts on unchanged ones."""
+        if "uuids" in body:  # the body is a summary already
             return body
         verdicts = {one["uuid"]: one["verdict"] for one in body["no_change"]}
         return {
@@ -88,7 +88,7 @@ class Allocate(APIView):
             done = allocation.allocate(budget, **asked, now=timezone.now(), actor=caller(request))
         except BadAddresses as bad:
             named = _bad(bad.errors, people)
-            # A list that a web form has accepted is valid, and refused by a rule: see decision 0020.
+            # A list that the web form would accept is valid input, so a rule refuses it: see decision 0020.
             accepted = all(mailbox.has_form(people.entries[at].text) for at in bad.errors)
             raise (as_refusal(named) if accepted else named) from bad
         body = {
@@ -146,13 +146,13 @@ class CanAllocate(APIView):
 
 
 def _understood(asked: dict[str, Any], budget: Budget) -> dict[str, Any]:
-    """Return the due date, if one was sent, as the instant that it means, in the organisation's time zone."""
+    """Return the instant of the due date, if one was sent, in the organisation's time zone."""
     due_date = asked["due_date"]
     return {"understood": {"due_date": moments.iso(due_date, zone=budget.customer.zone)}} if due_date else {}
 
 
 def _parsed(request: Request, budget: Budget) -> tuple[dict[str, Any], PastedList]:
-    """Return the arguments of the allocation, and the list that its entries were read from."""
+    """Return the arguments of the allocation, and the parsed list of learners."""
     body = validated(AllocateInput, request.data, zone=budget.customer.zone)
     people = pasted_lists.read_items(body["learner_emails"])
     asked = {
@@ -210,7 +210,7 @@ def _joining(terms: JoiningTerms) -> dict[str, Any]:
 
 
 def _bad(errors: Mapping[int, str], people: PastedList) -> BadAddresses:
-    """Return the errors with the items that they are in; of an item with several entries each is named."""
+    """Return the errors by item of the request; in an item with several entries, each bad entry is named."""
     entries = Counter(one.line for one in people.entries)
     named = {
         at: why if entries[people.entries[at].line] == 1 else f"“{people.entries[at].text}”: {why}"

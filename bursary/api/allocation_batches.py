@@ -1,4 +1,4 @@
-"""One request to allocate: its fields, and the state of its assignments."""
+"""An allocation batch: the fields of the request, and the states of its assignments."""
 
 from collections import Counter
 from typing import Any
@@ -28,14 +28,14 @@ MAX_UNCHANGED = 1000
 
 
 class VerdictCountOutput(serializers.Serializer[Any]):
-    """The number of addresses with a verdict."""
+    """A verdict, and its number of addresses."""
 
     verdict = serializers.ChoiceField(choices=[*Verdict])
     count = serializers.IntegerField()
 
 
 class StateCountOutput(serializers.Serializer[Any]):
-    """The number of assignments in a state, as it is shown."""
+    """A displayed state, and its number of assignments."""
 
     state = serializers.ChoiceField(choices=State.choices)
     learner_state = serializers.ChoiceField(choices=LEARNER_STATES, allow_null=True)
@@ -110,7 +110,7 @@ class AllocationBatchDetail(APIView):
         page = pages.paginate_queryset(filters.qs, request, view=self)
         response = pages.get_paginated_response(admin_bodies(page))
         found = allocation_batches.progress(batch)
-        # By the words on the wire, where what was declined and cancelled are one.
+        # By the states on the wire, where declined assignments are cancelled ones.
         states: Counter[tuple[str, str]] = Counter()
         for state, shown, count in found.by_state:
             states[state, shown.label] += count

@@ -1,4 +1,4 @@
-"""The answers to an allocation and to its preview."""
+"""The responses to an allocation and to its preview."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ REFUSED = (
     *("deadline_passed", "policy_expired", "subsidy_expired"),
     *("policy_spend_limit_reached", "not_enough_value_in_subsidy", BadAddresses.reason),
 )
-"""Why content is not allocated."""
+"""The reasons for which an allocation is refused."""
 
 
 class UnchangedAssignmentSerializer(AssignmentSerializer):
@@ -52,7 +52,7 @@ class DroppedOutput(serializers.Serializer[Any]):
 
 
 class AssignedOutput(serializers.Serializer[Any]):
-    """An assignment that a learner has."""
+    """An existing assignment of a learner."""
 
     uuid = serializers.UUIDField()
     content_key = serializers.CharField()
@@ -60,7 +60,7 @@ class AssignedOutput(serializers.Serializer[Any]):
 
 
 class EntryOutput(serializers.Serializer[Any]):
-    """One entry of the list, and what becomes of its learner."""
+    """One entry of the list, and the result for its learner."""
 
     position = serializers.IntegerField(help_text="In the list that was sent, from 0")
     address = serializers.CharField()
@@ -72,7 +72,7 @@ class EntryOutput(serializers.Serializer[Any]):
 
 
 class WarningOutput(serializers.Serializer[Any]):
-    """What to check about one entry, with figures of its own."""
+    """A warning to check one entry, with its figures."""
 
     open_ended = True
 
@@ -90,7 +90,7 @@ class CountedWarningOutput(WarningOutput):
 
 
 class PreviewedEntryOutput(EntryOutput):
-    """One entry of a previewed list. One that no mail can be sent to has the verdict `invalid`."""
+    """One entry of a previewed list. An entry that is not a valid address has the verdict `invalid`."""
 
     verdict = serializers.ChoiceField(choices=[*Verdict, "invalid"])
     problem = serializers.CharField(required=False, help_text="Of an invalid one")
@@ -116,7 +116,7 @@ class PreviewedRefusalOutput(serializers.Serializer[Any]):
 
 
 class AllocateOutput(serializers.Serializer[Any]):
-    """The assignments by what happened to them. Amounts are in cents."""
+    """The assignments by result. Amounts are in cents."""
 
     understood = UnderstoodOutput(required=False, help_text="Where a due date was sent")
     allocation_batch_uuid = serializers.UUIDField(help_text="The name of this request: see its batch")
@@ -141,7 +141,7 @@ class AllocateSummaryInput(serializers.Serializer[Any]):
 
 
 class AllocatedCountsOutput(serializers.Serializer[Any]):
-    """The number of assignments by what happened to them."""
+    """The number of assignments by result."""
 
     created = serializers.IntegerField()
     updated = serializers.IntegerField()
@@ -149,7 +149,7 @@ class AllocatedCountsOutput(serializers.Serializer[Any]):
 
 
 class AllocatedUuidsOutput(serializers.Serializer[Any]):
-    """The assignments by what happened to them."""
+    """The uuids of assignments by result."""
 
     created = serializers.ListField(child=serializers.UUIDField())
     updated = serializers.ListField(child=serializers.UUIDField())
@@ -157,7 +157,7 @@ class AllocatedUuidsOutput(serializers.Serializer[Any]):
 
 
 class AllocateSummaryOutput(serializers.Serializer[Any]):
-    """What happened, in counts and uuids, for large requests."""
+    """The result as counts and uuids, for large requests."""
 
     understood = UnderstoodOutput(required=False, help_text="Where a due date was sent")
     allocation_batch_uuid = serializers.UUIDField(help_text="The name of this request: see its batch")

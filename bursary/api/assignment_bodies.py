@@ -1,7 +1,7 @@
-"""Assignments as the serializers answer with them, without the serializers: lists are long.
+"""The bodies of assignments in long lists, made without serializers.
 
-`serializers` and `learner_serializers` describe the shapes, for the schema and for one assignment; these
-functions give the same bytes for many, in a fraction of the time (decision 0024). A test compares both.
+`serializers` and `learner_serializers` define the shapes for the schema, and for single assignments. These
+functions return the same bodies in a fraction of the time (decision 0024). A test compares both.
 """
 
 from collections.abc import Iterable, Mapping

@@ -31,7 +31,8 @@ from bursary.budgets.models import Budget
 class BudgetView(APIView):
     """A view with an assignment configuration, which is a budget, in its URL.
 
-    Views ask for it before they read the body: what a body must be is for callers with the permission.
+    Views load the budget before they read the body, so that callers without the permission get no errors
+    about the body.
     """
 
     permission = Permission.READ_ASSIGNMENTS
@@ -63,22 +64,22 @@ class BudgetTimeZoneFilters(filters.DjangoFilterBackend):
     """Filters by dates that are meant in the time zone of the budget's organisation."""
 
     def get_filterset_kwargs(self, request: Request, queryset: QuerySet[Any], view: Any) -> dict[str, Any]:
-        """Add the time zone; and what is asked for, where the answer has no form with the rest."""
+        """Add the time zone; for JSON also the parameters in use, as only a page shows all filters."""
         named: dict[str, Any] = super().get_filterset_kwargs(request, queryset, view)
         as_page = request.accepted_renderer.format != FastJSONRenderer.format
         only = None if as_page else {*request.query_params, "ordering"}
         return {**named, "zone": view.budget.customer.zone, "only": only}
 
     def get_filterset(self, request: Request, queryset: QuerySet[Any], view: Any) -> Any:
-        """Return the filter set, and leave it to the view, which answers with the instants that it means."""
+        """Return the filter set, and keep it in the view, which responds with the instants of its dates."""
         view.filterset = super().get_filterset(request, queryset, view)
         return view.filterset
 
 
 class FilteredBudgetView(BudgetView):
-    """A view of the budget's assignments that the query string's filters find, the filters of the list."""
+    """A view of the budget's assignments that match the filters in the query string, as in the list."""
 
-    passes_over_empty = False  # it would act on too much
+    passes_over_empty = False  # otherwise a request would act on too many assignments
     reasons: Mapping[int, Sequence[str]] = OF_FILTERS
     queryset = LearnerContentAssignment.objects.all()
     filter_backends = (BudgetTimeZoneFilters,)
@@ -97,7 +98,7 @@ class AssignmentList(BudgetView, generics.ListAPIView[LearnerContentAssignment])
     queryset = LearnerContentAssignment.objects.all()
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Return the page; where dates filter it, with the instants that they mean."""
+        """Return the page; if dates filter it, with the instants of these dates."""
         pages, rows = AssignmentPages(), self.filter_queryset(self.get_queryset())
         pages.is_search = self.filterset.is_search
         found = pages.paginate_queryset(rows, request, view=self)
@@ -120,7 +121,7 @@ class AssignmentDetail(BudgetView):
 
 
 class TimelineOutput(PageOutput):
-    """An assignment's actions, and apart from them the latest successful one, and the failures."""
+    """An assignment's actions; in fields of their own, the latest successful action and the failures."""
 
     latest_successful = TimelineActionSerializer(allow_null=True)
     failures = TimelineActionSerializer(many=True, help_text="The newest 50, newest first")

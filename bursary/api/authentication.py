@@ -1,4 +1,4 @@
-"""Authentication by API key (`Authorization: Bearer`) and by token of Open edX (a header or two cookies)."""
+"""Authentication by API key (`Authorization: Bearer`) or by Open edX token (a header or two cookies)."""
 
 from typing import Any
 
@@ -27,21 +27,21 @@ TOKEN_REASONS = (
     *("token_version_wrong", "token_restricted", "token_claims_unusable"),
     *("account_not_linked", "account_deactivated", "staff_account"),
 )
-"""Why a token is refused, each with 401."""
+"""The reasons for which a token is refused with 401."""
 
 
 @PreparedSelect
 def _keys() -> QuerySet[ApiKey]:
-    """Return the key with the digest of a slot."""
+    """Return the key with the digest in the slot."""
     digest = Slot("digest", ApiKey._meta.get_field("digest"))
     return ApiKey.objects.select_related("user").filter(digest=digest)
 
 
 class ApiKeyAuthentication(BaseAuthentication):
-    """Authenticates a request as the user that its API key belongs to. One query, and one write an hour."""
+    """Authenticates a request as the user of its API key. One query, and one write an hour."""
 
     def authenticate(self, request: Request) -> tuple[User, ApiKey] | None:
-        """Return the key's user, or None without a bearer key, so that the session is tried."""
+        """Return the key's user; None without a bearer key, so that the session is tried."""
         scheme, _, key = get_authorization_header(request).decode("latin-1").partition(" ")
         if scheme.lower() != "bearer":
             return None
@@ -67,7 +67,7 @@ class TokenNotAccepted(AuthenticationFailed):
 
 
 class KeysNotReadable(APIException):
-    """No token can be verified now."""
+    """The issuer's keys cannot be read, so that no token can be verified."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_detail = "The issuer's keys were never read, and it does not answer: no token can be verified."
@@ -76,14 +76,14 @@ class KeysNotReadable(APIException):
 
 
 class TokenAuthentication(BaseAuthentication):
-    """Authenticates a request by a token of Open edX, for this request and with the token's roles alone.
+    """Authenticates a request by an Open edX token. The user has the token's roles only, for this request.
 
-    `Authorization: JWT …` comes before the two cookies, which browsers send; with these, POSTs need the CSRF
-    token. Two queries, and one more with a JWK set by URL.
+    The header `Authorization: JWT …` takes precedence over the two cookies that browsers send. With cookies,
+    POSTs need the CSRF token. Two queries, and one more with a JWK set by URL.
     """
 
     def authenticate(self, request: Request) -> tuple[User, Claims] | None:
-        """Return the token's user; None without a token, or with an expired cookie: the session is tried."""
+        """Return the token's user. Without a token, or with an expired cookie, None: the session is tried."""
         if not settings.JWT_ISSUER:
             return None
         scheme, _, in_header = get_authorization_header(request).decode("latin-1").partition(" ")
@@ -110,7 +110,7 @@ class TokenAuthentication(BaseAuthentication):
 
 
 def refused_token(error: Exception, request: Any) -> TokenRefused | None:
-    """Return the refusal of a token for which the request is answered 401; None for another reason."""
+    """Return the token's refusal if it is the reason for the 401, else None."""
     if isinstance(error, TokenNotAccepted):
         return error.refused
     expired = getattr(request, "expired_token", None)
@@ -125,7 +125,7 @@ def caller(request: Request) -> User:
 
 
 def identity_of(request: Request) -> str:
-    """Return the identity that requests are counted under: API key, else user. Raises NotAuthenticated."""
+    """Return the identity by which requests are counted: API key, else user. Raises NotAuthenticated."""
     return f"key {request.auth.pk}" if isinstance(request.auth, ApiKey) else f"user {caller(request).pk}"
 
 
@@ -141,13 +141,13 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
 
 
 class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # as above
-    """Describes the token of Open edX in the OpenAPI schema: as a header, and as two cookies."""
+    """Describes the Open edX token in the OpenAPI schema: as a header, and as two cookies."""
 
     target_class = TokenAuthentication
     name = ["Token", "TokenCookies"]
 
     def get_security_definition(self, auto_schema: object) -> list[dict[str, str]]:
-        """Return the OpenAPI forms of both."""
+        """Return the OpenAPI form of each."""
         return [
             {"type": "apiKey", "in": "header", "name": "Authorization", "description": "JWT <token>"},
             {"type": "apiKey", "in": "cookie", "name": f"{settings.JWT_COOKIE}-header-payload"},

@@ -20,9 +20,9 @@ from bursary.budgets.models import Budget
 
 
 def permitted_budget(request: Request, permission: Permission, **which: UUID) -> Budget:
-    """Return the budget that `which` matches, with its customer and account. One query.
+    """Return the budget that matches `which`, with its customer and account. One query.
 
-    Raises Http404 if there is none, or none for which the caller has the permission, and ScopeTooNarrow.
+    Raises Http404 if there is none or the caller lacks the permission for it, and ScopeTooNarrow.
     """
     return permitted_row(
         _with_account,

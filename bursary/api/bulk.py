@@ -1,4 +1,4 @@
-"""Cancel, remind and nudge: for named assignments, or for all that a filter matches."""
+"""Cancel, remind and nudge: for named assignments, or for all that match a filter."""
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -25,7 +25,7 @@ OF_CONFIRMED = {
     400: (*OF_FILTERS[400], TooManyFound.reason),
     409: (CountChanged.reason,),
 }
-"""The reasons to refuse work on all that a filter finds, with a confirmed count; by status."""
+"""By status, the reasons to refuse work on all assignments that match a filter, with a confirmed count."""
 MAX_NAMED = 1000  # refusals in one answer to `cancel-all` and `remind-all`; the count covers all
 _ONLY_OPEN = "Only open assignments can be cancelled."
 _REMINDABLE = "Choose open assignments that are before their deadline, of a budget in use."
@@ -38,7 +38,7 @@ _ON_ITS_WAY = "An e-mail is on its way already"
 
 
 class NotDoneOutput(serializers.Serializer[Any]):
-    """An assignment that was refused, and why."""
+    """A refused assignment, and the reason."""
 
     reason = serializers.CharField()
     user_message = serializers.CharField()
@@ -180,7 +180,7 @@ class RemindAll(FilteredBudgetView):
 def filtered(view: BudgetView) -> QuerySet[LearnerContentAssignment]:
     """Return the assignments that the list shows for the same query string. Raises ValidationError.
 
-    The list ignores an empty filter and shows too much; here that would act on too much.
+    An empty filter, which the list ignores, is refused: the request would act on too many assignments.
     """
     query = view.request.query_params
     if empty := sorted(name for name in query if not query[name].strip()):
@@ -204,7 +204,7 @@ def of_each(
 
 
 def confirmed(view: BudgetView, *, count: int) -> list[UUID]:
-    """Return the uuids of all that the query string's filters find, if these are `count`.
+    """Return the uuids of all assignments that match the query string's filters, if their number is `count`.
 
     Raises CountChanged, TooManyFound, ValidationError.
     """
@@ -218,13 +218,13 @@ def confirmed(view: BudgetView, *, count: int) -> list[UUID]:
 
 
 def as_confirmed(view: BudgetView) -> list[UUID]:
-    """Return the uuids that the query string's filters find now; their number is checked if one is confirmed.
+    """Return the uuids of assignments that match the query string's filters; check a confirmed number.
 
-    What they find later, while batch after batch is worked on, is not confirmed. Raises CountChanged,
-    ValidationError.
+    All are looked up before the work begins, so that assignments which match later are not included. Raises
+    CountChanged, ValidationError.
     """
     uuids = list(filtered(view).order_by("pk").values_list("uuid", flat=True))
-    # Clients that name no count send an empty body, of any type.
+    # Clients that confirm no count send an empty body, of any content type.
     body = view.request.data if "json" in (view.request.content_type or "") else {}
     confirmed = validated(OptionalCountInput, body).get("confirmed_count")
     if confirmed is not None and confirmed != len(uuids):
@@ -235,7 +235,7 @@ def as_confirmed(view: BudgetView) -> list[UUID]:
 def counts_response(
     name: str, counts: Mapping[str, int], refused: Mapping[UUID, str], reason: str, next_step: str
 ) -> Response:
-    """Return the counts, with the number of refusals and the first `MAX_NAMED` of them as `name`."""
+    """Return the counts with the number of refusals, and the first `MAX_NAMED` refusals under `name`."""
     first = dict(islice(refused.items(), MAX_NAMED))
     body = {**counts, f"{name}_count": len(refused), name: refusals(first, reason, next_step)}
     return Response(body, status=202)
@@ -247,7 +247,7 @@ def refusals(
     next_step: str,
     in_words: Mapping[str, tuple[str, str]] = {},
 ) -> list[dict[str, Any]]:
-    """Return each refusal with its reason: a code of `in_words`, or `reason` for a state."""
+    """Return each refusal with its reason: its code if `in_words` has it, else `reason`."""
     found = []
     for uuid, code in refused.items():
         if code == "unknown":

@@ -1,4 +1,4 @@
-"""Content: the list, and one course or run with its record."""
+"""Content: the list, and single courses and runs with their records."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -47,12 +47,12 @@ class ContentFilters(filters.FilterSet):
     def of_course(
         self, queryset: QuerySet[ContentMetadata], _name: str, value: str
     ) -> QuerySet[ContentMetadata]:
-        """Keep the runs of a course."""
+        """Return the runs of the course."""
         return queryset.filter(parent_key__in=renamed_keys.either_key([value]))
 
 
 class BoundedSearch(SearchFilter):
-    """Matches every word in the title, within a length: databases fail on a search of thousands of words."""
+    """Searches titles for each word. The length is limited, as databases fail on thousands of words."""
 
     MAX_CHARACTERS = 255
 
@@ -65,13 +65,13 @@ class BoundedSearch(SearchFilter):
 
 
 class Scoped(APIView):
-    """A view of content, within the scope of the request."""
+    """A view of the content that the request may show."""
 
     query: Sequence[OpenApiParameter | type[Serializer[Any]]] = (CATALOG,)
 
     @cached_property
     def scope(self) -> ContentScope:
-        """The content that may be shown. Raises ValidationError."""
+        """The content that the request may show. Raises ValidationError."""
         return ContentScope.of(self.request)
 
 
@@ -109,9 +109,9 @@ class ContentDetail(Scoped, generics.RetrieveAPIView[ContentMetadata]):
     queryset = ContentMetadata.objects.all()
 
     def get_object(self) -> ContentMetadata:
-        """Return the row of the key in the URL. Raises Http404, CatalogNeeded."""
+        """Return the row for the key in the URL. Raises Http404, CatalogNeeded."""
         return self.scope.row(self.kwargs["content_key"])
 
     def get_serializer_context(self) -> dict[str, Any]:
-        """Add the memberships with links that may be shown."""
+        """Add the memberships with links that the request may show."""
         return {**super().get_serializer_context(), "memberships": self.scope.memberships()}

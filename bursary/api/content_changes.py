@@ -1,4 +1,4 @@
-"""Changes of content, and their impact on open assignments."""
+"""Changes of content, and their effects on open assignments."""
 
 from datetime import timedelta
 from typing import Any
@@ -35,7 +35,7 @@ DEFAULT_PERIOD = timedelta(days=30)
 
 
 class ReadsAssignments(BasePermission):
-    """Permits users that may see any organisation's assignments; the query selects which."""
+    """Permits users that may see some organisation's assignments. The query limits results to these."""
 
     message = "Your role does not permit you to see any organisation's assignments."
 
@@ -49,7 +49,7 @@ class AnyValueField(serializers.JSONField):
 
 
 class ContentChangeSerializer(serializers.ModelSerializer[ContentChange]):
-    """A changed field: the old and the new value, when we learned of it, and from which source."""
+    """A changed field: the old and the new value, when the replica recorded it, and from which source."""
 
     content_key = serializers.CharField(source="content.content_key", read_only=True)
     old = AnyValueField(read_only=True)
@@ -70,7 +70,7 @@ class ChangeFilters(filters.FilterSet):
 
     @property
     def zone(self) -> ZoneInfo:
-        """The time zone of dates that name none."""
+        """The time zone of dates without one."""
         return zone_of(caller(self.request))
 
 
@@ -85,7 +85,7 @@ class _OfContent(Scoped):
         return self.scope.row_with_history(self.kwargs["content_key"])
 
     def handle_exception(self, exc: Exception) -> Response:
-        """Serve the content itself if its key ends like this URL: keys may contain slashes."""
+        """Return the content itself if its key ends like this URL: keys may contain slashes."""
         if not isinstance(exc, Http404):
             return super().handle_exception(exc)
         whole = {"content_key": f"{self.kwargs['content_key']}/{self.ending}"}
@@ -111,7 +111,7 @@ class Changes(_OfContent, generics.ListAPIView[ContentChange]):
     queryset = ContentChange.objects.all()
 
     def get_queryset(self) -> QuerySet[ContentChange]:
-        """Return the changes of the content in the URL, as far as its catalogs have them."""
+        """Return the changes of the content in the URL that the caller's catalogs have."""
         rows = self.scope.changes().filter(content=self.content())
         return rows.select_related("content").defer("content__payload").order_by("-created", "-pk")
 
@@ -151,7 +151,7 @@ class TouchedAssignmentSerializer(AssignmentSerializer):
     def get_touches(self, assignment: LearnerContentAssignment) -> list[dict[str, object]]:
         """Return the effect of each change, newest first."""
         found: Impact = self.context["impact"]
-        # No serializer: a page may have 25,000 effects, which would take seconds.
+        # Without a serializer, which would take seconds: a page may have 25,000 effects.
         return [
             {
                 "change": one.change.pk,

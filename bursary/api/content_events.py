@@ -53,7 +53,7 @@ class ContentEventInput(serializers.Serializer[Any]):
 
 
 class ContentEventOutput(serializers.Serializer[Any]):
-    """The event is stored; `no_change` is true if it was received before."""
+    """A stored event; `no_change` is true if it was received before."""
 
     no_change = serializers.BooleanField()
 
@@ -106,7 +106,7 @@ class ContentEvents(APIView):
             event_id,
             source=EventSource.WEBHOOK,
             kind=EventKind(event["type"]),
-            payload={**data.data},  # without fields that are unknown here
+            payload={**data.data},  # without unknown fields
             now=now,
         )
         return Response({"no_change": not new}, status=status.HTTP_202_ACCEPTED)

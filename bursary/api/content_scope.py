@@ -1,4 +1,4 @@
-"""The content that a caller may see: what the catalogs of their organisations' budgets hold."""
+"""The content that a caller may see: that of the catalogs of their organisations' budgets."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,7 @@ from bursary.replica import renamed_keys
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
 
 MAX_NAMED = 100
-"""Catalogs that a refusal names."""
+"""Catalogs that a refusal names at most."""
 
 CATALOG = OpenApiParameter(
     "catalog",
@@ -35,18 +35,18 @@ class _CatalogInput(serializers.Serializer[Any]):
 
 @dataclass(frozen=True)
 class ContentScope:
-    """The catalogs of which a request may show content: the caller's, of which `catalog` selects one.
+    """The catalogs of which a request may show content: all of the caller's, or the one named by `catalog`.
 
-    Of a key, the row that such a catalog holds (decision 0014); of changes, those of such a row.
+    For a key, that is the row that such a catalog holds (decision 0014), with the changes of this row.
     """
 
     visible: QuerySet[Budget, UUID] | None
-    """Catalog uuids. None, for operators: all, and also what no catalog holds."""
+    """Catalog uuids. None, for operators, means all content, even that of no catalog."""
     catalog: UUID | None
 
     @classmethod
     def of(cls, request: Request) -> "ContentScope":
-        """Return the scope of the caller and the parameter `catalog`. One query. Raises ValidationError."""
+        """Return the scope by the caller and the parameter `catalog`. One query. Raises ValidationError."""
         catalog = validated(_CatalogInput, request.query_params).get("catalog")
         user = caller(request)
         if may_everywhere(user):
@@ -56,30 +56,30 @@ class ContentScope:
 
     @property
     def unlimited(self) -> bool:
-        """Whether everything may be shown."""
+        """Whether all content may be shown."""
         return self.visible is None and self.catalog is None
 
     @property
     def in_catalogs(self) -> Q:
-        """The condition on rows with a `catalog_uuid` that it is one of the scope's."""
+        """The condition that a row's `catalog_uuid` is in the scope."""
         condition = Q() if self.visible is None else Q(catalog_uuid__in=self.visible)
         return condition if self.catalog is None else condition & Q(catalog_uuid=self.catalog)
 
     def memberships(self) -> QuerySet[CatalogMembership]:
-        """Return what the catalogs hold."""
+        """Return the memberships of the catalogs."""
         return CatalogMembership.objects.filter(self.in_catalogs)
 
     def rows(self) -> QuerySet[ContentMetadata]:
-        """Return the content that the catalogs hold, a row for each set of restricted runs among them."""
+        """Return the content that the catalogs hold. A course has a row for each set of restricted runs."""
         if self.unlimited:
             return ContentMetadata.objects.all()
         return ContentMetadata.objects.filter(Exists(self.memberships().filter(content=OuterRef("pk"))))
 
     def row(self, content_key: str) -> ContentMetadata:
-        """Return the row of this key, current or former, its payload deferred. Three queries at most.
+        """Return the row for this key, current or former, with its payload deferred. At most three queries.
 
-        Raises Http404 where the catalogs hold none, CatalogNeeded where they are served different restricted
-        runs.
+        Raises Http404 if the catalogs do not hold the content, CatalogNeeded if they are served different
+        restricted runs.
         """
         found = self._rows_of(content_key) or self._rows_of(renamed_keys.current_key(content_key))
         if not found:
@@ -91,7 +91,7 @@ class ContentScope:
         return found[0]
 
     def row_with_history(self, content_key: str) -> ContentMetadata:
-        """Return the row like `row`, or else the one that a catalog of the scope held last."""
+        """Return the row as `row` does; if there is none, the one that a catalog of the scope held last."""
         try:
             return self.row(content_key)
         except Http404:
@@ -102,9 +102,9 @@ class ContentScope:
             return last.content
 
     def changes(self) -> QuerySet[ContentChange]:
-        """Return the changes of what the catalogs hold, and of what they held, until they ceased to.
+        """Return the changes of content that the catalogs hold, or of content held before, up to its removal.
 
-        A change of one catalog alone is left out where that catalog is outside the scope.
+        A change that concerns only one catalog is left out if that catalog is outside the scope.
         """
         if self.unlimited:
             return ContentChange.objects.all()
@@ -114,7 +114,7 @@ class ContentScope:
         return ContentChange.objects.filter(self.in_catalogs | shared)
 
     def _rows_of(self, content_key: str) -> list[ContentMetadata]:
-        """Return the first two, the last being gone first."""
+        """Return at most two rows of this key; present content first, then the last to disappear."""
         rows = self.rows().defer("payload").filter(content_key=content_key)
         return list(rows.order_by(F("gone_at").desc(nulls_first=True), "variant")[:2])
 

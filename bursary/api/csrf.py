@@ -1,4 +1,4 @@
-"""The CSRF token, where Open edX's web clients ask for it before their first POST: `/csrf/api/v1/token`."""
+"""The CSRF token, which Open edX's web clients request from `/csrf/api/v1/token` before their first POST."""
 
 from django.middleware.csrf import get_token
 from django.utils.decorators import method_decorator
@@ -11,11 +11,11 @@ from rest_framework.views import APIView
 
 @method_decorator(never_cache, name="dispatch")
 class CsrfToken(APIView):
-    """Return the token to send as `X-CSRFToken`, and set the cookie that it must agree with. Open to all."""
+    """Return the token to send as `X-CSRFToken`, and set the cookie that it must match. Open to all."""
 
     authentication_classes = ()
     permission_classes = ()
 
-    @extend_schema(exclude=True)  # beside the API, which the schema describes
+    @extend_schema(exclude=True)  # it is not part of the API
     def get(self, request: Request) -> Response:
         return Response({"csrfToken": get_token(request._request)})

@@ -1,4 +1,4 @@
-"""Decline: a learner's other answer to an assignment."""
+"""The learner's request to decline an assignment."""
 
 from typing import Any
 from uuid import UUID
@@ -32,7 +32,7 @@ class DeclineInput(serializers.Serializer[Any]):
 
 
 class DeclineOutput(serializers.Serializer[Any]):
-    """The cancelled assignment; `no_change` is true if it was declined before."""
+    """The declined assignment; `no_change` is true if it was declined before."""
 
     uuid = serializers.UUIDField()
     state = serializers.CharField()

@@ -1,4 +1,4 @@
-"""The schema, and the page that describes the API by it, with a form to try each request: `/api/v1/docs/`."""
+"""The schema, and `/api/v1/docs/`, the page that shows it with a form to try each request."""
 
 from functools import cache
 from threading import Lock
@@ -13,24 +13,24 @@ from rest_framework.views import APIView
 
 
 class _RefusesInJson(APIView):
-    """Open to all. A key that does not work is refused as at every URL: no renderer here could."""
+    """A view that is open to all. It refuses a wrong key in JSON, which its own renderers cannot."""
 
     def handle_exception(self, exc: Exception) -> Response:
-        """Return the refusal."""
+        """Return the refusal as JSON."""
         self.request.accepted_renderer = JSONRenderer()
         self.request.accepted_media_type = JSONRenderer.media_type
         return super().handle_exception(exc)
 
 
 class Described(_RefusesInJson, SpectacularAPIView):
-    """The schema, which is made once a process."""
+    """The schema, which each process makes once."""
 
     def _get_schema_response(self, request: Request) -> Response:
         return Response(schema())
 
 
 class Docs(_RefusesInJson, SpectacularSwaggerSplitView):
-    """The page, which uses what is served from here alone."""
+    """The page. Its styles and scripts are served by Bursary."""
 
     url_name = "schema"
     template_name = "api/description.html"
@@ -40,7 +40,7 @@ _MAKING = Lock()
 
 
 def schema() -> Any:
-    """Return the schema. One thread makes it: two would load drf-spectacular's extensions at once."""
+    """Return the schema. One thread makes it, as two would load drf-spectacular's extensions at once."""
     with _MAKING:
         return _made()
 

@@ -1,7 +1,7 @@
-"""What clients ask for and Bursary does not keep: it is answered emptily, in the form that they read.
+"""Empty responses to requests of clients for data that Bursary does not have.
 
-Learners do not ask for courses here: an administrator assigns them. So there are no requests, of learner
-credit, licences or coupons, and no configuration of them. `docs/clients.md` lists all of it.
+Learners do not ask for courses here: an administrator assigns them. So there are no requests for learner
+credit, licences or coupons, and no configuration of such requests. `docs/clients.md` lists these URLs.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ from bursary.budgets.models import LedgerEntry
 
 
 class RequestsInput(serializers.Serializer[Any]):
-    """The query of lists of requests. Other parameters make no difference to an empty list."""
+    """The query of lists of requests. Other parameters are ignored, as the list is always empty."""
 
     enterprise_customer_uuid = serializers.UUIDField()
 
@@ -48,7 +48,7 @@ class RequestCountOutput(serializers.Serializer[Any]):
     }
 )
 class ConfigurationInput(serializers.Serializer[Any]):
-    """The body of the configuration of requests: what may be said of it."""
+    """The body of the configuration of requests: the values that are accepted."""
 
     enterprise_customer_uuid = UuidField()
     subsidy_requests_enabled = FlagField(default=False, help_text="Only false")
@@ -79,7 +79,7 @@ class LearnerProfileInput(serializers.Serializer[Any]):
 
 
 class LearnerProfileOutput(serializers.Serializer[Any]):
-    """What other services know of a learner: nothing of it is here."""
+    """A learner's profile in other services; Bursary has none of it."""
 
     subscriptions = serializers.ListField(child=serializers.DictField())
     group_memberships = serializers.ListField(child=serializers.DictField())
@@ -87,7 +87,7 @@ class LearnerProfileOutput(serializers.Serializer[Any]):
 
 
 class CanRequestInput(serializers.Serializer[Any]):
-    """The query of whether a course may be asked for."""
+    """The query of the check whether a learner may ask for a course."""
 
     content_key = serializers.CharField()
 
@@ -138,7 +138,7 @@ class CustomerConfiguration(APIView):
 
 
 class CustomerConfigurations(APIView):
-    """Accept that an organisation's learners may not ask for courses, as clients say; nothing is stored."""
+    """Accept the setting that an organisation's learners may not ask for courses; nothing is stored."""
 
     @extend_schema(request=ConfigurationInput, responses={200: ConfigurationOutput})
     def post(self, request: Request) -> Response:
@@ -163,7 +163,7 @@ class CanRequest(APIView):
 
 
 class LearnerProfile(APIView):
-    """Read what other services know of a learner: nothing of it is here. Assignments are at
+    """Read a learner's profile in other services: Bursary has none of it. Assignments are at
     `credits_available`."""
 
     query = (LearnerProfileInput,)

@@ -1,4 +1,4 @@
-"""A budget's assignments as CSV, as filtered."""
+"""The CSV export of a budget's assignments, as filtered."""
 
 from typing import Any
 from uuid import UUID
@@ -34,5 +34,5 @@ class Export(FilteredBudgetView):
         return StreamingHttpResponse(file.lines, content_type=file.content_type, headers=headers)
 
     def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
-        """Accept a request for `text/csv`, which no renderer makes: refusals are JSON."""
+        """Accept requests for `text/csv`, which no renderer makes; refusals are JSON."""
         return super().perform_content_negotiation(request, force=True)

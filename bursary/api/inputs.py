@@ -32,7 +32,7 @@ def validated(
 ) -> dict[str, Any]:
     """Return the values of a body or a query string, parsed by `shape`. Raises ValidationError.
 
-    Dates without a time zone are meant in `zone`.
+    Dates without a time zone are in `zone`.
     """
     parsed = shape(data=data, context={"zone": zone})
     parsed.is_valid(raise_exception=True)
@@ -40,7 +40,7 @@ def validated(
 
 
 class BoundedJSONParser(JSONParser):
-    """Parses JSON; refuses extreme nesting. Django limits the size."""
+    """Parses JSON, and refuses deep nesting. Django limits the size."""
 
     def parse(
         self,
@@ -84,7 +84,7 @@ class CentsField(serializers.Field[int, Any, int, Any]):
 
 
 class TextField(serializers.CharField):
-    """Text. A number is none, though the library would write it as text."""
+    """Text. It refuses numbers, which DRF would convert to text."""
 
     def to_internal_value(self, data: Any) -> str:
         """Return the text. Raises ValidationError for anything else."""
@@ -98,7 +98,7 @@ class PatternField(TextField, serializers.RegexField):
 
 
 class UuidField(serializers.UUIDField):
-    """A uuid as text. A number is none, though the library would count to it."""
+    """A uuid as text. It refuses numbers, which DRF would convert to a uuid."""
 
     def to_internal_value(self, data: Any) -> UUID:
         """Return the uuid. Raises ValidationError for anything else."""
@@ -108,7 +108,7 @@ class UuidField(serializers.UUIDField):
 
 
 class FlagField(serializers.BooleanField):
-    """True or false, in a JSON body. A query string has text for it, and `BooleanField`."""
+    """True or false in a JSON body. In a query string, which has text, use `BooleanField`."""
 
     def to_internal_value(self, data: Any) -> bool:
         """Return the boolean. Raises ValidationError for anything else, such as 1 or "yes"."""
@@ -118,7 +118,7 @@ class FlagField(serializers.BooleanField):
 
 
 class NumberField(serializers.IntegerField):
-    """A whole number in a JSON body. A query string has text for it, and `IntegerField`."""
+    """A whole number in a JSON body. In a query string, which has text, use `IntegerField`."""
 
     def to_internal_value(self, data: Any) -> int:
         """Return the number. Raises ValidationError for anything else, such as "5"."""
@@ -129,10 +129,10 @@ class NumberField(serializers.IntegerField):
 
 @extend_schema_field({"anyOf": [{"type": "string"}, {"description": "Anything else is a bad address"}]})
 class EntryField(serializers.Field[str, Any, str, Any]):
-    """An entry of the list of addresses. An entry that is not text becomes empty, and so a bad address."""
+    """An entry of the list of addresses. An entry that is not text becomes empty, which is a bad address."""
 
     def to_internal_value(self, data: Any) -> str:
-        """Return the text; empty if it is not text or no database would store it."""
+        """Return the text; empty if it is not text, or if databases do not store it."""
         if not isinstance(data, str) or _SURROGATE.search(data):
             return ""
         return data
@@ -143,7 +143,7 @@ class EntryField(serializers.Field[str, Any, str, Any]):
 
 
 class EntriesField(serializers.ListField):
-    """The list of addresses: thousands, of which each is read by `EntryField` and by no other rule."""
+    """The list of addresses. It may have thousands, so that each is read by `EntryField` only."""
 
     child = EntryField(allow_null=True)
 
@@ -156,19 +156,19 @@ MOMENT: dict[str, Any] = {
     "anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}],
     "description": f"A date, or a date and time, of the years {moments.FIRST_YEAR} to {moments.LAST_YEAR}",
 }
-"""The shape of an instant that is sent."""
+"""The schema of an instant in a request."""
 
 
 @extend_schema_field(MOMENT)
 class InstantField(serializers.Field[datetime, Any, str, Any]):
-    """A date, or a date and time, in ISO 8601; in the time zone of `validated` where it names none."""
+    """A date, or a date and time, in ISO 8601. Without a time zone, it is in that of `validated`."""
 
     def __init__(self, *, end_of_day: bool = False, **options: Any) -> None:
         super().__init__(**options)
         self.end_of_day = end_of_day
 
     def to_internal_value(self, data: Any) -> datetime:
-        """Return the instant in UTC; of a date alone the beginning, or the last second with `end_of_day`."""
+        """Return the instant in UTC; for a date alone its first second, or its last with `end_of_day`."""
         try:
             zone = self.context.get("zone", moments.UTC_ZONE)
             text = data if isinstance(data, str) else ""
@@ -182,7 +182,7 @@ class InstantField(serializers.Field[datetime, Any, str, Any]):
 
 
 def example(value: Mapping[str, Any] = {}, /, **more: Any) -> Callable[[Any], Any]:
-    """Decorate the shape of a body: the schema shows this example of it."""
+    """Decorate the serializer of a body: the schema shows this example."""
     made = OpenApiExample("Example", {**value, **more}, request_only=True)
     return extend_schema_serializer(examples=[made])
 
@@ -250,7 +250,7 @@ class NudgeInput(AssignmentUuidsInput):
 
 @example({"confirmed_count": 12})
 class ConfirmedInput(serializers.Serializer[Any]):
-    """The body of requests for all that a filter matches, as far as it was confirmed."""
+    """The body of requests for all assignments that match a filter, with their confirmed count."""
 
     confirmed_count = NumberField(
         min_value=0, help_text="The `count` of the list with the same query string, as you saw it"
@@ -259,7 +259,7 @@ class ConfirmedInput(serializers.Serializer[Any]):
 
 @example({"confirmed_count": 12})
 class OptionalCountInput(serializers.Serializer[Any]):
-    """The body of cancel-all and remind-all: none, or the count that was confirmed."""
+    """The body of cancel-all and remind-all: empty, or the confirmed count."""
 
     confirmed_count = NumberField(
         required=False,
@@ -270,34 +270,34 @@ class OptionalCountInput(serializers.Serializer[Any]):
 
 @example(_NAMED | {"action_type": ActionType.NOTIFIED.value})
 class RetryInput(AssignmentUuidsInput):
-    """The body of retry: the assignments, and which of their failed work, if not all."""
+    """The body of retry: the assignments, and optionally a selection of their failed work."""
 
     action_type = serializers.ChoiceField(choices=ActionType.choices, required=False)
 
 
 @example(_NAMED, reason="Asked by telephone")
 class SkipInput(RetryInput):
-    """The body of skip: as of retry, and the reason."""
+    """The body of skip: that of retry, and the reason."""
 
     reason = TextField(max_length=LONGEST_REASON)
 
 
 @example(_NAMED | {"until": "2027-03-31"})
 class ExtendInput(AssignmentUuidsInput):
-    """The body of extend: the assignments, and until when."""
+    """The body of extend: the assignments, and the new deadline."""
 
     until = InstantField(end_of_day=True, help_text="A date without a time is the end of that day")
 
 
 @example({"confirmed_count": 12, "action_type": ActionType.NOTIFIED.value})
 class RetryAllInput(ConfirmedInput):
-    """The body of retry-all: the count that was confirmed, and which failed work, if not all."""
+    """The body of retry-all: the confirmed count, and optionally a selection of the failed work."""
 
     action_type = serializers.ChoiceField(choices=ActionType.choices, required=False)
 
 
 @example({"confirmed_count": 12, "until": "2027-03-31"})
 class ExtendAllInput(ConfirmedInput):
-    """The body of extend-all: the count that was confirmed, and until when."""
+    """The body of extend-all: the confirmed count, and the new deadline."""
 
     until = InstantField(end_of_day=True, help_text="A date without a time is the end of that day")

@@ -1,9 +1,9 @@
-"""The pages of the learner portal, each in one answer: the organisation, and the caller in it.
+"""The pages of the learner portal, each in one response: the organisation, and the caller's roles.
 
-Assignments are not in it: they have an address of their own.
+Assignments are not included: they have a URL of their own.
 
-Clients call these addresses "BFF". What other services know, such as enrolments, licences and the keys of a
-search service, is empty: `docs/clients.md` lists it.
+Clients call these URLs "BFF". Data of other services, such as enrolments, licences and the keys of a search
+service, is empty: `docs/clients.md` lists it.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ from bursary.budgets.models import Customer
 
 MAX_CUSTOMERS = 100
 COLOURS = {"primary_color": "#2D494E", "secondary_color": "#F2F0EF", "tertiary_color": "#D23228"}
-"""Clients compute with them; Bursary keeps none of an organisation's own."""
+"""Clients need colours; Bursary does not store an organisation's own."""
 SWITCHED_ON = ("active", "enable_learner_portal", "enable_portal_learner_credit_management_screen")
 SWITCHED_OFF = (
     "disable_expiry_messaging_for_learner_credit",
@@ -69,7 +69,7 @@ class PortalPageInput(serializers.Serializer[Any]):
     enterprise_customer_uuid = UuidField(required=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Return the names. Raises ValidationError without any."""
+        """Return the values. Raises ValidationError if neither slug nor uuid is given."""
         if not attrs:
             sentence = gettext("Name the organisation by its slug, or by its uuid.")
             raise serializers.ValidationError({"enterprise_customer_slug": [sentence]})
@@ -77,7 +77,7 @@ class PortalPageInput(serializers.Serializer[Any]):
 
 
 class BrandingOutput(serializers.Serializer[Any]):
-    """An organisation's colours and logo: always the same, and none."""
+    """An organisation's branding: constant colours, and no logo."""
 
     logo = serializers.CharField(allow_null=True)
     primary_color = serializers.CharField()
@@ -86,7 +86,7 @@ class BrandingOutput(serializers.Serializer[Any]):
 
 
 class PortalCustomerOutput(serializers.Serializer[Any]):
-    """An organisation. Its many switches of the portal, `enable_…` and the like, are constants."""
+    """An organisation. The portal's many settings, such as `enable_…`, are constants."""
 
     open_ended = True
 
@@ -109,7 +109,7 @@ class LinkedCustomerOutput(serializers.Serializer[Any]):
 
 
 class AlgoliaOutput(serializers.Serializer[Any]):
-    """Access to a search service: none."""
+    """The keys of a search service, which are empty."""
 
     secured_algolia_api_key = serializers.CharField(allow_null=True)
     valid_until = serializers.DateTimeField(allow_null=True)
@@ -155,7 +155,7 @@ class PortalPage(APIView):
         return Response(self.answer(request))
 
     def answer(self, request: Request) -> dict[str, Any]:
-        """Return the page's body. Three queries at most. Raises Http404, ValidationError."""
+        """Return the page's body. At most three queries. Raises Http404, ValidationError."""
         customer, _body = named_customer(
             request, Permission.READ_OWN, shape=PortalPageInput, sent=request.data
         )
@@ -177,7 +177,7 @@ class PortalDashboard(PortalPage):
 
 
 def no_enrollments() -> dict[str, list[Any]]:
-    """Return the enrolments by status, as clients read them: none."""
+    """Return an empty list of enrolments for each status that clients read."""
     return {status: [] for status in ("in_progress", "upcoming", "completed", "saved_for_later")}
 
 

@@ -27,7 +27,7 @@ class NotAcceptableOutput(serializers.Serializer[Any]):
 
 
 class LearnerAssignmentSerializer(AssignmentSerializer):
-    """An assignment for its learner. A passed deadline shows as `expired` before the scheduled task runs."""
+    """An assignment for its learner. It is `expired` from its deadline on, even before the task has run."""
 
     state = serializers.SerializerMethodField()
     content_metadata = ContentOfAssignmentSerializer(source="shown_content", read_only=True, allow_null=True)
@@ -50,9 +50,9 @@ class LearnerAssignmentSerializer(AssignmentSerializer):
 
     @extend_schema_field(NotAcceptableOutput(allow_null=True))
     def get_not_acceptable_now(self, assignment: LearnerContentAssignment) -> dict[str, str] | None:
-        """Return why it is open and cannot be accepted at present, else null.
+        """Return why an open assignment cannot be accepted at present, else null.
 
-        Its budget is not in use, or its content cannot be joined: see `context["unjoinable"]`.
+        Either its budget is not in use, or its content cannot be joined: see `context["unjoinable"]`.
         """
         if self.get_state(assignment) != State.ALLOCATED:
             return None

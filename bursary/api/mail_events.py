@@ -1,4 +1,4 @@
-"""What mail providers report of mails. A report is stored at once; a scheduled task applies it."""
+"""Mail providers' reports of mails. A report is stored at once; a scheduled task applies it."""
 
 import re
 from collections.abc import Mapping
@@ -26,13 +26,13 @@ SIGNED = ("mailgun", "resend")
 
 
 class MailEventsOutput(serializers.Serializer[Any]):
-    """What was reported is stored; `no_change` is true if nothing of it was new or mattered."""
+    """Stored reports; `no_change` is true if none of them was new and relevant."""
 
     no_change = serializers.BooleanField()
 
 
 class MailEvents(APIView):
-    """Report delivered, bounced and unwanted mails, as the provider in the address does it."""
+    """Report delivered, bounced and unwanted mails, in the format of the provider in the URL."""
 
     reasons = {
         401: ("webhook_headers_missing", "webhook_timestamp_wrong", "webhook_signature_wrong"),

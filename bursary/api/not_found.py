@@ -1,6 +1,6 @@
 """The 404 for unknown URLs below the API, as JSON and for every method.
 
-`permitted.py` has the 404 for a row that is not there, or is another customer's.
+`permitted.py` has the 404 for a row that does not exist, or belongs to another customer.
 """
 
 from typing import Any, NoReturn
@@ -13,10 +13,10 @@ from rest_framework.views import APIView
 
 @extend_schema(exclude=True)
 class UnknownURL(APIView):
-    """Answers 404 in the shape of every other refusal."""
+    """Responds with 404 in the same form as every other refusal."""
 
     permission_classes = ()
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> NoReturn:
-        """Raise Http404 before authentication and method are checked."""
+        """Raise Http404 before the authentication and the method are checked."""
         raise Http404("The API has no such URL; /api/v1/docs/ lists all.")

@@ -60,7 +60,7 @@ class LearnerStateCountOutput(serializers.Serializer[Any]):
 
 
 class Pages(PageNumberPagination):
-    """Pages by `PageInput`. A page beyond the last is not found."""
+    """Pages by `PageInput`. A page after the last one is a 404."""
 
     query: ClassVar[type[PageInput]] = PageInput
     page_size = DEFAULT_SIZE
@@ -68,17 +68,17 @@ class Pages(PageNumberPagination):
     last_page_strings = ()
 
     def get_page_size(self, request: Request) -> int:
-        """Return the size that was asked for. Raises ValidationError."""
+        """Return the requested size. Raises ValidationError."""
         return self._asked(request)["page_size"]
 
     def get_page_number(self, request: Request, paginator: Any) -> int:
-        """Return the number that was asked for. Raises ValidationError."""
+        """Return the requested number. Raises ValidationError."""
         return self._asked(request)["page"]
 
     def _asked(self, request: Request) -> dict[str, int]:
         given = {
             name: value for name, value in request.query_params.items() if value
-        }  # empty: as if left out
+        }  # an empty parameter is ignored
         return validated(PageInput, given)
 
     def get_paginated_response(self, data: Any) -> Response:
@@ -123,21 +123,21 @@ COUNT_IS_ESTIMATED = {
 class AssignmentPages(Pages):
     """Pages of assignments, with counts by learner state over the whole filtered list.
 
-    By `cursor`, which is empty for the first page, without counts, and as fast at any depth.
+    Pages by `cursor`, which is empty for the first page, have no counts, and are fast at any depth.
     """
 
     query = CursorInput
     cursor_query_param = "cursor"
     neighbours: CursorPage | None = None
     is_search = False
-    """Text is searched for: the counts of very many are estimated."""
+    """Whether the list is a text search, for which large counts are estimated."""
 
-    def paginate_queryset(  # type: ignore[override]  # it pages assignments alone
+    def paginate_queryset(  # type: ignore[override]  # it pages only assignments
         self, queryset: QuerySet[Any], request: Request, view: APIView | None = None
     ) -> list[ShownAssignment]:
         """Return the page's rows.
 
-        Raises NotFound beyond the last page, PageBesideCursor, ValidationError for a cursor.
+        Raises NotFound after the last page, PageBesideCursor, and ValidationError for a wrong cursor.
         """
         asked = self._asked(request)
         number, size = asked["page"], asked["page_size"]
@@ -149,7 +149,7 @@ class AssignmentPages(Pages):
         self.listed = listing.page(
             queryset, number=number, size=size, now=timezone.now(), is_search=self.is_search
         )
-        # Counted already with the states; the paginator would count again.
+        # The counts by state add up to it; the paginator would count again.
         paginator = Paginator(self.listed.rows, size)
         paginator.count = self.listed.count
         try:
@@ -178,7 +178,7 @@ class AssignmentPages(Pages):
         return url if cursor else None
 
     def get_paginated_response(self, data: Any) -> Response:
-        """Return the rows in the envelope, with the counts; by cursor without them."""
+        """Return the rows in the envelope, with the counts unless the page is by cursor."""
         if found := self.neighbours:
             return Response(
                 {"next": self._link(found.later), "previous": self._link(found.earlier), "results": data}
@@ -207,5 +207,5 @@ class AssignmentPages(Pages):
             "count_is_estimated": COUNT_IS_ESTIMATED,
             "understood": UNDERSTOOD,
         }
-        described["required"] = ["next", "previous", "results"]  # by cursor there are no counts
+        described["required"] = ["next", "previous", "results"]  # pages by cursor have no counts
         return described

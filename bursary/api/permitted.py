@@ -1,4 +1,4 @@
-"""The rows that a URL names, for callers with a permission for their customer; for others, a 404."""
+"""Looks up the row that a URL names; a 404 for callers without the permission for its customer."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -22,11 +22,11 @@ from bursary.lib.prepared import PreparedSelect, Slot
 
 Row = TypeVar("Row", bound=Model)
 USER = Slot("user", User._meta.pk)
-"""The place of the caller in a statement that is prepared."""
+"""The slot of the caller's id in a prepared statement."""
 
 NO_CUSTOMER = "There is no such organisation."
 _NAMES = {"enterprise_customer_uuid": "uuid", "enterprise_customer_slug": "slug"}
-"""The names of a customer in bodies and query strings, and its columns."""
+"""The parameters that name a customer, and the column of each."""
 
 
 def permitted_row(
@@ -38,10 +38,10 @@ def permitted_row(
     customer: str,
     missing: str,
 ) -> Row:
-    """Return the only one of `rows` that `which` matches; `customer` is the field of its customer. One query.
+    """Return the one of `rows` that matches `which`; `customer` is the field of its customer. One query.
 
-    Raises Http404 with the sentence `missing` if there is none, and also if the caller lacks the permission:
-    that a row is there is part of what a role shows. Raises ScopeTooNarrow whether it is there or not.
+    Raises Http404 with the sentence `missing` if there is none, and also if the caller lacks the permission,
+    so as not to reveal that the row exists. Raises ScopeTooNarrow whether it exists or not.
     """
     user = caller(request)
     if user.token_roles is None:
@@ -72,7 +72,7 @@ def _statement(
 
 
 def permitted_customer(request: Request, permission: Permission, **which: UUID | str) -> Customer:
-    """Return the customer that `which` matches. One query. Raises Http404, ScopeTooNarrow."""
+    """Return the customer that matches `which`. One query. Raises Http404, ScopeTooNarrow."""
     return permitted_row(
         Customer.objects.all,
         permission,
@@ -86,9 +86,9 @@ def permitted_customer(request: Request, permission: Permission, **which: UUID |
 def named_customer(
     request: Request, permission: Permission, *, shape: type[Serializer[Any]], sent: object
 ) -> tuple[Customer, dict[str, Any]]:
-    """Return the customer that a body or a query string names, and its values, parsed by `shape`.
+    """Return the customer that a body or a query string names, and the values, parsed by `shape`.
 
-    The permission comes before what else is wrong with it, if the customer can be read. One query. Raises
+    If the customer's name is readable, the permission is checked before the other values. One query. Raises
     Http404, ScopeTooNarrow, ValidationError.
     """
     try:

@@ -1,4 +1,4 @@
-"""Budgets in the words of enterprise-access: a budget is a policy, with its assignment configuration."""
+"""Budgets in enterprise-access' format: a budget is a policy with its assignment configuration."""
 
 from datetime import datetime
 from typing import Any
@@ -14,16 +14,16 @@ from bursary.budgets.models import Budget, NotInUse
 CENTS_IN_A_DOLLAR = 100
 POLICY_TYPE = "AssignedLearnerCreditAccessPolicy"
 UNLIMITED_CENTS = 10**11
-"""Sent where nothing limits a budget, $1,000,000,000: clients read null as nothing, and assign nothing."""
+"""$1,000,000,000, sent for a budget without a limit: clients read null as zero, and assign nothing."""
 
 
 def finite(cents: int | None) -> int:
-    """Return a limit, or what is left below it, as a number of cents, also where nothing limits it."""
+    """Return an amount that may be unlimited as a number of cents."""
     return UNLIMITED_CENTS if cents is None else cents
 
 
 class ConfigurationOfPolicyOutput(serializers.Serializer[Any]):
-    """A budget under its uuid as an assignment configuration."""
+    """A budget as an assignment configuration, with the uuid of that."""
 
     uuid = serializers.UUIDField()
     enterprise_customer_uuid = serializers.UUIDField()
@@ -31,7 +31,7 @@ class ConfigurationOfPolicyOutput(serializers.Serializer[Any]):
 
 
 class AggregatesOutput(serializers.Serializer[Any]):
-    """Money that is reserved for open assignments, spent on accepted ones, and available."""
+    """The amounts reserved for open assignments, spent on accepted ones, and still available."""
 
     amount_allocated_cents = serializers.IntegerField()
     amount_redeemed_cents = serializers.IntegerField()
@@ -113,11 +113,11 @@ class PolicySerializer(serializers.ModelSerializer[Budget]):
         return ledger.limit_cents(budget) is None
 
     def get_subsidy_active_datetime(self, budget: Budget) -> datetime:
-        """Return its start; without one, its creation, because clients read null as 1970."""
+        """Return its start; if it has none, its creation, because clients read null as 1970."""
         return budget.starts_at or budget.created
 
     def get_subsidy_expiration_datetime(self, budget: Budget) -> datetime:
-        """Return its end; without one, the year 9000, because clients read null as 1970, and as expired."""
+        """Return its end; if it has none, the year 9000, because clients read null as 1970, thus expired."""
         return budget.ends_at or FAR_FUTURE
 
     def get_is_subsidy_active(self, budget: Budget) -> bool:
@@ -135,7 +135,7 @@ class PolicySerializer(serializers.ModelSerializer[Budget]):
 
     @extend_schema_field(ConfigurationOfPolicyOutput)
     def get_assignment_configuration(self, budget: Budget) -> dict[str, Any]:
-        """Return the budget under its uuid as an assignment configuration."""
+        """Return the budget as an assignment configuration."""
         return {
             "uuid": str(budget.assignment_configuration_uuid),
             "enterprise_customer_uuid": str(budget.customer.uuid),

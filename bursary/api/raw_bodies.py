@@ -1,4 +1,4 @@
-"""Bodies as they were sent, for requests that are signed: their length is checked before they are read."""
+"""The raw bodies of signed requests. The length is checked before a body is read."""
 
 from rest_framework.request import Request
 
@@ -7,12 +7,12 @@ from bursary.lib.numbers import from_digits
 
 
 def raw_body(request: Request, *, most: int) -> bytes:
-    """Return the raw body, of at most so many bytes.
+    """Return the raw body, of at most `most` bytes.
 
     Raises LengthRequired or BodyTooLarge before reading it.
     """
     if "HTTP_TRANSFER_ENCODING" in request.META and not request.META.get("CONTENT_LENGTH"):
-        raise LengthRequired  # Django would read an empty body, and its signature is wrong
+        raise LengthRequired  # Django would read an empty body, with a wrong signature
     announced = from_digits(request.META.get("CONTENT_LENGTH") or "0", most=20)
     if announced is None or announced > most:
         raise BodyTooLarge(f"The body is larger than {most} bytes.")

@@ -1,4 +1,4 @@
-"""A learner's assignments: list them, check what can be redeemed, redeem, acknowledge."""
+"""A learner's assignments: list them, check whether they can be redeemed, redeem, acknowledge."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ MAX_ASSIGNMENTS = 1000
 
 @dataclass(frozen=True)
 class _Learner:
-    """The learner that a request is about, by the ids that Bursary knows."""
+    """The learner that a request is about, by the ids that Bursary has."""
 
     lms_user_id: int | None
     learner_key: str
@@ -138,9 +138,9 @@ class CreditsAvailable(APIView):
 
 @lru_cache(maxsize=8)
 def _part(page: int, *, others: bool) -> PreparedSelect:
-    """Return the statement for a page of a learner's assignments, and one more.
+    """Return the statement for a page of a learner's assignments, and one more row.
 
-    Of `others` than the caller, those of learners that the organisation does not know are left out.
+    With `others`, for learners other than the caller, only learners of the organisation are included.
     """
     start = (page - 1) * MAX_ASSIGNMENTS
 
@@ -194,7 +194,7 @@ class CanRedeem(APIView):
 
 
 def _current_keys(own: QuerySet[LearnerContentAssignment], keys: Sequence[str]) -> dict[str, str]:
-    """Return by key the one that content has now; that by which the learner has it assigned, stays."""
+    """Return the content's present key for each key, or the same key if it is that of an assignment."""
     asked = renamed_keys.current_keys(keys)
     if renamed := [key for key, current in asked.items() if key != current]:
         here = own.filter(Q(content_key__in=renamed) | Q(parent_content_key__in=renamed)).order_by()
@@ -204,7 +204,7 @@ def _current_keys(own: QuerySet[LearnerContentAssignment], keys: Sequence[str]) 
 
 
 def _courses(own: QuerySet[LearnerContentAssignment]) -> QuerySet[LearnerContentAssignment, tuple[UUID, str]]:
-    """Return catalog and key of the assigned courses. Evaluated in the read mode `upstream` alone."""
+    """Return catalog and key of the assigned courses. Evaluated only in the read mode `upstream`."""
     courses = own.filter(parent_content_key="").order_by("content_key", "budget__catalog_uuid")
     return courses.values_list("budget__catalog_uuid", "content_key").distinct()[:MAX_ASSIGNMENTS]
 
@@ -212,7 +212,7 @@ def _courses(own: QuerySet[LearnerContentAssignment]) -> QuerySet[LearnerContent
 def _refusals(
     best: Mapping[str, LearnerContentAssignment | None], *, now: datetime
 ) -> dict[str, redemption.RedemptionRefused | None]:
-    """Return by key why the assignment that covers it cannot be redeemed, None where it can."""
+    """Return by key why its assignment cannot be redeemed; None if it can."""
     covered = [(one, key) for key, one in best.items() if one is not None]
     declined = matching.which_declined([one for one, _key in covered])
     unjoinable = redemption.unjoinable(covered, now=now, ask=True)
@@ -298,7 +298,7 @@ class RedemptionStatus(APIView):
 
 
 def _redemptions(found: Sequence[LearnerContentAssignmentAction]) -> list[dict[str, Any]]:
-    """Return the bodies of redemptions, of the runs that they are for. One query."""
+    """Return the bodies of redemptions, each with its run. One query."""
     keys = [CatalogKey(one.assignment.budget.catalog_uuid, one.redeemed_key) for one in found]
     urls = reads.courseware_urls(keys)
     states = {Status.DONE: "committed", Status.FAILED: "failed"}

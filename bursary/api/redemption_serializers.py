@@ -1,4 +1,4 @@
-"""The bodies of redemptions: what is sent, and what is answered."""
+"""The request and response bodies of redemptions."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ NOT_REDEEMED = (
     *("reason_learner_assignment_expired", "reason_learner_assignment_reversed"),
     *("policy_expired", "subsidy_expired", "content_not_in_catalog", *JoiningRefusal),
 )
-"""Why an assignment cannot be redeemed."""
+"""The reasons for which an assignment cannot be redeemed."""
 
 
 class PriceOutput(serializers.Serializer[Any]):
@@ -25,7 +25,7 @@ class PriceOutput(serializers.Serializer[Any]):
 
 
 class RedeemablePolicyOutput(serializers.Serializer[Any]):
-    """The budget to redeem from, and where to POST to do it."""
+    """The budget to redeem from, and the URL to POST to."""
 
     uuid = serializers.UUIDField()
     policy_type = serializers.CharField()
@@ -35,7 +35,7 @@ class RedeemablePolicyOutput(serializers.Serializer[Any]):
 
 
 class ReasonOutput(serializers.Serializer[Any]):
-    """Why content cannot be redeemed, with the figures behind it."""
+    """The reason for which content cannot be redeemed, with its figures."""
 
     open_ended = True
 

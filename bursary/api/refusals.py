@@ -59,7 +59,7 @@ _AFTER_CSRF = (
 )
 
 CATALOG_PAUSE = 60
-"""Seconds before content that the catalog did not answer for is worth asking again."""
+"""Seconds until a retry is worthwhile after the catalog did not answer."""
 _CORRECT = "Correct the addresses."
 _WIDER_KEY = "Make a key with a wider scope: on the page /account/, or with bursary issue_key."
 
@@ -79,7 +79,7 @@ class LengthRequired(exceptions.APIException):
 
 
 class CatalogNeeded(Exception):
-    """The caller's catalogs are served the content with different restricted runs: the request names none."""
+    """The caller's catalogs are served this content with different runs, and the request names no catalog."""
 
     reason = "catalog_needed"
 
@@ -89,7 +89,7 @@ class CatalogNeeded(Exception):
 
 
 class CountChanged(Exception):
-    """The filter does not find as many assignments as were confirmed. Nothing was changed."""
+    """The number of assignments that match the filter is not the confirmed one. Nothing was changed."""
 
     reason = "count_changed"
 
@@ -104,7 +104,7 @@ class CountChanged(Exception):
 
 
 class TooManyFound(Exception):
-    """The filter finds more assignments than one request may change. Nothing was changed."""
+    """More assignments match the filter than one request may change. Nothing was changed."""
 
     reason = "too_many_found"
 
@@ -113,7 +113,7 @@ class TooManyFound(Exception):
 
 
 class PageBesideCursor(Exception):
-    """The query string asks for a page by its number and by a cursor at once."""
+    """The query string names a page both by number and by cursor."""
 
     reason = "page_beside_cursor"
 
@@ -123,7 +123,7 @@ class PageBesideCursor(Exception):
 
 
 class UnknownParameters(Exception):
-    """The query string has parameters that its URL does not know."""
+    """The query string has parameters that the URL does not support."""
 
     reason = "unknown_parameter"
 
@@ -133,7 +133,7 @@ class UnknownParameters(Exception):
 
 
 class Unprocessable(Exception):
-    """A valid request that a rule refuses; `refusals` is the array that is sent."""
+    """A rule refuses a valid request; `refusals` is the array to be sent."""
 
     def __init__(self, refusals: Sequence[Mapping[str, Any]]) -> None:
         super().__init__(refusals[0]["reason"])
@@ -178,17 +178,17 @@ def handle(error: Exception, context: Mapping[str, Any]) -> Response | None:
 
 
 def refusal(refused: AllocationRefused, *, policy_uuid: UUID | str | None) -> dict[str, Any]:
-    """Return an allocation's refusal as an array element, with its figures: cents, dates or keys."""
+    """Return an allocation's refusal as an array element, with its cents, dates or keys."""
     return _array_element(refused, policy_uuid)
 
 
 def as_refusal(bad: BadAddresses) -> AllocationRefused:
-    """Return bad addresses as one refusal of a preview, which answers with all that there are."""
+    """Return bad addresses as one refusal, for a preview, which lists all refusals."""
     return AllocationRefused(bad.reason, str(bad), _CORRECT, {"learner_emails": _named(bad)})
 
 
 def as_reason(refused: AllocationRefused | RedemptionRefused | DeclineRefused) -> dict[str, Any]:
-    """Return a refusal as clients read it, with the figures behind it: cents, dates or keys."""
+    """Return a refusal in the form that clients read, with its cents, dates or keys."""
     figures = getattr(refused, "figures", {})
     return {
         "reason": refused.reason,
@@ -253,11 +253,11 @@ _REMIND_AGAIN = (
     "look at recent_action first: the learner may have had one."
 )
 _MAILS = ("/remind/", "/remind-all/", "/nudge/")
-"""The requests that are done again, once some time has passed."""
+"""The ends of paths at which a repeated request sends mails again after some time."""
 
 
 def of_status(code: HTTPStatus) -> dict[str, str]:
-    """Return the body of a refusal that no view of the API has answered."""
+    """Return the body of a refusal that is not made by a view of the API."""
     if code == HTTPStatus.INTERNAL_SERVER_ERROR:
         reason, next_step = "internal_error", "Try again in a minute; then ask the operator, with the time."
     else:
@@ -288,7 +288,7 @@ def _object(code: int, reason: str, detail: str, next_step: str, **more: object)
 def _from_framework(error: Exception, context: Mapping[str, Any]) -> Response | None:
     response = exception_handler(error, dict(context))
     if response is None:
-        return None  # an error of Bursary: Django logs it and answers 500
+        return None  # an internal error: Django logs it and responds with 500
     reason, next_step = _NEXT_STEPS.get(response.status_code, ("refused", "See /api/v1/docs/."))
     refused = refused_token(error, context.get("request"))
     if refused:
@@ -309,7 +309,7 @@ def _from_framework(error: Exception, context: Mapping[str, Any]) -> Response | 
 
 
 def _first(errors: Any) -> str:
-    """Return the first sentence in DRF's nested errors, with the path of its field."""
+    """Return the first sentence in DRF's nested errors, after the path of its field."""
     path: list[str] = []
     while isinstance(errors, dict | list):
         if isinstance(errors, dict):

@@ -1,4 +1,4 @@
-"""JSON as DRF renders it, by orjson where it can: instants and uuids are written as they are."""
+"""JSON in DRF's format, rendered by orjson where possible, with instants and uuids as they are."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,14 +7,14 @@ import orjson
 from rest_framework.renderers import JSONRenderer
 
 _LINE_ENDS = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"))
-"""What DRF escapes, because JavaScript took it for the end of a line."""
+"""Characters that DRF escapes, because JavaScript used to read them as the end of a line."""
 
 
 class FastJSONRenderer(JSONRenderer):
-    """Renders the bytes that DRF's renderer gives, several times as fast.
+    """Renders the same bytes as DRF's renderer, several times as fast.
 
-    What orjson does not write is DRF's to render: numbers of more than 64 bits, keys that are no text, and
-    what is to be indented.
+    DRF's renderer is used for data that orjson does not support: numbers of more than 64 bits, keys that are
+    not text, and indented output.
     """
 
     def render(

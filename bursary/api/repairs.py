@@ -1,4 +1,4 @@
-"""Failed work, its repair, and more time: for named assignments, or for all that a filter finds."""
+"""Retry, skip and extend: for named assignments, or for all that match a filter; counts of failed work."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -52,7 +52,7 @@ _NOT_EXTENDED: Mapping[str, tuple[str, str]] = {
 
 
 class CauseOutput(serializers.Serializer[Any]):
-    """A cause, and the number of assignments with failed work: that of the list with `?cause=…`."""
+    """A cause, and its number of assignments with failed work: the count of the list with `?cause=…`."""
 
     cause = serializers.CharField()
     count = serializers.IntegerField()
@@ -82,13 +82,13 @@ class ExtensionOutput(serializers.Serializer[Any]):
 
 
 class UntilOutput(serializers.Serializer[Any]):
-    """The instant that the new deadline means."""
+    """The new deadline as an instant."""
 
     until = serializers.DateTimeField()
 
 
 class FailuresOutput(serializers.Serializer[Any]):
-    """Failed work that can be repaired, counted."""
+    """Counts of failed work that can be repaired."""
 
     causes = CauseOutput(many=True)
     results = FailureCountOutput(many=True, help_text=f"Newest first, at most {failures.MAX_COUNTS}")
@@ -170,7 +170,7 @@ class RepairOfNamed(BudgetView):
     def answer(
         self, verb: str, shape: type[serializers.Serializer[Any]], repair: Callable[..., RepairResult]
     ) -> Response:
-        """Repair as the body says, and return the result for each assignment."""
+        """Repair the failed work that the body selects, and return the result for each assignment."""
         budget, body = self.budget, validated(shape, self.request.data)
         more = {"reason": body["reason"]} if "reason" in body else {}
         done = repair(

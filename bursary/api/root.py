@@ -1,4 +1,4 @@
-"""What the API has, by name, and what the caller may do with it: the answer of `/api/v1/` itself."""
+"""The root of the API, `/api/v1/`: its URLs by name, and the caller's permissions."""
 
 import re
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ _PARAMETER = re.compile(r"\(\?P<(\w+)>[^)]*\)|<(?:\w+:)?(\w+)>")
 
 
 class LinkOutput(serializers.Serializer[Any]):
-    """An address of the API."""
+    """A URL of the API."""
 
     href = serializers.CharField(help_text="The URL, with {} around what you put in")
     methods = serializers.ListField(child=serializers.CharField())
@@ -49,7 +49,7 @@ class OwnKeyOutput(serializers.Serializer[Any]):
 
 
 class CallerOutput(serializers.Serializer[Any]):
-    """The caller, with what their role and their key's scope permit."""
+    """The caller, with the permissions that their roles and the key's scope leave."""
 
     username = serializers.CharField()
     is_operator = serializers.BooleanField(help_text="May all of it, in every organisation")
@@ -58,14 +58,14 @@ class CallerOutput(serializers.Serializer[Any]):
 
 
 class ApiRootOutput(serializers.Serializer[Any]):
-    """The addresses of the API, by name, and the caller: null without sign-in."""
+    """The URLs of the API by name, and the caller: null without sign-in."""
 
     you = CallerOutput(allow_null=True)
     links = serializers.DictField(child=LinkOutput())
 
 
 class ApiRoot(APIView):
-    """Read which addresses there are, and what you may do. Begin here."""
+    """Read the API's URLs, and what you may do. Begin here."""
 
     permission_classes = (AllowAny,)
 
@@ -97,7 +97,7 @@ def _caller(user: User, auth: object) -> dict[str, Any]:
 
 
 def _links() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each named address, with its methods and what it does: its view's first sentence."""
+    """Yield the name of each URL with its methods, and the first sentence of its view's docstring."""
     for root, urls in (("/api/v1/", "bursary.api.urls"), ("/api/v2/", "bursary.api.subsidy_urls")):
         for pattern in get_resolver(urls).url_patterns:
             if isinstance(pattern, URLPattern) and pattern.name:

@@ -1,7 +1,7 @@
-"""The OpenAPI schema: what the views say of themselves, and the refusals that each of them can answer with.
+"""The OpenAPI schema, made from the attributes of the views.
 
-A view's attributes decide: `query`, `filterset_class` and `pagination_class` its parameters, `reasons` and
-`authentication_classes` its refusals, its docstring the summary and the description.
+The parameters come from `query`, `filterset_class` and `pagination_class`, the refusals from `reasons` and
+`authentication_classes`, the summary and the description from the docstring.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,10 +45,10 @@ OF_CALLERS: Reasons = {
     429: ("too_many_requests",),
     503: (SigningKeysUnavailable.reason,),
 }
-"""Of each operation that needs a sign-in."""
+"""The reasons of each operation that needs a sign-in."""
 OF_POSTS: Reasons = {413: ("body_too_large",), 415: ("unsupported_media_type",)}
 OF_KEYS: Reasons = {409: ("request_in_progress",), 422: ("idempotency_key_reused",)}
-"""Of each POST that is done once."""
+"""The reasons of each POST that accepts an `Idempotency-Key`."""
 
 TAGS = {
     "root": "What there is, and what you may do",
@@ -82,7 +82,7 @@ _KEY = OpenApiParameter(
     description="Your name for this request: sent again with it, it is answered as before and not done twice",
 )
 NOT_BLANK = r"[^\s\x1c-\x1f\x85]"
-"""A text that is trimmed. Python also trims what others do not call white space: U+001C to 1F, U+0085."""
+"""Trimmed text. Python also trims U+001C to U+001F and U+0085, which others do not call white space."""
 _TEXT: Shape = {"type": "string"}
 _HEADERS: Mapping[int, tuple[str, Shape, str]] = {
     401: ("WWW-Authenticate", _TEXT, "The challenge"),
@@ -97,17 +97,17 @@ class Schema(AutoSchema):
 
     @property
     def api_view(self) -> APIView:
-        """The view, as one of this API."""
+        """The view, typed as one of this API's."""
         return cast(APIView, self.view)
 
     def get_override_parameters(self) -> list[Any]:
-        """Return the parameters that filters do not show."""
+        """Return the parameters other than those of filters."""
         pages = getattr(self.view, "pagination_class", None)
         of_pages = [pages.query] if pages else []
         return [*of_pages, *self.api_view.query, *([_KEY] if self._is_done_once() else [])]
 
     def get_filter_backends(self) -> list[Any]:
-        """Return the view's, also if it does something with all that a filter finds."""
+        """Return the view's filter backends, even if the view is not a list."""
         return list(getattr(self.view, "filter_backends", []))
 
     def get_summary(self) -> str:
@@ -118,11 +118,11 @@ class Schema(AutoSchema):
         found: dict[Any, Shape] = super()._process_override_parameters(direction)  # type: ignore[no-untyped-call]  # has none
         for (_name, where), parameter in found.items():
             if where == "query" and not parameter.get("required"):
-                parameter["allowEmptyValue"] = True  # it is as if it was left out
+                parameter["allowEmptyValue"] = True  # an empty parameter is ignored
         return found
 
     def _get_filter_parameters(self) -> list[Shape]:
-        """Return the filters' parameters by what the filters take, which their columns do not say."""
+        """Return the filters' parameters, described by the filters' own fields, not by their columns."""
         found: list[Shape] = super()._get_filter_parameters()  # type: ignore[no-untyped-call]  # has none
         known = getattr(getattr(self.view, "filterset_class", None), "base_filters", {})
         for parameter in found:
@@ -151,7 +151,7 @@ class Schema(AutoSchema):
         return mapped
 
     def _get_pagination_parameters(self) -> list[Shape]:
-        return []  # they are among the overriding ones, of views that list by hand too
+        return []  # `get_override_parameters` has them, also for views that make pages themselves
 
     def _map_serializer(self, serializer: Any, direction: Any, bypass_extensions: bool = False) -> Shape:
         mapped: Shape = super()._map_serializer(  # type: ignore[no-untyped-call]  # has none
@@ -206,7 +206,7 @@ class Schema(AutoSchema):
         return answer
 
     def _example(self, status: int) -> Shape:
-        """Return a refusal that each operation with that status can answer with, if there is one."""
+        """Return an example that suits each operation with this status, if there is one."""
         match status:
             case HTTPStatus.UNPROCESSABLE_ENTITY:
                 return {"example": [REUSED]} if self._is_done_once() else {}
@@ -217,14 +217,14 @@ class Schema(AutoSchema):
         return {"example": refusals.of_status(HTTPStatus(status))}
 
     def _replayed(self, status: int) -> Shape:
-        """Return the header of an answer that may have been given before: none of 5xx is kept."""
+        """Return the header of a replayed response; responses with 5xx are not kept."""
         if not self._is_done_once() or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return {}
         return {REPLAYED: {"schema": {"const": "true"}, "description": "It was answered before"}}
 
 
 def _shape(status: int, found: Sequence[str]) -> Shape:
-    """Return the shape of a refusal for one of these reasons; of 422, an array of them."""
+    """Return the shape of a refusal for one of these reasons; for 422, an array of refusals."""
     says = "user_message" if status == HTTPStatus.UNPROCESSABLE_ENTITY else "detail"
     shape: Shape = {
         "type": "object",
@@ -243,7 +243,7 @@ def _shape(status: int, found: Sequence[str]) -> Shape:
 
 
 def with_tags(result: Shape, **_generator: Any) -> Shape:
-    """Return the schema with what its tags mean, and without marks for tools. Postprocesses it."""
+    """Return the schema with descriptions of its tags, without marks for tools. A postprocessing hook."""
     used = {tag for path in result["paths"].values() for one in path.values() for tag in one["tags"]}
     unmarked: Shape = _unmarked(result)
     return unmarked | {"tags": [{"name": tag, "description": TAGS[tag]} for tag in sorted(used)]}

@@ -1,4 +1,4 @@
-"""Responses in the words of enterprise-access: a price is a negative quantity in cents."""
+"""Responses in enterprise-access' format: a price is a negative quantity in cents."""
 
 from datetime import datetime
 from typing import Any
@@ -17,12 +17,12 @@ INTERNAL_OF_ATTEMPTS = ("traceback", "counted", "first_met")  # for people, and 
 
 
 class TextOrNullField(serializers.CharField):
-    """Read-only text; null where it is empty or its source is missing."""
+    """Read-only text; null if it is empty or its source is missing."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(read_only=True, allow_null=True, **options)
 
-    def to_representation(self, value: str) -> str | None:  # type: ignore[override]  # null is what it is for
+    def to_representation(self, value: str) -> str | None:  # type: ignore[override]  # None is its purpose
         """Return the text, or None."""
         return value or None
 
@@ -176,7 +176,7 @@ class AssignmentSerializer(serializers.ModelSerializer[LearnerContentAssignment]
         )
 
     def get_lms_user_id(self, assignment: LearnerContentAssignment) -> int | None:
-        """Return the id if the person is a learner of the budget's organisation: `listing` finds out."""
+        """Return the id if the person is a learner of the budget's organisation, as `listing` determines."""
         return assignment.lms_user_id if getattr(assignment, "learns_here", False) else None
 
     def get_content_quantity(self, assignment: LearnerContentAssignment) -> int:
@@ -231,7 +231,7 @@ class AdminAssignmentSerializer(AssignmentSerializer):
 
     @extend_schema_field(serializers.ChoiceField(choices=AccountEnded.choices, allow_null=True))
     def get_account_ended(self, assignment: LearnerContentAssignment) -> str | None:
-        """Return `deactivated` or `deleted` where the learner's account is: not mailed."""
+        """Return `deactivated` or `deleted` if the learner's account is, as it gets no mails; else null."""
         return getattr(assignment, "account_ended", "") or None
 
     @extend_schema_field(FailureOutput(allow_null=True))
@@ -296,7 +296,7 @@ class ContentMetadataSerializer(serializers.ModelSerializer[ContentMetadata]):
 
 
 class ContentMetadataWithPayloadSerializer(ContentMetadataSerializer):
-    """Content with upstream's record. `context["memberships"]` are those with links to be shown."""
+    """Content with upstream's record. `context["memberships"]` has the memberships with links to show."""
 
     payload = serializers.SerializerMethodField()
 
@@ -308,7 +308,7 @@ class ContentMetadataWithPayloadSerializer(ContentMetadataSerializer):
 
     @extend_schema_field(serializers.DictField())
     def get_payload(self, content: ContentMetadata) -> dict[str, object]:
-        """Return the record, with the links of the one catalog that holds it."""
+        """Return the record, with links if only one catalog holds it."""
         held = self.context["memberships"].filter(content=content)
         return reads.record(content, catalogs=held.values_list("catalog_uuid", flat=True))
 

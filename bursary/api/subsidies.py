@@ -1,4 +1,4 @@
-"""What was spent from an account, which clients call a subsidy: the transactions of enterprise-subsidy."""
+"""The transactions of an account, which clients call a subsidy, in enterprise-subsidy's format."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from bursary.budgets.models import LedgerEntry
 
 
 class ReversalSerializer(serializers.Serializer[LedgerEntry]):
-    """The refund of a transaction, as a whole."""
+    """The refund of a whole transaction."""
 
     uuid = serializers.UUIDField(help_text="The transaction's: it is refunded once")
     state = serializers.SerializerMethodField()
@@ -32,7 +32,7 @@ class ReversalSerializer(serializers.Serializer[LedgerEntry]):
 
 
 class TransactionSerializer(serializers.Serializer[PaidAssignment]):
-    """Money that was spent on one assignment. Of its learner and content null where they are unknown."""
+    """Money spent on one assignment. The fields of its learner and content are null if unknown."""
 
     uuid = serializers.UUIDField(source="entry.uuid")
     state = serializers.CharField(default=COMMITTED, read_only=True)
@@ -62,7 +62,7 @@ class TransactionSerializer(serializers.Serializer[PaidAssignment]):
         return str(serializers.DateTimeField().to_representation(moment))
 
     def get_quantity(self, paid: PaidAssignment) -> int:
-        """Return what was spent, in cents, negative."""
+        """Return the spent amount in cents, negative."""
         return -paid.entry.cents
 
     @extend_schema_field(ReversalSerializer(allow_null=True))
@@ -71,19 +71,19 @@ class TransactionSerializer(serializers.Serializer[PaidAssignment]):
         return ReversalSerializer(paid.entry).data if paid.entry.reversed_at else None
 
     def get_lms_user_id(self, paid: PaidAssignment) -> int | None:
-        """Return the id if the person is a learner of the budget's organisation: `listing` finds out."""
+        """Return the id if the person is a learner of the budget's organisation, as `listing` determines."""
         learns_here = getattr(paid.assignment, "learns_here", False)
         return paid.assignment.lms_user_id if paid.assignment and learns_here else None
 
     @extend_schema_field(serializers.CharField(allow_null=True))
     def get_parent_content_key(self, paid: PaidAssignment) -> str | None:
-        """Return the key of the course, of which a run may have been assigned."""
+        """Return the key of the course, also if a run of it was assigned."""
         assignment = paid.assignment
         return (assignment.parent_content_key or assignment.content_key) if assignment else None
 
 
 class Transactions(APIView, generics.ListAPIView[LedgerEntry]):
-    """List what was spent from a subsidy, an account of the ledger, newest first, in pages.
+    """List the transactions of a subsidy, an account of the ledger, newest first, in pages.
 
     Spent and refunded entries alike have the state `committed`; a refunded one has its `reversal`.
     """
@@ -97,7 +97,7 @@ class Transactions(APIView, generics.ListAPIView[LedgerEntry]):
 
     def get_queryset(self) -> QuerySet[LedgerEntry]:
         """Return the entries of the account in the URL. Raises Http404, ScopeTooNarrow."""
-        if "subsidy_uuid" not in self.kwargs:  # while it is described
+        if "subsidy_uuid" not in self.kwargs:  # while the schema is made
             return super().get_queryset()
         account = permitted_account(
             self.request, Permission.READ_ASSIGNMENTS, uuid=self.kwargs["subsidy_uuid"]

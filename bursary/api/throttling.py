@@ -1,4 +1,4 @@
-"""The limit of requests within a minute, of each API key and of each user without a key (decision 0023)."""
+"""The limit of requests a minute, for each API key and for each user without a key (decision 0023)."""
 
 import time
 
@@ -20,7 +20,7 @@ GETS = rate_limits.ProcessTally()
 
 
 class TooManyRequests(APIException):
-    """The caller has sent as many requests as it may within this minute. Nothing was changed."""
+    """The caller has reached its limit of requests for this minute. Nothing was changed."""
 
     status_code = status.HTTP_429_TOO_MANY_REQUESTS
 
@@ -36,10 +36,10 @@ class TooManyRequests(APIException):
 
 
 class RateLimit(BaseThrottle):
-    """Admits a request that is within its caller's limit. One without sign-in has no caller to count."""
+    """Admits requests within their caller's limit. Requests without sign-in are not counted."""
 
     def allow_request(self, request: Request, view: object) -> bool:
-        """Return True, having counted the request. Raises TooManyRequests."""
+        """Count the request and return True. Raises TooManyRequests."""
         if isinstance(request.user, User):
             count = count_get if request.method in SAFE_METHODS else count_post
             count(request)
@@ -47,7 +47,7 @@ class RateLimit(BaseThrottle):
 
 
 def count_get(request: Request) -> None:
-    """Count a request that only reads, in this process. Raises TooManyRequests."""
+    """Count a request that only reads, for this process. Raises TooManyRequests."""
     limit = settings.GETS_PER_MINUTE
     wait = limit and GETS.count(identity_of(request), limit=limit, seconds=time.monotonic())
     if wait:

@@ -1,4 +1,4 @@
-"""The base of the API's views: what a request may ask, and a POST that is done once (decision 0021)."""
+"""The base of the API's views: checks of parameters, and idempotent POSTs (decision 0021)."""
 
 import json
 import logging
@@ -25,9 +25,9 @@ logger = logging.getLogger(__name__)
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"
-"""The header of an answer that was given before."""
+"""The header of a replayed response."""
 LONGEST_KEY = 255  # characters
-LARGEST_WHOLE = 64 * 1024  # bytes of an answer that is kept as it is
+LARGEST_WHOLE = 64 * 1024  # bytes; a larger response is abridged before it is kept
 _NUL = b"\\u0000"
 
 
@@ -39,7 +39,7 @@ REUSED = {
 
 
 class InProgress(APIException):
-    """The same request is being done at this moment, or its process was killed."""
+    """Another request with the same key is in progress, or its process was killed."""
 
     status_code = status.HTTP_409_CONFLICT
     default_detail = "A request with this Idempotency-Key is being done."
@@ -48,7 +48,7 @@ class InProgress(APIException):
 
 
 class AnsweredBefore(Exception):
-    """The request was answered before, and is not done again."""
+    """The request was answered before, and is not executed again."""
 
     def __init__(self, request: IdempotentRequest) -> None:
         super().__init__("The request was answered before.")
@@ -56,27 +56,27 @@ class AnsweredBefore(Exception):
 
 
 class APIView(views.APIView):
-    """DRF's view, which each view extends. An `Idempotency-Key` belongs to the caller and the URL.
+    """The base class of all views. An `Idempotency-Key` belongs to the caller and the URL.
 
-    What the attributes name is checked here and described by `bursary.api.schema`.
+    Parameters are checked by the class's attributes, and `bursary.api.schema` describes them.
     """
 
     query: Sequence[OpenApiParameter | type[serializers.Serializer[Any]]] = ()
     """The parameters of the query string, besides those of filters, searches and pages."""
     passes_over_empty = True
-    """Whether a filter without a value is as if it was left out."""
+    """Whether a filter without a value is ignored."""
     takes_any_parameter = False
-    """Whether parameters that the view does not know make no difference, because clients send them."""
+    """Whether unknown parameters are ignored, because clients send them."""
     reasons: Mapping[int, Sequence[str]] = {}
-    """By status, the reasons of its refusals, besides those of every view."""
+    """By status, the view's own reasons to refuse a request, besides those of every view."""
 
     _claimed: IdempotentRequest | None = None
 
     @classmethod
     @cache
     def parameters(cls) -> frozenset[str]:
-        """Return the names of the parameters that the view knows in its query string."""
-        known = {"format"}  # of the answer
+        """Return the names of the query parameters that the view supports."""
+        known = {"format"}  # the format of the response
         for one in cls.query:
             known |= {one.name} if isinstance(one, OpenApiParameter) else {*one().fields}
         if filters := getattr(cls, "filterset_class", None):
@@ -88,15 +88,15 @@ class APIView(views.APIView):
         return frozenset(known)
 
     def abridged(self, body: Any) -> Any:
-        """Return what is kept of an answer above `LARGEST_WHOLE`; None: nothing, it may be done again."""
+        """Return the part to keep of a response above `LARGEST_WHOLE`; None if it may be executed again."""
         return body
 
     def restored(self, body: Any) -> Any:
-        """Return the answer of which `abridged` has returned this."""
+        """Return the response from what `abridged` has returned."""
         return body
 
     def check_throttles(self, request: Request) -> None:
-        """Count the request. With a key it may be a repetition, which only reads; `initial` counts others."""
+        """Count the request; with a key, as one that only reads, until `initial` knows that it is new."""
         if _key_of(request) is None:
             super().check_throttles(request)
         else:
@@ -137,7 +137,7 @@ class APIView(views.APIView):
         self._claimed = found
 
     def handle_exception(self, error: Exception) -> Response:
-        """Return the response to an error. One of Bursary is raised again; the request may be repeated."""
+        """Return the response to an error. An internal error is raised again, after freeing the key."""
         if isinstance(error, AnsweredBefore):
             body = error.request.body
             restored = self.restored(body) if error.request.abridged else body
@@ -150,7 +150,7 @@ class APIView(views.APIView):
             raise
 
     def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
-        """Return the response to be sent, remembered for the next time that the request comes."""
+        """Return the response, and keep it for a repetition of the request."""
         response = super().finalize_response(request, response, *args, **kwargs)
         if self._claimed:
             self._keep(self._claimed, response)
@@ -159,9 +159,9 @@ class APIView(views.APIView):
     def _keep(self, claimed: IdempotentRequest, response: Response) -> None:
         rendered = FastJSONRenderer().render(response.data) or b"null"
         body, abridged = json.loads(rendered), len(rendered) > LARGEST_WHOLE
-        if abridged:  # a refusal has changed nothing, and may be made again
+        if abridged:  # a refusal is not kept: it has changed nothing, and the request may be repeated
             body = self.abridged(body) if response.status_code < 400 else None
-        # No column of PostgreSQL takes a NUL; only what is refused, or changes nothing, repeats one.
+        # PostgreSQL cannot store a NUL; only a response to a request without effect contains one.
         if response.status_code >= 500 or body is None or _NUL in rendered:
             return idempotency.give_up(claimed)
         idempotency.finish(
@@ -170,7 +170,7 @@ class APIView(views.APIView):
         return None
 
     def _give_up(self, claimed: IdempotentRequest) -> None:
-        """Let the request be done again at once; where the database is in trouble, when the lease ends."""
+        """Free the key, so that the request may be repeated at once. If that fails, its lease ends later."""
         try:
             idempotency.give_up(claimed)
         except Exception as error:  # noqa: BLE001  # the error that is being handled is the one to answer
@@ -178,11 +178,11 @@ class APIView(views.APIView):
 
 
 def first_sentence(view: type) -> str:
-    """Return what a view does: its docstring's first sentence, without the full stop."""
+    """Return the first sentence of a view's docstring, without the full stop."""
     return " ".join((view.__doc__ or "").split()).partition(". ")[0].rstrip(".")
 
 
 def _key_of(request: Request) -> str | None:
-    """Return the request's `Idempotency-Key`; None without one, where it would not be done once."""
+    """Return the request's `Idempotency-Key`; None if it has none, or is not a POST of a user."""
     counts = request.method == "POST" and isinstance(request.user, User)
     return request.headers.get(HEADER) if counts else None

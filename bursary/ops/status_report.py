@@ -27,7 +27,7 @@ from bursary.ops.models import ScheduledTask
 SINCE = timedelta(days=1)
 OUTCOMES = (Status.DONE, Status.FAILED, Status.SKIPPED)
 MAX_EXAMINED = 200
-"""The report reads the errors of at most so many postponed actions: each row has the stack traces of its attempts."""
+"""Postponed actions of which the errors are read: each row has the stack traces of its attempts."""
 
 
 @dataclass(frozen=True)
