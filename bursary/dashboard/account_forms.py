@@ -1,4 +1,4 @@
-"""The forms of one's own account: a new key, and the mail with a link to set a new password."""
+"""The forms of a user's account: new API keys, passwords, and mails with a link to set a new password."""
 
 import logging
 import threading
@@ -32,19 +32,19 @@ from bursary.access.models import ApiKey, KeyScope, User, learner_key, of_mailbo
 from bursary.delivery import emails
 from bursary.delivery.errors import DeliveryError
 
-MAX_KEYS = 20  # of one account, that work
-RESET_INTERVAL = timedelta(minutes=10)  # at least, between two mails to one account
-MAX_ACCOUNTS = 10  # with one address
-MAX_THREADS = 8  # at once that send links
+MAX_KEYS = 20  # valid keys of one account
+RESET_INTERVAL = timedelta(minutes=10)  # the least time between two mails to one account
+MAX_ACCOUNTS = 10  # accounts with one address that get a link
+MAX_THREADS = 8  # threads that send links at the same time
 PAUSES = (timedelta(seconds=30), timedelta(minutes=1), timedelta(minutes=2), timedelta(minutes=4))
-"""Between the attempts at one mail: together less than `RESET_INTERVAL`."""
+"""The pauses between attempts to send one mail: together less than `RESET_INTERVAL`."""
 _threads = threading.BoundedSemaphore(MAX_THREADS)
 
 logger = logging.getLogger(__name__)
 
 
 class NewKeyForm(forms.Form):
-    """The name of a new API key, of which the user has no other that works."""
+    """A new API key. No other valid key of the user may have its name."""
 
     name = forms.CharField(
         label=_("Name of the new key"),
@@ -71,7 +71,7 @@ class NewKeyForm(forms.Form):
         self.user = user
 
     def terms(self, *, now: datetime) -> dict[str, Any]:
-        """Return the name, the scope and the end of the key, as `ApiKey.issue` takes them."""
+        """Return the name, the scope and the expiry of the key as arguments of `ApiKey.issue`."""
         days = self.cleaned_data["days"]
         return {
             "name": self.cleaned_data["name"],
@@ -80,7 +80,7 @@ class NewKeyForm(forms.Form):
         }
 
     def clean_name(self) -> str:
-        """Return the name. Sending the form again makes no second key."""
+        """Return the name. Raises ValidationError if it is in use, so that a repeated form makes no key."""
         name: str = self.cleaned_data["name"]
         working = ApiKey.objects.filter(user=self.user, revoked_at=None)
         if working.filter(name=name).exists():
@@ -96,7 +96,7 @@ class NewKeyForm(forms.Form):
 class SignInForm(AuthenticationForm):
     """Asks for user name and password."""
 
-    error_messages = {  # as Django declares it
+    error_messages = {  # a class attribute, as in Django
         **AuthenticationForm.error_messages,
         "invalid_login": _(
             "The user name or the password is wrong; capital letters matter. Your user name is in the mail "
@@ -112,7 +112,7 @@ _LABELS = {"new_password1": _("New password"), "new_password2": _("The new passw
 class NewPasswordForm(SetPasswordForm):  # type: ignore[type-arg]  # it takes none at run time
     """Asks for a new password, twice."""
 
-    error_messages = _MISMATCH  # as Django declares it
+    error_messages = _MISMATCH  # a class attribute, as in Django
 
     def __init__(self, *sent: Any, **options: Any) -> None:
         super().__init__(*sent, **options)
@@ -121,14 +121,14 @@ class NewPasswordForm(SetPasswordForm):  # type: ignore[type-arg]  # it takes no
         self.fields["new_password2"].help_text = ""
 
     def validate_password_for_user(self, user: User, *_of_django: Any) -> None:
-        """Say what is wrong with the password where it is typed first, below what is asked of it."""
+        """Show errors in the password at the first field, below the requirements."""
         super().validate_password_for_user(user, "new_password1")
 
 
 class ChangePasswordForm(NewPasswordForm, PasswordChangeForm):
     """Asks for the present password, and for a new one, twice."""
 
-    error_messages = {  # as Django declares it
+    error_messages = {  # a class attribute, as in Django
         **_MISMATCH,
         "password_incorrect": _("That is not your present password. Capital letters matter."),
     }
@@ -139,7 +139,7 @@ class ChangePasswordForm(NewPasswordForm, PasswordChangeForm):
         self.fields["old_password"].label = _("Present password")
 
     def clean_old_password(self) -> str:
-        """Return the present password. It is checked as one that signs in: a wrong one counts."""
+        """Return the present password. A wrong one counts like a failed sign-in."""
         password: str = self.cleaned_data["old_password"]
         if authenticate(self.request, username=self.user.get_username(), password=password) is None:
             wrong = self.error_messages["password_incorrect"]
@@ -150,7 +150,8 @@ class ChangePasswordForm(NewPasswordForm, PasswordChangeForm):
 class ForgottenPasswordForm(PasswordResetForm):
     """Asks for a link to set a new password.
 
-    The answer is the same, and as fast, whether or not there is an account: a thread looks for it, and mails.
+    The response is the same, and as fast, whether or not there is an account: a thread looks for the account
+    and sends the mail.
     """
 
     def __init__(self, *sent: Any, **options: Any) -> None:
@@ -158,7 +159,7 @@ class ForgottenPasswordForm(PasswordResetForm):
         self.fields["email"].label = _("E-mail address")
 
     def save(self, **_of_django: Any) -> None:  # type: ignore[override]  # its options are not used
-        """Mail the accounts of the address in a thread. While too many do so, nothing is sent."""
+        """Mail the accounts with the address in a thread. If too many threads do so, nothing is sent."""
         if not _threads.acquire(blocking=False):
             logger.warning("A link to set a password was not sent: %s are being sent.", MAX_THREADS)
             return
@@ -169,7 +170,7 @@ class ForgottenPasswordForm(PasswordResetForm):
 
 
 def _mail_accounts(address: str) -> None:
-    """Mail a link to each account of the address; while the mail server takes none, after pauses again."""
+    """Mail a link to each account with the address; retry after pauses while the mail server accepts none."""
     try:
         waiting = [(user, str(uuid4())) for user in _accounts_to_mail(address)]
         for pause in (*PAUSES, None):
@@ -189,15 +190,15 @@ def _accounts_to_mail(address: str) -> Iterator[User]:
     accounts = User.objects.filter(of_mailboxes([learner_key(address)]), is_active=True).order_by("pk")
     due = Q(reset_mailed_at=None) | Q(reset_mailed_at__lte=now - RESET_INTERVAL)
     for user in accounts[:MAX_ACCOUNTS]:
-        # Accounts without a usable password get no new one: they sign in elsewhere.
+        # Accounts without a usable password get no link: their users sign in elsewhere.
         if user.has_usable_password() and User.objects.filter(due, pk=user.pk).update(reset_mailed_at=now):
             yield user
 
 
 def _fails_for_now(user: User, name: str, *, last: bool) -> bool:
-    """Mail the link to the account's own address; return whether that is to be tried again.
+    """Mail the link to the account's own address; return whether to try again.
 
-    Where it finally fails, the user may ask again at once.
+    If it finally fails, the user may request a link again at once.
     """
     uid = urlsafe_base64_encode(force_bytes(user.pk))
     path = reverse("new-password", args=[uid, default_token_generator.make_token(user)])

@@ -1,4 +1,4 @@
-"""One's own account: password and API keys; and the way back in for a forgotten password."""
+"""A user's account: password and API keys, and the reset of a forgotten password."""
 
 from typing import Any
 
@@ -28,16 +28,16 @@ from bursary.dashboard.account_forms import (
 from bursary.dashboard.headers import page
 from bursary.lib.locks import for_update
 
-MAX_ADDRESSES = 20  # that one's account shows
+MAX_ADDRESSES = 20  # shown on the account's page
 
 
 @page
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def account(request: HttpRequest) -> HttpResponse:
-    """Show the user's account and API keys. POST makes a key, which this answer alone shows.
+    """Show the user's account and API keys. POST makes a key, which is shown only in this response.
 
-    Where the user may have no key, there is none to make: 404.
+    Responds with 404 to a POST if the user may not have keys.
     """
     user = request.user
     assert isinstance(user, User)  # noqa: S101  # login_required sees to it
@@ -47,7 +47,7 @@ def account(request: HttpRequest) -> HttpResponse:
     form = NewKeyForm(*([request.POST] if request.method == "POST" else []), user=user)
     new_key = ""
     with transaction.atomic():
-        if form.is_bound:  # the keys are counted, one request after another
+        if form.is_bound:  # the lock makes concurrent requests count the keys one after another
             for_update(User.objects.filter(pk=user.pk)).get()
         if form.is_bound and form.is_valid():
             _row, new_key = ApiKey.issue(user, **form.terms(now=timezone.now()))
@@ -66,7 +66,7 @@ def account(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def revoke_key(request: HttpRequest, pk: int) -> HttpResponse:
-    """Ask whether to revoke one of the user's own keys; by POST, do it. Others' keys answer 404."""
+    """Ask whether to revoke one of the user's own keys; POST does it. Keys of others are a 404."""
     user = request.user
     assert isinstance(user, User)  # noqa: S101  # login_required sees to it
     key = ApiKey.objects.filter(user=user, pk=pk).first()
@@ -81,18 +81,18 @@ def revoke_key(request: HttpRequest, pk: int) -> HttpResponse:
 
 @method_decorator(page, name="dispatch")
 class ChangePassword(auth_views.PasswordChangeView):
-    """Change the password, knowing the present one. Other sessions of the user end."""
+    """Change the password; the form asks for the present one. The user's other sessions end."""
 
     template_name = "dashboard/change-password.html"
     form_class = ChangePasswordForm
     success_url = reverse_lazy("account")
 
     def get_form_kwargs(self) -> dict[str, Any]:
-        """Return what the form is made with: the request, of which wrong passwords are counted."""
+        """Return the form's arguments with the request, by which wrong passwords are counted."""
         return super().get_form_kwargs() | {"request": self.request}
 
     def form_valid(self, form: object) -> HttpResponse:
-        """Say so on the account's page."""
+        """Show the success on the account's page."""
         messages.success(self.request, _("Your password is changed. You are signed out everywhere else."))
         return super().form_valid(form)  # type: ignore[arg-type]  # Django's form
 
@@ -108,21 +108,21 @@ class ForgottenPassword(auth_views.PasswordResetView):
 
 @method_decorator(page, name="dispatch")
 class LinkSent(auth_views.PasswordResetDoneView):
-    """Say what happens now: the same for every address."""
+    """Show what happens next, which is the same for every address."""
 
     template_name = "dashboard/password-link-sent.html"
 
 
 @method_decorator(page, name="dispatch")
 class NewPassword(auth_views.PasswordResetConfirmView):
-    """Set a new password by the link in a mail, which works once; or say why it does not."""
+    """Set a new password by the link in a mail, which works once; or show why the link does not work."""
 
     template_name = "dashboard/new-password.html"
     form_class = NewPasswordForm
     success_url = reverse_lazy("sign-in")
 
     def form_valid(self, form: object) -> HttpResponse:
-        """Say so on the page to sign in, which is not locked for the user any more."""
+        """Show the success on the sign-in page, and end the user's lock there."""
         assert isinstance(self.user, User)  # noqa: S101  # the link's
         sign_in_limits.unlock(self.user.get_username(), request=self.request)
         messages.success(self.request, _("Your password is changed. Sign in with it."))

@@ -1,4 +1,4 @@
-"""Assigning a course in the browser: the preview, problems first, and the assignment itself."""
+"""Assigning a course in the browser: the preview, which shows problems first, and the allocation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,12 +34,12 @@ from bursary.lib import moments
 from bursary.replica import reads
 
 MAX_ENTRIES_SHOWN = 1000
-"""The most entries of each group that are shown; the others are counted."""
+"""The entries of each group that are shown at most; the others are counted."""
 
 
 @dataclass(frozen=True)
 class EntryGroup:
-    """Entries of one kind, such as those to correct. `more` is the number of those that are not shown."""
+    """Entries of one kind, such as entries to correct. `more` is the number of entries that are not shown."""
 
     summary: str
     shown: Sequence[CheckedEntry]
@@ -52,19 +52,19 @@ class AssignPreview:
     """The result that assigning would have now. `remaining_cents` is None if nothing limits the budget."""
 
     groups: Sequence[EntryGroup]
-    """Entries with a problem, to be checked, that change nothing, and the rest."""
+    """Entries to correct, entries to check, entries that change nothing, and the others."""
     learners: int
-    """Learners that cost something."""
+    """The number of learners that cost something."""
     price_cents: int
     cost_cents: int
     remaining_cents: int | None
     deadline: DeadlineText | None
     has_others: bool
-    """Some learners have the same course by another key: assigning another can be chosen."""
+    """Some learners have the course by another key; the form offers to assign it to them, too."""
     has_declined: bool
-    """Some learners declined it: assigning it again can be chosen."""
+    """Some learners declined it; the form offers to assign it again."""
     due_date: str
-    """As it was understood; empty if none was given."""
+    """The due date in words; empty if none was given."""
     due_date_overruled: bool
     """An earlier date is the deadline instead."""
     left_out: str
@@ -74,15 +74,15 @@ class AssignPreview:
 
 @dataclass(frozen=True)
 class AssignResult:
-    """The result of a submitted form: a batch, a preview, or problems. A preview may have problems, too."""
+    """The result of a submitted form: a batch, a preview, or problems; also a preview with problems."""
 
     batch_uuid: UUID | None = None
     done: str = ""
-    """What was assigned, in sentences; empty where an earlier press of the button did it."""
+    """The result in sentences; empty if an earlier submission of the form made the batch."""
     preview: AssignPreview | None = None
     problems: Sequence[Problem] = ()
     price_moved: bool = False
-    """The catalog's price has changed since the course was chosen."""
+    """Whether the catalog's price has changed since the course was chosen."""
 
 
 def budget_for(user: User, uuid: UUID) -> Budget | None:
@@ -92,10 +92,10 @@ def budget_for(user: User, uuid: UUID) -> Budget | None:
 
 
 def submit(form: AssignForm, budget: Budget, *, preview: bool, actor: User, now: datetime) -> AssignResult:
-    """Assign, all or nothing, or preview that without changing anything. An invalid form does neither.
+    """Allocate, all or nothing, or preview the allocation without changes. An invalid form does neither.
 
-    The same form, sent again, is the same request: its result is the batch of the first time. What is refused
-    is previewed, too, so that its entries can be looked through.
+    A repeated form is the same request: its result is the batch that the first one made. A refused allocation
+    is previewed, too, so that the user can check the entries.
     """
     if not form.is_valid():
         return AssignResult()
@@ -120,7 +120,7 @@ def submit(form: AssignForm, budget: Budget, *, preview: bool, actor: User, now:
         problems, price_moved = messages.problems(refused, entries), _price_moved(refused)
         seen = AssignResult() if preview else submit(form, budget, preview=True, actor=actor, now=now)
         return AssignResult(preview=seen.preview, problems=problems, price_moved=price_moved)
-    except IntegrityError:  # sent twice at once, and the other was first
+    except IntegrityError:  # a concurrent request with the same form was first
         if made.exists():
             return AssignResult(uuid)
         raise
@@ -139,7 +139,7 @@ def _done(done: allocation.Allocation, budget: Budget, form: AssignForm) -> str:
 
 
 def _due(budget: Budget, due_date: datetime | None) -> str:
-    """Return the due date as it was understood; empty if there is none."""
+    """Return the due date in words; empty if there is none."""
     return moments.in_words(due_date, zone=budget.customer.zone) if due_date else ""
 
 
@@ -172,7 +172,7 @@ def _preview(found: allocation.Preview, budget: Budget, form: AssignForm) -> Ass
 
 
 def _groups(checked: Sequence[CheckedEntry]) -> list[EntryGroup]:
-    """Return the entries grouped by what the reader must do: the most urgent first, the ordinary folded."""
+    """Return the entries grouped by what the reader must do, the most urgent first, ordinary ones folded."""
     bad = [one for one in checked if not one.usable]
     doubtful = [one for one in checked if one.usable and one.warnings]
     fine = [one for one in checked if one.usable and not one.warnings]

@@ -1,4 +1,4 @@
-"""Assigning: the page on which it is asked for, and the page of what was asked for."""
+"""The page to assign a course, and the page of an allocation batch."""
 
 from typing import Any
 from uuid import UUID
@@ -25,10 +25,10 @@ from bursary.dashboard.headers import page, page_of_user
 
 @page
 def assign_content(request: HttpRequest, uuid: UUID) -> HttpResponseBase:
-    """Assign a course or run from a budget, or preview that; or search its catalog, and keep what is typed.
+    """Allocate a course or run from a budget, or preview it; or search the catalog, keeping the form's input.
 
-    Of htmx, a GET gets the courses that are found, and a POST the preview. A form that is sent without a
-    session does nothing: what is typed, and the text of a file, is kept until its sender is signed in.
+    For htmx, a GET returns the courses found, and a POST the preview. A form that is sent without a session
+    does nothing: its input, with the text of a file, is kept until the user has signed in.
     """
     if request.method == "POST" and not (request.user.is_authenticated or request.headers.get("HX-Request")):
         form = AssignForm(request.POST, request.FILES, zone=ZoneInfo("UTC"))
@@ -46,7 +46,7 @@ def _assign_content(request: HttpRequest, uuid: UUID, user: User) -> HttpRespons
     page_parts = _AssignPage(request, budget, user)
     if batch_uuid := page_parts.result.batch_uuid:
         if page_parts.result.done:
-            # No message: the next page takes it, which may be that of another tab.
+            # Not by `messages`: the next page shows these, which may be in another tab.
             kept_results.keep(
                 request.session,
                 kind=kept_results.ASSIGNED,
@@ -61,7 +61,7 @@ def _assign_content(request: HttpRequest, uuid: UUID, user: User) -> HttpRespons
 @require_safe
 @login_required
 def batch(request: HttpRequest, batch_uuid: UUID) -> HttpResponse:
-    """Show a request to assign, and how far its mails are; of htmx, that part alone."""
+    """Show an allocation batch and the progress of its mails; for htmx, only the progress."""
     assert isinstance(request.user, User)  # noqa: S101  # login_required sees to it
     found = batch_page.batch_for(request.user, batch_uuid)
     if found is None:
@@ -74,14 +74,14 @@ def batch(request: HttpRequest, batch_uuid: UUID) -> HttpResponse:
         return render(request, "dashboard/parts/batch_progress.html", context)
     context["unchanged"] = batch_page.unchanged(found, start=request.GET.get("others", ""))
     context["summary"] = batch_page.summary(found)
-    # HEAD shows nothing: the sentence is kept for the page that does.
+    # HEAD shows no sentence: it is kept for the GET that does.
     done = kept_results.kept if request.method == "HEAD" else kept_results.pop
     context["done"] = done(request.session, kind=kept_results.ASSIGNED, name=str(batch_uuid))
     return render(request, "dashboard/batch.html", context)
 
 
 class _AssignPage:
-    """What one request does on the page to assign, and what is shown then."""
+    """One request to the page to assign: its work, and the context for the templates."""
 
     def __init__(self, request: HttpRequest, budget: Budget, user: User) -> None:
         posted, zone = request.method == "POST", budget.customer.zone
@@ -100,7 +100,7 @@ class _AssignPage:
         else:
             preview = self.live or "assign" not in asked
             self.result = assign.submit(self.form, budget, preview=preview, actor=user, now=self.now)
-            # While a form is filled in, what is still empty is no mistake.
+            # While a form is filled in, empty fields are not errors.
             entered = asked.get("course") and (asked.get("addresses", "").strip() or request.FILES)
             if entered or not self.live:
                 self.incomplete = ""
@@ -108,13 +108,13 @@ class _AssignPage:
         self.due_date = self.form.due_date
         self.from_file = bool(request.FILES) and "file" not in self.form.errors
         if is_search or self.incomplete:
-            # Of an address, the day alone: a list of people stands in none.
+            # From the query string only the day is used: it never has a list of people.
             typed: dict[str, str] = self.form.typed if posted else {"due_date": asked.get("due_date", "")}
             self.form = AssignForm(initial=typed, zone=zone, auto_id="%s")
         self.search = SearchForm({"q": asked.get("q", "")}, auto_id="%s")
 
     def context(self) -> dict[str, Any]:
-        """Return what the templates show."""
+        """Return the context for the templates."""
         words = self.search.cleaned_data["q"] if self.search.is_valid() else ""
         context: dict[str, Any] = {
             "budget": self.budget,

@@ -1,4 +1,4 @@
-"""The filters and the order of the list of assignments, all of them in the query string of its page."""
+"""The filters and the order of the list of assignments, from the query string of its page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,9 +24,9 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import LONGEST_AGE_DAYS, Budget
 from bursary.lib.moments import UTC_ZONE
 
-MAX_BUDGETS = 200  # to choose from
+MAX_BUDGETS = 200  # budgets to choose from
 MAX_FAILED = 5_000
-"""The most failures of an error code that are looked up once for a page, which asks for them three times."""
+"""Up to so many failures of an error code are looked up once for a page, which uses them three times."""
 
 SORTS: Mapping[str, Any] = {
     "learner_email": gettext_lazy("Learner"),
@@ -37,11 +37,11 @@ SORTS: Mapping[str, Any] = {
     "expires_at": gettext_lazy("Deadline"),
     "content_start": gettext_lazy("Start"),
 }
-"""The columns that a list is sorted by. Each has an index with the budget, and none is NULL."""
+"""The columns by which the list can be sorted. Each has an index with the budget, and is never NULL."""
 NEWEST = "-recent_action_at"
 
 FailedByCode = Mapping[str, set[int]] | None
-"""Assignments (pks) by the error code of their failed work; None where they are not looked up."""
+"""Assignments (pks) by the error code of their failed work; None if they are not looked up."""
 _Rows = QuerySet[LearnerContentAssignment]
 _NO_FILTERS = ("budget", "status", "sort", "cursor")
 
@@ -51,7 +51,7 @@ _WRONG_VALUES: Mapping[str, Any] = {
     "max_value": gettext_lazy("Give %(limit_value)s or less."),
     "max_length": gettext_lazy("It is too long."),
 }
-"""Sentences on a wrong value, by the code of the form's error; any other error is a sentence already."""
+"""Sentences for a wrong value, by the code of the form's error; other errors are sentences already."""
 
 WITHIN_DAYS = (
     (7, gettext_lazy("7 days")),
@@ -62,9 +62,9 @@ WITHIN_DAYS = (
 
 
 class ListFilters(listing.AssignmentFilters):
-    """The filters of the API's list, and those that people find by: dollars, dates, days to the deadline.
+    """The filters of the API's list, with more for people: dollars, dates, days to the deadline.
 
-    Only those are made that the address names.
+    Only the filters that the query string names are made.
     """
 
     price_from = django_filters.NumberFilter(
@@ -108,11 +108,11 @@ class ListFilters(listing.AssignmentFilters):
         return queryset.filter(pk__in=set().union(*(self.failed.get(one, ()) for one in value)))
 
     def costs_from(self, queryset: QuerySet[Any], _name: str, value: Decimal) -> QuerySet[Any]:
-        """Keep what costs so many dollars or more."""
+        """Keep assignments that cost `value` dollars or more."""
         return queryset.filter(price_cents__gte=int(value * 100))
 
     def costs_to(self, queryset: QuerySet[Any], _name: str, value: Decimal) -> QuerySet[Any]:
-        """Keep what costs no more dollars."""
+        """Keep assignments that cost `value` dollars or less."""
         return queryset.filter(price_cents__lte=int(value * 100))
 
     def ends_within(self, queryset: QuerySet[Any], _name: str, value: Decimal) -> QuerySet[Any]:
@@ -129,13 +129,13 @@ class ListFilters(listing.AssignmentFilters):
         return queryset.filter(state=State.ALLOCATED, expires_at__lte=value)
 
     def of_course(self, queryset: QuerySet[Any], _name: str, value: str) -> QuerySet[Any]:
-        """Keep the assignments of a course, and of its runs."""
+        """Keep the assignments of a course and of its runs."""
         return queryset.filter(content_key=value) | queryset.filter(parent_content_key=value)
 
 
 @dataclass
 class StatusTotal:
-    """The assignments of a status, and their money in cents: what was, or is, reserved or spent for them."""
+    """The number of assignments with a status, and their prices in cents."""
 
     count: int = 0
     cents: int = 0
@@ -143,36 +143,36 @@ class StatusTotal:
 
 @dataclass(frozen=True)
 class Selection:
-    """The assignments that a query string means for a user: of their budgets, in no order."""
+    """The assignments that a query string selects for a user, from the user's budgets, unordered."""
 
     budgets: list[Budget]
     """The budgets to choose from, with their customers."""
     budget: Budget | None
-    """The chosen one, or the only one."""
+    """The chosen budget, or the only one."""
     filters: ListFilters
     status: str
     """A key of `statuses.STATUSES`, or empty for all."""
     sort: str
     zone: ZoneInfo
     problems: Sequence[str]
-    """Why the address means nothing, as sentences; empty where it can be read."""
+    """Errors in the query string, as sentences; empty if it is valid."""
     _found: QuerySet[LearnerContentAssignment]
     _of_any_code: QuerySet[LearnerContentAssignment]
     _budget_keys: Any
     _narrowed: bool
-    """A filter is in use, other than budget, error code and status."""
+    """Whether a filter other than budget, error code and status is in use."""
     are_estimated: bool = False
-    """Text is searched for, and found so often that the numbers are estimated."""
+    """Whether a text search finds so many assignments that the numbers are estimated."""
 
     @property
     def rows(self) -> QuerySet[LearnerContentAssignment]:
-        """The assignments, with the status."""
+        """The selected assignments with the status."""
         return with_status(self._found, self.status)
 
     def searched(self) -> "Selection":
-        """Return the same, after looking for what a search finds, where text is searched for.
+        """Return the same selection with the results of its text search, if it has one.
 
-        No query without that, at most two else.
+        At most two queries; none without a text search.
         """
         if self.problems or not self.filters.is_search:
             return self
@@ -182,9 +182,9 @@ class Selection:
         return replace(self, _found=found.rows, _of_any_code=others.rows, are_estimated=found.are_estimated)
 
     def total(self) -> tuple[int, bool]:
-        """Return the number of assignments, with the status, of a search that finds very many.
+        """Return the number of assignments with the status, for a search that finds very many.
 
-        With whether it is an estimate: those with the status may be few. Two queries.
+        Also return whether it is an estimate, as few may have the status. Two queries.
         """
         found = searches.find(self.rows)
         if not found.are_estimated:
@@ -195,14 +195,14 @@ class Selection:
     def totals(
         self, everything: Sequence[LearnerContentAssignment] | None, *, with_money: bool
     ) -> dict[str, StatusTotal]:
-        """Return the number of assignments by status, whichever is chosen, with their money if asked for.
+        """Return the number of assignments by status, whichever is chosen, `with_money` if true.
 
-        Those of all together are under the empty status. One query, over an index where no text is searched
-        and no money added up; none, where `everything` that is found is given.
+        The empty status has the total. One query, which reads only an index if there is no text search and no
+        money to add up; none if `everything`, all assignments found, is given.
         """
         if everything is None:
             groups: Any = self._found.order_by().values_list("state", "learner_state")
-            # A column that is not in the index is a full scan.
+            # A column that is not in the index would need a full scan.
             cents: Any = Sum("price_cents") if with_money else Value(0)
             groups = groups.annotate(count=Count("*"), cents=cents)
         else:
@@ -219,7 +219,7 @@ class Selection:
     ) -> list[tuple[str, str, int]]:
         """Return each error code of failed work, its sentence and its number of assignments. One query.
 
-        Of the assignments that the filters find, `everything` where those are loaded.
+        It counts the assignments that the filters find; `everything` has them if they are loaded.
         """
         chosen = self.filters.data.get("cause", "")
         if self.filters.failed is not None:
@@ -229,14 +229,14 @@ class Selection:
         elif self.status or self._narrowed:
             rows = with_status(self._of_any_code, self.status).order_by()
             counts = _by_code(assignment__in=rows.values("pk"))
-        elif isinstance(self._budget_keys, list):  # each assignment is looked up once less
+        elif isinstance(self._budget_keys, list):  # saves a lookup of each assignment
             counts = failures_by_code.in_budget_keys(self._budget_keys)
         else:
             counts = _by_code(assignment__budget__in=self._budget_keys)
         return _in_words({chosen: 0, **counts})
 
     def _counted(self, failed: Mapping[str, set[int]]) -> dict[str, int]:
-        """Return how many of these are found by the other filters, most first. At most one query."""
+        """Return by code how many of these the other filters find, most first. At most one query."""
         if self.status or self._narrowed:
             rows = with_status(self._of_any_code, self.status).order_by()
             found = set(rows.filter(pk__in=set().union(*failed.values())).values_list("pk", flat=True))
@@ -254,16 +254,16 @@ def _in_words(counts: Mapping[str, int]) -> list[tuple[str, str, int]]:
 
 
 def with_status(rows: QuerySet[LearnerContentAssignment], status: str) -> QuerySet[LearnerContentAssignment]:
-    """Return the rows with a status of `statuses.STATUSES`; all, where it is empty."""
+    """Return the rows with a status of `statuses.STATUSES`; all rows if it is empty."""
     return rows.filter(statuses.CONDITIONS[status]) if status else rows
 
 
 def selection(
     user: User, query: QueryDict, *, now: datetime, permission: Permission = Permission.READ_ASSIGNMENTS
 ) -> Selection:
-    """Return the assignments that a query string means for a user with the permission. One or two queries.
+    """Return the assignments that a query string selects for the user. One or two queries.
 
-    Raises Http404 for a budget that they may not see, and for a user without any.
+    Raises Http404 for a budget that the user may not see, and for a user without budgets.
     """
     permitted = Budget.objects.filter(granted(user, permission, customer="customer"))
     budgets = list(permitted.select_related("customer").order_by("name", "pk")[:MAX_BUDGETS])
@@ -299,7 +299,7 @@ def selection(
 def _found(query: QueryDict, filters: ListFilters) -> tuple[list[str], _Rows, _Rows]:
     """Return the problems of a query string, the rows that it finds, and those with any error code.
 
-    Of an address that cannot be read: nothing, and not all. Work on it, or its export, would be on too much.
+    An invalid query string finds no rows: if it found all, bulk work or an export would use too many.
     """
     nothing = filters.queryset.none()
     if problems := _problems(query, filters):
@@ -316,7 +316,7 @@ def _found(query: QueryDict, filters: ListFilters) -> tuple[list[str], _Rows, _R
 
 
 def _problems(query: QueryDict, filters: ListFilters) -> list[str]:
-    """Return what cannot be read of an address."""
+    """Return the errors in a query string, as sentences."""
     found = []
     for name, (error, *_more) in filters.errors.as_data().items():
         label = str(filters.filters[name].label or "")
@@ -350,27 +350,28 @@ def _is_uuid(text: str) -> bool:
 def of_budgets_of(
     user: User, budgets: Sequence[Budget], *, permission: Permission
 ) -> QuerySet[LearnerContentAssignment]:
-    """Return the assignments of the budgets, which the user has the permission for; of every such budget,
-    where `MAX_BUDGETS` are given or none.
+    """Return the assignments of the budgets, for which the user has the permission.
+
+    If no budgets or `MAX_BUDGETS` are given, return those of all budgets with the permission.
     """
     return LearnerContentAssignment.objects.filter(budget__in=_keys(user, budgets, permission=permission))
 
 
 def _keys(user: User, budgets: Sequence[Budget], *, permission: Permission) -> Any:
-    """Return the keys of the budgets, or a query of them.
+    """Return the keys of the budgets, or a query for them.
 
-    A few keys let a database plan better than the condition that they fulfil.
+    With a few keys, a database plans better than with the condition.
     """
     keys = [budget.pk for budget in budgets]
     if 0 < len(keys) < MAX_BUDGETS:
         return keys
-    # A subquery that names no row of the outer one is evaluated once, unlike `granted` on each row.
+    # An uncorrelated subquery is evaluated once, unlike `granted` on each row.
     permitted = Budget.objects.filter(granted(user, permission, customer="customer"))
     return permitted.order_by().values("pk")
 
 
 def _asked(permitted: QuerySet[Budget], budgets: list[Budget], uuid: UUID) -> Budget:
-    """Return the budget that is asked for; of more than are listed, by a query. Raises Http404."""
+    """Return the requested budget, by a query if it is not in the list. Raises Http404."""
     budget = next((one for one in budgets if one.uuid == uuid), None)
     budget = budget or permitted.select_related("customer").filter(uuid=uuid).first()
     if budget is None:

@@ -46,13 +46,13 @@ class AssignmentRow:
 
     @property
     def deadline(self) -> str:
-        """The date that decides the deadline, in words; empty unless it is open."""
+        """The date that decides the deadline, in words; empty unless the assignment is open."""
         is_open = self.assignment.state == State.ALLOCATED
         return str(statuses.DECIDED_BY[self.assignment.expires_reason]) if is_open else ""
 
     @property
     def ended(self) -> str:
-        """How and when it was accepted or ended, in words; empty while it is open."""
+        """How and when the assignment was accepted or ended, in words; empty while it is open."""
         at = statuses.ended_at(self.assignment)
         if not at:
             return ""
@@ -61,13 +61,13 @@ class AssignmentRow:
 
     @property
     def reminded(self) -> bool:
-        """Whether its last action is a reminder, not the allocation."""
+        """Whether the last action is a reminder, not the allocation."""
         return self.assignment.recent_action_at > self.assignment.allocated_at
 
 
 @dataclass(frozen=True)
 class Column:
-    """A heading: the address that sorts by it, and how it is sorted now, in the words of `aria-sort`."""
+    """A column heading: the URL that sorts by it, and its present order as a value of `aria-sort`."""
 
     name: str
     label: str
@@ -77,7 +77,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Tab:
-    """A status to choose, with the number of its assignments; None where they are not counted."""
+    """A status to choose, with its number of assignments; None if they are not counted."""
 
     label: str
     query: str
@@ -94,33 +94,32 @@ class ListPage:
     columns: Sequence[Column]
     tabs: Sequence[Tab]
     total: int
-    """The number of assignments that the filters find, status included."""
+    """The number of assignments that the filters, including the status, find."""
     is_estimated: bool
-    """That number is: of a search that finds very many."""
+    """Whether the total is estimated, as a search finds very many."""
     cents: int | None
-    """Their money; None on later pages, and of a whole list, which is the budgets' to show."""
+    """Their prices together; None on later pages, and for the whole list, as pages of budgets show them."""
     earlier: str
     later: str
     query: str
-    """The address' query without its cursor: what a selection of everything means."""
+    """The query string without its cursor, which a selection of everything refers to."""
     filtered: bool
     more_filters: bool
-    """One of those that are folded is in use."""
+    """Whether one of the folded filters is in use."""
     error_codes: Sequence[tuple[str, str, int]]
     """Each error code of failed work, its sentence and its number of assignments; empty on later pages."""
     remarks: Sequence[str]
-    """What of the address was not understood and changes no row: its order, or its page; and an order
-    that the rows do not show."""
+    """Sentences on an order or a page that was ignored, and on an order that the rows do not show."""
     within: Sequence[tuple[int, Any]] = WITHIN_DAYS
 
     @property
     def total_in_words(self) -> str:
-        """The number with its thousands set apart, as an estimate is read."""
+        """The total with grouped thousands."""
         return number_format(self.total, use_l10n=True, force_grouping=True)
 
 
 def load(user: User, query: QueryDict, *, now: datetime) -> ListPage:
-    """Return the page that the address asks for. At most twelve queries. Raises Http404."""
+    """Return the requested page. At most twelve queries. Raises Http404."""
     chosen = assignment_filters.selection(user, query, now=now).searched()
     descending, column = chosen.sort.startswith("-"), chosen.sort.removeprefix("-")
     cursor = query.get("cursor", "")
@@ -130,7 +129,7 @@ def load(user: User, query: QueryDict, *, now: datetime) -> ListPage:
     is_everything = not (cursor or found.later or chosen.status)
     everything = rows if is_everything else None
     filtered = any(query[name] for name in query if name not in ("sort", "cursor", "status", "budget"))
-    # Neither money nor the number of each status is estimated: it is left out. Money is on the first page.
+    # For an estimate, money and the numbers by status are left out. Only the first page shows money.
     with_money = filtered and not (cursor or chosen.are_estimated)
     totals = None if chosen.are_estimated else chosen.totals(everything, with_money=with_money)
     total, is_estimated = chosen.total() if totals is None else (totals[chosen.status].count, False)
@@ -156,7 +155,7 @@ def load(user: User, query: QueryDict, *, now: datetime) -> ListPage:
 
 
 def without_empty(query: QueryDict) -> str | None:
-    """Return the address' query without its empty parameters; None if it has none."""
+    """Return the query string without its empty parameters; None if it has none."""
     if all(query[name] for name in query):
         return None
     return urlencode([(name, query[name]) for name in query if query[name]])
@@ -177,7 +176,7 @@ def _remarks(query: QueryDict, chosen: Selection, *, page_found: bool) -> list[s
 def _of_order(
     rows: Sequence[LearnerContentAssignment], starts: Mapping[int, datetime | None], *, sort: str
 ) -> list[str]:
-    """Return that rows are sorted by something else than the column shows, where some are."""
+    """Return a sentence if some rows are sorted by another value than the column shows."""
     alike = {one.state for one in rows if one.learner_state == LearnerState.NONE}
     match sort:
         case "content_start" if any(starts[one.pk] != content_display.start(one) for one in rows):
@@ -195,7 +194,7 @@ def _of_order(
 
 
 def changed(query: QueryDict, **parameters: str) -> str:
-    """Return the address' query with these parameters, without empty ones and without its cursor."""
+    """Return the query string with these parameters, without empty ones and without its cursor."""
     kept = {name: str(query[name]) for name in query if name != "cursor"}
     return urlencode({name: value for name, value in (kept | parameters).items() if value})
 
@@ -203,7 +202,7 @@ def changed(query: QueryDict, **parameters: str) -> str:
 def _column(name: str, query: QueryDict, sort: str) -> Column:
     current = name == sort.removeprefix("-")
     descending = sort.startswith("-")
-    # Dates and amounts begin with the newest and the greatest; a second press turns the order.
+    # The first click sorts dates and amounts in descending order; a second one reverses the order.
     first = name if name in ("learner_email", "content_title", "expires_at", "content_start") else f"-{name}"
     other = name if descending else f"-{name}"
     return Column(

@@ -1,4 +1,4 @@
-"""The page of one assignment: all of it for its administrators, the essentials for its learner."""
+"""The page of one assignment: all details for its administrators, the essentials for its learner."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,52 +34,52 @@ FOLLOWED = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class AdministratorPart:
-    """What the administrators of an assignment see of it."""
+    """The part of the page for the assignment's administrators."""
 
     chip: Chip
     remedies: AvailableRemedies
     life: LifeSteps
     entries: Sequence[TimelineEntry]
-    """The newest first."""
+    """The newest entry first."""
     pages: Page[int]
-    """The page of the timeline that the entries are."""
+    """The page of the timeline that has the entries."""
     content: Sequence[ContentRow]
     content_differs: bool
     of_course: bool
-    """It is a whole course, with runs that each have dates of their own."""
+    """Whether the content is a course, with runs that each have dates of their own."""
     in_catalog: bool
     starts_at: datetime | None
-    """The start as its learner reads it."""
+    """The start that the learner's page shows."""
     message: str | None
-    """To the learners of the batch by which its learner was last asked; None without a batch."""
+    """The message to the learners of the latest batch that allocated it; None without a batch."""
     links_ended_by_correction: bool
-    """The links that do not work any more were those to an address that was corrected."""
+    """Whether the links were revoked when the address was corrected."""
     under_way: bool
-    """Work on it is due, or soon will be."""
+    """Whether work on it is due, or soon will be."""
     followed: bool
-    """The page asks what becomes of that: until it has been due for `FOLLOWED`, as no worker may be there."""
+    """Whether the page polls that work: until it has been due for `FOLLOWED`, as no worker may be running."""
 
 
 @dataclass(frozen=True)
 class AssignmentPage:
-    """An assignment as its reader may see it: as its administrators do, or as its learner does."""
+    """An assignment as its reader may see it: the administrators' page, or the learner's."""
 
     assignment: LearnerContentAssignment
     deadline: DeadlineText | None
     of_administrator: AdministratorPart | None
     invitation: Invitation | None
-    """Set if it is shown as its learner sees it."""
+    """Set if the learner's page is shown."""
     is_own: bool
-    """The reader is its learner."""
+    """Whether the reader is the learner."""
 
 
 def load(
     uuid: UUID, *, reader: User, now: datetime, number: str = "1", as_learner: bool = False
 ) -> AssignmentPage | None:
-    """Return the assignment as `reader` may see it; None if it does not exist or they may not see it.
+    """Return the assignment as `reader` may see it; None if there is none that the reader may see.
 
-    `number` is the page of its timeline. An administrator that is its learner, too, sees the one or, with
-    `as_learner`, the other. Ten queries at most.
+    `number` is the page of its timeline. An administrator that is also the learner gets the administrators'
+    page or, with `as_learner`, the learner's. At most ten queries.
     """
     own = Exists(own_assignments(reader).filter(pk=OuterRef("pk")))
     batches = AllocationBatch.objects.filter(uuid=OuterRef("allocation_batch_uuid"))
@@ -153,7 +153,7 @@ def _of_administrator(
 
 
 def _repairable(assignment: LearnerContentAssignment, available: AvailableRemedies) -> frozenset[int]:
-    """Return the failed actions (pks) that can be retried or skipped; a redemption is the learner's own."""
+    """Return the failed actions (pks) that can be retried or skipped, which excludes redemptions."""
     if not available.repair or not assignment.last_failure():
         return frozenset()
     failed = failures.to_repair().filter(assignment=assignment.pk).exclude(action_type=ActionType.REDEEMED)

@@ -1,4 +1,4 @@
-"""What needs an administrator's attention: a sentence each, and the way to deal with it."""
+"""Notices that need an administrator's attention: each has a sentence, and a link or button to act on it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,17 +27,17 @@ from bursary.lib.money import dollars
 SOON = timedelta(days=7)
 REMINDED_LATELY = timedelta(days=3)
 ENDS_SOON = timedelta(days=30)
-NEARLY_SPENT = 10  # per cent that are still free
+NEARLY_SPENT = 10  # per cent of the limit, or less, are still free
 MAX_CAUSES = 10
 MAX_NOTICES = 200
 
 
 @dataclass(frozen=True)
 class Attention:
-    """Something to deal with. `about` is a name or title that others gave; empty for none.
+    """A notice. `about` is a name or title from user data; empty for none.
 
-    `verb` is what the button asks to do with the assignments that `query` finds; without one, there is only
-    the link.
+    `verb` is the button's bulk work on the assignments that match `query`; without one, there is only the
+    link.
     """
 
     icon: str
@@ -50,7 +50,7 @@ class Attention:
     button: str = ""
     query: str = ""
     quiet: bool = False
-    """It was done of late: it comes last, and its button is no main one."""
+    """Whether the work was done lately: the notice comes last, and its button is a secondary one."""
 
 
 def items(
@@ -60,7 +60,7 @@ def items(
     *,
     now: datetime,
 ) -> list[Attention]:
-    """Return what needs attention in the user's budgets, of which `rows` are assignments. Five queries."""
+    """Return the notices on the user's budgets; `rows` are their assignments. Five queries."""
     operates = may_everywhere(user)
     may_see = granted(user, Permission.READ_ASSIGNMENTS, customer="budget__customer")
     notices = deadline_notices.current(now).filter(may_see)[:MAX_NOTICES]
@@ -75,7 +75,7 @@ def items(
 
 
 def _mail_trouble(budgets: Sequence[Budget], *, operates: bool) -> list[Attention]:
-    """Return the notice that mails wait for the mail server: since when, and at which fault."""
+    """Return the notice that mails wait for the mail server, with the time and the cause."""
     server = mail_server.in_trouble()
     if server is None or not server.trouble_since or not budgets:
         return []
@@ -121,7 +121,7 @@ def _failures(budgets: Sequence[Budget], *, operates: bool, now: datetime) -> li
 
 
 def _what_failed(one: RepairableFailures, *, zone: ZoneInfo) -> str:
-    """Return a sentence on which work failed, for how many assignments, and since when."""
+    """Return a sentence with the failed work, the number of its assignments, and its time."""
     since = moments.dated(one.since.astimezone(zone))
     if len(one.by_work) == 1:
         work = ", ".join(str(error_texts.WORK_IN_WORDS[kind]) for kind in one.by_work)
@@ -159,7 +159,7 @@ def _complaint(notice: DeadlineNotice) -> Attention:
 
 
 def _title_and_list(notice: DeadlineNotice) -> tuple[str, str]:
-    """Return the title of a notice's content, and the address of its assignments in the list."""
+    """Return the title of a notice's content, and the URL of the list of its assignments."""
     asked: dict[str, Any] = {"budget": notice.budget.uuid}
     if notice.content:
         asked["content_key"] = notice.content.content_key
@@ -233,7 +233,7 @@ def _deadlines(
 
 
 def _of_budget(budget: Budget, *, now: datetime) -> list[Attention]:
-    """Return the notice that a budget in use ends soon with money left, or is nearly spent."""
+    """Return the notice that an open budget ends soon with money left, or is nearly spent."""
     money, url = money_bar(budget), reverse("budget", args=[budget.uuid])
     if budget.not_in_use(now):
         return []

@@ -1,4 +1,4 @@
-"""The page of one request to assign: learners notified, those not and why, and those left as they were."""
+"""The page of an allocation batch: learners notified, learners not notified and why, learners unchanged."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,25 +42,25 @@ class BatchRow:
     assignment: LearnerContentAssignment
     chip: Chip
     operates: bool
-    """The reader is an operator."""
+    """Whether the reader is an operator."""
 
     @property
     def waits_until(self) -> datetime | None:
-        """When its mail is due again, if that could not be sent yet."""
+        """When its mail is tried again, if it could not be sent yet."""
         cycle, actions = self.assignment.cycle, self.assignment.actions.all()
         waiting = [one for one in actions if one.status == Status.PENDING and one.attempts]
         return min((one.due_at for one in waiting if one.cycle == cycle and one.due_at), default=None)
 
     @property
     def remedy(self) -> str:
-        """What the reader can do about its failure; empty without one."""
+        """What the reader can do about the failure; empty if there is none."""
         failed = self.assignment.last_failure()
         return error_texts.for_code(failed.error_code).next_step_of(operates=self.operates) if failed else ""
 
 
 @dataclass(frozen=True)
 class NotAssigned:
-    """A learner of the request without a new assignment, and the assignment that they have instead."""
+    """A learner of the request without a new assignment, and the learner's existing assignment."""
 
     assignment: LearnerContentAssignment
     why: str
@@ -68,33 +68,33 @@ class NotAssigned:
 
 @dataclass(frozen=True)
 class MailProgress:
-    """How far the mails are: numbers of assignments, and for the bar their shares in percent."""
+    """The progress of the mails: numbers of assignments, and percentages for the bar."""
 
     notified: int
-    """Also those that have accepted, or ended, since."""
+    """Includes assignments that were accepted, or have ended, since."""
     failed: int
     on_their_way: int
     ended: int
-    """Without being notified."""
+    """Assignments that ended before a mail was sent."""
     since: Sequence[tuple[str, int]]
-    """The statuses, in words, of those notified and those that ended."""
+    """The present statuses, in words, of notified and ended assignments, with their numbers."""
     planned: MailsPlanned
     at_once: bool
-    """Each mail is tried within a minute."""
+    """Whether each mail is attempted within a minute."""
 
     @property
     def total(self) -> int:
-        """All assignments of the batch."""
+        """The number of all assignments of the batch."""
         return self.notified + self.failed + self.on_their_way + self.ended
 
     @property
     def finished(self) -> bool:
-        """Whether no mail is on its way."""
+        """Whether no mail is still to be sent."""
         return not self.on_their_way
 
     @property
     def sentence(self) -> str:
-        """How many of all are notified."""
+        """A sentence with the number of notified learners."""
         words = ngettext(
             "%(notified)s of %(total)s learner is notified.",
             "%(notified)s of %(total)s learners are notified.",
@@ -104,18 +104,18 @@ class MailProgress:
 
     @property
     def notified_width(self) -> float:
-        """The share of those notified."""
+        """The percentage of notified assignments."""
         return round(100 * self.notified / max(1, self.total), 2)
 
     @property
     def failed_width(self) -> float:
-        """The share of those not notified."""
+        """The percentage of assignments with a failed mail."""
         return round(100 * self.failed / max(1, self.total), 2)
 
 
 @dataclass(frozen=True)
 class BatchPage:
-    """A batch, as far as it has come."""
+    """A batch at its present state."""
 
     batch: AllocationBatch
     title: str
@@ -127,17 +127,17 @@ class BatchPage:
     query: str
     """The query string of the list of this batch's assignments."""
     may_retry: bool
-    """The reader may retry what failed, and trying again can help."""
+    """Whether the reader may retry failed work, and a retry can succeed."""
 
 
 @dataclass(frozen=True)
 class Unchanged:
-    """A part of the learners without a new assignment, and the number of all."""
+    """A page of the learners without a new assignment, and the number of all."""
 
     learners: Sequence[NotAssigned]
     total: int
     unnamed: int
-    """The number that the batch does not name: it is from before batches did."""
+    """The number of learners that the batch does not name, if it is from an earlier release."""
     duplicates: int
     earlier: str
     later: str
@@ -151,7 +151,7 @@ def batch_for(user: User, uuid: UUID) -> AllocationBatch | None:
 
 
 def load(batch: AllocationBatch, *, reader: User, cursor: str, now: datetime) -> BatchPage:
-    """Return how far a batch has come, with a page of its assignments. At most ten queries."""
+    """Return a batch's present state, with a page of its assignments. At most ten queries."""
     progress = _progress(batch, now=now)
     rows = allocation_batches.assignments(batch)
     failed = rows.filter(state=State.ALLOCATED, learner_state=LearnerState.FAILED)
@@ -183,7 +183,7 @@ def load(batch: AllocationBatch, *, reader: User, cursor: str, now: datetime) ->
 
 
 def unchanged(batch: AllocationBatch, *, start: str) -> Unchanged:
-    """Return the learners without a new assignment, from the place `start` on. At most one query."""
+    """Return the learners without a new assignment, from the position `start` on. At most one query."""
     first = from_digits(start, most=8) or 0
     named = sum(map(len, batch.unchanged.values()))
     counted = sum(batch.counts.get(verdict, 0) for verdict in _WHY_UNCHANGED)
@@ -203,7 +203,7 @@ def unchanged(batch: AllocationBatch, *, start: str) -> Unchanged:
 
 
 def summary(batch: AllocationBatch) -> str:
-    """Return what the request did, as a sentence or two."""
+    """Return the result of the request, as one or two sentences."""
     new = sum(batch.counts.get(verdict, 0) for verdict in COSTLY)
     again = batch.counts.get(Verdict.NOTIFIED_AGAIN, 0)
     sentences = [

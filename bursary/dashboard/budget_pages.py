@@ -1,4 +1,4 @@
-"""The pages of budgets: their money as bars, when reserved money becomes free, and what it was spent on."""
+"""The pages of budgets: their money as bars, when reserved money becomes free, and spendings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,13 +38,13 @@ class BudgetCard:
 
 @dataclass(frozen=True)
 class Spending:
-    """What was spent on one course, or for one learner."""
+    """The amount spent on one course, or for one learner."""
 
     name: str
     count: int
     cents: int
     query: str = ""
-    """The address of the list of these assignments, without the budget; empty where there is none."""
+    """The query string of the list of these assignments, without the budget; empty if there is none."""
 
 
 @dataclass(frozen=True)
@@ -53,28 +53,28 @@ class BudgetPage:
 
     card: BudgetCard
     freed: BarChart
-    """Cents by week: reserved for open assignments with a deadline in it."""
+    """Cents by week, reserved for open assignments with a deadline in that week."""
     freed_cents: int
     """All that."""
     freed_later_cents: int
-    """Reserved for longer than those weeks."""
+    """Cents reserved for open assignments with a later deadline."""
     legend: Sequence[tuple[str, Any]] = (("reserved", gettext_lazy("Reserved")),)
 
 
 @dataclass(frozen=True)
 class SpendingsPage:
-    """What a budget was spent on, the greatest first: a page of its own, as many rows are added up for it."""
+    """A budget's spendings, the greatest first. It is a page of its own, because it adds up many rows."""
 
     budget: Budget
     by_course: Sequence[Spending]
     by_learner: Sequence[Spending]
     other_courses_cents: int
-    """For all beyond the `MAX_SPENDERS` courses together."""
+    """Cents spent on all courses after the first `MAX_SPENDERS`."""
     other_learners_cents: int
 
 
 def permitted(user: User) -> QuerySet[Budget]:
-    """Return the budgets that the user may see, with their customers and accounts, by name."""
+    """Return the budgets that the user may see, with their customers and accounts, sorted by name."""
     may_see = granted(user, Permission.READ_BUDGET, customer="customer")
     found = Budget.objects.filter(may_see, retired_at=None)
     return found.select_related("account", "customer").order_by("name", "pk")
@@ -86,7 +86,7 @@ def card(budget: Budget, *, now: datetime) -> BudgetCard:
 
 
 def budget_list(user: User, *, number: str, now: datetime) -> Page[Any]:
-    """Return a page of `BudgetCard`, from 1; the nearest page to a number that has none. Two queries."""
+    """Return a page of `BudgetCard`; numbers start at 1, others give the nearest page. Two queries."""
     page: Page[Any] = Paginator(permitted(user), BUDGETS_PAGE).get_page(number)
     page.object_list = [card(budget, now=now) for budget in page.object_list]
     return page
@@ -116,10 +116,10 @@ def load(user: User, uuid: UUID, *, now: datetime) -> BudgetPage | None:
 
 
 def spendings(budget: Budget) -> SpendingsPage:
-    """Return what the budget was spent on. Four queries."""
+    """Return the budget's spendings, with four queries."""
     spent = LearnerContentAssignment.objects.filter(budget=budget, state=State.ACCEPTED).order_by()
     by_learner, by_course = _by_learner(spent), _by_course(spent)
-    # Of fewer than can be shown, all are shown.
+    # Up to `MAX_SPENDERS` are shown, so that with fewer there are no others.
     others = [
         max(budget.spent_cents - sum(one.cents for one in shown), 0) if len(shown) >= MAX_SPENDERS else 0
         for shown in (by_course, by_learner)
@@ -140,7 +140,7 @@ def one(user: User, uuid: UUID) -> Budget | None:
 def _by_course(spent: QuerySet[LearnerContentAssignment]) -> list[Spending]:
     """Return the greatest spendings by course or run, each with the title of its newest assignment.
 
-    That is the content's title, if it is as was recorded, else the key.
+    The title is the content's, if it matches the recorded one, else the key.
     """
     groups = _greatest(spent, "content_key", newest=Max("pk"))
     newest = LearnerContentAssignment.objects.filter(pk__in=[pk for *_others, pk in groups])
@@ -155,11 +155,11 @@ def _by_course(spent: QuerySet[LearnerContentAssignment]) -> list[Spending]:
 
 
 def _by_learner(spent: QuerySet[LearnerContentAssignment]) -> list[Spending]:
-    """Return the greatest spendings by learner; the placeholder of an erased address leads nowhere.
+    """Return the greatest spendings by learner; the placeholder of an erased address is not a link.
 
     There may be as many learners as assignments, and PostgreSQL makes a decimal of each sum, which takes a
-    third of the time. So they are put in order by sums of floats, exact up to 2**53 cents, and only those
-    that are shown are added up as whole numbers.
+    third of the time. So the order is by sums of floats, exact up to 2**53 cents, and only the spendings to
+    show are added up as whole numbers.
     """
     groups = spent.values_list("learner_email").annotate(sum=Sum(Cast("price_cents", FloatField())))
     first = [address for address, _sum in groups.order_by("-sum", "learner_email")[:MAX_SPENDERS]]
@@ -172,9 +172,9 @@ def _by_learner(spent: QuerySet[LearnerContentAssignment]) -> list[Spending]:
 
 
 def _greatest(spent: QuerySet[LearnerContentAssignment], name: str, **more: Aggregate) -> list[Any]:
-    """Return `name`, the number and the cents of the groups with the most cents, and `more` of each.
+    """Return the groups by `name` with the most cents: number, cents, and the aggregates in `more`.
 
-    Every column is in an index: the rows themselves, of which there are many, are not read.
+    Every column is in an index, so that the rows, of which there are many, are not read.
     """
     groups = spent.values_list(name).annotate(count=Count("*"), cents=Sum("price_cents"), **more)
     return list(groups.order_by("-cents", name)[:MAX_SPENDERS])

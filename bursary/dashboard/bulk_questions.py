@@ -1,4 +1,4 @@
-"""What is said before work is done on many assignments: the learners, the work, and what to consider."""
+"""The question before bulk work: its learners, its failed work, and warnings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,25 +18,25 @@ from bursary.dashboard.remedy_forms import SPANS
 from bursary.lib import moments
 from bursary.lib.money import dollars
 
-MAX_LEARNERS, MAX_BUDGETS, MAX_CAUSES = 20, 20, 10  # that are named
-OLD_FAILURE_AGE = timedelta(days=30)  # a failure that old is asked about before it is retried
+MAX_LEARNERS, MAX_BUDGETS, MAX_CAUSES = 20, 20, 10  # named in a question
+OLD_FAILURE_AGE = timedelta(days=30)  # the question before a retry warns of older failures
 
 
 @dataclass(frozen=True)
 class QuestionScope:
-    """The assignments of a question, in words."""
+    """The assignments of a question, described in words."""
 
     learners: str
     course: str
-    """The title of their course; empty where they are of several."""
+    """The title of their course; empty if they are of several courses."""
     deadlines: str
-    """Deadlines that can be extended, from the earliest to the latest; empty where there are none."""
+    """The earliest and the latest deadline that can be extended, in words; empty if there is none."""
     spans: list[tuple[Span, str, str]]
-    """The durations by which each may be extended: in words, and the days."""
+    """The durations by which deadlines may be extended, in words, with the resulting days."""
 
 
 def scope_of(rows: QuerySet[LearnerContentAssignment], *, now: datetime) -> QuestionScope:
-    """Return the assignments of a question in words. Four queries at most, and the content reads'."""
+    """Return the assignments of a question in words. At most four queries, and those of content reads."""
     first = rows.select_related("content", "budget__customer").defer("content__payload")
     named = list(first.order_by("pk")[:MAX_LEARNERS])
     if not named:
@@ -70,13 +70,13 @@ def scope_of(rows: QuerySet[LearnerContentAssignment], *, now: datetime) -> Ques
 
 
 def _days_in_words(span: Span, days: Sequence[date]) -> str:
-    """Return the days that so much is added to, from the first to the last."""
+    """Return the first and the last of the days after adding the span, in words."""
     first, last = (moments.dated(span.after(day)) for day in days)
     return first if first == last else _("%(first)s to %(last)s") % {"first": first, "last": last}
 
 
 def cut_short(rows: QuerySet[LearnerContentAssignment], *, until: datetime | Span, now: datetime) -> str:
-    """Return a sentence on how many are extended by less than is asked for; empty for none. One query."""
+    """Return a sentence on the number extended by less than requested; empty if none is. One query."""
     if not (count := extension.cut_short(rows, until=until, now=now).order_by().count()):
         return ""
     return ngettext(
@@ -99,7 +99,7 @@ def _learners(first: list[LearnerContentAssignment], *, count: int) -> str:
 
 
 def reminded_lately(rows: QuerySet[LearnerContentAssignment], now: datetime) -> str:
-    """Return a sentence on how many cannot be reminded now, and when; empty if all can. Two queries."""
+    """Return a sentence on the number that cannot be reminded yet; empty if all can. Two queries."""
     mails = reminders.recent_invitations(rows.order_by(), now=now)
     found = mails.aggregate(count=Count("assignment", distinct=True), latest=Max("created"))
     if not (count := found["count"]):
@@ -121,20 +121,20 @@ def reminded_lately(rows: QuerySet[LearnerContentAssignment], now: datetime) -> 
 
 
 def to_be_reminded(rows: QuerySet[LearnerContentAssignment], now: datetime) -> int:
-    """Return the number of these that get a reminder now, unless their budget is not in use. One query."""
+    """Return the number of assignments to be reminded now, if their budgets are in use. One query."""
     waiting = rows.order_by().filter(state=State.ALLOCATED, redeeming_since=None, expires_at__gt=now)
     mails = reminders.recent_invitations(rows.order_by(), now=now)
     return waiting.exclude(pk__in=mails.values("assignment")).count()
 
 
 def ended(rows: QuerySet[LearnerContentAssignment]) -> dict[str, int]:
-    """Return how many of these are not open any more, by their state. One query."""
+    """Return the number of assignments that are not open any more, by state. One query."""
     not_open = rows.exclude(state=State.ALLOCATED).order_by()
     return dict(not_open.values_list("state").annotate(count=Count("pk")).order_by("-count", "state"))
 
 
 def failures_in_words(rows: QuerySet[LearnerContentAssignment]) -> list[str]:
-    """Return what failed of these and why, the most frequent first, a sentence each. One query."""
+    """Return a sentence for each kind of failed work and its cause, the most frequent first. One query."""
     failed = failures.to_repair().filter(assignment__in=rows.order_by().values("pk")).order_by()
     counted = failed.values_list("action_type", "error_code").annotate(count=Count("pk"))
     return [
@@ -145,9 +145,9 @@ def failures_in_words(rows: QuerySet[LearnerContentAssignment]) -> list[str]:
 
 
 def old_failures(rows: QuerySet[LearnerContentAssignment], now: datetime) -> str:
-    """Return a sentence that names the learners that a retry may surprise, as their failure is old.
+    """Return a sentence that names the learners with an old failure: a retry may surprise them.
 
-    Empty if there are none. Two queries at most.
+    Empty if there are none. At most two queries.
     """
     failed = failures.to_repair().filter(assignment__in=rows.order_by().values("pk"))
     by_others = failed.filter(~failures.too_late(now), ~Q(action_type=ActionType.REDEEMED))
@@ -171,7 +171,7 @@ def old_failures(rows: QuerySet[LearnerContentAssignment], now: datetime) -> str
 
 
 def freed_money(rows: QuerySet[LearnerContentAssignment], _now: datetime) -> str:
-    """Return a sentence on the money that is freed, by budget. Two queries."""
+    """Return a sentence on the money that becomes free, by budget. Two queries."""
     still_open = rows.filter(state=State.ALLOCATED).order_by()
     all_of_it = {"count": Count("pk"), "cents": Sum("price_cents"), "budgets": Count("budget", distinct=True)}
     total = still_open.aggregate(**all_of_it)
@@ -191,5 +191,5 @@ def freed_money(rows: QuerySet[LearnerContentAssignment], _now: datetime) -> str
 
 
 def _isolated(name: str) -> str:
-    """Return a name that keeps its direction in a sentence of the other one."""
+    """Return a name in marks that isolate its writing direction from that of the sentence."""
     return f"\u2068{name}\u2069"

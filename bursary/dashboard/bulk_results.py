@@ -1,6 +1,6 @@
-"""Bulk work in the user's session: its question and its result, each at an address that can be loaded again.
+"""Bulk work in the user's session: its question and its result, each at a URL that can be reloaded.
 
-So a result that is loaded again, or left by the button Back, does nothing a second time.
+So reloading a result, or leaving it with the Back button, does not repeat the work.
 """
 
 import secrets
@@ -17,14 +17,14 @@ from bursary.dashboard import bulk_work, kept_results
 from bursary.dashboard.bulk_steps import BulkSteps
 from bursary.dashboard.bulk_work import BatchResult, Remark
 
-MAX_REMARKS = 1000  # of a piece of work
+MAX_REMARKS = 1000  # kept for one piece of work
 
 _STEP = "step"
 
 
 @dataclass(frozen=True)
 class KeptResult:
-    """A piece of work as it stands, with the first `MAX_REMARKS` of its remarks."""
+    """The present result of bulk work, with the first `MAX_REMARKS` of its remarks."""
 
     work: BulkSteps
     remarks: list[Remark]
@@ -33,7 +33,7 @@ class KeptResult:
 
 
 def keep_question(session: SessionBase, work: BulkSteps) -> str:
-    """Keep what is asked for; return the token of its question's address."""
+    """Keep the requested work; return the token in its question's URL."""
     token = secrets.token_urlsafe(9)
     kept_results.keep(
         session, kind=kept_results.BULK_WORK, name=token, piece={"fields": work.fields, "remarks": []}
@@ -42,9 +42,9 @@ def keep_question(session: SessionBase, work: BulkSteps) -> str:
 
 
 def keep_result(session: SessionBase, token: str, work: BulkSteps, result: BatchResult) -> str:
-    """Keep a piece of work as it stands after a batch; return the token of its result's address.
+    """Keep the result of bulk work after a batch; return the token in its URL.
 
-    `token` is that of its question, or of its result so far. Where that is not kept, there is a new one.
+    `token` is that of the question, or of the result so far. If that is no longer kept, a new one is made.
     """
     before = kept_results.kept(session, kind=kept_results.BULK_WORK, name=token)
     remarks = before["remarks"] if before and work.is_under_way else []
@@ -61,13 +61,13 @@ def keep_result(session: SessionBase, token: str, work: BulkSteps, result: Batch
 
 
 def question(session: SessionBase, token: str) -> tuple[QueryDict | None, bool]:
-    """Return what a question asks about, None where it is not kept; and whether it is answered."""
+    """Return the form fields of a question, None if it is not kept; and whether it was answered."""
     kept = kept_results.kept(session, kind=kept_results.BULK_WORK, name=token)
     return (None, False) if kept is None else (_query(kept["fields"]), _STEP in kept["fields"])
 
 
 def result(session: SessionBase, token: str, *, user: User, now: datetime) -> KeptResult | None:
-    """Return a piece of work as it stands; None where it is not kept. Raises Http404."""
+    """Return the present result of bulk work; None if it is not kept. Raises Http404."""
     kept = kept_results.kept(session, kind=kept_results.BULK_WORK, name=token)
     if kept is None or _STEP not in kept["fields"]:
         return None

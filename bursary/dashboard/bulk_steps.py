@@ -1,6 +1,7 @@
-"""Bulk work as a browser goes through it: the selection, the question, and batch after batch to the result.
+"""The steps of bulk work in a browser: the selection, the question, the batches, and the result.
 
-What a step hands to the next one is signed: a form cannot make up how much was done, nor skip the question.
+Each step passes its state to the next in a signed field, so that a form can neither forge the numbers done
+nor skip the question.
 """
 
 from collections.abc import Mapping
@@ -27,15 +28,15 @@ from bursary.dashboard.bulk_work import BatchResult, Extent, Verb
 from bursary.lib import moments
 from bursary.lib.numbers import from_digits
 
-MAX_SELECTED = 1000  # by name; a page of the list has fewer
-LONGEST_WORK = timedelta(days=1)  # from one step to the next
+MAX_SELECTED = 1000  # assignments selected one by one; a page of the list has fewer
+LONGEST_WORK = timedelta(days=1)  # the longest time between two steps
 LONGEST_DEDUP_KEY = 64  # characters
 
 _SALT = "bursary.bulk"
 
 
 class BulkSteps:
-    """What a form of the list asks for, or the question or the step that followed it. Raises Http404."""
+    """Bulk work that a form requests: that of the list, the question or a later step. Raises Http404."""
 
     def __init__(self, posted: QueryDict, verb: Verb, *, user: User, now: datetime) -> None:
         self.verb, self.user, self.now = verb, user, now
@@ -66,7 +67,7 @@ class BulkSteps:
 
     @cached_property
     def problem(self) -> str:
-        """What is wrong with what was given; empty before the question was answered."""
+        """What is wrong with the answer to the question; empty before it is answered."""
         if not self.verb.asks or self.confirmed is None:
             return ""
         if self.verb.asks == "reason":
@@ -84,18 +85,18 @@ class BulkSteps:
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether the question was answered, for as many as there are, and nothing is missing."""
+        """Whether the answer is complete and confirms the present number of assignments."""
         return not self.problem and self.confirmed == self.count and not self.cut_short
 
     @cached_property
     def cut_short(self) -> str:
-        """How many deadlines would be extended by less than is asked for, before it is agreed to."""
+        """A sentence on deadlines to be extended by less than requested; empty once the user agreed."""
         is_answered = not self.problem and self.confirmed == self.count and not self.is_under_way
         if self.verb.asks != "until" or not is_answered or not self.count:
             return ""
         first = self.rows.select_related("budget__customer").only("budget__customer__time_zone")[0]
         until = bulk_work.extended_to(self.given, zone=first.budget.customer.zone)
-        # The question says already which ones no day extends.
+        # The question already names the assignments that cannot be extended at all.
         rows = extension.extensible(self.rows) if self.ready else self.rows
         sentence = bulk_questions.cut_short(rows, until=until, now=self.now)
         return "" if self._agreed == sentence else sentence
@@ -120,7 +121,7 @@ class BulkSteps:
 
     @property
     def fields(self) -> dict[str, list[str]]:
-        """The fields that ask for it."""
+        """The form fields that request this work."""
         named = [str(uuid) for uuid in self.uuids]
         all_of_it = {"everything": ["yes"]} if self.everything else {"uuid": named}
         asked = {self.verb.asks: [self.given]} if self.verb.asks else {}
@@ -129,14 +130,14 @@ class BulkSteps:
 
     @property
     def step(self) -> str:
-        """The signed field by which the next step follows this one."""
+        """The signed state for the form of the next step."""
         counts = [self.so_far.done, self.so_far.unchanged, self.so_far.refused]
         state = [self.confirmed, self.extent.last, self.after, *counts]
         return signing.dumps([*self._asked, *state], salt=_SALT)
 
     @property
     def question(self) -> str:
-        """The question before it is done."""
+        """The question to confirm."""
         return self.verb.question(self.count)
 
     @cached_property
@@ -146,23 +147,23 @@ class BulkSteps:
 
     @cached_property
     def failed(self) -> list[str]:
-        """What failed, of work that is about that; a sentence each."""
+        """The failed work, as sentences, if the verb is about failed work."""
         is_repair = self.verb.name in ("retry", "skip")
         return bulk_questions.failures_in_words(self.rows) if is_repair else []
 
     @cached_property
     def caution(self) -> str:
-        """What is to be considered before it is done; empty for nothing. At most three queries."""
+        """What to consider before confirming; empty for nothing. At most three queries."""
         return self.verb.caution(self.rows, self.now)
 
     @cached_property
     def refusals(self) -> Mapping[str, int]:
-        """How many assignments it would be refused for, by the reason. Two queries at most."""
+        """The number of assignments that would be refused, by reason. At most two queries."""
         return self.verb.refusals(self.rows, self.now)
 
     @property
     def left_out(self) -> str:
-        """How many of them it would leave as they are; empty for none."""
+        """A sentence on the number of assignments that would not change; empty if there are none."""
         if not (count := sum(self.refusals.values())):
             return ""
         if count == self.count:
@@ -172,46 +173,46 @@ class BulkSteps:
 
     @property
     def why_left_out(self) -> list[str]:
-        """Why they are left as they are, and how many for each reason; a sentence each."""
+        """The reasons why assignments would not change, each as a sentence with the number."""
         return [f"{bulk_work.REFUSALS[why]} ({count:,})" for why, count in self.refusals.items()]
 
     @cached_property
     def ready(self) -> int:
-        """The number of assignments that it is done to, if nothing changes meanwhile. Two queries at most."""
+        """The number of assignments to be changed, as they are now. At most two queries."""
         if self.verb.ready:
             return self.verb.ready(self.rows, self.now)
         return self.count - sum(self.refusals.values())
 
     @property
     def numbers(self) -> str:
-        """The same for the button, beside the number of the question, if that is another one."""
+        """The number to be changed, for the button; with the number of all if it differs."""
         if self.ready == self.count:
             return f"{self.count:,}"
         return _("%(some)s of %(all)s") % {"some": f"{self.ready:,}", "all": f"{self.count:,}"}
 
     @property
     def title(self) -> str:
-        """What was done, when it is over; before, what is being done."""
+        """The result if the work is finished, else the name of the work."""
         return str(self.verb.button) if self.after else self.verb.title(self.so_far, count=self.count)
 
     @property
     def rest(self) -> str:
-        """What the title does not say, when it is over; empty for nothing."""
+        """The rest of the result, beside the title; empty for nothing."""
         return self.verb.rest_in_words(self.so_far)
 
     @property
     def worked_on(self) -> int:
-        """The number of assignments that were looked at so far."""
+        """The number of assignments processed so far."""
         return self.so_far.done + self.so_far.unchanged + self.so_far.refused
 
     @property
     def back(self) -> str:
-        """The address of the list."""
+        """The URL of the list."""
         return list_address(self.query, cursor=self.cursor)
 
     @property
     def days(self) -> tuple[date, date]:
-        """The first and the last day that can be given."""
+        """The first and the last day that can be chosen."""
         today = self.now.date()
         return today, today + timedelta(days=LONGEST_AGE_DAYS)
 
@@ -220,7 +221,7 @@ class BulkSteps:
         return [self.user.pk, self.verb.name, self.everything, self.query, self.given]
 
     def _step(self, text: str) -> list[int] | None:
-        """Return the state that a step before has signed for the same request; None without one."""
+        """Return the state that an earlier step signed for the same request; None without one."""
         try:
             signed = signing.loads(text, salt=_SALT, max_age=LONGEST_WORK)
         except signing.BadSignature:
@@ -230,13 +231,13 @@ class BulkSteps:
 
 
 def list_address(query: str, *, cursor: str) -> str:
-    """Return the address of the list, at the page that a form was sent from."""
+    """Return the URL of the list, at the page that a form was sent from."""
     page = urlencode({"cursor": cursor}) if cursor else ""
     return f"{reverse('assignment-list')}?{'&'.join(filter(None, [query, page]))}"
 
 
 def uuids_of(posted: QueryDict) -> list[UUID]:
-    """Return the uuids of a form; of a text that is none, nothing can be found. Raises Http404."""
+    """Return the uuids of a form. Raises Http404 if one is invalid."""
     try:
         return [UUID(text) for text in posted.getlist("uuid")[:MAX_SELECTED]]
     except ValueError as error:

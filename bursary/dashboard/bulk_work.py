@@ -1,7 +1,7 @@
-"""Work on many assignments at once: its question, a batch of it, and its result in words.
+"""Bulk work: the same work on many assignments, with its question, its batches, and its result in words.
 
-Named assignments are one batch. All that a filter finds are worked on batch by batch, by primary key, each
-batch a request of its own, so that the page shows how far it is and a long list meets no time-out.
+Selected assignments are one batch. All assignments that match a filter are processed in batches by primary
+key. Each batch is a request of its own, so that the page shows progress and a long list has no time-out.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -47,7 +47,7 @@ REFUSALS: Mapping[str, Any] = {
     ExtensionRefusal.BOUND_BY_ENROLMENT: gettext_lazy("Enrolment in its course closes at its deadline."),
     ExtensionRefusal.BOUND_BY_BUDGET: gettext_lazy("Its budget ends at its deadline."),
 }
-"""Why one of many was left as it is, as a sentence."""
+"""By reason, a sentence on why an assignment was not changed."""
 
 _SHORTER: Mapping[str, Any] = {
     ExpiryReason.ENROLL_BY: gettext_lazy("Extended to %(moment)s only: enrolment in its course closes then."),
@@ -55,12 +55,12 @@ _SHORTER: Mapping[str, Any] = {
 }
 
 KINDS = ("refused", "otherwise", "unchanged")
-"""The kinds of remarks: left as it was; done, but not as was asked for; needed nothing."""
+"""The kinds of remarks: not changed; changed, but not as requested; no change needed."""
 
 
 @dataclass(frozen=True)
 class Remark:
-    """An assignment, and a sentence about what was done with it, or why it was not."""
+    """An assignment, and a sentence on what was done with it, or why nothing was done."""
 
     assignment: LearnerContentAssignment
     kind: str
@@ -70,15 +70,15 @@ class Remark:
 
 @dataclass
 class BatchResult:
-    """The result of a batch: how many were done, needed nothing, and were refused."""
+    """The result of a batch: the numbers of assignments done, unchanged, and refused."""
 
     done: int = 0
     unchanged: int = 0
     refused: int = 0
     remarks: list[Remark] = field(default_factory=list)
-    """On each that was not done, or not as was asked for."""
+    """Remarks on assignments that were not changed, or not as requested."""
     last: int = 0
-    """The greatest primary key of the batch; 0 where it was the last one."""
+    """The greatest primary key of the batch; 0 if it was the last batch."""
 
 
 @dataclass(frozen=True)
@@ -87,30 +87,30 @@ class _Outcome:
     unchanged: Sequence[UUID]
     refused: Mapping[UUID, str]
     otherwise: Mapping[UUID, str] = field(default_factory=dict)
-    """Sentences about those that were done, but not as was asked for."""
+    """Sentences on assignments that were done, but not as requested."""
 
 
 @dataclass(frozen=True)
 class BulkRequest:
-    """A verb's argument, the user that asks for it, and the place of its mails."""
+    """The arguments of a verb's function: the answer, the user, and the turn of its mails."""
 
     given: str
-    """The answer to what the verb asks for, if it asks."""
+    """The answer to the verb's question, such as a reason; empty if it has none."""
     now: datetime
     actor: User
     dedup_key: str
-    """The same for all batches of a question, however often one is sent."""
+    """The same for all batches of a question, also for repeated ones."""
     turn: int
-    """The number of assignments for which it was done before."""
+    """The number of assignments done in earlier batches."""
 
 
 Work = Callable[[Budget, Sequence[UUID], BulkRequest], _Outcome]
-"""The API's function for a verb."""
+"""The function that does a verb's work, by calling the same function as the API."""
 
 
 @dataclass(frozen=True)
 class Verb:
-    """A verb for many assignments: its words, its permission, and the function that the API calls for it."""
+    """A kind of bulk work: its words, its permission, and its function."""
 
     name: str
     permission: Permission
@@ -118,31 +118,31 @@ class Verb:
     consequence: Any
     done: Any
     unchanged: Any
-    """Why some needed nothing."""
+    """Why some assignments needed no change."""
     question: Callable[[int], str]
     applies: Q
-    """Which of all that a filter finds it is for; of named ones, the others are refused by name."""
+    """With a filter, only assignments that fulfil this are processed; selected others are refused by name."""
     work: Work
     asks: str = ""
-    """The field of the question that is to be filled in: `until` (a day or span), `reason`, or nothing."""
+    """The field to fill in at the question: `until` (a day or span), `reason`, or nothing."""
     caution: Callable[[QuerySet[LearnerContentAssignment], datetime], str] = lambda _rows, _now: ""
-    """Return what to consider before the work is done to these assignments; empty for nothing."""
+    """Return what to consider before confirming; empty for nothing."""
     ready: Callable[[QuerySet[LearnerContentAssignment], datetime], int] | None = None
-    """The number of these that it is done to, if it is not that of those without a refusal. One query."""
+    """Return the number of assignments to be changed, if not all without a refusal are. One query."""
     refusals: Callable[[QuerySet[LearnerContentAssignment], datetime], Mapping[str, int]] = (
         lambda rows, _now: bulk_questions.ended(rows)
     )
-    """How many of these it would be refused for, by the reason: one of `REFUSALS`. Two queries at most."""
+    """Return the number of refusals by reason, which is a key of `REFUSALS`. At most two queries."""
 
     def title(self, result: BatchResult, *, count: int) -> str:
-        """Return what has happened to `count` assignments, as a page's title."""
+        """Return the result for `count` assignments, as a page's title."""
         if not result.done:
             return _("Nothing was done")
         text = _("%(done)s: %(some)s of %(all)s") if result.done < count else _("%(done)s: %(all)s")
         return text % {"done": self.done, "some": f"{result.done:,}", "all": f"{count:,}"}
 
     def rest_in_words(self, result: BatchResult) -> str:
-        """Return the rest of the result, beside `title`, in a sentence or two; empty where that is all."""
+        """Return the rest of the result, beside `title`, in one or two sentences; empty for nothing."""
         parts = [f"{self.unchanged}: {result.unchanged:,}."] if result.unchanged else []
         if result.refused:
             text = ngettext(
@@ -188,7 +188,7 @@ def _extend(budget: Budget, uuids: Sequence[UUID], asked: BulkRequest) -> _Outco
 
 
 def extended_to(given: str, *, zone: ZoneInfo) -> datetime | Span:
-    """Return what a deadline is to be extended to: a span's name, or the end of a day. Raises ValueError."""
+    """Return the new deadline: a span to add, or the end of a day. Raises ValueError."""
     return Span(given) if given in set(Span) else moments.read(given, zone=zone, end_of_day=True)
 
 
@@ -300,14 +300,14 @@ VERBS: Mapping[str, Verb] = {
 
 @dataclass(frozen=True)
 class Extent:
-    """How many assignments there are, and the greatest of their primary keys; None for none."""
+    """The number of assignments, and the greatest of their primary keys; None if there are none."""
 
     count: int
     last: int | None
 
 
 def extent(rows: QuerySet[LearnerContentAssignment]) -> Extent:
-    """Return the extent of a set. One query."""
+    """Return the extent of the rows. One query."""
     found = rows.order_by().aggregate(count=Count("pk"), last=Max("pk"))
     return Extent(found["count"], found["last"])
 
@@ -323,9 +323,9 @@ def do_batch(
     turn: int = 0,
     dedup_key: str = "",
 ) -> BatchResult:
-    """Do the first `BATCH` of `rows` above the primary key `after`, budget by budget.
+    """Process the first `BATCH` of `rows` above the primary key `after`, budget by budget.
 
-    `turn` is that of `actions.request`. What is sent twice with one `dedup_key` is done once.
+    `turn` is passed to `actions.request`. A batch that is repeated with its `dedup_key` is done once.
     """
     keys = rows.values_list("pk", "budget", "uuid")
     batch: list[tuple[int, int, UUID]] = next(keyset_pages(keys, size=BATCH, after=after), [])
@@ -351,7 +351,7 @@ def do_batch(
 
 
 def remarks(sentences: Mapping[UUID, tuple[str, str]], *, now: datetime) -> list[Remark]:
-    """Return the remarks with these kinds and sentences, those of each kind by primary key."""
+    """Return the remarks with these kinds and sentences, sorted by kind and primary key."""
     if not sentences:
         return []
     rows = LearnerContentAssignment.objects.filter(uuid__in=sentences).select_related("content", "budget")

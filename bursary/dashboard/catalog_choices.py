@@ -1,4 +1,4 @@
-"""The courses of a budget's catalog to choose from, each with its runs that learners can join."""
+"""The courses of a budget's catalog to choose from, each with the runs that learners can join."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,15 +18,15 @@ from bursary.replica.models import CatalogMembership, ContentMetadata, ContentTy
 
 MAX_COURSES = 20
 MAX_RUNS = 100
-"""The most runs of all courses that are shown."""
+"""The runs of all courses that are shown at most."""
 RUNS_SHOWN = 4
-"""The runs of a course that are shown; the others are folded."""
+"""The runs of a course that are shown unfolded."""
 MAX_WORDS = 8
 
 
 @dataclass(frozen=True)
 class CatalogChoice:
-    """A course or run of the catalog, at its price."""
+    """A course or run of the catalog with its price."""
 
     content: ContentMetadata
     value: Choice
@@ -36,25 +36,25 @@ class CatalogChoice:
 
     @property
     def is_run(self) -> bool:
-        """Whether it is one run, rather than a course of which the learner chooses a run."""
+        """Whether it is a run, rather than a course with runs from which the learner chooses."""
         return self.content.content_type == ContentType.COURSERUN
 
 
 @dataclass(frozen=True)
 class CourseChoices:
-    """What can be chosen of a course: the course, if it has a price, and its runs; or a run alone."""
+    """The choices of a course: the course, if it has a price, and its runs; or a run alone."""
 
     content: ContentMetadata
     """The course, or a run without its course in the catalog."""
     shown: Sequence[CatalogChoice]
     folded: Sequence[CatalogChoice]
     fresh: bool
-    """Its record was checked recently enough."""
+    """Whether its record was checked recently enough."""
 
 
 @dataclass(frozen=True)
 class CatalogChoices:
-    """The first courses that match, the chosen one before them; `has_more` if the catalog holds others."""
+    """The chosen course, then the first courses that match; `has_more` if the catalog holds others."""
 
     courses: Sequence[CourseChoices]
     found: int
@@ -64,11 +64,11 @@ class CatalogChoices:
 def catalog_choices(
     budget: Budget, *, words: str, now: datetime, chosen: Choice | None, due_date: datetime | None
 ) -> CatalogChoices:
-    """Return what can be assigned from the budget, with each of `words` in title, key or partner.
+    """Return content that can be assigned from the budget, with each of `words` in title, key or partner.
 
-    Until `due_date`, unless that has passed: then nothing could be assigned. `chosen` keeps its price, so
-    that what is assigned is what was previewed, and its place, also where the words do not find it. At most
-    three queries.
+    Learners must be able to join it before `due_date`; a past date is ignored. `chosen` is included even if
+    the words do not match, at the price when it was chosen, so that the allocation is the one previewed. At
+    most three queries.
     """
     until = due_date if due_date and due_date > now else None
     before, _reason = dates.deadline(budget, enroll_by=None, allocated_at=now, due_date=until)
@@ -97,7 +97,7 @@ def _joinable(catalog: UUID | Slot, now: datetime | Slot, before: datetime | Slo
 def _searched(
     words: str, *, catalog: UUID | Slot, now: datetime | Slot, before: datetime | Slot
 ) -> QuerySet[Any]:
-    """Return the first that each word matches, and one more: courses, and runs without their course there."""
+    """Return the first matches, and one more: courses, and runs of which the catalog has no course."""
     here = CatalogMembership.objects.filter(content=OuterRef("pk"), catalog_uuid=catalog)
     held = ContentMetadata.objects.filter(Exists(here))
     courses = held.filter(content_key=OuterRef("parent_key"), content_type=ContentType.COURSE)
@@ -105,7 +105,7 @@ def _searched(
     found = found.filter(Q(content_type=ContentType.COURSE) | ~Exists(courses))
     for word in words.split()[:MAX_WORDS]:
         matches = Q(title__icontains=word) | Q(content_key__icontains=word) | Q(partner_names__icontains=word)
-        if "+" in word:  # part of a run's key; a word such as “course” is in each of them
+        if "+" in word:  # it is a part of a run's key; a word such as “course” is in each run's key
             runs = held.filter(parent_key=OuterRef("content_key"), content_key__icontains=word)
             matches |= Q(Exists(runs))
         found = found.filter(matches)
@@ -126,7 +126,7 @@ def _priced() -> QuerySet[Any]:
 
 
 def _runs(most: int) -> QuerySet[Any]:
-    """Return the runs of courses, the soonest first."""
+    """Return the runs of courses, the earliest start first."""
     runs = _priced().filter(content_type=ContentType.COURSERUN, parent_key__in=Slot("courses", _KEY))
     return runs.order_by(F("start_date").asc(nulls_last=True), "content_key")[:most]
 
@@ -143,7 +143,7 @@ def _group(content: Any, runs: Sequence[Any], *, chosen: Choice | None, now: dat
         is_chosen = chosen is not None and chosen.content_key == one.content_key
         value = chosen if chosen and is_chosen else Choice(one.joining_price, one.content_key)
         choices.append(CatalogChoice(one, value, chosen=is_chosen, join_by=one.join_by))
-    # The choice stays in view, however many runs start before it.
+    # The chosen run is shown unfolded, however many runs start before it.
     visible = [at <= RUNS_SHOWN or one.chosen for at, one in enumerate(choices)]
     return CourseChoices(
         content,

@@ -1,4 +1,4 @@
-"""Charts as bars by week: whole numbers for an SVG, with their figures for the table beside it."""
+"""Bar charts by week: whole numbers for an SVG, and the figures for the table beside it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from django.db.models import Func, IntegerField
 from django.db.models.sql.compiler import SQLCompiler
 
 WEEKS = 13
-HEIGHT, BAR, GAP = 100, 10, 3  # of the SVG's own units
+HEIGHT, BAR, GAP = 100, 10, 3  # units of the SVG
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ def end_of(starts: Sequence[datetime]) -> datetime:
 
 
 class PeriodOf(Func):
-    """The number of the period that an instant belongs to: of the last one that begins before it, or then.
+    """The number of the period that contains an instant: the last period that begins at or before it.
 
-    It is -1 before the first one, and for no instant.
+    It is -1 before the first period, and for NULL.
     """
 
     output_field = IntegerField()
@@ -71,7 +71,7 @@ class PeriodOf(Func):
         self.starts = starts
 
     def as_sql(self, compiler: SQLCompiler, connection: Any, *_more: Any, **_any: Any) -> tuple[str, Any]:
-        """Return a condition for each period, the last one first."""
+        """Return a CASE with a condition for each period, the last one first."""
         instant, own = compiler.compile(self.get_source_expressions()[0])
         periods, parameters = [], []
         for number, start in reversed([*enumerate(self.starts)]):
@@ -80,7 +80,7 @@ class PeriodOf(Func):
         return f"CASE {' '.join(periods)} ELSE -1 END", parameters
 
     def as_postgresql(self, compiler: SQLCompiler, connection: Any) -> tuple[str, Any]:
-        """Return what searches the starts by halves, in less time than one condition after another."""
+        """Return a binary search of the starts, which is faster than the conditions of a CASE."""
         instant, own = compiler.compile(self.get_source_expressions()[0])
         return f"COALESCE(WIDTH_BUCKET({instant}, %s::timestamptz[]) - 1, -1)", [*own, [*self.starts]]
 

@@ -1,4 +1,4 @@
-"""The status of an assignment as administrators read it: a few words, and a sentence on what failed."""
+"""The status of an assignment for administrators: a few words, and a sentence on failed work."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ KINDS: Mapping[str, str] = {
     State.ACCEPTED: "success",
     State.EXPIRED: "warning",
 }
-"""The kind of chip of a status; of any other, muted."""
+"""The kind of chip by status; `muted` for all others."""
 _INVITING = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
 
 
 @dataclass(frozen=True)
 class Chip:
-    """`kind` is one of danger, warning, success, info and muted; `note` a sentence, or empty."""
+    """A status label. `kind` is danger, warning, success, info or muted; `note` is a sentence, or empty."""
 
     words: str
     kind: str
@@ -31,7 +31,7 @@ class Chip:
 
 
 def chip(assignment: LearnerContentAssignment, *, now: datetime) -> Chip:
-    """Return the status of an assignment that is loaded with its actions, as `listing` loads it."""
+    """Return the status of an assignment that `listing` has loaded with its actions."""
     status = statuses.status_of(assignment.state, assignment.learner_state)
     words, kind = str(statuses.STATUSES[status]), KINDS.get(status, "muted")
     note = assignment.decline_reason if status == statuses.DECLINED else _failure(assignment)
@@ -45,7 +45,7 @@ def chip(assignment: LearnerContentAssignment, *, now: datetime) -> Chip:
 
 
 def _failure(assignment: LearnerContentAssignment) -> str:
-    """Return why something about it failed, or is being retried; empty if nothing did."""
+    """Return why its work failed, or is being retried; empty if none did."""
     if ended := getattr(assignment, "account_ended", ""):
         return str(error_texts.for_code(f"account_{ended}").sentence)
     failed = assignment.last_failure()
@@ -62,7 +62,7 @@ def _failure(assignment: LearnerContentAssignment) -> str:
 
 
 def _why_skipped(assignment: LearnerContentAssignment) -> str:
-    """Return the reason for which its failed invitation was skipped; empty if it was not."""
+    """Return the reason for skipping its failed invitation; empty if it was not skipped."""
     if assignment.learner_state != LearnerState.FAILED:
         return ""
     skipped = (one for one in assignment.actions.all() if one.error_code == failures.SKIPPED_ON_REQUEST)

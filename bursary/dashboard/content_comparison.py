@@ -1,4 +1,4 @@
-"""The content of an assignment when it was allocated, against what the catalog says of it now."""
+"""The content of an assignment at its allocation, compared with the catalog's present values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,12 +27,12 @@ _OF_ADVERTISED: Mapping[str, Any] = {
     "end_date": gettext_lazy("Advertised run ends"),
     "enroll_by": gettext_lazy("Enrolment in it closes"),
 }
-"""The dates that a course has of its advertised run. They bound nothing: learners can join by another run."""
+"""A course's dates from its advertised run. They are no limits, as learners can join another run."""
 
 
 @dataclass(frozen=True)
 class ContentRow:
-    """A field of the content in words: at allocation, and now."""
+    """A field of the content, in words: at allocation, and now."""
 
     label: str
     then: str
@@ -40,15 +40,16 @@ class ContentRow:
 
     @property
     def changed(self) -> bool:
-        """Whether the catalog says something else now."""
+        """Whether the catalog's value has changed since."""
         return self.then != self.now
 
 
 def content_rows(assignment: LearnerContentAssignment) -> list[ContentRow]:
-    """Return the fields of the displayed content, without those that are empty then and now. One query.
+    """Return the fields of the displayed content, except fields that were and are empty. One query.
 
-    The price at allocation is the assignment's own. The others are what the first change since then replaced;
-    where there was none, they are as they were. Of a course, there is the date that bounds its deadline.
+    The price at allocation is that of the assignment. Another field's value at allocation is the one that its
+    first change since replaced; without a change, the present one. A course also has the date that limits its
+    deadline.
     """
     shown = assignment.shown_content
     if shown is None:
@@ -68,13 +69,13 @@ def content_rows(assignment: LearnerContentAssignment) -> list[ContentRow]:
 
 
 def is_course(assignment: LearnerContentAssignment) -> bool:
-    """Return whether its displayed content is a whole course: it is joined by any of its runs."""
+    """Return whether its displayed content is a course, which learners join by any of its runs."""
     shown = assignment.shown_content
     return shown is not None and shown.content_type == ContentType.COURSE
 
 
 def _replaced(assignment: LearnerContentAssignment) -> dict[str, object]:
-    """Return what the first change of each field since the allocation replaced."""
+    """Return, for each field, the value that its first change since the allocation replaced."""
     if assignment.content_id is None:
         return {}
     of_catalog = Q(catalog_uuid=None) | Q(catalog_uuid=assignment.budget.catalog_uuid)

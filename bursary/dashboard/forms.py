@@ -1,4 +1,4 @@
-"""The forms for assigning: a search of the catalog, and one course or run for a list of addresses."""
+"""The forms to assign a course: a search of the catalog, and a course or run with a list of addresses."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,12 +17,12 @@ from bursary.dashboard import messages
 from bursary.lib.moments import MomentField, zone_in_words
 
 LONGEST_LEFT_OUT = 10_000  # characters
-LONGEST_FILE = 5_000_000  # bytes: 10,000 of the longest addresses, and names
+LONGEST_FILE = 5_000_000  # bytes: 10,000 of the longest addresses, with names
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A course or run at the price that the page showed. `str()` is the form field's value."""
+    """A course or run with the price that the page showed. `str()` is the form field's value."""
 
     price_cents: int
     content_key: str
@@ -41,7 +41,7 @@ class SearchForm(forms.Form):
 
 
 class PlainText(forms.CharField):
-    """A text of several lines, in which the end of a line is one character, as it is in its mail."""
+    """Text of several lines, in which each line ends with one character, as in the mail."""
 
     def to_python(self, value: Any) -> str:
         """Return the text."""
@@ -51,7 +51,7 @@ class PlainText(forms.CharField):
 class AssignForm(forms.Form):
     """One course or run, and its learners. `allocation` checks the addresses.
 
-    The due date is meant in `zone`, the organisation's.
+    The due date is in `zone`, the organisation's.
     """
 
     course = forms.RegexField(
@@ -66,7 +66,7 @@ class AssignForm(forms.Form):
         widget=forms.FileInput(attrs={"accept": ".csv,.tsv,.txt,text/*", "class": "form-control"}),
     )
     left_out = forms.CharField(required=False)
-    """What was left out of the files that were added below other lines, in sentences."""
+    """Sentences on the parts that were left out of files added below other lines."""
     left_out_read = forms.BooleanField(
         label=gettext_lazy("This is as it should be: do not show it any more"), required=False
     )
@@ -99,7 +99,7 @@ class AssignForm(forms.Form):
         label=gettext_lazy("Also assign it again to learners who declined it"), required=False
     )
     request = forms.UUIDField(required=False, widget=forms.HiddenInput)
-    """Made anew for each page: what is sent twice from one page is one request."""
+    """New on each page, so that a form sent twice from one page is one request."""
 
     def __init__(self, *args: Any, zone: ZoneInfo, **more: Any) -> None:
         super().__init__(*args, **more)
@@ -123,7 +123,7 @@ class AssignForm(forms.Form):
         return Choice(int(price), content_key)
 
     def clean_file(self) -> str:
-        """Return the file's text. Raises ValidationError if it is too long, or is no text."""
+        """Return the file's text. Raises ValidationError if it is too long, or not text."""
         file = self.cleaned_data["file"]
         if file is None:
             return ""
@@ -135,10 +135,11 @@ class AssignForm(forms.Form):
         return text
 
     def clean_addresses(self) -> PastedList:
-        """Return the people of the list and the file. Raises ValidationError if there are none.
+        """Return the learners of the list and the file. Raises ValidationError if there are none.
 
-        Browsers do not send the file again: its text is shown in the list, or its people, below others. What
-        is left out of it then is kept beside the list, until it is read.
+        Browsers do not send a file again, so the list then shows its text or, below other lines, its
+        learners. Sentences on the other parts of the file are kept beside the list until the user dismisses
+        them.
         """
         text, below = self.cleaned_data["addresses"], pasted_lists.PastedList()
         is_read = self.cleaned_data["left_out_read"] or not text.strip()
@@ -158,12 +159,12 @@ class AssignForm(forms.Form):
         return people
 
     def clean_reallocate_declined(self) -> bool | None:
-        """Return whether it is checked; if not, the organisation's setting decides, which None stands for."""
+        """Return True if it is checked, else None, with which the organisation's setting decides."""
         return self.cleaned_data["reallocate_declined"] or None
 
     @property
     def typed(self) -> dict[str, str]:
-        """What was sent, each field as one text; the list with the file, after `is_valid()`."""
+        """The input, each field as one text; after `is_valid()`, the list includes the file."""
         return {name: self.data[name] for name in self.data}
 
     @property
@@ -173,12 +174,12 @@ class AssignForm(forms.Form):
 
     @property
     def due_date(self) -> datetime | None:
-        """The due date after `is_valid()`; None if there is none, or it cannot be read."""
+        """The due date after `is_valid()`; None if there is none, or it is invalid."""
         return getattr(self, "cleaned_data", {}).get("due_date")
 
     @property
     def batch_uuid(self) -> UUID:
-        """The name of what a valid form asks for: the same whenever one page asks for the same."""
+        """The batch's uuid for a valid form: the same if one page sends the same form again."""
         beside = ("request", "file", "left_out", "left_out_read")
         asked = {name: value for name, value in self.cleaned_data.items() if name not in beside}
         asked["addresses"] = [entry.text for entry in asked["addresses"].entries]

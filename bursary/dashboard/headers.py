@@ -1,4 +1,4 @@
-"""HTTP headers of every page: not cached, styles, scripts and forms of this site alone."""
+"""The HTTP headers of every page: no caching; styles, scripts and forms only from this site."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -27,10 +27,10 @@ P = ParamSpec("P")
 
 
 def page(view: Callable[P, HttpResponseBase]) -> Callable[P, HttpResponseBase]:
-    """Decorate a view: its response is not cached and forbids all that pages do not use.
+    """Decorate a view: its response is not cached, and forbids everything that pages do not use.
 
-    Of htmx, a redirect to sign in is answered with a sentence: the page around it, and what is typed, stay.
-    Of another form, the page to sign in and the one it leads to say that nothing was done.
+    For htmx, a redirect to sign in becomes a sentence, so that the page and its input stay. For other forms,
+    the sign-in page and the next one show that nothing was done.
     """
 
     @wraps(view)
@@ -52,7 +52,7 @@ def page(view: Callable[P, HttpResponseBase]) -> Callable[P, HttpResponseBase]:
 def page_of_user(
     view: Callable[[HttpRequest, UUID, User], HttpResponse],
 ) -> Callable[[HttpRequest, UUID], HttpResponseBase]:
-    """Decorate a page of a signed-in user, which the view receives; without one, redirect to sign in."""
+    """Decorate a view that receives the signed-in user; without one, redirect to sign in."""
 
     @page
     @require_http_methods(["GET", "HEAD", "POST"])

@@ -1,4 +1,4 @@
-"""A form that is sent without a session: its fields go along with signing in, and are sent again then."""
+"""A form that is sent without a session: the sign-in form keeps its fields, and they are sent again then."""
 
 from collections.abc import Mapping
 
@@ -8,25 +8,25 @@ from django.shortcuts import render
 from django.utils.translation import gettext_lazy
 
 PREFIX = "kept-"
-"""The prefix of the names of kept fields, beside the fields of the form to sign in."""
+"""The prefix of the names of kept fields in the sign-in form."""
 NOT_KEPT = frozenset({"csrfmiddlewaretoken", "assign", "preview", "search"})
-"""The token, which signing in ends, and the buttons: what is sent again is a preview at first."""
+"""Fields that are not kept: the token, which signing in ends, and the buttons, so that a preview follows."""
 
 UNSENT = gettext_lazy("Your sign-in had ended; nothing was done.")
-"""About a form that is not kept."""
+"""The message about a form that is not kept."""
 
 
 def kept(posted: QueryDict) -> dict[str, str]:
-    """Return the kept fields of a sent form to sign in, by their own names."""
+    """Return the kept fields in a sent sign-in form, by their own names."""
     return {name.removeprefix(PREFIX): str(posted[name]) for name in posted if name.startswith(PREFIX)}
 
 
 def typed(fields: Mapping[str, str]) -> dict[str, str]:
-    """Return the fields of a form that are to be kept."""
+    """Return the fields of a form that the sign-in form keeps."""
     return {name: text for name, text in fields.items() if name not in NOT_KEPT}
 
 
 def ask_to_sign_in(request: HttpRequest, keep: Mapping[str, str]) -> HttpResponse:
-    """Answer 401 with the page to sign in, which keeps the fields and leads to the request's page."""
+    """Return the sign-in page with status 401; it keeps the fields, and leads to the request's page."""
     context = {"form": AuthenticationForm(request), "next": request.path, "kept": keep}
     return render(request, "dashboard/sign-in.html", context, status=401)

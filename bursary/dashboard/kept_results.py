@@ -1,7 +1,7 @@
-"""Results in the user's session, each under a name of its own, the latest ones of each kind.
+"""Results in the user's session, each under its name; the latest of each kind are kept.
 
-Other tabs have the same session, and may keep a result at the same time. A session is written as a whole: so
-it is locked, read anew and written at once, not at the end of the request.
+Other tabs have the same session, and may write a result at the same time. As a session is written as a whole,
+it is locked, read again and written at once, not at the end of the request.
 """
 
 from collections.abc import Mapping
@@ -14,25 +14,25 @@ from django.db import transaction
 from bursary.lib.locks import for_update
 
 MAX_KEPT = 5
-"""Of each kind, in a session."""
+"""Results of each kind that a session keeps."""
 BULK_WORK = "bulk-work"
-"""The kind of questions and results of work on many assignments, by the token of their address."""
+"""The kind of questions and results of bulk work, by the token in their URL."""
 ASSIGNED = "assigned"
-"""The kind of sentences about what was assigned, by the batch's uuid."""
+"""The kind of sentences about an allocation, by the batch's uuid."""
 
 
 def kept(session: SessionBase, *, kind: str, name: str) -> Any:
-    """Return what is kept under a name; None for nothing."""
+    """Return the result under a name; None if there is none."""
     return session.get(kind, {}).get(name)
 
 
 def keep(session: SessionBase, *, kind: str, name: str, piece: Any) -> None:
-    """Keep a piece under a name, as the latest of its kind."""
+    """Store a result under a name, as the latest of its kind."""
     _write(session, kind, name, {name: piece})
 
 
 def pop(session: SessionBase, *, kind: str, name: str) -> Any:
-    """Return what is kept under a name, and keep it no more; None for nothing."""
+    """Remove the result under a name, and return it; None if there is none."""
     found = kept(session, kind=kind, name=name)
     if found is not None:
         _write(session, kind, name, {})
@@ -41,9 +41,9 @@ def pop(session: SessionBase, *, kind: str, name: str) -> Any:
 
 @transaction.atomic
 def _write(session: SessionBase, kind: str, name: str, latest: Mapping[str, Any]) -> None:
-    """Put the latest in the place of what has the name; in a session that has ended meanwhile, nothing.
+    """Replace the results under the name. Do nothing if the session has ended meanwhile.
 
-    To write that would be an error, and what the request did is done.
+    Writing an ended session raises an error, and the request's work is already done.
     """
     if not for_update(Session.objects.filter(session_key=session.session_key)).exists():
         return
@@ -53,4 +53,4 @@ def _write(session: SessionBase, kind: str, name: str, latest: Mapping[str, Any]
     others = {other: piece for other, piece in session[kind].items() if other != name}
     session[kind] = dict([*others.items(), *latest.items()][-MAX_KEPT:])
     session.save()
-    session.modified = False  # else it would be written again, over what others keep until then
+    session.modified = False  # otherwise it is written again, over later results of other requests

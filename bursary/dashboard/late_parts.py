@@ -1,4 +1,4 @@
-"""Pages that are sent in two: their beginning at once, then the part that takes long to load."""
+"""Pages that are sent in two parts: the beginning at once, then the part that takes long to load."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -24,10 +24,10 @@ def page_with_late_part(
     part: str,
     load: Callable[[], Mapping[str, object]],
 ) -> HttpResponse | StreamingHttpResponse:
-    """Answer with a page that has the template `part` in the place of `late`; of htmx, with the part alone.
+    """Return a page that has the template `part` in the place of `late`; for htmx, only the part.
 
-    `load` returns what the part is given. On a page it is called after the beginning was sent, too late for
-    an error page: trouble of the database is a line in the log, and stands in the place of the part.
+    `load` returns the part's context. On a page it is called after the beginning was sent, too late for an
+    error page: a database error is logged, and shown in the place of the part.
     """
     if request.headers.get("HX-Request"):
         return render(request, part, load())

@@ -1,4 +1,4 @@
-"""A learner's assignment and their answer to it: by the link in an e-mail, or signed in."""
+"""A learner's assignment, and accepting or declining it by an e-mail's link or signed in."""
 
 import enum
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ from bursary.replica import reads
 
 
 class Standing(enum.StrEnum):
-    """What the learner can do with an assignment now."""
+    """The actions that the learner can take on an assignment now."""
 
     OPEN = "open"
     """Accept or decline it."""
@@ -44,7 +44,7 @@ class Standing(enum.StrEnum):
     ACCEPTED = "accepted"
     """Go to the course."""
     ENDED = "ended"
-    """Nothing any more."""
+    """No action any more."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Invitation:
     assignment: LearnerContentAssignment
     standing: Standing
     chip: Chip
-    """Its state, as of now."""
+    """The state at present."""
     deadline: DeadlineText | None
     course_url: str
     """The course's enrolment URL; empty if it is unknown or the assignment has ended."""
@@ -62,11 +62,11 @@ class Invitation:
     starts_at: datetime | None
     """The start of the course, if it is in the future."""
     over: bool
-    """The course has ended."""
+    """Whether the course has ended."""
     message: str
-    """The organisation's own, of several lines; empty without one."""
+    """The organisation's message, of several lines; empty if there is none."""
     contact: str
-    """The address to write to with questions; empty if the organisation has none."""
+    """The e-mail address for questions; empty if the organisation has none."""
     ended: redemption.RedemptionRefused | None
     """Why it cannot be accepted any more."""
     blocked: redemption.RedemptionRefused | None = None
@@ -74,7 +74,7 @@ class Invitation:
     longest_reason: int = declining.LONGEST_REASON
 
     def says(self, text: str) -> bool:
-        """Return whether the page says this about why it cannot be accepted, or what to do then."""
+        """Return whether the page shows this text as the reason or the next step."""
         return any(why and text in (why.sentence, why.next_step) for why in (self.ended, self.blocked))
 
 
@@ -127,7 +127,7 @@ def invitation(assignment: LearnerContentAssignment, *, message: str, now: datet
 
 
 def state_chip(assignment: LearnerContentAssignment, *, now: datetime, declined: bool) -> Chip:
-    """Return the state as its learner reads it; `declined`: see `matching.which_declined`."""
+    """Return the state in the learner's words; for `declined`, see `matching.which_declined`."""
     status: str = assignment.state
     if declined:
         status, words = statuses.DECLINED, _DECLINED
@@ -142,9 +142,9 @@ def state_chip(assignment: LearnerContentAssignment, *, now: datetime, declined:
 
 
 def course_url(assignment: LearnerContentAssignment) -> str:
-    """Return the enrolment URL for the budget's catalog, of the run that was redeemed, if one was.
+    """Return the enrolment URL for the budget's catalog, that of the redeemed run if there is one.
 
-    Empty if upstream gives none. At most two queries.
+    Empty if upstream has none. At most two queries.
     """
     key = assignment.content_key
     if assignment.state == State.ACCEPTED:
@@ -158,7 +158,7 @@ def accept(
 ) -> LearnerContentAssignmentAction:
     """Redeem the learner's own assignment; return the action.
 
-    It is tried once here; the runner retries what does not succeed. Raises redemption.RedemptionRefused.
+    It is attempted once here; the runner retries it if it fails. Raises redemption.RedemptionRefused.
     """
     return _tried_once(redemption.begin(assignment, now=now, actor=learner))
 

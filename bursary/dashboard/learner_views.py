@@ -1,4 +1,4 @@
-"""A learner's pages, by the link in an e-mail or signed in. GET shows, POST acts; both ways show the same."""
+"""A learner's pages, by an e-mail's link or signed in, which show the same. GET shows, POST changes."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -32,7 +32,7 @@ from bursary.dashboard.overview import own_assignments
 from bursary.replica.reads import ContentUnavailable
 
 Find = Callable[[], LearnerContentAssignment]
-"""The assignment of the page that an answer leads to."""
+"""Returns the assignment of the page that follows."""
 
 _ACCEPTED = {
     Status.DONE: gettext_lazy("You have accepted the course. Enjoy it!"),
@@ -46,13 +46,13 @@ _NEW_LINK = {
 
 
 class SeeOther(HttpResponseRedirect):
-    """The answer to a POST: a redirect that browsers follow by GET."""
+    """The response to a POST: a redirect that browsers follow by GET."""
 
     status_code = HTTPStatus.SEE_OTHER
 
 
 @page
-@csrf_exempt  # the link is the credential: a cookie proves no more, and some mail readers keep none
+@csrf_exempt  # the link is the credential, and some mail readers keep no cookies
 @require_http_methods(["GET", "HEAD", "POST"])
 def answer(request: HttpRequest, token: str) -> HttpResponse:
     """Show the assignment of an e-mail's link. POST accepts it, declines it, or requests a new link.
@@ -63,8 +63,8 @@ def answer(request: HttpRequest, token: str) -> HttpResponse:
         response = _answered(request, token) if request.method == "POST" else _shown(request, token)
     except LinkRefused as refused:
         response = _refused(request, refused, token=token)
-    # Keeps the token from the course's site and from logs. `no-referrer` would, too, but browsers then send
-    # forms without an origin, and Django refuses those.
+    # Keeps the token from the course's site and from logs. `no-referrer` would do so, too, but browsers then
+    # send forms without an origin, which Django refuses.
     response.headers["Referrer-Policy"] = "strict-origin"
     response.headers["X-Robots-Tag"] = "noindex"
     return response
@@ -74,7 +74,7 @@ def answer(request: HttpRequest, token: str) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def add_address(request: HttpRequest, token: str) -> HttpResponse:
-    """Ask whether the address of an e-mail's link is the signed-in user's, too; add it by POST.
+    """Ask whether the address of an e-mail's link is also the signed-in user's; POST adds it.
 
     Unlike `answer`, this needs the session, and with it the CSRF token.
     """
@@ -100,7 +100,7 @@ def add_address(request: HttpRequest, token: str) -> HttpResponse:
 
 @page_of_user
 def accept(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
-    """Accept the user's own assignment by POST; then redirect to it, which leads on to the course."""
+    """Accept the user's own assignment by POST; then redirect to its page, which leads to the course."""
     if request.method != "POST":
         return redirect("assignment", uuid)
     own = _own(user, uuid)
@@ -115,7 +115,7 @@ def accept(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
 
 @page_of_user
 def decline(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
-    """Decline the user's own assignment by POST; then redirect to it."""
+    """Decline the user's own assignment by POST; then redirect to its page."""
     if request.method != "POST":
         return redirect("assignment", uuid)
     own, reason = _own(user, uuid), request.POST.get("reason", "")
@@ -164,7 +164,7 @@ def _answered(request: HttpRequest, token: str) -> HttpResponse:
             if renewed is not None:
                 context = {"message": _NEW_LINK[renewed]}
                 return render(request, "dashboard/link-renewed.html", context)
-    return SeeOther(here)  # no such answer, or the link still works
+    return SeeOther(here)  # an unknown answer, or a new link is requested while the old one works
 
 
 def _refused(request: HttpRequest, refused: LinkRefused, *, token: str) -> HttpResponse:
@@ -180,7 +180,7 @@ def _refused(request: HttpRequest, refused: LinkRefused, *, token: str) -> HttpR
 def link_refused(
     request: HttpRequest, refused: LinkRefused, *, customer: Customer | None, **more: object
 ) -> HttpResponse:
-    """Answer that a link of the organisation does not work, with `more` for the page."""
+    """Return the page for a link of the organisation that does not work, with `more` as context."""
     status = HTTPStatus.GONE if isinstance(refused, LinkExpired | LinkRevoked) else HTTPStatus.NOT_FOUND
     context = {
         "refused": refused,
@@ -225,7 +225,7 @@ def _decline(request: HttpRequest, decline: Callable[[], bool], *, find: Find, h
 def _say_why(
     request: HttpRequest, refused: RedemptionRefused | DeclineRefused, *, of: LearnerContentAssignment
 ) -> None:
-    """Say why an answer is refused, and what to do, as far as the page of the assignment does not say it."""
+    """Show why an answer is refused and the next step, unless the page of the assignment shows it."""
     shown = learner_answers.invitation(of, message="", now=timezone.now())
     below = _("Your answer changed nothing: the reason is below.") if shown.says(refused.sentence) else ""
     unsaid = [text for text in (refused.sentence, refused.next_step) if not shown.says(text)]

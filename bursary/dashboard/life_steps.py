@@ -1,4 +1,4 @@
-"""The steps of an assignment's present allocation, as its page draws them, and the lines between them."""
+"""The steps of an assignment's present cycle, which its page draws, and the lines between them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from bursary.lib import moments
 
 MAX_STEPS = 8
 FIRST_STEPS = 3
-"""The first steps that are drawn where there are more; the last ones, today and the deadline fill the row."""
+"""If there are too many steps, so many are drawn first; the last ones, today and the deadline follow."""
 _OVER = ("accepted", "ended")
 
 _DONE: Mapping[str, Any] = {
@@ -60,11 +60,11 @@ class LifeStep:
     kind: str
     at: datetime
     note: str = ""
-    """What failed, in words."""
+    """The cause of a failure, in words."""
     wait: str = ""
-    """How long after the step before, or from now, in words; empty for the first."""
+    """The time since the step before, or from now, in words; empty for the first step."""
     line: str = ""
-    """What the line to the next step means: notifying, waiting, future or past; empty for the last."""
+    """The kind of the line to the next step: notifying, waiting, future or past; empty for the last step."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ class LifeSteps:
 
     steps: Sequence[LifeStep]
     more: int
-    """The number of steps that are left out, between the first and the last."""
+    """The number of steps that are left out, between the first and the last ones."""
     on_one_day: bool
-    """All of it is on one day of the organisation: only the hours differ."""
+    """Whether all steps are on one day in the organisation's time zone, so that hours are shown."""
 
 
 def steps_of(assignment: LearnerContentAssignment, *, now: datetime) -> LifeSteps:
@@ -84,10 +84,10 @@ def steps_of(assignment: LearnerContentAssignment, *, now: datetime) -> LifeStep
     steps = [LifeStep(_("Assigned"), "done", assignment.allocated_at)]
     ends = _ends(assignment)
     for one in this_cycle:
-        steps += ends.pop(one.action_type, [])  # before what followed from it
+        steps += ends.pop(one.action_type, [])  # before the actions that followed from it
         steps += [step for step in [_step(one)] if step]
     steps += [step for rest in ends.values() for step in rest]
-    # Within a second, the timeline's order: what a worker did at once may bear an earlier fraction of it.
+    # Within a second, the timeline's order: work that was done at once may have an earlier fraction.
     steps.sort(key=lambda step: step.at.replace(microsecond=0))
     left_out = max(len(steps) - MAX_STEPS, 0)
     steps = steps[:FIRST_STEPS] + steps[FIRST_STEPS + left_out :]
@@ -101,7 +101,7 @@ def steps_of(assignment: LearnerContentAssignment, *, now: datetime) -> LifeStep
 
 
 def _step(action: LearnerContentAssignmentAction) -> LifeStep | None:
-    """Return the step of an action; None for an action that only the timeline shows."""
+    """Return the step for an action; None for actions that only the timeline shows."""
     kind, at = action.action_type, timeline_entries.happened_at(action)
     if action.status == Status.FAILED and kind in _FAILED:
         why = str(error_texts.for_code(action.error_code).sentence)
@@ -114,7 +114,7 @@ def _step(action: LearnerContentAssignmentAction) -> LifeStep | None:
 
 
 def _ends(assignment: LearnerContentAssignment) -> dict[str, list[LifeStep]]:
-    """Return how its present cycle ended, by the type of action; of a refund, that it was accepted before."""
+    """Return the end of its present cycle, by action type; for a refund, also the step of accepting."""
     state = State(assignment.state)
     found = [State.ACCEPTED, state] if state is State.REVERSED else [state]
     steps: dict[str, list[LifeStep]] = {}
@@ -144,7 +144,7 @@ def _with_waits(steps: Sequence[LifeStep]) -> list[LifeStep]:
 
 
 def _with_lines(steps: Sequence[LifeStep], *, now: datetime) -> list[LifeStep]:
-    """Return the steps, each with the line that leads on from it."""
+    """Return the steps, each with the line to the next one."""
     found = []
     notified = False
     for one, after in pairwise(steps):

@@ -1,4 +1,4 @@
-"""An administrator's lists: assignments, work on those that are selected, and budgets."""
+"""An administrator's lists: assignments, bulk work on selected ones, and budgets."""
 
 from http import HTTPStatus
 from uuid import UUID
@@ -35,9 +35,9 @@ from bursary.dashboard.learner_views import SeeOther
 @require_safe
 @login_required
 def assignments(request: HttpRequest) -> HttpResponse:
-    """List the assignments of the user's budgets as the address filters and sorts them."""
+    """List the assignments of the user's budgets, filtered and sorted by the query string."""
     shorter = assignment_list.without_empty(request.GET)
-    if shorter is not None:  # a form without a script sends each of its fields
+    if shorter is not None:  # without JavaScript, a form also sends its empty fields
         return redirect(f"{request.path}?{shorter}" if shorter else request.path)
     listed = assignment_list.load(_user(request), request.GET, now=timezone.now())
     context = {"page": listed, "verbs": bulk_work.VERBS.values()}
@@ -47,9 +47,9 @@ def assignments(request: HttpRequest) -> HttpResponse:
 @page
 @require_http_methods(["GET", "HEAD", "POST"])
 def export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
-    """Export all assignments that the address finds as CSV; by POST, the selected ones. It is logged.
+    """Export all assignments that match the query string as CSV; by POST, the selected ones. It is logged.
 
-    An address that cannot be read is answered 400, by the list with the reason.
+    For an invalid query string, the response is the list with the reason and status 400.
     """
     if not request.user.is_authenticated:
         is_form = request.method == "POST"
@@ -76,11 +76,11 @@ def export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
 @page
 @require_http_methods(["GET", "HEAD", "POST"])
 def selected(request: HttpRequest) -> HttpResponse:
-    """Ask whether to do something to the selected assignments; once it is confirmed, do it.
+    """Ask whether to do bulk work on the selected assignments; once it is confirmed, do it.
 
-    Question and result have addresses of their own. Of all that a filter finds, a batch is done: the result
-    has a form for the next one. Where their number is not the confirmed one any more, nothing is done and the
-    question is asked anew, 409. A GET leads to the list.
+    Question and result have URLs of their own. With a filter, one batch is done, and the result has a form
+    for the next one. If the number has changed since it was confirmed, nothing is done and the question is
+    shown again, with status 409. A GET leads to the list.
     """
     if not request.user.is_authenticated:
         return redirect_to_login(_list_of(request))
@@ -113,7 +113,7 @@ def selected(request: HttpRequest) -> HttpResponse:
 @require_safe
 @login_required
 def bulk_question(request: HttpRequest, token: str) -> HttpResponse:
-    """Ask whether to do something to the selected assignments. Once it is answered, it leads to the list."""
+    """Show the question about bulk work. Once it is answered, redirect to the list."""
     asked, is_answered = bulk_results.question(request.session, token)
     if asked is None:
         return redirect("assignment-list")
@@ -127,7 +127,7 @@ def bulk_question(request: HttpRequest, token: str) -> HttpResponse:
 @require_safe
 @login_required
 def bulk_result(request: HttpRequest, token: str) -> HttpResponse:
-    """Show the result of bulk work; between its batches, how far it is, with the form of the next one."""
+    """Show the result of bulk work; between batches, its progress, with the form for the next batch."""
     found = bulk_results.result(request.session, token, user=_user(request), now=timezone.now())
     if found is None:
         return redirect("assignment-list")
@@ -139,7 +139,7 @@ def bulk_result(request: HttpRequest, token: str) -> HttpResponse:
 @require_safe
 @login_required
 def totals(request: HttpRequest) -> HttpResponse:
-    """Show what the list's address finds, added up: the page, which loads its `sums` afterwards."""
+    """Show the page with the list's totals, which loads its `sums` afterwards."""
     chosen = assignment_filters.selection(_user(request), request.GET, now=timezone.now())
     context = {"selection": chosen, "query": assignment_list.changed(request.GET)}
     return render(request, "dashboard/totals.html", context)
@@ -149,7 +149,7 @@ def totals(request: HttpRequest) -> HttpResponse:
 @require_safe
 @login_required
 def sums(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
-    """Show the sums by budget and by month, for which each row is read: a page, or the part of `totals`."""
+    """Show the sums by budget and by month, which read each row: as a page, or as a part of `totals`."""
     now = timezone.now()
     chosen = assignment_filters.selection(_user(request), request.GET, now=now)
     context = {"selection": chosen, "query": assignment_list.changed(request.GET)}
@@ -178,7 +178,7 @@ def budgets(request: HttpRequest) -> HttpResponse:
 @require_safe
 @login_required
 def budget(request: HttpRequest, uuid: UUID) -> HttpResponse:
-    """Show a budget of the user's: its money, and when what is reserved becomes free."""
+    """Show one of the user's budgets: its money, and when reserved money becomes free."""
     found = budget_pages.load(_user(request), uuid, now=timezone.now())
     if found is None:
         raise Http404("There is no such budget.")
@@ -189,7 +189,7 @@ def budget(request: HttpRequest, uuid: UUID) -> HttpResponse:
 @require_safe
 @login_required
 def spendings(request: HttpRequest, uuid: UUID) -> HttpResponse | StreamingHttpResponse:
-    """Show what a budget of the user's was spent on: a page, or the part of the budget's page."""
+    """Show the spendings of one of the user's budgets: as a page, or as a part of the budget's page."""
     found = budget_pages.one(_user(request), uuid)
     if found is None:
         raise Http404("There is no such budget.")
@@ -208,12 +208,12 @@ def _nothing_selected(request: HttpRequest, back: str) -> HttpResponse:
 
 
 def _list_of(request: HttpRequest) -> str:
-    """Return the address of the list that a form was sent from."""
+    """Return the URL of the list that a form was sent from."""
     return bulk_steps.list_address(request.POST.get("query", ""), cursor=request.POST.get("cursor", ""))
 
 
 def _work(request: HttpRequest, fields: QueryDict) -> BulkSteps:
-    """Return the work that a form asks for. Raises Http404."""
+    """Return the bulk work that a form requests. Raises Http404."""
     verb = bulk_work.VERBS.get(fields.get("verb", ""))
     if verb is None:
         raise Http404("There is no such action.")

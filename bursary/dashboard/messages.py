@@ -1,4 +1,4 @@
-"""The results of an allocation as sentences: amounts in dollars, addresses by their line."""
+"""The results of an allocation as sentences, with amounts in dollars, and addresses by their line."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,14 +26,14 @@ from bursary.replica import reads
 
 MAX_LINES_NAMED = 20
 MAX_LEARNERS_NAMED = 3
-LONGEST_SHOWN = 254  # characters of an entry: as many as the longest address has
+LONGEST_SHOWN = 254  # characters of an entry: the length of the longest address
 PRICE_MOVED = "price_out_of_band"
 ABOUT_THE_BUDGET = frozenset({"policy_expired", "subsidy_expired"})
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Why something cannot be assigned, and the next step. `field` names the form field concerned, if any."""
+    """Why an allocation is refused, and the next step. `field` names the form field concerned, if any."""
 
     sentence: str
     next_step: str = ""
@@ -42,25 +42,25 @@ class Problem:
 
 @dataclass(frozen=True)
 class CheckedEntry:
-    """One entry and its result as the end of a sentence. `usable` is False if it is not an address."""
+    """One entry, and its result as the end of a sentence. `usable` is False if it is not an address."""
 
     entry: Entry
     result: str
     usable: bool = True
     costs: bool = False
-    """It would be assigned, at its price."""
+    """Whether it would be assigned, and cost its price."""
     warnings: Sequence[PreviewWarning] = ()
     beyond_available: bool = False
-    """No money is left for it, in the order of the list: one sentence says so for all of these."""
+    """Whether no money is left for it, in the order of the list; one sentence covers all such entries."""
 
     @property
     def text(self) -> str:
-        """Its text, as it is shown."""
+        """The entry's text, shortened if necessary."""
         return shown(self.entry.text)
 
 
 def shown(text: str) -> str:
-    """Return the text of an entry; of one that is longer than any address, the beginning, and its length."""
+    """Return an entry's text; if it is longer than any address, only its beginning, and its length."""
     if len(text) <= LONGEST_SHOWN:
         return text
     words = {"beginning": text[:LONGEST_SHOWN], "count": f"{len(text):,}"}
@@ -68,7 +68,7 @@ def shown(text: str) -> str:
 
 
 def done(allocated: Allocation, budget: Budget, *, price_cents: int) -> str:
-    """Return the sentences for an allocation that succeeded."""
+    """Return the sentences for a successful allocation."""
     new = len(allocated.assignments(*COSTLY))
     title = allocated.content.title or allocated.content.content_key
     assigned = ngettext(
@@ -96,10 +96,10 @@ def done(allocated: Allocation, budget: Budget, *, price_cents: int) -> str:
 
 
 def left_out(people: PastedList) -> str:
-    """Return the sentences for what was dropped, except for names beside addresses, which are assigned.
+    """Return the sentences on parts of the list that were left out, except names beside addresses.
 
-    Addresses have one of their own. So has a column of addresses that seems to be of other people and was
-    read, being the only one.
+    Addresses that were left out have a sentence of their own, as has the only column of addresses, if its
+    heading suggests other people.
     """
     addresses = [one for one in people.dropped if one.column]
     lines = {entry.line for entry in people.entries}
@@ -132,7 +132,7 @@ def _first(dropped: Sequence[Entry]) -> str:
 
 
 def problems(refused: Exception, entries: Sequence[Entry]) -> list[Problem]:
-    """Return the problems for which nothing was assigned. Re-raises an exception that is not a refusal."""
+    """Return the problems for which nothing was assigned. An exception that is no refusal is raised again."""
     match refused:
         case AllocationRefused():
             return [refusal(refused)]
@@ -147,7 +147,7 @@ def problems(refused: Exception, entries: Sequence[Entry]) -> list[Problem]:
 
 
 def refusal(refused: AllocationRefused) -> Problem:
-    """Return an allocation's refusal, its amounts in dollars."""
+    """Return an allocation's refusal as a problem, with amounts in dollars."""
     amounts = {
         name: dollars(figure)
         for name, figure in refused.figures.items()
@@ -168,7 +168,7 @@ def refusal(refused: AllocationRefused) -> Problem:
 
 
 def bad_lines(errors: Mapping[int, str], entries: Sequence[Entry]) -> list[Problem]:
-    """Return the problem of each bad line: the first `MAX_LINES_NAMED`, and the number of the others."""
+    """Return the problems of the first `MAX_LINES_NAMED` bad lines, and one with the number of the others."""
     named = [
         Problem(
             _("Line %(line)s, “%(text)s”: %(problem)s")
@@ -185,7 +185,7 @@ def bad_lines(errors: Mapping[int, str], entries: Sequence[Entry]) -> list[Probl
 
 
 def checked(preview: Preview, entries: Sequence[Entry]) -> list[CheckedEntry]:
-    """Return each entry with its result, in their order."""
+    """Return each entry with its result, in the order of the list."""
     results = {one.addressee.position: one for one in preview.matches}
     found = []
     for position, entry in enumerate(entries):
@@ -233,7 +233,7 @@ _RESULTS: Mapping[Verdict, tuple[Any, Any]] = {
         gettext_lazy("would not be assigned: the learner declined it before"),
     ),
 }
-"""What a preview says of a learner: known by the address of the list, or by another one."""
+"""The sentences of a preview on a learner: with the address of the list, or with another known address."""
 _AGAIN: Mapping[str, tuple[Any, Any]] = {
     State.CANCELLED: (
         gettext_lazy("would be assigned again: it was cancelled"),

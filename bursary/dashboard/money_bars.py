@@ -1,4 +1,4 @@
-"""A budget's money as a bar: what is spent, reserved and free, in cents and in hundredths of the bar."""
+"""A budget's money as a bar: spent, reserved and free, in cents and in percent of the bar."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,12 @@ from bursary.budgets.models import Budget
 
 @dataclass(frozen=True)
 class MoneyBar:
-    """Cents; None is unlimited. Widths are percentages of the whole, together at most 100."""
+    """Amounts in cents; None is unlimited. Widths are percentages of the whole, together at most 100."""
 
     limit_cents: int | None
-    """The budget's own."""
+    """The budget's own limit."""
     whole_cents: int | None
-    """What it has or can get: its account may have less."""
+    """The amount that the budget has or can get: its account may have less than its limit."""
     spent_cents: int
     reserved_cents: int
     free_cents: int | None
@@ -39,7 +39,7 @@ def money_bar(budget: Budget) -> MoneyBar:
 
 
 def _hundredths(cents: int, whole: int | None) -> int:
-    """Return the rounded percentage; something is never drawn as nothing."""
+    """Return the rounded percentage; at least 1 for an amount that is not zero."""
     if not whole or not cents:
         return 0
     return min(max(round(100 * cents / whole), 1), 100)

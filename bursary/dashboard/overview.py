@@ -1,4 +1,4 @@
-"""The home page: what needs attention, the budgets, how learners react, and what is assigned to the user."""
+"""The home page: notices, budgets, the chart of learners' reactions, and the user's own assignments."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ NEWEST = 10
 OWN_PAGE = 25
 ENDED = "ended"
 REACTIONS = (State.ACCEPTED, State.ALLOCATED, State.EXPIRED, ENDED)
-"""What the chart shows, from the bottom: every assignment is in one of them."""
+"""The series of the chart, from the bottom: every assignment is in one of them."""
 LEGEND: Sequence[tuple[str, Any]] = (
     (State.ACCEPTED, gettext_lazy("Accepted")),
     (State.ALLOCATED, gettext_lazy("Open")),
@@ -45,18 +45,18 @@ LEGEND: Sequence[tuple[str, Any]] = (
 
 @dataclass(frozen=True)
 class OwnLine:
-    """An assignment of the user's own; `chip` is its state as learners read it."""
+    """One of the user's own assignments; `chip` is its state in the learner's words."""
 
     assignment: LearnerContentAssignment
     chip: Chip
     deadline: DeadlineText | None
-    """While it is open."""
+    """None unless it is open."""
     answerable: bool
-    """It can be accepted or declined, as far as its row says."""
+    """Whether it can be accepted or declined, judging by its row."""
     paid_by: str
     """The organisation that pays for it; empty once the assignment has ended."""
     course_url: str = ""
-    """Where an accepted course is; empty for any other, or if it is unknown."""
+    """The enrolment URL of an accepted course; empty for other states, or if it is unknown."""
 
 
 @dataclass(frozen=True)
@@ -65,24 +65,24 @@ class Overview:
 
     attention: Sequence[Attention]
     less_urgent: Sequence[Attention]
-    """More of it, folded."""
+    """Further notices, which are folded."""
     some_failed: bool
-    """Some of it is failed work."""
+    """Whether a notice is about failed work."""
     budgets: Sequence[BudgetCard]
-    """The first of them."""
+    """The first budgets."""
     has_more_budgets: bool
     reactions: BarChart | None
-    """The number of assignments by the week in which they were made, and their state now."""
+    """The number of assignments by the week of their allocation and their present state."""
     zone: ZoneInfo
-    """In which its weeks begin: the organisation's; UTC for several."""
+    """The time zone of the chart's weeks: the organisation's; UTC for several organisations."""
     own: list[OwnLine]
-    """Assigned to the user: the first of them, in the order of `listing.open_first`."""
+    """The first assignments of the user, in the order of `listing.open_first`."""
     has_more_own: bool
     legend: Sequence[tuple[str, Any]] = LEGEND
 
 
 def overview(user: User, *, now: datetime) -> Overview:
-    """Return the home page of `user`. Nine queries at most."""
+    """Return the home page of `user`. At most nine queries."""
     found = list(budget_pages.permitted(user)[: MAX_BUDGETS + 1])
     zones = {budget.customer.zone for budget in found}
     zone = zones.pop() if len(zones) == 1 else UTC_ZONE
@@ -106,7 +106,7 @@ def overview(user: User, *, now: datetime) -> Overview:
 
 def _reactions(rows: QuerySet[LearnerContentAssignment], *, zone: ZoneInfo, now: datetime) -> BarChart:
     starts = charts.week_starts(now - timedelta(weeks=charts.WEEKS - 1), zone=zone)
-    # No action is older than its allocation; the first condition is a range of an index.
+    # No action is older than its allocation: the first condition excludes no more, but uses an index.
     recent = rows.filter(recent_action_at__gte=starts[0], allocated_at__gte=starts[0])
     recent = recent.order_by()
     by_week = recent.values_list(charts.PeriodOf("allocated_at", starts), "state")
@@ -117,7 +117,7 @@ def _reactions(rows: QuerySet[LearnerContentAssignment], *, zone: ZoneInfo, now:
 
 
 def own_page(user: User, *, number: str, now: datetime) -> Page[Any]:
-    """Return a page of `OwnLine`, from 1; the nearest page to a number that has none."""
+    """Return a page of `OwnLine`; numbers start at 1, others give the nearest page."""
     page: Page[Any] = Paginator(listing.open_first(own_assignments(user), now=now), OWN_PAGE).get_page(number)
     rows = _rows(list(page.object_list))
     content_display.attach_content(rows, now=now)
@@ -132,9 +132,9 @@ def _rows(pks: Sequence[int]) -> list[LearnerContentAssignment]:
 
 
 def _own_lines(own: Sequence[LearnerContentAssignment], *, now: datetime, linked: bool) -> list[OwnLine]:
-    """Return the lines; `linked`: those of accepted courses lead into them, as their pages do.
+    """Return the lines; if `linked`, those of accepted courses have the enrolment URL.
 
-    Where those courses are takes two queries; none, without such a course.
+    The URLs take two queries, or none if no course is accepted.
     """
     declined = matching.which_declined(own)
     accepted = [one for one in own if linked and one.state == State.ACCEPTED]
@@ -158,5 +158,5 @@ def _own_lines(own: Sequence[LearnerContentAssignment], *, now: datetime, linked
 
 
 def own_assignments(user: User) -> QuerySet[LearnerContentAssignment]:
-    """Return the assignments of the user, by address or by LMS user id."""
+    """Return the user's assignments, by address or by LMS user id."""
     return redemption.of_learner(lms_user_id=user.lms_user_id, learner_key=user.learner_key)

@@ -1,7 +1,7 @@
-"""What an administrator can do about one assignment: which remedies are available, and each one's result.
+"""An administrator's remedies for one assignment: which are available, and the result of each.
 
-Each calls the function that the API calls, for one assignment. What it would refuse is not available; where
-the assignment has changed since the page was read, the refusal is shown with its next step.
+Each remedy calls the same function as the API, for one assignment. A remedy that would be refused is not
+available; if the assignment has changed since the page was loaded, the refusal is shown with its next step.
 """
 
 from collections.abc import Collection, Mapping
@@ -54,7 +54,7 @@ _FOR_OPERATORS: Mapping[str, Any] = {
     "from a budget that is not in use": gettext_lazy("Change the budget in the administration."),
     ExtensionRefusal.BOUND_BY_BUDGET: gettext_lazy("Move the budget's end in the administration."),
 }
-"""What to do instead of asking an operator."""
+"""The next steps for operators, instead of asking one."""
 _RELOAD = gettext_lazy("Reload the page: it may have changed.")
 _CLIPPED_BY: Mapping[str, Any] = {
     ExpiryReason.ENROLL_BY: gettext_lazy("enrolment in the course closes then"),
@@ -71,22 +71,22 @@ class RemedyResult:
 
     @property
     def refused(self) -> bool:
-        """Whether nothing was changed because it cannot be."""
+        """Whether the remedy was refused, and changed nothing."""
         return self.level == ERROR
 
 
 @dataclass(frozen=True)
 class AvailableRemedies:
-    """What the reader of the page can do now."""
+    """The remedies that the reader of the page can use now."""
 
     remind: bool
     extend: bool
     bound: bool
-    """Its deadline could be extended, but for another date that it has reached."""
+    """Whether the deadline cannot be extended only because another date limits it."""
     correct: bool
     cancel: bool
     repair: bool
-    """What failed may be skipped and, with `retry`, retried."""
+    """Whether failed work may be skipped and, if `retry`, retried."""
     retry: bool
     revoke_links: bool
 
@@ -94,7 +94,7 @@ class AvailableRemedies:
 def available(
     assignment: LearnerContentAssignment, *, roles: Collection[Role], now: datetime
 ) -> AvailableRemedies:
-    """Return what a reader with these roles may do about an assignment that is loaded with its budget."""
+    """Return the remedies for a reader with these roles. The assignment is loaded with its budget."""
 
     def may(permission: Permission) -> bool:
         return not PERMISSIONS[permission].isdisjoint(roles)
@@ -103,7 +103,7 @@ def available(
     in_time = assignment.expires_at > now
     in_grace = assignment.grace_until is not None and assignment.grace_until > now
     waits = assignment.learner_state == LearnerState.WAITING and not assignment.forgotten_at
-    account_ended = bool(getattr(assignment, "account_ended", ""))  # no mail is sent then
+    account_ended = bool(getattr(assignment, "account_ended", ""))  # such an account gets no mails
     waits &= not account_ended
     in_use = not assignment.budget.not_in_use(now)
     extendable = is_open and (in_time or in_grace) and may(Permission.ALLOCATE)
@@ -135,7 +135,7 @@ def remind(assignment: LearnerContentAssignment, *, now: datetime, actor: User) 
 def retry(
     assignment: LearnerContentAssignment, *, action_uuid: UUID, now: datetime, actor: User
 ) -> RemedyResult:
-    """Retry one piece of failed work."""
+    """Retry one failed action."""
     found = failures.retry(
         assignment.budget, uuids=[assignment.uuid], which=Q(uuid=action_uuid), now=now, actor=actor
     )
@@ -147,7 +147,7 @@ def retry(
 def skip(
     assignment: LearnerContentAssignment, *, action_uuid: UUID, reason: str, now: datetime, actor: User
 ) -> RemedyResult:
-    """Skip one piece of failed work, for a reason that stays on the timeline."""
+    """Skip one failed action, for a reason that stays on the timeline."""
     found = failures.skip(
         assignment.budget,
         uuids=[assignment.uuid],
@@ -177,7 +177,7 @@ def cancel(assignment: LearnerContentAssignment, *, now: datetime, actor: User) 
 
 
 def consequence_of_cancelling(assignment: LearnerContentAssignment) -> list[str]:
-    """Return what cancelling would do: to the money, by mail, and to the links; empty where it is refused."""
+    """Return what cancelling does to the money, mails and links, as sentences; empty if it is refused."""
     if not lifecycle.allows(assignment, ActionType.CANCELLED):
         return []
     words = {"money": dollars(assignment.price_cents), "budget": assignment.budget.name}
@@ -193,7 +193,7 @@ def consequence_of_cancelling(assignment: LearnerContentAssignment) -> list[str]
 
 
 def others_at_its_address(assignment: LearnerContentAssignment) -> int:
-    """Return how many other open assignments of the organisation a correction of the address moves."""
+    """Return the number of the organisation's other open assignments that a corrected address moves."""
     rows = LearnerContentAssignment.objects.filter(
         of_mailboxes([learner_key(assignment.learner_email)]),
         budget__customer=assignment.budget.customer_id,
@@ -227,7 +227,7 @@ def extend(
     actor: User,
     dry_run: bool = False,
 ) -> tuple[RemedyResult, Extension | None]:
-    """Extend the deadline; return the result, and what the deadline becomes, if it may be extended."""
+    """Extend the deadline; return the result, and the extension if it is possible."""
     found = extension.extend(
         assignment.budget, uuids=[assignment.uuid], until=until, now=now, actor=actor, dry_run=dry_run
     )
@@ -249,9 +249,9 @@ def extend(
 
 
 def days_to_extend_to(assignment: LearnerContentAssignment, *, now: datetime) -> tuple[date, date]:
-    """Return the first and the last day that its deadline can be extended to, in the organisation's zone.
+    """Return the first and the last day to which its deadline can be extended, in the organisation's zone.
 
-    The last one is that on which enrolment in its content closes or its budget ends, if one of them does.
+    The last one is the day on which enrolment in its content closes or its budget ends, if there is one.
     """
     first = max(assignment.expires_at, now) + timedelta(seconds=1)
     ends = (assignment.content_enroll_by, assignment.budget.ends_at or FAR_FUTURE)
@@ -261,28 +261,28 @@ def days_to_extend_to(assignment: LearnerContentAssignment, *, now: datetime) ->
 
 
 def closed_to_extension(assignment: LearnerContentAssignment, *, now: datetime, actor: User) -> str:
-    """Return why no later deadline can be chosen for an assignment; empty where one can."""
+    """Return why no later deadline can be chosen for an assignment; empty if one can."""
     why = extension.refusal(assignment, until=FAR_FUTURE, now=now)
     refused = _refusal({assignment.uuid: why} if why else {}, assignment, actor=actor)
     return refused.sentence if refused else ""
 
 
 def clipped_in_words(extended: Extension, assignment: LearnerContentAssignment) -> str:
-    """Return, in a sentence, the deadline that would follow, and the date that would cut it short."""
+    """Return a sentence with the deadline that would result, and the date that limits it."""
     when = moments.in_words(extended.new, zone=assignment.budget.customer.zone)
     words = {"when": when, "why": _CLIPPED_BY[extended.decided_by]}
     return _("It would become %(when)s, sooner than that day: %(why)s.") % words
 
 
 def is_clipped(extended: Extension) -> bool:
-    """Return whether another date ends it before the one that was asked for."""
+    """Return whether another date limits the deadline to less than was requested."""
     return extended.decided_by in _CLIPPED_BY
 
 
 def _refusal(
     refused: Mapping[UUID, str], assignment: LearnerContentAssignment, *, actor: User
 ) -> RemedyResult | None:
-    """Return the refusal of the one assignment with its next step; None where there is none."""
+    """Return the refusal for the assignment, with its next step; None if there is none."""
     for why in refused.values():
         if why == State.CANCELLED and assignment.cancelled_at:
             day = moments.day_in_words(assignment.cancelled_at, zone=assignment.budget.customer.zone)

@@ -1,4 +1,4 @@
-"""The forms about one assignment: another address, a later deadline, the reason for skipping something."""
+"""The forms of remedies: another address, a later deadline, the reason for skipping failed work."""
 
 from collections.abc import Mapping
 from datetime import date
@@ -25,9 +25,9 @@ class CorrectAddressForm(forms.Form):
 
 
 class ExtendForm(forms.Form):
-    """A day, in `zone`, the organisation's: learners can accept until its end.
+    """A day in `zone`, the organisation's: learners can accept until its end.
 
-    Of the `days`, the first and the last one, a browser lets none be chosen before or after.
+    `days` are the first and the last day that a browser lets a user choose.
     """
 
     def __init__(self, *args: Any, zone: ZoneInfo, days: tuple[date, date], **more: Any) -> None:
@@ -46,12 +46,12 @@ SPANS: Mapping[Span, Any] = {Span.TWO_WEEKS: gettext_lazy("+2 weeks"), Span.MONT
 
 
 def suggested_days(after: date) -> list[tuple[str, date]]:
-    """Return days that a deadline is often extended to, two weeks and a month later, with their words."""
+    """Return two common extensions, two weeks and a month, in words with the resulting days."""
     return [(str(words), span.after(after)) for span, words in SPANS.items()]
 
 
 class SkipForm(forms.Form):
-    """Why something that failed is left as it is."""
+    """The reason for skipping failed work."""
 
     reason = forms.CharField(
         label=gettext_lazy("Reason"),

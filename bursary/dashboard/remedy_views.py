@@ -1,4 +1,4 @@
-"""What is done about one assignment: a question or a form on a page of its own, then the work."""
+"""The remedies for one assignment: each has a page with a question or a form, and does its work by POST."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -30,12 +30,12 @@ _VERBS: Mapping[str, Any] = {
     "revoke-links": gettext_lazy("Revoke e-mail links"),
     "skip": gettext_lazy("Skip"),
 }
-"""The last breadcrumb of each page about a remedy."""
+"""The last breadcrumb of each remedy's page."""
 
 
 @page_of_user
 def remind(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
-    """Remind the learner, by POST; then show the assignment."""
+    """Remind the learner by POST; then show the assignment."""
     assignment = assignment_page.permitted(uuid, actor=user, permission=Permission.REMIND)
     if request.method == "POST":
         _say(request, remedies.remind(assignment, now=timezone.now(), actor=user))
@@ -44,7 +44,7 @@ def remind(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
 
 @page_of_user
 def revoke_links(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
-    """Ask whether to revoke the links of an assignment in e-mails sent so far; by POST, revoke them."""
+    """Ask whether to revoke an assignment's links in e-mails sent so far; POST revokes them."""
     assignment = assignment_page.permitted(uuid, actor=user, permission=Permission.CANCEL)
     if request.method != "POST":
         return _page(request, assignment, "revoke-links", {})
@@ -55,7 +55,7 @@ def revoke_links(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
 
 @page_of_user
 def cancel(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
-    """Ask whether to cancel the assignment, and what that does; by POST, cancel it."""
+    """Ask whether to cancel the assignment, and show the consequences; POST cancels it."""
     assignment = assignment_page.permitted(uuid, actor=user, permission=Permission.CANCEL)
     if request.method == "POST":
         _say(request, remedies.cancel(assignment, now=timezone.now(), actor=user))
@@ -66,7 +66,7 @@ def cancel(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
 
 @page_of_user
 def correct_address(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
-    """Ask for the learner's right address; by POST, correct it, and invite the learner there."""
+    """Ask for the learner's right address; POST corrects it, and sends the invitation there."""
     assignment = assignment_page.permitted(uuid, actor=user, permission=Permission.ALLOCATE)
     initial = {"address": assignment.learner_email}
     form = CorrectAddressForm(
@@ -85,7 +85,7 @@ def correct_address(request: HttpRequest, uuid: UUID, user: User) -> HttpRespons
 
 @page_of_user
 def extend(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
-    """Ask for a later deadline; by POST, extend it. One that another date cuts short is asked about first."""
+    """Ask for a later deadline; POST extends it. If another date limits it, the user confirms that first."""
     assignment = assignment_page.permitted(uuid, actor=user, permission=Permission.ALLOCATE)
     zone = assignment.budget.customer.zone
     days = remedies.days_to_extend_to(assignment, now=timezone.now())
@@ -111,7 +111,7 @@ def extend(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
 
 @page_of_user
 def retry(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
-    """Say what retrying something that failed does, and how long ago it failed; by POST, retry it."""
+    """Show what retrying a failed action does, and how long ago it failed; POST retries it."""
     assignment = assignment_page.permitted(uuid, actor=user, permission=Permission.ALLOCATE)
     action = _named_action(request, assignment)
     if request.method == "POST":
@@ -124,7 +124,7 @@ def retry(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
 
 @page_of_user
 def skip(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
-    """Ask why something that failed is left as it is; by POST, skip it."""
+    """Ask for the reason to skip a failed action; POST skips it."""
     assignment = assignment_page.permitted(uuid, actor=user, permission=Permission.ALLOCATE)
     action = _named_action(request, assignment)
     form = SkipForm(request.POST if request.method == "POST" else None, auto_id="%s")
@@ -141,7 +141,7 @@ def skip(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
 def _named_action(
     request: HttpRequest, assignment: LearnerContentAssignment
 ) -> LearnerContentAssignmentAction:
-    """Return the action that the address or the form names. Raises Http404."""
+    """Return the action that the URL or the form names. Raises Http404."""
     named = request.POST.get("action") or request.GET.get("action", "")
     try:
         return assignment_page.action_of(assignment, UUID(named))
@@ -152,7 +152,7 @@ def _named_action(
 def _page(
     request: HttpRequest, assignment: LearnerContentAssignment, remedy: str, context: dict[str, Any]
 ) -> HttpResponse:
-    """Return a page about a remedy; 422 for a form that cannot be used."""
+    """Return a remedy's page, with status 422 for an invalid form."""
     content_display.attach_content([assignment], now=timezone.now())
     if action := context.get("action"):
         context["sentence"] = timeline_entries.sentence(action, of=assignment)

@@ -45,7 +45,7 @@ SECTIONS: Mapping[str, tuple[Any, str, frozenset[str]]] = {
     ),
     "own-assignments": (gettext_lazy("My courses"), "school", frozenset({"own-assignments", "home"})),
 }
-"""By the URL's name: the label, the icon, and the names of the pages that belong to it."""
+"""By URL name: the label, the icon, and the URL names of the section's pages."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Shell:
-    """What every page shows around its content."""
+    """The parts of every page around its content."""
 
     sections: Sequence[Section]
     organisation: str
@@ -72,17 +72,17 @@ class Shell:
 
     @property
     def several(self) -> bool:
-        """Whether pages say which organisation something is of."""
+        """Whether pages name the organisation of what they show."""
         return self.administers and self.customer is None
 
     @property
     def operator_contact(self) -> str:
-        """How an administrator reaches the operator of this service; empty where that is not set."""
+        """How an administrator reaches the operator of this service; empty if it is not set."""
         return settings.OPERATOR_CONTACT if self.administers and not self.operates else ""
 
 
 def context(request: HttpRequest) -> dict[str, Any]:
-    """Return the shell for templates; it is loaded, in one query, where a template uses it."""
+    """Return the shell for templates; it is loaded when a template uses it, with one query."""
     return {"shell": SimpleLazyObject(lambda: load(request))}
 
 
@@ -90,7 +90,7 @@ def context(request: HttpRequest) -> dict[str, Any]:
 def _first_grants() -> QuerySet[RoleGrant]:
     roles, user = (Role.OPERATOR, Role.ADMINISTRATOR), Slot("user", User._meta.pk)
     grants = RoleGrant.objects.filter(user=user, role__in=roles).select_related("customer")
-    return grants.order_by("-role", "pk")[:2]  # operators before the others
+    return grants.order_by("-role", "pk")[:2]  # operators first
 
 
 def load(request: HttpRequest) -> Shell:

@@ -1,4 +1,4 @@
-"""The timeline of an assignment in sentences: of each action what happened, why it failed, and what to do."""
+"""The timeline of an assignment in sentences: for each action its result, its failure, and the next step."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ from bursary.lib import moments
 
 PAGE = 25
 LONG_AGO = timedelta(days=30)
-"""Before a retry of what failed longer ago, the page says so: the learner may not expect it any more."""
+"""Before a retry of an older failure, the page warns that the learner may not expect a mail any more."""
 
 AGAIN = "again"
-"""Pending work that failed before and is tried again."""
+"""The key for pending work that failed before and is tried again."""
 
 _FACTS: Mapping[str, Any] = {
     ActionType.ALLOCATED: gettext_lazy("The course was assigned, and its price reserved."),
@@ -92,17 +92,17 @@ class TimelineEntry:
     action: LearnerContentAssignmentAction
     sentence: SafeString
     next_step: str
-    """What to do about a failure that stands; empty where there is nothing to do."""
+    """The next step after an unrepaired failure; empty if there is none."""
     traceback: str
-    """For operators; else empty."""
+    """The stack trace, for operators; empty for others."""
     repairable: bool
-    """It failed, and can be skipped by this reader and, if `retryable`, retried."""
+    """Whether it failed, and this reader can skip it and, if `retryable`, retry it."""
     retryable: bool
     correctable: bool
-    """Another address may put it right."""
+    """Whether another address may repair it."""
     failed_long_ago: bool
     text_ended: bool
-    """The mail was sent, and its text is not kept any more."""
+    """Whether the mail was sent, and its text is not kept any more."""
 
     @property
     def kind(self) -> str:
@@ -113,17 +113,17 @@ class TimelineEntry:
 
     @property
     def by(self) -> str:
-        """The actor's name; empty where Bursary did it."""
+        """The actor's name; empty if Bursary did it."""
         return anonymisation.shown_actor(self.action.actor)
 
     @property
     def at(self) -> datetime:
-        """When it happened: for work that is over, its end."""
+        """The time of the action; for finished work, its end."""
         return happened_at(self.action)
 
     @property
     def took(self) -> str:
-        """How long after its request it was finished, in words; empty within the same second."""
+        """The time from its request to its end, in words; empty within the same second."""
         if not self.action.completed_at:
             return ""
         seconds = int((self.action.completed_at - self.action.created).total_seconds())
@@ -138,14 +138,14 @@ class TimelineEntry:
 
     @property
     def detail(self) -> str:
-        """What is known beside that, in the reader's language as far as it is kept as values."""
+        """The detail of the error or fact; in the reader's language if it is stored as values."""
         is_correction = self.action.action_type == ActionType.EMAIL_CORRECTED
         corrected = is_correction and corrected_addresses(self.action.detail)
         return _("From %(old)s to %(new)s.") % corrected if corrected else self.action.last_error["detail"]
 
     @property
     def text(self) -> str:
-        """Of the mail that was sent; empty where there is none, or it is not kept any more."""
+        """The text of the mail that was sent; empty if there is none, or it is not kept any more."""
         return getattr(self.action, "text", None) or ""
 
     @property
@@ -156,22 +156,22 @@ class TimelineEntry:
 
 @dataclass(frozen=True)
 class EntryReader:
-    """The reader of a timeline: what can be repaired by it (pks), and what it may see."""
+    """The reader's permissions on a timeline; `repairable` has the pks of actions to repair."""
 
     repairable: Collection[int]
     may_correct: bool
     operates: bool
-    """Stack traces, and what an operator can do, are for operators."""
+    """Whether the reader is an operator, and sees stack traces and next steps for operators."""
     may_retry: bool = True
-    """Not where the learner's account has ended: no mail is sent then."""
+    """False if the learner's account has ended, as it gets no mails then."""
     corrected_at: datetime | None = None
-    """When the address was last corrected: what came back before then came from another one."""
+    """When the address was last corrected; earlier bounces were of another address."""
 
 
 def entries(
     pks: Sequence[int], *, of: LearnerContentAssignment, reader: EntryReader, now: datetime
 ) -> list[TimelineEntry]:
-    """Return these actions of an assignment, with its budget and customer, in this order. One query."""
+    """Return the entries of these actions in this order. The assignment has its budget. One query."""
     rows = LearnerContentAssignmentAction.objects.select_related("actor").defer("payload")
     rows = rows.annotate(subject=KeyTextTransform("subject", "payload"))
     found = rows.annotate(text=KeyTextTransform("text", "payload")).in_bulk(pks)
@@ -206,7 +206,7 @@ def _entry(
         next_step=next_step,
         traceback=action.last_error["traceback"] if reader.operates else "",
         repairable=repairable,
-        # To the same address, it would fail again.
+        # A retry would fail again at the same address.
         retryable=repairable and reader.may_retry and action.error_code != "address_rejected",
         correctable=reader.may_correct
         and (came_back or (repairable and action.error_code == "address_rejected")),
@@ -216,7 +216,7 @@ def _entry(
 
 
 def sentence(action: LearnerContentAssignmentAction, *, of: LearnerContentAssignment) -> SafeString:
-    """Return what the action is, and how it went, as a sentence about the assignment's learner."""
+    """Return the action and its result as a sentence about the assignment's learner."""
     kind = action.action_type
     if kind not in WORK:
         again = kind == ActionType.ALLOCATED and action.cycle > 1
@@ -234,7 +234,7 @@ def sentence(action: LearnerContentAssignmentAction, *, of: LearnerContentAssign
 
 
 def happened_at(action: LearnerContentAssignmentAction) -> datetime:
-    """Return the one time of an action that pages show: when it ended, else when it was last tried."""
+    """Return the time of an action that pages show: its end, else that of its last attempt."""
     return action.completed_at or action.modified
 
 

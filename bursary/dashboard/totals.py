@@ -1,4 +1,4 @@
-"""What the list's filters find, added up: by budget, and by the month of its end or of its assignment."""
+"""The totals of the list's assignments: by budget, and by the month of their end or allocation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,36 +18,36 @@ MAX_MONTHS = 36
 
 @dataclass(frozen=True)
 class TotalLine:
-    """Some assignments: their number, and their money in cents."""
+    """A total: the number of assignments, and their prices in cents."""
 
     count: int
     cents: int
     name: str = ""
     """The budget's name."""
     query: str = ""
-    """The list's address of these alone."""
+    """The query string that lists only these assignments."""
     month: date | None = None
-    """Its first day."""
+    """The month's first day."""
 
 
 @dataclass(frozen=True)
 class Totals:
-    """The sums of a list. Budgets have the greatest first, months the latest."""
+    """The totals of a list: budgets with the greatest first, months with the latest first."""
 
     all: TotalLine
     by_budget: Sequence[TotalLine]
     other_budgets: TotalLine | None
-    """The sum of the budgets beyond `MAX_BUDGETS`; None for none."""
+    """The total of the budgets after the first `MAX_BUDGETS`; None if there are none."""
     by_month: Sequence[TotalLine]
-    """Without a month: before the earliest one, and what has no date."""
+    """The line without a month has earlier assignments, and assignments without a date."""
     by_end: bool
-    """Months are those in which it was accepted or ended; else those in which it was assigned."""
+    """Whether months are by the end or acceptance of assignments; otherwise they are by allocation."""
 
 
 def load(chosen: Selection, query: QueryDict, *, now: datetime) -> Totals:
-    """Return the sums of what the list's address, `query`, finds.
+    """Return the totals of the assignments that `query` finds.
 
-    One query, which reads all that is found; of several budgets two.
+    One query, which reads all of them; a second one if they are of several budgets.
     """
     by_end = bool(chosen.status in statuses.ENDED or query.get("ended_from") or query.get("ended_to"))
     rows = chosen.rows.order_by()
@@ -67,7 +67,7 @@ def load(chosen: Selection, query: QueryDict, *, now: datetime) -> Totals:
 
 
 def _of_budgets(chosen: Selection, query: QueryDict, everything: TotalLine) -> list[TotalLine]:
-    """Return the sums of at most `MAX_BUDGETS` budgets: of a single one that of all, without a query."""
+    """Return the totals of at most `MAX_BUDGETS` budgets; a single budget has the total of all, unqueried."""
     found: Any = []
     if chosen.budget and everything.count:
         found = [(chosen.budget.name, chosen.budget.uuid, everything.count, everything.cents)]
@@ -82,7 +82,7 @@ def _of_budgets(chosen: Selection, query: QueryDict, everything: TotalLine) -> l
 
 
 def month_starts(now: datetime, *, zone: ZoneInfo) -> list[datetime]:
-    """Return the first instants of the `MAX_MONTHS` months up to this one."""
+    """Return the first instants of the last `MAX_MONTHS` months, up to this one."""
     today = now.astimezone(zone)
     this = today.year * 12 + today.month - 1
     months = range(this - MAX_MONTHS + 1, this + 1)

@@ -14,7 +14,7 @@ from bursary.dashboard.headers import page
 from bursary.dashboard.learner_views import SeeOther, link_refused
 
 ONE_CLICK = ("List-Unsubscribe", "One-Click")
-"""The field that a mail reader sends when its own button is pressed, RFC 8058."""
+"""The form field that a mail reader's unsubscribe button sends, by RFC 8058."""
 
 _IF_BROKEN = _(
     "Open the mail again and press “No more reminders” at its end, or copy the whole address of that link. "
@@ -28,7 +28,7 @@ _IF_OVER = _("Press “No more reminders” at the end of a newer reminder.")
 @csrf_exempt  # the link is the credential; a mail reader's button sends no cookie
 @require_http_methods(["GET", "HEAD", "POST"])
 def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
-    """Show whether the learner gets reminders. POST changes it, also by one click in a mail reader.
+    """Show whether the learner gets reminders. POST changes it, also by a mail reader's button.
 
     GET changes nothing: virus scanners of mailboxes follow links.
     """

@@ -41,7 +41,7 @@ urlpatterns = [
     path("assignments/<uuid:uuid>/retry/", remedy_views.retry, name="retry-action"),
     path("assignments/<uuid:uuid>/skip/", remedy_views.skip, name="skip-action"),
     path("assignments/<uuid:uuid>/revoke-links/", remedy_views.revoke_links, name="revoke-links"),
-    # Short, as it stands in e-mails. Logs mask the token: see bursary/access/links.py.
+    # Short, because it is in e-mails. Logs mask the token: see bursary/access/links.py.
     path("a/<str:token>/", learner_views.answer, name="answer"),
     path("a/<str:token>/add-address/", learner_views.add_address, name="add-address"),
     path("u/<str:token>/", unsubscribe_views.unsubscribe, name="unsubscribe"),

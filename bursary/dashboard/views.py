@@ -1,4 +1,4 @@
-"""The pages. A view reads the request, makes one call and renders the result."""
+"""The first pages: home, the user's assignments, one assignment, signing in and out."""
 
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,10 @@ from bursary.dashboard.overview import overview, own_page
 @page
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
-    """Introduce Bursary; show a signed-in user what needs attention, their budgets and assignments."""
+    """Introduce Bursary; show a signed-in user their notices, budgets and assignments."""
     user = request.user
     shown = overview(user, now=timezone.now()) if isinstance(user, User) else None
-    passwords = Path(settings.VAR_DIR) / "demo.json"  # there is one in a demonstration
+    passwords = Path(settings.VAR_DIR) / "demo.json"  # this file exists in a demonstration
     demo_file = f"{passwords.parent.name}/{passwords.name}" if passwords.exists() else ""
     return render(request, "dashboard/home.html", {"overview": shown, "demo_file": demo_file})
 
@@ -49,9 +49,9 @@ def own(request: HttpRequest) -> HttpResponse:
 
 @page_of_user
 def assignment(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
-    """Show an assignment to its administrators and its learner, else answer 404.
+    """Show an assignment to its administrators and its learner; 404 for others.
 
-    Of htmx, administrators get what may have changed.
+    For htmx, administrators get the parts that may have changed.
     """
     number, as_learner = request.GET.get("page", "1"), request.GET.get("as") == "learner"
     loaded = assignment_page.load(uuid, reader=user, now=timezone.now(), number=number, as_learner=as_learner)
@@ -65,25 +65,25 @@ def assignment(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
 
 @method_decorator(page, name="dispatch")
 class SignIn(LoginView):
-    """Sign in, then redirect to the page that asked for it; or show what to send to it again."""
+    """Sign in, then redirect to the page that required it, or show the kept form to send again."""
 
     template_name = "dashboard/sign-in.html"
     authentication_form = SignInForm
     redirect_authenticated_user = True
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Say that nothing was done also to a user that has signed in meanwhile, in another tab."""
+        """Show that nothing was done, even if the user has signed in meanwhile in another tab."""
         if request.user.is_authenticated and self._unsent:
             messages.warning(request, kept_forms.UNSENT)
         return super().dispatch(request, *args, **kwargs)
 
     def get_redirect_url(self) -> str:  # type: ignore[override]  # the stubs are of a later Django
-        """Return the page that asked to sign in; empty if that is this one, which would be a loop."""
+        """Return the page that required signing in; empty if it is this page, which would be a loop."""
         url = super().get_redirect_url()
         return "" if url.partition("?")[0] == self.request.path else url
 
     def get_context_data(self, **more: Any) -> dict[str, Any]:
-        """Return what the page shows, and keeps."""
+        """Return the page's context, with the kept form."""
         more |= {"kept": kept_forms.kept(self.request.POST), "unsent": self._unsent}
         return super().get_context_data(**more)
 
@@ -99,7 +99,7 @@ class SignIn(LoginView):
 
     @property
     def _unsent(self) -> str:
-        """What is said about a form that was sent without a session; empty where none was."""
+        """The message about a form that was sent without a session; empty if there was none."""
         fields = self.request.POST if self.request.method == "POST" else self.request.GET
         return str(kept_forms.UNSENT) if "unsent" in fields else ""
 
@@ -115,7 +115,7 @@ class SignOut(LogoutView):
         return redirect("home")
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Say on the first page that it is done."""
+        """Show on the home page that the user has signed out."""
         response = super().post(request, *args, **kwargs)
         messages.success(request, _("You are signed out."))
         return response
@@ -123,5 +123,5 @@ class SignOut(LogoutView):
 
 @require_safe
 def icon(request: HttpRequest) -> HttpResponse:
-    """Redirect to the icon, for browsers that look where every site once had it."""
+    """Redirect to the icon, for browsers that request `/favicon.ico`."""
     return redirect(static("dashboard/bursary.svg"), permanent=True)

@@ -1,4 +1,4 @@
-"""Template filters for instants, in a time zone that is named."""
+"""Template filters for instants in a given time zone."""
 
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
@@ -25,7 +25,7 @@ def zone_in_words(zone: ZoneInfo) -> str:
 
 @register.filter
 def weekday(instant: datetime | None, zone: ZoneInfo) -> str:
-    """Return the day of the instant in `zone` as sentences have it; empty for none."""
+    """Return the day of the instant in `zone` in the form for sentences; empty for none."""
     return moments.day_in_words(instant, zone=zone) if instant else ""
 
 
@@ -43,5 +43,5 @@ def day(instant: datetime | None, zone: ZoneInfo) -> str:
 
 @register.filter(expects_localtime=True)
 def dated(day: date | None, form: str = "DATE_FORMAT") -> str:
-    """Return a date, of an instant in the page's time zone, in one of Django's forms; empty for none."""
+    """Return a date, or that of an instant in the page's time zone, in a format of Django; empty for none."""
     return moments.dated(day, form=form) if day else ""

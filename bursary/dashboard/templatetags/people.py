@@ -13,6 +13,6 @@ register.filter("actor", anonymisation.shown_actor)
 
 @register.filter
 def breakable(address: str) -> SafeString:
-    """Return an address that a narrow column breaks after its @, rather than within a word."""
+    """Return an address that a narrow column breaks after its @ rather than within a word."""
     name, at, domain = address.partition("@")
     return format_html("{}@<wbr>{}" if at else "{}{}", name, domain)

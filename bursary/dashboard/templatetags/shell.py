@@ -1,4 +1,4 @@
-"""Template tags for what every page is built of."""
+"""Template tags for the elements of every page."""
 
 from django import template
 from django.forms import BoundField, Select
@@ -11,7 +11,7 @@ register = template.Library()
 
 @register.simple_tag
 def icon(name: str) -> SafeString:
-    """Return an icon of the vendored sprite. It is decoration: give the words beside it."""
+    """Return an icon of the vendored sprite. Screen readers skip it, so the page needs words beside it."""
     return format_html(
         '<svg class="icon" aria-hidden="true" focusable="false"><use href="{}#{}"/></svg>',
         static("vendor/icons.svg"),
@@ -21,6 +21,6 @@ def icon(name: str) -> SafeString:
 
 @register.filter
 def control(field: BoundField) -> SafeString:
-    """Return a field's input, styled like the inputs of every page."""
+    """Return a field's input in the style of all pages."""
     is_choice = isinstance(field.field.widget, Select)
     return field.as_widget(attrs={"class": "form-select" if is_choice else "form-control"})

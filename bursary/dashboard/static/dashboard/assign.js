@@ -27,7 +27,7 @@ const renewToken = (form) => {
 };
 for (const form of document.querySelectorAll("form[data-once]")) {
   const preview = form.querySelector("#preview");
-  // Why the form was refused stands above it, as the latest preview finds it, until one finds nothing wrong any more.
+  // The problems above a refused form follow the latest preview, and disappear once it finds none.
   new MutationObserver(() => {
     const refused = document.querySelector("[data-refused]");
     if (!refused || preview.querySelector("[data-unsent]")) return;

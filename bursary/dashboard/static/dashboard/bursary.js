@@ -4,7 +4,7 @@ for (const form of document.querySelectorAll("[data-selection]")) {
   const rows = [...form.querySelectorAll("input[name=uuid]")];
   const everything = form.querySelector("input[name=everything]");
   const selected = form.querySelector("[data-selected]");
-  // Of all that the filter finds, those in view are shown as selected; without it, as they were selected before.
+  // If everything that the filter finds is selected, the rows in view are checked; otherwise as before.
   const include = () => {
     for (const row of rows) {
       if (everything.checked === row.disabled) continue;
