@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
-from tests.browser.visitor import HURRY, PATIENCE, Visitor
+from tests.browser.visitor import HURRY, PATIENCE, VENDOR, Visitor
 
 expect.set_options(timeout=PATIENCE)  # not the five seconds, in which a busy machine draws no page
 
@@ -91,6 +91,7 @@ def visitor(chromium: Browser, live_server: LiveServer, settings: Settings) -> I
     """Return a visitor."""
     settings.BASE_URL = live_server.url
     settings.CSRF_TRUSTED_ORIGINS = [live_server.url]
+    settings.STATICFILES_DIRS = [VENDOR]  # axe's
     with _tab(scripts=True, origin=live_server.url) as guest:
         yield guest
 
