@@ -12,7 +12,7 @@ from bursary.assignments.actions import RetryRefused
 from bursary.assignments.address_corrections import AddressHeld, AddressTaken
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, State, Status
-from bursary.assignments.matching import BadAddresses
+from bursary.assignments.matching import BadAddresses, TooManyAddresses
 from bursary.assignments.models import LearnerContentAssignment
 from tests.together import together
 from tests.world import (
@@ -189,3 +189,21 @@ def test_correcting_to_an_address_that_is_being_allocated_is_refused_or_comes_fi
         corrected, allocated = together(calls)
         assert corrected is None or isinstance(corrected, AddressTaken)
         assert not isinstance(allocated, Exception)
+
+
+def test_a_list_says_how_many_of_its_addresses_cannot_be_used_and_why_by_position_or_item() -> None:
+    with pytest.raises(BadAddresses) as refused:
+        matching.read_all_addresses([ALICE, 7, "nobody"])
+    assert str(refused.value) == "2 of the addresses cannot be used."
+    assert str(BadAddresses({1: "There is no address."})) == "1 of the addresses cannot be used."
+    assert refused.value.errors == {1: "There is no address.", 2: "It has no @."}
+    assert refused.value.by_item() == {1: ["There is no address."], 2: ["It has no @."]}
+    of_one_item = BadAddresses(refused.value.errors, items=[5, 6, 6])
+    assert of_one_item.by_item() == {6: ["There is no address.", "It has no @."]}
+
+
+def test_a_list_that_is_too_long_says_how_long_it_is_and_may_be() -> None:
+    with pytest.raises(TooManyAddresses) as refused:
+        matching.read_addresses([ALICE] * 12_345)
+    assert refused.value.count == 12_345
+    assert str(refused.value) == ("12,345 addresses are more than the 10,000 that one request may carry.")
