@@ -1,9 +1,11 @@
 """What a fetched record may do to the row that the replica holds."""
 
 from datetime import UTC, datetime
+from uuid import UUID
 
 import pytest
 
+from bursary.replica import merge
 from bursary.replica.models import ContentChange
 from tests.replica.listing import (
     BEFORE,
@@ -175,3 +177,16 @@ def test_a_key_does_not_change_its_type() -> None:
     assert [(one.key, one.reason) for one in report.unparsable] == [(COURSE, "content_type_changed")]
     assert report.listed == 0
     assert row().content_type == "course"
+
+
+@pytest.mark.parametrize(
+    ("value", "as_json"),
+    [
+        (UUID(int=7), "00000000-0000-0000-0000-000000000007"),
+        (datetime(2027, 1, 20, 12, tzinfo=UTC), "2027-01-20T12:00:00+00:00"),
+        (7, 7),
+        (None, None),
+    ],
+)
+def test_a_changed_value_is_recorded_as_json_has_it(value: object, as_json: object) -> None:
+    assert merge.plain(value) == as_json
