@@ -17,6 +17,8 @@ from pathlib import Path
 
 import django
 import psycopg
+from django.db import connection, models
+from django.utils import timezone
 
 ROOT = Path(__file__).parents[1]
 LIMIT = 1.3
@@ -36,8 +38,6 @@ def peak_mb() -> float:
 def fill(assignments: int) -> None:
     """Copy one delivered assignment, with its actions, until there are so many."""
     django.setup()
-    from django.db import connection, models  # noqa: PLC0415  # needs the settings
-
     from bursary.assignments.models import (  # noqa: PLC0415  # needs the settings
         LearnerContentAssignment,
         LearnerContentAssignmentAction,
@@ -78,8 +78,6 @@ def fill(assignments: int) -> None:
 def forget() -> None:
     """Plant a person, forget them in this process, and print what that took."""
     django.setup()
-    from django.utils import timezone  # noqa: PLC0415  # needs the settings
-
     from bursary.assignments.models import (  # noqa: PLC0415  # needs the settings
         LearnerContentAssignment,
         LearnerContentAssignmentAction,

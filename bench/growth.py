@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+from django.test import Client
+
 from bench import stage
 from bench.curves import a_decade
 from bench.stage import Case, Way
@@ -54,8 +56,6 @@ class Listed:
     """An administrator's list, one of its assignments and its learner: what is read of a large budget."""
 
     def __init__(self, size: int) -> None:
-        from django.test import Client  # noqa: PLC0415  # needs the settings
-
         from bench.lists import Stage  # noqa: PLC0415  # needs the settings
         from bursary.access.models import Role  # noqa: PLC0415  # needs the settings
         from tests import world  # noqa: PLC0415  # needs the settings

@@ -19,6 +19,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from django.db import connection
+from django.urls import reverse
+
 from bench import stage
 from bench.curves import knee
 from bench.load_client import NEW
@@ -40,8 +43,6 @@ MAX_SECONDS = 120
 
 def mix(assignments: int) -> list[dict[str, Any]]:
     """Fill a budget, and return the requests to it: their weights, addresses, bodies and headers."""
-    from django.urls import reverse  # noqa: PLC0415  # needs the settings
-
     from bench.lists import Stage  # noqa: PLC0415  # needs the settings
     from bursary.access.models import Role, User  # noqa: PLC0415  # needs the settings
     from tests import world  # noqa: PLC0415  # needs the settings
@@ -126,8 +127,6 @@ def sent(plan: Mapping[str, Any]) -> dict[str, Any]:
 
 def deadlocks() -> int:
     """Return how many deadlocks the database has had."""
-    from django.db import connection  # noqa: PLC0415  # needs the settings
-
     with connection.cursor() as cursor:
         cursor.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
         return int(cursor.fetchone()[0])

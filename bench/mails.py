@@ -30,6 +30,9 @@ from typing import Any
 
 import django
 import psycopg
+from django.conf import settings
+from django.db import connection, connections
+from django.utils import timezone
 from psycopg.types.json import Jsonb
 
 ROOT = Path(__file__).parents[1]
@@ -101,9 +104,6 @@ def serve_sink(delay: float, port: Any) -> None:
 
 def ours() -> None:
     """Deliver until nothing is due, as a thread of the server does."""
-    from django.db import connections  # noqa: PLC0415  # needs the settings
-    from django.utils import timezone  # noqa: PLC0415  # needs the settings
-
     from bursary.delivery import runner  # noqa: PLC0415  # needs the settings
 
     while runner.drain(clock=timezone.now, most=100, seconds=5):
@@ -113,8 +113,6 @@ def ours() -> None:
 
 def floor(*, sends: bool = True) -> None:
     """Do the same by hand."""
-    from django.conf import settings  # noqa: PLC0415  # needs the settings
-
     from bursary.assignments.choices import LearnerState  # noqa: PLC0415  # needs the settings
     from bursary.assignments.models import CHECK_NOW  # noqa: PLC0415  # needs the settings
 
@@ -139,9 +137,6 @@ def floor(*, sends: bool = True) -> None:
 
 def no_op() -> None:
     """Claim, begin and finish each action, without doing anything."""
-    from django.conf import settings  # noqa: PLC0415  # needs the settings
-    from django.utils import timezone  # noqa: PLC0415  # needs the settings
-
     from bursary.assignments import actions, outcomes  # noqa: PLC0415  # needs the settings
 
     while batch := actions.claim(now=timezone.now(), lease=settings.LEASE, limit=20, begun=False):
@@ -152,9 +147,6 @@ def no_op() -> None:
 
 def fill(count: int) -> None:
     """Let so many mails be due, and nothing else."""
-    from django.db import connection  # noqa: PLC0415  # needs the settings
-    from django.utils import timezone  # noqa: PLC0415  # needs the settings
-
     from tests import world  # noqa: PLC0415  # needs the settings
 
     budget, content = world.given_budget(), world.given_content()
@@ -165,7 +157,6 @@ def fill(count: int) -> None:
 
 def in_processes(work: Callable[[], None], *, processes: int, threads: int) -> tuple[float, float]:
     """Return how many seconds all of them take, and how many of their processors' time."""
-    from django.db import connections  # noqa: PLC0415  # needs the settings
 
     def run() -> None:
         started = [threading.Thread(target=work) for _number in range(threads)]
@@ -228,8 +219,6 @@ def timed(work: Callable[[], None]) -> tuple[float, float]:
 def measure(chosen: argparse.Namespace) -> int:
     """Measure every case, print its line, and return the exit status."""
     django.setup()
-    from django.conf import settings  # noqa: PLC0415  # needs the settings
-
     missed = 0
     found = case(
         f"claim and settle {NO_OPS}",

@@ -19,6 +19,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
+from django.core.cache import cache
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
 from bench import stage
 from bench.refresh_memory import CATALOG, Catalog, served
 
@@ -122,9 +127,6 @@ class Variant:
 
     def begin(self, upstream: Upstream, request: Callable[[], object]) -> None:
         """Read content this way from now on, with a cache as named."""
-        from django.conf import settings  # noqa: PLC0415  # needs the settings
-        from django.core.cache import cache  # noqa: PLC0415  # needs the settings
-
         settings.CONTENT_READS = self.mode
         upstream.delay_ms.value = self.delay_ms
         if self.cache == "cold":
@@ -141,9 +143,6 @@ VARIANTS = [
 
 def cases(upstream: Upstream, *, rounds: int) -> Iterator[dict[str, Any]]:
     """Yield the figures: every request in every mode, in turn, after once to warm up and count queries."""
-    from django.db import connection  # noqa: PLC0415  # needs the settings
-    from django.test.utils import CaptureQueriesContext  # noqa: PLC0415  # needs the settings
-
     for name, request in Stage().requests().items():
         took: dict[Variant, list[tuple[float, float, int]]] = {variant: [] for variant in VARIANTS}
         queries: dict[Variant, int] = {}
@@ -168,8 +167,6 @@ def cases(upstream: Upstream, *, rounds: int) -> Iterator[dict[str, Any]]:
 
 def prepare(upstream: Upstream) -> None:
     """Name the catalog in the settings, and bring it into the replica."""
-    from django.conf import settings  # noqa: PLC0415  # needs the settings
-
     from bursary.replica import refresh  # noqa: PLC0415  # needs the settings
     from bursary.replica.models import RefreshSource  # noqa: PLC0415  # needs the settings
 

@@ -20,6 +20,9 @@ from typing import Any
 
 import django
 import psycopg
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 ROOT = Path(__file__).parents[1]
 LIMIT = 3.0
@@ -65,8 +68,6 @@ def addresses(first: Mapping[str, Any]) -> dict[str, str]:
 def fill(count: int) -> None:
     """Make a budget with so many assignments, and print the pages' addresses."""
     django.setup()
-    from django.db import connection  # noqa: PLC0415  # needs the settings
-
     from bursary.access.models import Role  # noqa: PLC0415  # needs the settings
     from bursary.assignments import cursors  # noqa: PLC0415  # needs the settings
     from bursary.assignments.models import LearnerContentAssignment  # noqa: PLC0415  # needs the settings
@@ -91,8 +92,6 @@ def fill(count: int) -> None:
 def measure(pages: Mapping[str, str]) -> None:
     """Ask for each page, and print its least processor time in milliseconds."""
     django.setup()
-    from django.test import Client  # noqa: PLC0415  # needs the settings
-
     from bench.stage import processor_ms  # noqa: PLC0415  # needs the settings
     from bursary.access.models import User  # noqa: PLC0415  # needs the settings
 
@@ -116,10 +115,6 @@ def measure(pages: Mapping[str, str]) -> None:
 def explain(address: str) -> None:
     """Print the statements of a page that take more than five milliseconds, with their plans."""
     django.setup()
-    from django.db import connection  # noqa: PLC0415  # needs the settings
-    from django.test import Client  # noqa: PLC0415  # needs the settings
-    from django.test.utils import CaptureQueriesContext  # noqa: PLC0415  # needs the settings
-
     from bursary.access.models import User  # noqa: PLC0415  # needs the settings
 
     client = Client()

@@ -21,6 +21,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from django.db import connection
+
 from bench.targets import TARGETS
 
 ROUNDS = 5
@@ -159,8 +161,6 @@ _STARTED = {"sqlite": _sqlite, "postgres": _postgres, "mariadb": _mariadb}
 
 def machine(engine: str, scale: str) -> dict[str, str]:
     """Return what the figures depend on: processor, versions, date, and what else the machine does."""
-    from django.db import connection  # noqa: PLC0415  # needs the settings
-
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
     version = {
@@ -191,8 +191,6 @@ def processor_times() -> tuple[float, float]:
 
     On MariaDB the second is the whole server's, which serves nothing else.
     """
-    from django.db import connection  # noqa: PLC0415  # needs the settings
-
     connection.ensure_connection()
     tasks: list[Path] = []
     if connection.vendor == "postgresql":
@@ -246,8 +244,6 @@ def measured(case: Case, *, engine: str) -> Figure:
 
 def let_the_database_settle() -> None:
     """Let the database do what it does in time: statistics, and on PostgreSQL the map of what all can see."""
-    from django.db import connection  # noqa: PLC0415  # needs the settings
-
     statements = {"postgresql": ["VACUUM ANALYZE"], "sqlite": ["ANALYZE"], "mysql": []}
     with connection.cursor() as cursor:
         for statement in statements[connection.vendor]:
