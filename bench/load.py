@@ -21,6 +21,7 @@ from typing import Any
 
 from django.db import connection
 from django.urls import reverse
+from django.utils import timezone
 
 from bench import stage
 from bench.curves import knee
@@ -49,7 +50,8 @@ def mix(assignments: int) -> list[dict[str, Any]]:
 
     listed = Stage(assignments)
     budget, waiting = listed.budget, listed.rows.filter(state="allocated")
-    named = [str(one) for one in waiting.filter(learner_state=1).values_list("uuid", flat=True)[:NAMED]]
+    remindable = waiting.filter(learner_state=1, expires_at__gt=timezone.now())
+    named = [str(one) for one in remindable.values_list("uuid", flat=True)[:NAMED]]
     emails = waiting.filter(learner_email__startswith="learner-").values_list("learner_email", flat=True)
     course = budget.assignments.order_by("pk").values_list("content_key", flat=True)[0]
 

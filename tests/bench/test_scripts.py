@@ -18,6 +18,7 @@ pytestmark = pytest.mark.skipif("BURSARY_TEST_BENCH" not in os.environ, reason="
 def measured(script: str, *options: str, folder: Path) -> list[dict[str, Any]]:
     """Run a script to its end, and return the figures that it wrote."""
     out = folder / "figures.jsonl"
+    out.unlink(missing_ok=True)  # a script adds to it
     command = [sys.executable, "-m", f"bench.{script}", "--out", str(out), *options]
     run = subprocess.run(command, env=environment(folder), capture_output=True, timeout=PATIENCE, check=False)
     assert run.returncode == 0, run.stderr.decode()
