@@ -22,6 +22,7 @@ from bursary.ops.http_worker import (
     HttpServer,
 )
 from tests.elapsed import AT_ONCE
+from tests.standing_clock import StandingClock
 
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
 BODY = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"
@@ -100,20 +101,9 @@ class Served:
         self.listener.close()
 
 
-class Clock:
-    """The clock of the servers, which the test moves: nothing depends on how fast the machine is."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.time = time.time
-
-    def monotonic(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    it = Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> StandingClock:
+    it = StandingClock()
     monkeypatch.setattr(http_worker, "time", it)
     return it
 
@@ -243,7 +233,7 @@ def test_a_new_connection_is_left_to_the_process_with_fewer_while_that_takes_it(
 
 
 def test_a_connection_that_others_do_not_take_is_left_for_its_time_and_the_next_one_anew(
-    served: Served, clock: Clock
+    served: Served, clock: StandingClock
 ) -> None:
     first, second = served.serve(), served.serve()
     second.poll(seconds=0)
@@ -275,7 +265,7 @@ def test_a_connection_that_others_do_not_take_is_left_for_its_time_and_the_next_
 
 @pytest.mark.parametrize(("fewest", "most"), [(7, 8), (15, 17), (16, 19)])
 def test_of_many_connections_a_process_takes_an_eighth_more_than_another_has(
-    served: Served, clock: Clock, fewest: int, most: int
+    served: Served, clock: StandingClock, fewest: int, most: int
 ) -> None:
     first, second = served.serve(), served.serve()
     served.counts.write(second.number, fewest, now=clock.now)
@@ -288,7 +278,7 @@ def test_of_many_connections_a_process_takes_an_eighth_more_than_another_has(
 
 
 def test_after_leaving_a_connection_a_process_looks_again_soon_and_not_at_once(
-    served: Served, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    served: Served, clock: StandingClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = served.serve(), served.serve()
     second.poll(seconds=0)

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from threading import Event
@@ -19,6 +18,7 @@ from tests.elapsed import AT_ONCE, taking_at_most
 from tests.replica.listing import CATALOG, COURSE, NOW, OTHER_CATALOG, RUNS, a_course, a_thin_course
 from tests.replica.replicated import HOUR, bring_in
 from tests.replica.upstream import Upstream, listing_of, refresh_rows_due
+from tests.standing_clock import StandingClock
 from tests.together import Arrivals, together
 
 ABSENT = "NobodyX+N1"
@@ -48,19 +48,9 @@ def others(monkeypatch: pytest.MonkeyPatch) -> Arrivals:
     return found
 
 
-@dataclass
-class Clock:
-    """The monotonic clock of cold reads, which stands still unless it is set."""
-
-    seconds: float = 0.0
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    standing = Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> StandingClock:
+    standing = StandingClock()
     monkeypatch.setattr(cold_reads, "time", standing)
     return standing
 
@@ -181,9 +171,11 @@ def test_silence_is_remembered_for_seconds_and_recovery_needs_no_action(
 
 
 @pytest.mark.django_db
-def test_silence_is_remembered_for_as_long_however_long_it_took(upstream: Upstream, clock: Clock) -> None:
+def test_silence_is_remembered_for_as_long_however_long_it_took(
+    upstream: Upstream, clock: StandingClock
+) -> None:
     def hang() -> None:
-        clock.seconds += 20
+        clock.now += 20
         raise CatalogUnavailable("No answer came in time.")
 
     upstream.meanwhile = hang
