@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 
+from tests.innodb import transactions_in_this_database
+
 Result = TypeVar("Result")
 _LEFT: defaultdict[str, list[Any]] = defaultdict(list)
 """Connections that no thread uses, by their settings."""
@@ -84,22 +86,28 @@ class Arrivals:
             assert self._changed.wait_for(lambda: len(self._came) >= count, timeout=120)
 
 
-_WAITING = {
-    "postgresql": "SELECT COUNT(DISTINCT pid) FROM pg_locks WHERE NOT granted AND pid IN (SELECT pid"
-    " FROM pg_locks JOIN pg_database own ON own.oid = database WHERE datname = current_database())",
-    "mysql": "SELECT COUNT(*) FROM information_schema.innodb_trx JOIN information_schema.processlist"
-    " ON id = trx_mysql_thread_id WHERE trx_state = 'LOCK WAIT' AND db = DATABASE()",
-}
+_WAITING = """
+    SELECT COUNT(DISTINCT pid) FROM pg_locks WHERE NOT granted AND pid IN (
+        SELECT pid FROM pg_locks JOIN pg_database own ON own.oid = database WHERE datname = current_database()
+    )
+"""
 """In this database: the other processes of a test run have others, on the same server."""
+
+
+def _waiting_for_a_lock() -> int:
+    if connection.vendor == "mysql":
+        return sum(one.waits for one in transactions_in_this_database())
+    with connection.cursor() as cursor:
+        cursor.execute(_WAITING)
+        [(count,)] = cursor.fetchall()
+    return int(count)
 
 
 def until_a_lock_is_waited_for(*, by: int = 1) -> None:
     """Wait until a transaction, or so many, wait for another's lock."""
     deadline = time.monotonic() + 120
-    with connection.cursor() as cursor:
-        while time.monotonic() < deadline:
-            cursor.execute(_WAITING[connection.vendor])
-            if cursor.fetchone()[0] >= by:
-                return
-            time.sleep(0.15)  # InnoDB reads its transactions anew only 0.1 s after the last question
+    while time.monotonic() < deadline:
+        if _waiting_for_a_lock() >= by:
+            return
+        time.sleep(0.05)
     raise TimeoutError

@@ -20,6 +20,7 @@ from bursary.lib import leases
 from bursary.lib.batches import chunks
 from bursary.lib.leases import MAY_BE_EARLY
 from bursary.lib.locks import for_update
+from tests.innodb import transactions_in_this_database
 from tests.lib.leased import HOUR, MINUTE, ROWS, SECOND, claim, given, names
 from tests.together import together
 from tests.world import NOW
@@ -198,11 +199,7 @@ def test_a_claim_among_hundreds_of_thousands_takes_a_moment() -> None:
 @pytest.mark.usefixtures("many")
 def test_a_claim_locks_what_it_takes_and_not_what_it_passes_over() -> None:
     """An index record and its row, of each of at most 20 rows in each of two ranges."""
-    with transaction.atomic(), connection.cursor() as cursor:
+    with transaction.atomic():
         leases.first_due(for_update(ROWS(), skip_locked=True), now=LATE, limit=20)
-        cursor.execute(
-            "SELECT trx_rows_locked FROM information_schema.innodb_trx"
-            " WHERE trx_mysql_thread_id = CONNECTION_ID()"
-        )
-        [(locked,)] = cursor.fetchall()
-    assert 20 <= locked <= 2 * 2 * 20 + 2
+        [own] = transactions_in_this_database()
+    assert 20 <= own.rows_locked <= 2 * 2 * 20 + 2
