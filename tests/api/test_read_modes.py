@@ -33,6 +33,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.takes_long]
 
 COURSES = [f"RiversideX+C{number}" for number in range(60)]
 TIDES = COURSES[0]
+of_all_courses = pytest.mark.parametrize("courses", [COURSES], ids=["all"])
 
 
 @pytest.fixture(params=["upstream", "shadow"])
@@ -41,8 +42,13 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def upstream(settings: Settings, mode: str) -> Iterator[Upstream]:
-    with read_over_http(settings, *map(a_course, COURSES), mode=mode) as running:
+def courses() -> list[str]:
+    return COURSES[:5]
+
+
+@pytest.fixture
+def upstream(settings: Settings, mode: str, courses: list[str]) -> Iterator[Upstream]:
+    with read_over_http(settings, *map(a_course, courses), mode=mode) as running:
         yield running
 
 
@@ -56,7 +62,7 @@ def allocate(door: Door, budget: Budget, key: str, *addresses: str, price_cents:
     return door.post(allocating(budget), body)
 
 
-def given_many(budget: Budget, mode: str) -> None:
+def given_many(budget: Budget, mode: str, *, courses: list[str]) -> None:
     """Give one learner an assignment of each course, as the mode makes it."""
     columns = {
         "budget": budget,
@@ -79,15 +85,16 @@ def given_many(budget: Budget, mode: str) -> None:
             **columns,
             **dates,
         )
-        for key in COURSES
+        for key in courses
     )
 
 
+@of_all_courses
 def test_the_list_shows_what_upstream_says_with_one_question_for_fifty(
-    upstream: Upstream, budget: Budget, door: Door, mode: str
+    upstream: Upstream, budget: Budget, door: Door, mode: str, courses: list[str]
 ) -> None:
     filled()
-    given_many(budget, mode)
+    given_many(budget, mode, courses=courses)
     ContentMetadata.objects.update(title="Ours")
     asked = len(keys_asked(upstream))
 
@@ -111,11 +118,12 @@ def test_the_list_shows_what_upstream_says_with_one_question_for_fifty(
     assert len(keys_asked(upstream)) == asked + 2
 
 
+@of_all_courses
 def test_the_list_takes_as_many_queries_for_sixty_as_for_one(
-    upstream: Upstream, budget: Budget, door: Door, mode: str
+    upstream: Upstream, budget: Budget, door: Door, mode: str, courses: list[str]
 ) -> None:
     filled()
-    given_many(budget, mode)
+    given_many(budget, mode, courses=courses)
     door.assignments(budget, page_size=100)  # upstream has answered
 
     counts = []
@@ -127,11 +135,13 @@ def test_the_list_takes_as_many_queries_for_sixty_as_for_one(
     assert counts[0] == counts[1]
 
 
-def test_credits_show_what_upstream_says(upstream: Upstream, budget: Budget, mode: str) -> None:
+def test_credits_show_what_upstream_says(
+    upstream: Upstream, budget: Budget, mode: str, courses: list[str]
+) -> None:
     filled()
-    given_many(budget, mode)
+    given_many(budget, mode, courses=courses)
     learner = given_user(Role.LEARNER, customer=budget.customer, lms_user_id=7)
-    LearnerContentAssignment.objects.filter(content_key__in=COURSES[:5]).update(lms_user_id=7)
+    LearnerContentAssignment.objects.filter(content_key__in=courses[:3]).update(lms_user_id=7)
     ContentMetadata.objects.update(title="Ours")
 
     answer = Door(key=given_api_key(learner)).get(
@@ -140,16 +150,23 @@ def test_credits_show_what_upstream_says(upstream: Upstream, budget: Budget, mod
 
     [policy] = answer.json()
     titles = {row["content_metadata"]["title"] for row in policy["learner_content_assignments"]}
-    assert titles == {f"About {key}" for key in COURSES[:5]}
+    assert titles == {f"About {key}" for key in courses[:3]}
 
 
+@of_all_courses
 @pytest.mark.parametrize("fault", [faults.status(503), faults.hang])
 def test_while_upstream_is_away_the_list_answers_with_null_for_what_is_unknown(
-    upstream: Upstream, budget: Budget, door: Door, mode: str, fault: faults.Fault, settings: Settings
+    upstream: Upstream,
+    budget: Budget,
+    door: Door,
+    mode: str,
+    fault: faults.Fault,
+    settings: Settings,
+    courses: list[str],
 ) -> None:
     """Fault 2 of the peer."""
     allocate(door, budget, TIDES, ALICE)
-    given_many(budget, "upstream")
+    given_many(budget, "upstream", courses=courses)
     upstream.fails_with(fault)
     settings.CONTENT_READ_DEADLINE = timedelta(seconds=0.3)
 
@@ -186,13 +203,15 @@ def test_what_only_the_replica_can_find_is_refused(
 
 
 @pytest.mark.usefixtures("upstream")
-def test_everything_else_filters_and_sorts_as_ever(budget: Budget, door: Door, mode: str) -> None:
+def test_everything_else_filters_and_sorts_as_ever(
+    budget: Budget, door: Door, mode: str, courses: list[str]
+) -> None:
     filled()
-    given_many(budget, mode)
+    given_many(budget, mode, courses=courses)
     allocate(door, budget, TIDES, BOB)
 
     for ordering in ("content_title", "-content_start", "content_enroll_by", "expires_at", "content_key"):
-        assert door.assignments(budget, ordering=ordering).json()["count"] == 61
+        assert door.assignments(budget, ordering=ordering).json()["count"] == len(courses) + 1
     assert door.assignments(budget, content_key=TIDES).json()["count"] == 2
     assert door.assignments(budget, learner_email=BOB, search="").json()["count"] == 1
 
@@ -331,12 +350,13 @@ def test_content_without_dates_sorts_last_as_ever(upstream: Upstream, budget: Bu
     assert (made.content_start, made.content_enroll_by) == (FAR_FUTURE, FAR_FUTURE)
 
 
+@of_all_courses
 def test_mode_replica_sends_no_request(
-    upstream: Upstream, budget: Budget, door: Door, settings: Settings
+    upstream: Upstream, budget: Budget, door: Door, settings: Settings, courses: list[str]
 ) -> None:
     filled()
     settings.CONTENT_READS = "replica"
-    given_many(budget, "shadow")
+    given_many(budget, "shadow", courses=courses)
     asked = len(upstream.requests)
 
     assert door.assignments(budget, search="about", ordering="content_partner").json()["count"] == 60
