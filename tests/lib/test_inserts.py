@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import DataError, IntegrityError, OperationalError, connection, transaction
+from django.db import DEFAULT_DB_ALIAS, DataError, IntegrityError, OperationalError, connection, transaction
 from django.db.models import Model, Value
 from django.db.models.functions import Lower
 from django.db.transaction import atomic
@@ -50,7 +50,7 @@ def test_rows_are_stored_as_they_are_and_know_their_keys(
         found = LearnerLink.objects.get(pk=row.pk)
         assert (found.learner_key, found.mailbox_key) == (row.learner_key, row.mailbox_key)
         assert (found.learner_email, found.created) == (row.learner_email, row.created)
-        assert not row._state.adding
+        assert (row._state.adding, row._state.db) == (False, DEFAULT_DB_ALIAS)
     keys = LearnerLink.objects.order_by("learner_key").values_list("learner_key", flat=True)
     assert list(keys) == [f"key-{number}" for number in range(5)]
 
@@ -179,6 +179,18 @@ def test_missing_rows_are_inserted_in_the_order_of_what_they_are_known_by() -> N
 
     stored = SignInFailures.objects.order_by("pk").values_list("digest", flat=True)
     assert list(stored) == ["a", "b", "c", "d"]
+
+
+def test_missing_rows_are_inserted_in_statements_of_a_set_size(
+    monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    monkeypatch.setattr(inserts, "MISSING_PER_STATEMENT", 2)
+    rows = [SignInFailures(digest=digest, failures=0, since=NOW) for digest in "abcde"]
+
+    with django_assert_num_queries(3):
+        inserts.insert_missing(rows, unique=["digest"])
+
+    assert SignInFailures.objects.count() == 5
 
 
 def test_what_is_wrong_with_a_missing_row_is_an_error_and_not_taken_for_one_that_is_there() -> None:
