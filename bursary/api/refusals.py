@@ -265,8 +265,8 @@ def of_status(code: HTTPStatus) -> dict[str, str]:
     return {"reason": reason, "detail": f"{code.phrase}.", "next_step": next_step}
 
 
-def of_trouble(path: str, *, may_be_committed: bool) -> dict[str, str]:
-    """Return the body for a request to this path while the database or the disk is in trouble."""
+def of_outage(path: str, *, may_be_committed: bool) -> dict[str, str]:
+    """Return the body for a request to this path during an outage of the database or the disk."""
     next_step = _REMIND_AGAIN if path.endswith(_MAILS) else _SEND_AGAIN
     if may_be_committed:
         return {

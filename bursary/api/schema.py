@@ -211,7 +211,7 @@ class Schema(AutoSchema):
             case HTTPStatus.UNPROCESSABLE_ENTITY:
                 return {"example": [REUSED]} if self._is_done_once() else {}
             case HTTPStatus.SERVICE_UNAVAILABLE:
-                return {"example": refusals.of_trouble(self.path, may_be_committed=False)}
+                return {"example": refusals.of_outage(self.path, may_be_committed=False)}
             case HTTPStatus.UNAUTHORIZED if not self.api_view.authentication_classes:
                 return {}
         return {"example": refusals.of_status(HTTPStatus(status))}

@@ -15,7 +15,7 @@ from django.views.decorators.cache import never_cache
 
 from bursary.api import refusals
 from bursary.dashboard.headers import page
-from bursary.lib import logs, trouble
+from bursary.lib import database_errors, logs
 
 RETRY_AFTER = 10  # seconds, about as long as a database restarts
 
@@ -46,10 +46,10 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
 def server_error(request: HttpRequest) -> HttpResponseBase:
     """Answer 500; or 503, with one line in the log, if the database or the disk failed."""
     error = sys.exception()  # Django calls this while it handles the error
-    if error is None or not trouble.is_trouble(error):
+    if error is None or not database_errors.is_outage(error):
         body = refusals.of_status(HTTPStatus.INTERNAL_SERVER_ERROR)
         return _without_database(request, HTTPStatus.INTERNAL_SERVER_ERROR, body, "server_error")
-    body = refusals.of_trouble(request.path, may_be_committed=trouble.may_be_committed(error))
+    body = refusals.of_outage(request.path, may_be_committed=database_errors.may_be_committed(error))
     response = _without_database(request, HTTPStatus.SERVICE_UNAVAILABLE, body, body["reason"])
     response.headers["Retry-After"] = str(RETRY_AFTER)
     line = logs.one_line(error)

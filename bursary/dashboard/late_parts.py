@@ -9,7 +9,7 @@ from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
 from bursary.lib import logs
-from bursary.lib.trouble import is_trouble
+from bursary.lib.database_errors import is_outage
 
 _PLACE = SafeString("<!-- the late part -->")
 
@@ -38,7 +38,7 @@ def page_with_late_part(
         try:
             late = render_to_string(part, {**context, **load()}, request)
         except Exception as error:
-            if not is_trouble(error):
+            if not is_outage(error):
                 raise
             logs.log_failure(f"A part of the page {request.path} could not be loaded", error, log=logger)
             late = render_to_string("dashboard/parts/not_loaded.html", {}, request)

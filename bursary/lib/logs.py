@@ -5,7 +5,7 @@ import re
 import traceback
 from urllib.parse import unquote
 
-from bursary.lib.trouble import is_trouble
+from bursary.lib.database_errors import is_outage
 
 LONGEST_LINE = 300  # characters of an error
 
@@ -70,10 +70,10 @@ def storable(text: str) -> str:
 def log_failure(what: str, error: Exception, *, log: logging.Logger) -> str:
     """Log what failed with the error in one line and a stack trace; return that line.
 
-    `Logger.exception` would log the error's whole message, which may name people. Trouble of the database or
-    the disk has no stack trace: its cause is not in the code.
+    `Logger.exception` would log the error's whole message, which may name people. An outage of the database
+    or the disk has no stack trace: its cause is not in the code.
     """
     line = storable(one_line(error))
-    where = "" if is_trouble(error) else "".join(["\n", *traceback.format_tb(error.__traceback__)]).rstrip()
+    where = "" if is_outage(error) else "".join(["\n", *traceback.format_tb(error.__traceback__)]).rstrip()
     log.error("%s: %s%s", what, line, where)
     return line

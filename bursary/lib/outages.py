@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bursary.lib import logs
-from bursary.lib.trouble import is_trouble
+from bursary.lib.database_errors import is_outage
 
 QUIET_SECONDS = 30.0
 """An outage has passed after so long without an error. One success is not enough: a full disk can be read."""
@@ -30,7 +30,7 @@ def errors_logged(what: str, *, log: logging.Logger) -> Iterator[None]:
         yield
     except Exception as error:  # noqa: BLE001  # what polls must go on polling; it is logged
         began, _last = _TIMES.unpack_from(_shared)
-        if not is_trouble(error):
+        if not is_outage(error):
             logs.log_failure(what, error, log=log)
             return
         _TIMES.pack_into(_shared, 0, began or time.monotonic(), time.monotonic())

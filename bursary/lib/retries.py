@@ -10,7 +10,7 @@ import stamina
 from django.db import OperationalError, connection, transaction
 from django.db.backends.signals import connection_created
 
-from bursary.lib.trouble import code_of
+from bursary.lib.database_errors import code_of
 
 ATTEMPTS = 8  # a new refresh, met by three others on a busy MariaDB, was undone five times in a row
 

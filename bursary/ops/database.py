@@ -9,7 +9,7 @@ from django.db import Error, connection
 from django.db.migrations.loader import MigrationLoader
 
 from bursary.lib import logs
-from bursary.lib.trouble import is_answer
+from bursary.lib.database_errors import is_answer
 
 logger = logging.getLogger(__name__)
 

@@ -154,5 +154,5 @@ def test_a_reminder_that_is_sent_again_much_later_is_another_mail_as_its_refusal
     assert door.remind(budget, three[1].uuid).json()["reminded"] == [str(three[1].uuid)]
 
     for path, warns in ((f"/{listing(budget)}remind/", True), (f"/{listing(budget)}cancel/", False)):
-        body = refusals.of_trouble(path, may_be_committed=True)
+        body = refusals.of_outage(path, may_be_committed=True)
         assert ("within ten minutes" in body["next_step"]) is warns

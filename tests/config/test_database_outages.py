@@ -1,4 +1,4 @@
-"""SQLite's file or its disk is in trouble: the API and the pages answer 503, and the log has one line."""
+"""An outage of SQLite's file or its disk: the API and the pages answer 503, and the log has one line."""
 
 import shutil
 import sqlite3

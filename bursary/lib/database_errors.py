@@ -1,4 +1,4 @@
-"""Trouble: an error of the database or the disk that is temporary, and not a fault of the program."""
+"""Errors of the database or the disk: which are an outage, and not a fault of the program."""
 
 import errno
 import inspect
@@ -27,8 +27,8 @@ _ENDING = Atomic.__exit__.__code__
 _SAVEPOINT = inspect.unwrap(BaseDatabaseWrapper.savepoint_commit).__code__
 
 
-def is_trouble(error: BaseException | None) -> bool:
-    """Return whether the error is trouble. A violated constraint or an invalid statement is not."""
+def is_outage(error: BaseException | None) -> bool:
+    """Return whether the database or its disk fails. A bad statement or violated constraint is no outage."""
     match error:
         case OSError():
             return error.errno in _DISK
@@ -41,7 +41,7 @@ def is_trouble(error: BaseException | None) -> bool:
 
 
 def may_be_committed(error: BaseException) -> bool:
-    """Return whether the trouble came during COMMIT, so that the transaction may be committed or rolled back.
+    """Return whether the error came during COMMIT, so that the transaction may be committed or rolled back.
 
     The server may have committed, and its answer may be lost. Only the stack trace shows this: inside a
     transaction, which is then rolled back, a broken connection raises the same error. An answer of the

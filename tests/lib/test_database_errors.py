@@ -1,4 +1,4 @@
-"""Which errors are trouble of the database or the disk, and which are the program's."""
+"""Which errors are an outage of the database or the disk, and which are the program's."""
 
 import errno
 import logging
@@ -17,7 +17,7 @@ from django.db import (
     transaction,
 )
 
-from bursary.lib import logs, trouble
+from bursary.lib import database_errors, logs
 from bursary.lib.mailbox import LONGEST_ADDRESS
 from tests.elapsed import AT_ONCE, taking_at_most
 
@@ -66,8 +66,8 @@ STAYS = [
 
 
 @pytest.mark.parametrize("error", PASSES, ids=repr)
-def test_what_passes_is_trouble(error: Exception) -> None:
-    assert trouble.is_trouble(error)
+def test_what_passes_is_an_outage(error: Exception) -> None:
+    assert database_errors.is_outage(error)
 
 
 def test_a_database_that_refuses_is_distinct_from_one_that_is_not_there() -> None:
@@ -84,12 +84,12 @@ def test_a_database_that_refuses_is_distinct_from_one_that_is_not_there() -> Non
         InterfaceError(0, ""),
         postgres(psycopg.OperationalError),
     ]
-    assert [trouble.is_answer(error) for error in refuses + silent] == [True] * 5 + [False] * 3
+    assert [database_errors.is_answer(error) for error in refuses + silent] == [True] * 5 + [False] * 3
 
 
 @pytest.mark.parametrize("error", STAYS, ids=repr)
 def test_what_the_program_or_its_data_cause_is_an_error(error: Exception) -> None:
-    assert not trouble.is_trouble(error)
+    assert not database_errors.is_outage(error)
 
 
 def raised_at(monkeypatch: pytest.MonkeyPatch, place: str, error: Exception) -> Exception:
@@ -108,11 +108,11 @@ def raised_at(monkeypatch: pytest.MonkeyPatch, place: str, error: Exception) -> 
 @pytest.mark.django_db(transaction=True)
 def test_only_what_breaks_as_a_transaction_ends_may_be_committed(monkeypatch: pytest.MonkeyPatch) -> None:
     lost = postgres(psycopg.OperationalError)
-    assert trouble.may_be_committed(raised_at(monkeypatch, "_commit", lost))
-    assert trouble.may_be_committed(raised_at(monkeypatch, "run_and_clear_commit_hooks", sqlite(10)))
+    assert database_errors.may_be_committed(raised_at(monkeypatch, "_commit", lost))
+    assert database_errors.may_be_committed(raised_at(monkeypatch, "run_and_clear_commit_hooks", sqlite(10)))
     for place in ("_savepoint_commit", "_savepoint"):
         inside = raised_at(monkeypatch, place, postgres(psycopg.errors.AdminShutdown))
-        assert not trouble.may_be_committed(inside)
+        assert not database_errors.may_be_committed(inside)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -120,10 +120,10 @@ def test_only_what_breaks_as_a_transaction_ends_may_be_committed(monkeypatch: py
 def test_what_the_database_says_that_it_has_undone_is_undone(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert not trouble.may_be_committed(raised_at(monkeypatch, "_commit", error))
+    assert not database_errors.may_be_committed(raised_at(monkeypatch, "_commit", error))
 
 
-def test_a_thread_logs_trouble_in_one_line_and_an_error_with_its_place(
+def test_a_thread_logs_an_outage_in_one_line_and_an_error_with_its_place(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     log = logging.getLogger("tests")
@@ -134,7 +134,7 @@ def test_a_thread_logs_trouble_in_one_line_and_an_error_with_its_place(
             logs.log_failure("Work failed", caught, log=log)
     one_line, with_place = caplog.messages
     assert one_line == "Work failed: OperationalError: SQLite's words"
-    assert "test_trouble.py" in with_place
+    assert "test_database_errors.py" in with_place
 
 
 @pytest.mark.parametrize("written", ["a" * 200_000, "a@" * 100_000], ids=["one word", "many at signs"])
