@@ -16,8 +16,8 @@ class AccountEnded(models.TextChoices):
     """No account has the LMS user id that the assignment knows."""
 
 
-def ended() -> Case:
-    """Return the expression of an assignment's `AccountEnded`, or ''. An active account counts first."""
+def ended_column() -> Case:
+    """Return `account_ended` as SQL, '' in place of None. An active account counts first."""
     return Case(
         When(_account(is_active=True), then=Value("")),
         When(_account(is_active=False), then=Value(AccountEnded.DEACTIVATED)),
@@ -28,11 +28,11 @@ def ended() -> Case:
 
 
 def account_ended(assignment: LearnerContentAssignment) -> AccountEnded | None:
-    """Return why the assignment's learner is not mailed, or None. One query, unless `ended` is annotated."""
-    why = getattr(assignment, "ended", None)
+    """Return why the assignment's learner is not mailed, or None. One query, unless it is attached."""
+    why = getattr(assignment, "account_ended", None)
     if why is None:
         rows = LearnerContentAssignment.objects.filter(pk=assignment.pk)
-        why = rows.annotate(why=ended()).values_list("why", flat=True).first()
+        why = rows.annotate(why=ended_column()).values_list("why", flat=True).first()
     return AccountEnded(why) if why else None
 
 

@@ -245,17 +245,17 @@ class AssignmentFilters(django_filters.FilterSet):
 
     def ended_since(self, queryset: QuerySet[Any], _name: str, value: datetime) -> QuerySet[Any]:
         """Keep what was accepted, cancelled, declined, refunded or expired at that instant or later."""
-        return queryset.filter(statuses.ended("gte", value))
+        return queryset.filter(statuses.ended_at_compares("gte", value))
 
     def ended_until(self, queryset: QuerySet[Any], _name: str, value: datetime) -> QuerySet[Any]:
         """Keep what was accepted, cancelled, declined, refunded or expired at that instant or earlier."""
-        return queryset.filter(statuses.ended("lte", value))
+        return queryset.filter(statuses.ended_at_compares("lte", value))
 
     def with_ended_account(
         self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: str
     ) -> QuerySet[LearnerContentAssignment]:
         """Keep the assignments of learners with a deactivated, or a deleted, account."""
-        return queryset.alias(account_ended=learner_accounts.ended()).filter(account_ended=value)
+        return queryset.alias(account_ended=learner_accounts.ended_column()).filter(account_ended=value)
 
     def with_failed_work(
         self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: Sequence[str]
@@ -376,7 +376,7 @@ def _shown(*, with_join_by: bool) -> QuerySet[LearnerContentAssignment]:
         .select_related("content", "budget__customer", "budget__account")
         .annotate(
             learns_here=known_learners.learns_at("budget__customer"),
-            account_ended=learner_accounts.ended(),
+            account_ended=learner_accounts.ended_column(),
             in_catalog=derived.in_catalog(),
             **more,
         )

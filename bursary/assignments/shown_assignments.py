@@ -123,7 +123,7 @@ def annotated(
     # Most learners of an allocation have no id that could be shown: of these, nothing else is looked at.
     learns_here = Q(lms_user_id__isnull=False) & known_learners.learns_at("budget__customer")
     found = rows.select_related("content").only(*columns).annotate(learns_here=learns_here)
-    return found.annotate(account_ended=learner_accounts.ended()) if with_account_ended else found
+    return found.annotate(account_ended=learner_accounts.ended_column()) if with_account_ended else found
 
 
 _THESE = LearnerContentAssignment.objects.filter(pk__in=Slot("pks", LearnerContentAssignment._meta.pk))

@@ -85,14 +85,14 @@ ENDED = frozenset({*_ENDED_AT, DECLINED})
 """The statuses of what was accepted or ended."""
 
 
-def ended_when(status: str) -> Case | F:
+def ended_at_column(status: str) -> Case | F:
     """Return `ended_at` as SQL, of assignments with a status; where that is empty, with any."""
     if status in ENDED:
         return F(_ENDED_AT[State.CANCELLED if status == DECLINED else status])
     return Case(*(When(state=state, then=F(column)) for state, column in _ENDED_AT.items()), default=None)
 
 
-def ended(lookup: str, instant: datetime) -> Q:
+def ended_at_compares(lookup: str, instant: datetime) -> Q:
     """Return the condition that `ended_at` compares with an instant by a lookup, such as `gte`."""
     each = [Q(state=state) & Q((f"{column}__{lookup}", instant)) for state, column in _ENDED_AT.items()]
     return reduce(or_, each)

@@ -52,7 +52,7 @@ def load(chosen: Selection, query: QueryDict, *, now: datetime) -> Totals:
     by_end = bool(chosen.status in statuses.ENDED or query.get("ended_from") or query.get("ended_to"))
     rows = chosen.rows.order_by()
     starts = month_starts(now, zone=chosen.zone)
-    at = statuses.ended_when(chosen.status) if by_end else F("allocated_at")
+    at = statuses.ended_at_column(chosen.status) if by_end else F("allocated_at")
     months: Any = rows.alias(at=at).values_list(charts.PeriodOf("at", starts))
     months = months.annotate(count=Count("*"), cents=Sum("price_cents"))
     by_month = [

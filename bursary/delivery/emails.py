@@ -151,7 +151,7 @@ def read_ahead(actions: Sequence[LearnerContentAssignmentAction]) -> None:
             message_of.get(one.allocation_batch_uuid, ""),
             suppressed_by[recipients[action.pk]],
         )
-        vars(one).update(zip(("ended", "in_catalog"), found[one.pk], strict=True), _ahead=ahead)
+        vars(one).update(zip(("account_ended", "in_catalog"), found[one.pk], strict=True), _ahead=ahead)
 
 
 @PreparedSelect
@@ -159,7 +159,7 @@ def _ended_or_held() -> QuerySet[LearnerContentAssignment, Any]:
     """Return, by assignment, whether its learner's account has ended, and its catalog holds the content."""
     pks = Slot("pks", LearnerContentAssignment._meta.pk)
     rows = LearnerContentAssignment.objects.filter(pk__in=pks).order_by()
-    return rows.values_list("pk", learner_accounts.ended(), derived.in_catalog())
+    return rows.values_list("pk", learner_accounts.ended_column(), derived.in_catalog())
 
 
 @PreparedSelect
