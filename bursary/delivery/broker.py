@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Mapping
 
+import stamina
 from celery import current_app
 from django.conf import settings
 from kombu import pools
@@ -91,15 +92,12 @@ def _publish(message: str, *, count: int) -> None:
         settings.BROKER_URL, connect_timeout=1, transport_options=dict(_BOUNDS)
     )
     lost = (KombuError, OSError, *connection.recoverable_connection_errors)
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            # Left by an error, it is replaced by one with a new connection.
-            with pools.producers[connection].acquire(block=True, timeout=1) as producer:
-                queue = current_app.amqp.queues[QUEUES[message]].bind(producer.channel)
-                waiting = queue.queue_declare().message_count
-                for _number in range(min(count, MAX_WAITING - waiting)):
-                    current_app.send_task(message, queue=QUEUES[message], producer=producer, retry=False)
-            return
-        except lost:
-            if attempt == ATTEMPTS:
-                raise
+    for attempt in stamina.retry_context(
+        on=lost, attempts=ATTEMPTS, timeout=None, wait_initial=0.0, wait_max=0.0, wait_jitter=0.0
+    ):
+        # Left by an error, a producer is replaced by one with a new connection.
+        with attempt, pools.producers[connection].acquire(block=True, timeout=1) as producer:
+            queue = current_app.amqp.queues[QUEUES[message]].bind(producer.channel)
+            waiting = queue.queue_declare().message_count
+            for _number in range(min(count, MAX_WAITING - waiting)):
+                current_app.send_task(message, queue=QUEUES[message], producer=producer, retry=False)

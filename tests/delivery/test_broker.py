@@ -4,8 +4,10 @@ import socket
 from collections.abc import Iterator
 from io import StringIO
 from time import monotonic
+from typing import Any
 
 import pytest
+from celery import current_app
 from django.core.management import call_command
 from django.utils import timezone
 from pytest_django import Settings
@@ -113,6 +115,24 @@ def test_the_end_of_a_kept_connection_is_no_outage(
     executors.wake()
     assert waiting(queue) == 2
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize(("lost", "sent"), [(1, 1), (2, 0)])
+def test_a_connection_that_is_lost_while_it_sends_is_replaced_once(
+    queue: CeleryStack, monkeypatch: pytest.MonkeyPatch, lost: int, sent: int
+) -> None:
+    send, errors = current_app.send_task, [ConnectionResetError("reset by peer")] * lost
+
+    def losing(*args: Any, **more: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return send(*args, **more)
+
+    monkeypatch.setattr(current_app, "send_task", losing)
+    executors.wake()
+
+    assert waiting(queue) == sent
+    assert broker.BROKER.reachable == bool(sent)
 
 
 def exposed() -> str:
