@@ -198,9 +198,9 @@ def _of_mail(answer: Answer) -> DeliveryError:
         return _busy(answer)
     if answer.says(_SENDER) and answer.enhanced != (1, 1):
         return _refuses_us(answer)
-    judged = _by_enhanced_code(answer) if answer.enhanced not in ((0, 0), (1, 0), (5, 0)) else None
-    if judged is not None:
-        return judged
+    by_code = _by_enhanced_code(answer) if answer.enhanced not in ((0, 0), (1, 0), (5, 0)) else None
+    if by_code is not None:
+        return by_code
     if answer.is_final:
         return _by_words(answer)
     if answer.says(_SPAM) or (answer.says(_POLICY) and not answer.says(_LATER)):

@@ -49,12 +49,12 @@ class Door:
     def allocate(
         self, budget: Budget, content: ContentMetadata, *addresses: object, **changes: object
     ) -> Answer:
-        return self.post(allocating(budget), asking(content, *addresses, **changes))
+        return self.post(allocating(budget), body_of(content, *addresses, **changes))
 
     def can_allocate(
         self, budget: Budget, content: ContentMetadata, *addresses: object, **changes: object
     ) -> Answer:
-        return self.post(allocating(budget, dry=True), asking(content, *addresses, **changes))
+        return self.post(allocating(budget, dry=True), body_of(content, *addresses, **changes))
 
     def assignments(self, budget: Budget, **query: object) -> Answer:
         return self.get(listing(budget), **query)
@@ -100,7 +100,7 @@ def allocating(budget: Budget, *, dry: bool = False) -> str:
     return f"policy-allocation/{budget.uuid}/{'can-allocate' if dry else 'allocate'}/"
 
 
-def asking(content: ContentMetadata, *addresses: object, **changes: object) -> dict[str, object]:
+def body_of(content: ContentMetadata, *addresses: object, **changes: object) -> dict[str, object]:
     """Return the body of an allocation as the administrator's browser sends it."""
     return {
         "content_key": content.content_key,

@@ -6,7 +6,7 @@ from bursary.assignments import cancellation
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
-from tests.api.door import Door, allocating, asking
+from tests.api.door import Door, allocating, body_of
 from tests.world import ALICE, BOB, CAROL, NOW, given_assignment
 
 pytestmark = pytest.mark.django_db
@@ -17,7 +17,10 @@ def test_a_summary_has_counts_and_uuids_in_place_of_assignments(
 ) -> None:
     ended, known = (given_assignment(budget, content, address=one) for one in (BOB, CAROL))
     cancellation.cancel(budget, uuids=[ended.uuid], now=NOW)
-    path, asked = f"{allocating(budget)}?summary=true", asking(content, ALICE, BOB, CAROL, ALICE)
+    path, asked = (
+        f"{allocating(budget)}?summary=true",
+        body_of(content, ALICE, BOB, CAROL, ALICE),
+    )
     answer = door.post(path, asked)
     body = answer.json()
     new = LearnerContentAssignment.objects.get(learner_email=ALICE)

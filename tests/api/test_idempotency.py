@@ -14,7 +14,7 @@ from bursary.assignments.models import AllocationBatch, LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.ops import erasure_runs
 from bursary.replica.models import ContentMetadata
-from tests.api.door import Answer, Door, allocating, asking
+from tests.api.door import Answer, Door, allocating, body_of
 from tests.world import ALICE, BOB, NOW, addresses, given_api_key, given_user
 
 pytestmark = pytest.mark.django_db
@@ -31,8 +31,8 @@ def replayed(answer: Answer) -> bool:
 def test_a_repeated_allocation_is_answered_as_the_first_was(
     door: Door, budget: Budget, content: ContentMetadata
 ) -> None:
-    first = send(door, allocating(budget), asking(content, ALICE))
-    again = send(door, allocating(budget), asking(content, ALICE))
+    first = send(door, allocating(budget), body_of(content, ALICE))
+    again = send(door, allocating(budget), body_of(content, ALICE))
     assert (first.status_code, again.status_code) == (202, 202)
     assert (replayed(first), replayed(again)) == (False, True)
     assert again.json() == first.json()
@@ -41,7 +41,7 @@ def test_a_repeated_allocation_is_answered_as_the_first_was(
 
 
 def test_without_a_key_nothing_is_kept(door: Door, budget: Budget, content: ContentMetadata) -> None:
-    assert door.post(allocating(budget), asking(content, ALICE)).status_code == 202
+    assert door.post(allocating(budget), body_of(content, ALICE)).status_code == 202
     assert not IdempotentRequest.objects.exists()
 
 
@@ -51,18 +51,18 @@ def test_a_key_belongs_to_the_caller_and_the_address(
     administrator = given_user(Role.ADMINISTRATOR, customer=budget.customer)
     ways = [Door(session=administrator), *(Door(key=given_api_key(administrator)) for _ in range(2)), door]
     for way in ways:
-        assert not replayed(send(way, allocating(budget), asking(content, ALICE)))
-    assert not replayed(send(door, allocating(budget, dry=True), asking(content, ALICE)))
+        assert not replayed(send(way, allocating(budget), body_of(content, ALICE)))
+    assert not replayed(send(door, allocating(budget, dry=True), body_of(content, ALICE)))
     assert IdempotentRequest.objects.count() == 5
 
 
 def test_the_same_key_with_another_body_or_query_is_refused(
     door: Door, budget: Budget, content: ContentMetadata
 ) -> None:
-    send(door, allocating(budget), asking(content, ALICE))
+    send(door, allocating(budget), body_of(content, ALICE))
     for path, body in (
-        (allocating(budget), asking(content, BOB)),
-        (f"{allocating(budget)}?format=json", asking(content, ALICE)),
+        (allocating(budget), body_of(content, BOB)),
+        (f"{allocating(budget)}?format=json", body_of(content, ALICE)),
     ):
         answer = send(door, path, body)
         assert answer.status_code == 422
@@ -74,11 +74,11 @@ def test_the_same_key_with_another_body_or_query_is_refused(
 def test_an_empty_or_long_key_or_one_that_is_not_ascii_is_refused(
     door: Door, budget: Budget, content: ContentMetadata, key: str
 ) -> None:
-    answer = send(door, allocating(budget), asking(content, ALICE), key=key)
+    answer = send(door, allocating(budget), body_of(content, ALICE), key=key)
     assert (answer.status_code, answer.json()["reason"]) == (400, "invalid_request")
     assert "Idempotency-Key" in answer.json()
     assert not LearnerContentAssignment.objects.exists()
-    assert send(door, allocating(budget), asking(content, ALICE), key="k" * 255).status_code == 202
+    assert send(door, allocating(budget), body_of(content, ALICE), key="k" * 255).status_code == 202
 
 
 def test_a_request_that_is_being_done_is_refused_at_once(
@@ -87,12 +87,12 @@ def test_a_request_that_is_being_done_is_refused_at_once(
     meanwhile: list[Answer] = []
 
     def allocate(*arguments: Any, **more: Any) -> Any:
-        meanwhile.append(send(door, allocating(budget), asking(content, ALICE)))
+        meanwhile.append(send(door, allocating(budget), body_of(content, ALICE)))
         return real(*arguments, **more)
 
     real = allocation.allocate
     monkeypatch.setattr(allocation, "allocate", allocate)
-    first = send(door, allocating(budget), asking(content, ALICE))
+    first = send(door, allocating(budget), body_of(content, ALICE))
     assert first.status_code == 202
     (second,) = meanwhile
     assert (second.status_code, second.json()["reason"]) == (409, "request_in_progress")
@@ -102,7 +102,7 @@ def test_a_request_that_is_being_done_is_refused_at_once(
 def test_a_refusal_is_remembered_and_an_error_is_not(
     door: Door, budget: Budget, content: ContentMetadata, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = asking(content, *addresses(11))  # of ten seats
+    asked = body_of(content, *addresses(11))  # of ten seats
     assert send(door, allocating(budget), asked).status_code == 422
     Budget.objects.update(limit_cents=None)
     again = send(door, allocating(budget), asked)
@@ -122,7 +122,7 @@ def test_content_that_is_unavailable_now_may_be_asked_for_again(
     door: Door, budget: Budget, content: ContentMetadata, settings: Settings
 ) -> None:
     settings.CATALOG_URL = "file:///nowhere"
-    asked = asking(content, ALICE, content_key="NobodyX+N1")
+    asked = body_of(content, ALICE, content_key="NobodyX+N1")
     assert send(door, allocating(budget), asked).status_code == 503
     assert not IdempotentRequest.objects.exists()
 
@@ -130,9 +130,9 @@ def test_content_that_is_unavailable_now_may_be_asked_for_again(
 def test_a_large_answer_is_kept_as_uuids_and_shown_as_its_assignments_are(
     door: Door, budget: Budget, content: ContentMetadata, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    door.post(allocating(budget), asking(content, BOB))
+    door.post(allocating(budget), body_of(content, BOB))
     monkeypatch.setattr(views, "LARGEST_WHOLE", 100)
-    asked = asking(content, *addresses(3), BOB)
+    asked = body_of(content, *addresses(3), BOB)
     first, again = (send(door, allocating(budget), asked) for _ in range(2))
     assert (replayed(first), replayed(again)) == (False, True)
     assert again.json() == first.json()
@@ -147,7 +147,7 @@ def test_a_large_summary_is_kept_as_it_is(
     door: Door, budget: Budget, content: ContentMetadata, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(views, "LARGEST_WHOLE", 100)
-    path, asked = f"{allocating(budget)}?summary=true", asking(content, *addresses(3))
+    path, asked = f"{allocating(budget)}?summary=true", body_of(content, *addresses(3))
     first, again = (send(door, path, asked) for _ in range(2))
     assert (replayed(first), replayed(again)) == (False, True)
     assert again.json() == first.json()
@@ -158,7 +158,7 @@ def test_a_large_preview_is_made_anew(
 ) -> None:
     monkeypatch.setattr(views, "LARGEST_WHOLE", 100)
     for _ in range(2):
-        answer = send(door, allocating(budget, dry=True), asking(content, ALICE))
+        answer = send(door, allocating(budget, dry=True), body_of(content, ALICE))
         assert (answer.status_code, replayed(answer)) == (200, False)
     assert not IdempotentRequest.objects.exists()
 
@@ -168,7 +168,7 @@ def test_a_large_refusal_is_made_anew(
 ) -> None:
     monkeypatch.setattr(views, "LARGEST_WHOLE", 100)
     for _ in range(2):
-        answer = send(door, allocating(budget), asking(content, *addresses(11)))  # of ten seats
+        answer = send(door, allocating(budget), body_of(content, *addresses(11)))  # of ten seats
         assert (answer.status_code, replayed(answer)) == (422, False)
     assert not IdempotentRequest.objects.exists()
 
@@ -177,7 +177,7 @@ def test_a_refusal_that_repeats_a_nul_is_given_and_not_kept(
     door: Door, budget: Budget, content: ContentMetadata
 ) -> None:
     for _ in range(2):
-        answer = send(door, allocating(budget, dry=True), asking(content, "a\0b@learners.example"))
+        answer = send(door, allocating(budget, dry=True), body_of(content, "a\0b@learners.example"))
         assert (answer.status_code, replayed(answer)) == (200, False)
 
 
@@ -185,7 +185,7 @@ def test_stored_answers_are_erased_with_the_person_that_they_name(
     door: Door, budget: Budget, content: ContentMetadata
 ) -> None:
     learner = given_user(Role.LEARNER, customer=budget.customer, email=ALICE, lms_user_id=884_471_108)
-    asked = asking(content, ALICE, BOB)
+    asked = body_of(content, ALICE, BOB)
     send(door, allocating(budget), asked)
     own = Door(session=learner)
     uuid = str(LearnerContentAssignment.objects.get(learner_email=ALICE).uuid)

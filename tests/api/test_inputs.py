@@ -11,7 +11,7 @@ from bursary.api.inputs import InstantField
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
-from tests.api.door import Answer, Door, allocating, asking, listing, refusal_of
+from tests.api.door import Answer, Door, allocating, body_of, listing, refusal_of
 from tests.world import ALICE, BOB, PRICE, addresses, given_assignment
 
 pytestmark = pytest.mark.django_db
@@ -24,7 +24,7 @@ def dry(request: pytest.FixtureRequest) -> bool:
 
 def raw(content: ContentMetadata, field: str, value: str) -> bytes:
     """Return an allocation's body in which `field` is this JSON, also where no encoder would write it."""
-    return json.dumps(asking(content, ALICE, **{field: "HERE"})).replace('"HERE"', value).encode()
+    return json.dumps(body_of(content, ALICE, **{field: "HERE"})).replace('"HERE"', value).encode()
 
 
 def refused(answer: Answer, status: int = 400, reason: str = "invalid_request") -> bool:
@@ -190,7 +190,7 @@ def test_no_depth_of_nesting_is_a_server_error(
 def test_of_a_name_that_is_given_twice_the_last_counts(
     door: Door, budget: Budget, content: ContentMetadata
 ) -> None:
-    body = json.dumps(asking(content, ALICE))
+    body = json.dumps(body_of(content, ALICE))
     twice = f'{{"content_key": "Another+Course", {body[1:]}'.encode()
     answer = door.send("POST", allocating(budget), twice)
     assert [row["content_key"] for row in answer.json()["created"]] == [content.content_key]
@@ -205,7 +205,7 @@ def test_unknown_fields_are_ignored(door: Door, budget: Budget, content: Content
 def test_more_than_ten_thousand_addresses_are_refused(
     door: Door, budget: Budget, content: ContentMetadata, tried: bool, count: int
 ) -> None:
-    body = json.dumps(asking(content, *addresses(count))).encode()
+    body = json.dumps(body_of(content, *addresses(count))).encode()
     answer = door.send("POST", allocating(budget, dry=tried), body)
     assert refused(answer, 400, "too_many_addresses")
     assert answer.json()["count"] == count
@@ -252,7 +252,7 @@ def test_another_media_type_than_json_is_415(door: Door, budget: Budget, content
 def test_a_charset_that_the_body_is_not_in_is_refused(
     door: Door, budget: Budget, content: ContentMetadata, subtests: pytest.Subtests
 ) -> None:
-    body = json.dumps(asking(content, ALICE)).encode()
+    body = json.dumps(body_of(content, ALICE)).encode()
     for charset in ("bz2_codec", "undefined", "punycode", "utf-16"):
         with subtests.test(charset):
             of_type = f"application/json; charset={charset}"

@@ -10,7 +10,7 @@ from bursary.access.permissions import KEY_SCOPES, Permission, ScopeTooNarrow, m
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
-from tests.api.door import Door, asking, listing
+from tests.api.door import Door, body_of, listing
 from tests.world import ALICE, NOW, allocate, given_user
 
 pytestmark = pytest.mark.django_db
@@ -71,7 +71,7 @@ def test_a_learners_key_to_read_lists_their_own_and_a_wider_one_answers(
 def test_a_scope_gives_nothing_that_the_role_does_not(budget: Budget, content: ContentMetadata) -> None:
     learner = given_user(Role.LEARNER, customer=budget.customer)
     answer = door_with(learner, KeyScope.OPERATE).post(
-        f"policy-allocation/{budget.uuid}/allocate/", asking(content, ALICE)
+        f"policy-allocation/{budget.uuid}/allocate/", body_of(content, ALICE)
     )
     assert (answer.status_code, answer.json()["reason"]) == (404, "not_found")
 

@@ -8,7 +8,7 @@ from bursary.api import throttling
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
-from tests.api.door import Answer, Door, allocating, asking, door_of, refusal_of
+from tests.api.door import Answer, Door, allocating, body_of, door_of, refusal_of
 from tests.world import ALICE, BOB, given_api_key, given_user
 
 pytestmark = pytest.mark.django_db
@@ -55,7 +55,7 @@ def test_a_repetition_is_answered_though_no_more_posts_are(
         return door.send(
             "POST",
             allocating(budget),
-            door.client._encode_data(asking(content, ALICE), "json")[0],
+            door.client._encode_data(body_of(content, ALICE), "json")[0],
             HTTP_IDEMPOTENCY_KEY=key,
         )
 

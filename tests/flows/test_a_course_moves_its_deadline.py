@@ -98,7 +98,7 @@ def test_a_course_moves_its_enrolment_deadline(
     assert content.enroll_by == later
     assert deadlines() == {(later, ExpiryReason.ENROLL_BY)}
 
-    # Moved into the past, it waits a day; then the clock expires what is still open.
+    # Moved into the past, it waits a day; then the scheduler expires what is still open.
     upstream(NOW + DAY, NOW + 3 * DAY)
     for task in scheduler.TASKS:
         task.run(lambda: NOW + 3 * DAY)

@@ -125,7 +125,7 @@ def everything_is_fetched_and_cached(service: Service, mail: MailServer) -> None
 
 
 def the_model_is_filled_and_nothing_reads_it(service: Service) -> None:
-    """4 and 5: the clock fills and refreshes it."""
+    """4 and 5: scheduled tasks fill and refresh it."""
     service.later()
     for task in scheduler.TASKS:
         task.run(timezone.now)

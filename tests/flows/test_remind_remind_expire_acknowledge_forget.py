@@ -23,7 +23,7 @@ DAY = timedelta(days=1)
 
 @pytest.fixture
 def today(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return what sets the day for every door, winds the clock and delivers."""
+    """Return what sets the day for every door, runs the scheduled tasks and delivers."""
 
     def be(now: datetime) -> None:
         monkeypatch.setattr(timezone, "now", lambda: now)
@@ -54,7 +54,7 @@ def test_remind_remind_expire_acknowledge_forget(mail: MailServer, today: Any) -
     assert door.post(f"{configuration}/acknowledge-assignments/", body).status_code == 201
     assert door.get("policy-redemption/credits_available/", **who).json() == []
 
-    today(NOW + 91 * DAY)  # the notice was sent: the clock forgets
+    today(NOW + 91 * DAY)  # the notice was sent: the scheduler forgets
     assignment = LearnerContentAssignment.objects.get()
     assert [kind for kind, status in timeline(assignment) if status == "done"] == [
         "allocated",

@@ -1,4 +1,4 @@
-"""`bursary audit_derived`, `bursary rebuild_derived`, and what the clock does of it each day."""
+"""`bursary audit_derived`, `bursary rebuild_derived`, and what a scheduled task does of it each day."""
 
 import json
 from io import StringIO

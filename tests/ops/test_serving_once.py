@@ -18,9 +18,10 @@ from django.urls import reverse
 from bursary.access.models import RequestTally, Role
 from bursary.assignments.models import AllocationBatch, LearnerContentAssignment
 from tests import world
-from tests.api.door import asking
+from tests.api.door import body_of
+from tests.elapsed import until
 from tests.ops.processes import database_url, environment, start
-from tests.ops.test_serving import answers, until
+from tests.ops.test_serving import answers
 from tests.together import together
 
 TIMES = 100
@@ -54,7 +55,7 @@ def an_allocation(port: int) -> urllib.request.Request:
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     return urllib.request.Request(
         f"http://127.0.0.1:{port}{reverse('allocate', args=[budget.uuid])}",
-        json.dumps(asking(content, *world.addresses(LEARNERS))).encode(),
+        json.dumps(body_of(content, *world.addresses(LEARNERS))).encode(),
         headers | {"Idempotency-Key": "the same"},
     )
 

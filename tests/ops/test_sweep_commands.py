@@ -1,4 +1,4 @@
-"""`bursary remind_assignments` and `nudge_assignments`: what the clock does, by hand."""
+"""`bursary remind_assignments` and `nudge_assignments`: what the scheduler does, by hand."""
 
 import json
 from datetime import timedelta
