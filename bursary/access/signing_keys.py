@@ -74,7 +74,10 @@ def current(*, now: datetime) -> Sequence[SigningKey]:
 
 
 def fetched_again(*, now: datetime) -> Sequence[SigningKey]:
-    """Return the keys, fetched again unless that was done in the last minute. Raises as `current` does."""
+    """Return the keys, fetched again unless that was done in the last minute; none if they have no URL.
+
+    Raises as `current` does.
+    """
     if settings.JWT_SECRET or settings.JWT_JWK_SET:
         return ()
     return _usable(_refreshed(now))

@@ -115,7 +115,7 @@ def _header(zone: ZoneInfo) -> list[str]:
 def _lines(
     rows: QuerySet[LearnerContentAssignment], *, language: str, zone: ZoneInfo, now: datetime
 ) -> Iterator[bytes]:
-    """Yield the file in pages, in the request's language, which ends before the last of them is sent."""
+    """Yield the file in pages, each in the language of the request, which ends before they are sent."""
     with translation.override(language):
         header = _encoded([_header(zone)], before=_BYTE_ORDER_MARK)
     yield header

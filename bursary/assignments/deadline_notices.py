@@ -169,7 +169,7 @@ def _unjoinable(of: str, pks: Sequence[int], *, now: datetime) -> dict[_Key, tup
 
 
 def _extend(notice: DeadlineNotice, *, assignments: int, now: datetime, **columns: object) -> None:
-    """Rewrite a locked notice. If it names more assignments than the last mail, another mail is sent."""
+    """Rewrite a locked notice. If it was sent, and names more assignments than before, it is sent again."""
     row = DeadlineNotice.objects.filter(pk=notice.pk)
     more = notice.attempts > 0 and assignments > notice.assignments
     row.update(assignments=assignments, edition=notice.edition + more, **columns)

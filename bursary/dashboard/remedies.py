@@ -251,7 +251,8 @@ def extend(
 def days_to_extend_to(assignment: LearnerContentAssignment, *, now: datetime) -> tuple[date, date]:
     """Return the first and the last day to which its deadline can be extended, in the organisation's zone.
 
-    The last one is the day on which enrolment in its content closes or its budget ends, if there is one.
+    The last one is the day on which enrolment in its content closes or its budget ends, and not more than
+    `LONGEST_AGE_DAYS` after the first.
     """
     first = max(assignment.expires_at, now) + timedelta(seconds=1)
     ends = (assignment.content_enroll_by, assignment.budget.ends_at or FAR_FUTURE)

@@ -160,7 +160,7 @@ def _retry_or_give_up(
     """Return the result of a known error: a postponed action, or a failed one.
 
     It fails if the error is permanent, has occurred `most_attempts` times, or first occurred longer ago than
-    `retry_for`.
+    `retry_for`; or if any error first occurred longer ago than `LONGEST_OUTAGE`.
     """
     if error.permanent:
         return _given_up(action, failure)
