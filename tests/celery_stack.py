@@ -6,8 +6,7 @@ tests' own database.
 
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,12 +18,12 @@ from kombu import pools
 from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.config import celery_app as celery_app  # the app that `celery.current_app` returns
 from bursary.delivery import broker
+from tests.elapsed import until
 from tests.event_bus.server import RedisServer, redis_server
 from tests.forked import Forked
 from tests.ops.processes import environment, start
 from tests.smtp import MailServer, mail_server
 
-PATIENCE = 600.0  # seconds, for a machine that is busy with much else
 GROUP = pytest.mark.xdist_group("celery")
 """Tests with this mark run in one process of the test run, and share one stack."""
 WITH_WORKERS = (GROUP, pytest.mark.needs_row_locks, pytest.mark.takes_long)
@@ -139,14 +138,6 @@ def celery_stack(folder: Path) -> Iterator[CeleryStack]:
         finally:
             stack.kill()
             pools.reset()  # type: ignore[no-untyped-call]  # kombu has types for a part only
-
-
-def until(happens: Callable[[], object], *, patience: float = PATIENCE) -> None:
-    """Wait until something has happened."""
-    end = time.monotonic() + patience
-    while not happens():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.02)
 
 
 def until_finished() -> None:

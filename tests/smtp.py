@@ -10,9 +10,8 @@ from email.message import EmailMessage
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from tests.elapsed import PATIENCE
 from tests.ports import reserved
-
-PATIENCE = 600.0  # seconds, for a machine that is busy with much else
 
 
 class MailServer:

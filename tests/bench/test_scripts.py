@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from bench import growth, report
-from tests.ops.processes import PATIENCE, environment
+from tests.elapsed import PATIENCE
+from tests.ops.processes import environment
 
 pytestmark = pytest.mark.skipif("BURSARY_TEST_BENCH" not in os.environ, reason="takes minutes: `make smoke`")
 

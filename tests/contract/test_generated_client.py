@@ -16,7 +16,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from bursary.access.models import Role
 from tests.docs.pages import ROOT
-from tests.ops.processes import PATIENCE
+from tests.elapsed import PATIENCE
 from tests.world import ALICE, given_api_key, given_budget, given_content, given_user
 
 HERE = Path(__file__).parent / "python"

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from bursary.access.models import ExternalIdentity, Role, User
+from tests.elapsed import PATIENCE, until
 from tests.issuer import AUDIENCE, FIRST, ISSUER, jwk_set, token
-from tests.ops.processes import PATIENCE, database_url, environment, start
-from tests.ops.test_serving import answers, until
+from tests.ops.processes import database_url, environment, start
+from tests.ops.test_serving import answers
 from tests.world import ALICE, given_budget, given_content, given_user
 
 NODE = Path(__file__).parent / "node"

@@ -1,6 +1,5 @@
 """Executors are only a wake-up: threads are woken by requests, and find work though its hint was lost."""
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ from bursary.assignments.choices import Status
 from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.delivery import executors, runner
 from bursary.lib.threads import PollingThread
+from tests.elapsed import until
 from tests.world import ALICE, allocate, given_budget, given_content
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -30,11 +30,7 @@ def thread(settings: Settings) -> Iterator[PollingThread]:
 
 def wait_until_done(count: int) -> None:
     done = LearnerContentAssignmentAction.objects.filter(status=Status.DONE)
-    for _look in range(1200):
-        if done.count() == count:
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"{done.count()} of {count} done")
+    until(lambda: done.count() == count)
 
 
 def test_requested_work_is_done_by_the_thread(thread: PollingThread) -> None:

@@ -2,8 +2,7 @@
 
 import re
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -19,6 +18,7 @@ from bursary.events import bus, inbox
 from bursary.events.bus import BusLost, Consumer
 from bursary.events.models import InboxEvent
 from bursary.replica.models import ContentMetadata
+from tests.elapsed import until
 from tests.event_bus.entries import (
     AUTHORED,
     CONTENT,
@@ -223,13 +223,6 @@ def groups(server: RedisServer) -> int:
         return len(client.xinfo_groups(CONTENT)) if client.exists(CONTENT) else 0
 
 
-def wait_until(happens: Callable[[], bool]) -> None:
-    end = time.monotonic() + 120
-    while not happens():
-        assert time.monotonic() < end, "It did not happen."
-        time.sleep(0.01)
-
-
 def breaking(monkeypatch: pytest.MonkeyPatch, error: Exception, *, times: int) -> None:
     """Let the next `times` writes into the inbox fail."""
     receive, left = inbox.receive, [error] * times
@@ -312,11 +305,11 @@ def test_redis_may_go_and_come_back(server: RedisServer) -> None:
     consuming = threading.Thread(target=run)
     consuming.start()
     try:
-        wait_until(lambda: groups(server) == 1)
+        until(lambda: groups(server) == 1)
         server.kill()
         server.start()
         put(server, content_changed())
-        wait_until(lambda: consumer.counts["received"] == 1)
+        until(lambda: consumer.counts["received"] == 1)
     finally:
         stop.set()
         consuming.join()

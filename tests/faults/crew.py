@@ -6,8 +6,7 @@ import itertools
 import json
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -19,9 +18,10 @@ from django.core.management import get_commands
 from django.db import connection
 from pytest_django import Settings
 
+from tests.elapsed import PATIENCE, until
 from tests.event_bus.server import redis_server
 from tests.forked import Forked
-from tests.ops.processes import PATIENCE, database_url, environment
+from tests.ops.processes import database_url, environment
 
 
 class Executor(enum.Enum):
@@ -67,7 +67,7 @@ class Worker:
 
     def wait_for_death(self) -> None:
         """Wait until the last of its processes is dead."""
-        wait_until(lambda: not self.is_alive())
+        until(lambda: not self.is_alive())
 
     def is_alive(self) -> bool:
         """Return whether one of its processes lives."""
@@ -142,11 +142,3 @@ def crew(
         if executor.beside:
             started.run(executor.beside)
         yield started
-
-
-def wait_until(happens: Callable[[], bool], *, seconds: float = PATIENCE) -> None:
-    """Look again and again until it happens."""
-    end = time.monotonic() + seconds
-    while not happens():
-        assert time.monotonic() < end, "It did not happen."
-        time.sleep(0.005)

@@ -23,9 +23,9 @@ from bursary.lib.threads import PollingThread
 from bursary.ops import scheduler
 from bursary.ops.models import ScheduledTask
 from tests import world
+from tests.elapsed import PATIENCE
 from tests.emptying import empty_tables
 from tests.faults.restartable_server import RestartableServer, restartable_server
-from tests.ops.processes import PATIENCE
 from tests.smtp import MailServer
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.needs_row_locks, pytest.mark.takes_long]

@@ -5,7 +5,8 @@ from django.utils import timezone
 
 from bursary.assignments.choices import ActionType, Status
 from bursary.assignments.models import LearnerContentAssignmentAction
-from tests.celery_stack import WITH_WORKERS, CeleryStack, let_leases_end, until, until_finished
+from tests.celery_stack import WITH_WORKERS, CeleryStack, let_leases_end, until_finished
+from tests.elapsed import until
 from tests.world import addresses, allocate, given_budget, given_content
 
 pytestmark = [pytest.mark.django_db(transaction=True), *WITH_WORKERS]

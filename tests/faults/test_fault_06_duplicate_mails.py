@@ -11,7 +11,8 @@ from pytest_django import Settings
 from bursary.assignments.choices import ActionType, ErrorReason, Status
 from bursary.delivery import executors
 from bursary.ops import deliver as ops_deliver
-from tests.celery_stack import GROUP, CeleryStack, until, until_finished
+from tests.celery_stack import GROUP, CeleryStack, until_finished
+from tests.elapsed import until
 from tests.scripted_smtp import BREAKS, ScriptedServer, scripted_server
 from tests.world import NOW, action_of, deliver, given_assignment
 

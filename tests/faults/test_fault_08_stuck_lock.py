@@ -9,8 +9,7 @@ from django.utils import timezone
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from tests.celery_stack import database_url
-from tests.elapsed import AT_ONCE, taking_at_most
-from tests.faults.crew import wait_until
+from tests.elapsed import AT_ONCE, taking_at_most, until
 from tests.forked import Forked
 from tests.ops.processes import environment
 from tests.world import ALICE, PRICE, addresses, allocate, given_budget, given_content
@@ -45,7 +44,7 @@ def test_fault_08_a_process_that_is_killed_in_allocation_leaves_no_lock(tmp_path
     program = ("-c", HANGS_WITH_ITS_LOCKS, content.content_key)
     dying = Forked(*program, env=env, folder=tmp_path, out=said, err=said)
     try:
-        wait_until(lambda: bool(said.read_bytes()))
+        until(lambda: bool(said.read_bytes()))
         assert said.read_text() == "reserved\n"
     finally:
         dying.kill()

@@ -36,9 +36,9 @@ from bursary.budgets.models import Budget, LedgerEntry
 from bursary.delivery import executors, runner
 from bursary.replica.models import ContentMetadata
 from tests import world
+from tests.elapsed import PATIENCE, until
 from tests.faults import forking
-from tests.faults.crew import AT_ONCE_PER_WORKER, Crew, Executor, Worker, crew, wait_until
-from tests.ops.processes import PATIENCE
+from tests.faults.crew import AT_ONCE_PER_WORKER, Crew, Executor, Worker, crew
 from tests.smtp import MailServer
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.takes_long]
@@ -253,7 +253,7 @@ def test_workers_killed_at_random_lose_nothing_and_leave_nothing_unfinished(
     for _kill in range(KILLS):
         enough = len(server.received) + random.randint(5, 15)  # less than the backlog
         keep_busy(budget, content)
-        wait_until(partial(lambda enough: len(server.received) >= enough, enough))
+        until(partial(lambda enough: len(server.received) >= enough, enough))
         time.sleep(random.uniform(0, MAX_PAUSE))
         doubtful.count()
         chosen = random.randrange(WORKERS)
@@ -261,7 +261,7 @@ def test_workers_killed_at_random_lose_nothing_and_leave_nothing_unfinished(
         alive[chosen] = workers.start()
     if LONG:
         with suppress(AssertionError):  # what is left is counted below
-            wait_until(lambda: not unfinished(), seconds=RECOVERY)
+            until(lambda: not unfinished(), seconds=RECOVERY)
     else:
         for one in alive:
             one.kill()
@@ -306,7 +306,7 @@ def test_a_worker_paused_beyond_its_lease_writes_nothing_about_that_mail_and_wor
     allocate(budget, content, world.BOB)
     first, second = mails()
     worker.go_on()
-    wait_until(lambda: server.arrivals().total() == 2 and mails().get(pk=second.pk).status == Status.DONE)
+    until(lambda: server.arrivals().total() == 2 and mails().get(pk=second.pk).status == Status.DONE)
     worker.kill()
     first.refresh_from_db()
     assert (first.status, first.attempts, first.lease_until) == (Status.RUNNING, 2, taken.lease_until)

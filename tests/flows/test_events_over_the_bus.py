@@ -2,8 +2,7 @@
 
 import random
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from bursary.ops import refresh_runs
 from bursary.replica import refresh
 from bursary.replica.models import ContentMetadata, RefreshSource
 from tests import world
+from tests.elapsed import PATIENCE, until
 from tests.enterprise_catalog.server import (
     CATALOG,
     CLIENT_ID,
@@ -30,7 +30,7 @@ from tests.enterprise_catalog.server import (
 )
 from tests.event_bus.entries import CONTENT, LEDGER
 from tests.event_bus.server import Producer, RedisServer, producer, redis_server
-from tests.ops.processes import PATIENCE, Environment, database_url, environment, python, start
+from tests.ops.processes import Environment, database_url, environment, python, start
 from tests.replica.listing import recorded
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.takes_long]
@@ -102,13 +102,6 @@ def quiet(bus: RedisServer) -> bool:
     return True
 
 
-def wait_until(happens: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not happens():
-        assert time.monotonic() < end, "It did not happen."
-        time.sleep(0.05)
-
-
 def runs() -> list[str]:
     """Return a run of each of upstream's courses, by which Studio knows it."""
     served = ContentMetadata.objects.filter(content_type="courserun").exclude(parent_key=PAID)
@@ -145,9 +138,9 @@ def hear_it_all(bus: RedisServer, others: Producer, machine: Environment) -> Non
     spoil(bus)
     survivor = start("consume_events", env=machine)
     try:
-        wait_until(lambda: quiet(bus))
+        until(lambda: quiet(bus))
         others.publish(run=runs()[0])
-        wait_until(lambda: quiet(bus))
+        until(lambda: quiet(bus))
     finally:
         survivor.terminate()
         assert survivor.wait(timeout=PATIENCE) == 0

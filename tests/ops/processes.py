@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 
+from tests.elapsed import PATIENCE
 from tests.forked import Forked
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 600  # seconds, for a machine that is busy with much else
 
 # Hashing a password is slow by design: a demonstration with its sign-ins takes a process seconds of it.
 QUICKLY = """

@@ -10,7 +10,8 @@ from pytest_django import Settings
 from bursary.assignments.choices import ActionType, Status
 from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.delivery import broker, executors
-from tests.celery_stack import WITH_WORKERS, CeleryStack, let_leases_end, until, until_finished
+from tests.celery_stack import WITH_WORKERS, CeleryStack, let_leases_end, until_finished
+from tests.elapsed import until
 from tests.rabbitmq import SERVER, rabbitmq
 from tests.world import addresses, allocate, given_budget, given_content
 

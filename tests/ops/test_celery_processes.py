@@ -13,7 +13,8 @@ from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.delivery import broker, executors
 from bursary.ops.models import ScheduledTask
 from tests import world
-from tests.celery_stack import PATIENCE, WITH_WORKERS, CeleryStack, paused, until, until_finished
+from tests.celery_stack import WITH_WORKERS, CeleryStack, paused, until_finished
+from tests.elapsed import PATIENCE, until
 from tests.world import ALICE, action_of, addresses, allocate, given_assignment, given_budget, given_content
 
 pytestmark = [pytest.mark.django_db(transaction=True), *WITH_WORKERS]

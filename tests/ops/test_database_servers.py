@@ -1,7 +1,6 @@
 """What is asked of a database server before its tables are made; and MariaDB by the commands alone."""
 
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import URLError
@@ -11,8 +10,9 @@ import pytest
 from django.core.checks import Tags, run_checks
 from django.db import connection
 
+from tests.elapsed import PATIENCE, until
 from tests.mariadb import url_of
-from tests.ops.processes import PATIENCE, bursary, environment, start
+from tests.ops.processes import bursary, environment, start
 
 NAME = "of_commands"
 
@@ -66,11 +66,7 @@ def test_a_collation_that_merges_keys_is_refused_and_another_is_migrated_filled_
 
     server = start("serve", env=env)
     try:
-        ends = time.monotonic() + PATIENCE
-        while not _is_well(port):
-            assert time.monotonic() < ends
-            assert server.poll() is None
-            time.sleep(0.1)
+        until(lambda: _is_well(port), server)
         server.send_signal(signal.SIGTERM)
         assert server.wait(timeout=PATIENCE) == 0
     finally:

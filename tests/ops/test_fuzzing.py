@@ -22,8 +22,9 @@ from bursary.access.models import Role
 from bursary.assignments import redemption
 from bursary.assignments.models import AllocationBatch, LearnerContentAssignment
 from tests import world
-from tests.ops.processes import PATIENCE, ROOT, environment, start
-from tests.ops.test_serving import answers, until
+from tests.elapsed import PATIENCE, until
+from tests.ops.processes import ROOT, environment, start
+from tests.ops.test_serving import answers
 
 EXAMPLES = int(os.environ.get("BURSARY_TEST_FUZZ", "0"))
 """Of each operation; 0: as many as every run of the tests has time for."""

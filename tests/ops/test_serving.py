@@ -5,10 +5,9 @@ import http.client
 import signal
 import socket
 import sqlite3
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +21,8 @@ from django.utils import timezone
 
 from bursary.ops import serving
 from tests import world
-from tests.ops.processes import PATIENCE, Started, environment, start, start_anew
+from tests.elapsed import PATIENCE, until
+from tests.ops.processes import Started, environment, start, start_anew
 from tests.smtp import MailServer, mail_server
 from tests.world import CATALOG
 
@@ -259,15 +259,6 @@ def a_question_for_a_hundred_runs() -> str:
     question = f"{reverse('can-redeem', args=[CATALOG])}?{urlencode(keys)}"
     assert len(question) > 5000
     return question
-
-
-def until(happens: Callable[[], bool], server: Started) -> None:
-    """Wait for something to happen, as long as the server runs."""
-    end = time.monotonic() + PATIENCE
-    while not happens():
-        assert server.poll() is None, "the server ended"
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.1)
 
 
 def answers(port: int, path: str) -> int:

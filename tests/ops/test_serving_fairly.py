@@ -16,9 +16,10 @@ import pytest
 from django.urls import reverse
 
 from tests import world
+from tests.elapsed import until
 from tests.forked import Forked
 from tests.ops.processes import Environment, bursary, environment, start
-from tests.ops.test_serving import ACTIONS, answers, until
+from tests.ops.test_serving import ACTIONS, answers
 from tests.ops.test_unattended import done, query
 
 logger = logging.getLogger(__name__)

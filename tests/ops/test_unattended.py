@@ -3,14 +3,14 @@
 import shutil
 import signal
 import sqlite3
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.elapsed import PATIENCE, until
 from tests.forked import Forked
-from tests.ops.processes import PATIENCE, QUICKLY, Demonstration, Environment, environment
+from tests.ops.processes import QUICKLY, Demonstration, Environment, environment
 
 pytestmark = [pytest.mark.xdist_group("demonstration"), pytest.mark.takes_long]
 
@@ -56,16 +56,13 @@ def run_until(happens: Callable[[], bool], *, days: int, env: Environment) -> No
     program = ("-c", DAYS_LATER + QUICKLY, str(days), "demo", "--weeks", "0")
     server = Forked(*program, env=env, folder=folder, out=output, err=output)
     try:
-        end = time.monotonic() + PATIENCE
-        while not happens():
-            assert server.poll() is None, output.read_text()
-            assert time.monotonic() < end, f"waited too long: {(folder / 'output').read_text()}"
-            time.sleep(0.2)
+        until(happens, server)
         server.send_signal(signal.SIGTERM)
         server.wait(timeout=PATIENCE)
     finally:
         server.kill()
         server.wait()
+        print(output.read_text())  # noqa: T201  # shown if the test fails
 
 
 def done(folder: Path, kind: str) -> int:
