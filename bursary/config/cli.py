@@ -116,7 +116,7 @@ def _require_values(arguments: Sequence[str]) -> None:
     """
     name = arguments[0] if arguments else ""
     for before, value in pairwise(arguments):
-        if name in commands.own() and _EMPTY.fullmatch(value):
+        if name in commands.own_names() and _EMPTY.fullmatch(value):
             after = value.strip() or before
             sys.stderr.write(
                 f"bursary: the value after {after} is empty. Is a variable unset? {_see_help(name)}\n"

@@ -31,14 +31,14 @@ _OTHERS = (
 """The packages with other commands. A constant, because the commands are listed without the settings."""
 
 
-def own() -> set[str]:
+def own_names() -> set[str]:
     """Return the names of this service's commands."""
     return {name for group in GROUPS.values() for name in group}
 
 
 def names() -> set[str]:
     """Return the name of every command. Needs no settings."""
-    found = own() | {"help", "version"}
+    found = own_names() | {"help", "version"}
     for package in _OTHERS:
         spec = find_spec(package)
         for folder in (spec.submodule_search_locations or ()) if spec else ():
@@ -51,17 +51,17 @@ def nearest(name: str) -> str:
 
     This service's commands that begin with the name come first: for `retry`, return `retry_failed`.
     """
-    longer = sorted(one for one in own() if one.startswith(f"{name}_"))
+    longer = sorted(one for one in own_names() if one.startswith(f"{name}_"))
     return longer[0] if longer else next(iter(get_close_matches(name, names(), n=1)), "")
 
 
 def overview() -> str:
     """Return the list of commands, with a line for each. Needs the settings."""
     lines = ["Usage: bursary COMMAND [options]. `bursary COMMAND --help` lists the options."]
-    width = max(map(len, own()))
+    width = max(map(len, own_names()))
     for title, group in {**GROUPS, "Django's own": USEFUL}.items():
         lines += ["", title, *(f"  {name:<{width}}  {_summary(name)}" for name in group)]
-    others = sorted(names() - own() - {*USEFUL, "help", "version"})
+    others = sorted(names() - own_names() - {*USEFUL, "help", "version"})
     return "\n".join([*lines, "", f"Other commands of Django: {', '.join(others)}."])
 
 

@@ -141,9 +141,9 @@ def load(user: User, query: QueryDict, *, now: datetime) -> ListPage:
         total=total,
         is_estimated=is_estimated,
         cents=totals[chosen.status].cents if totals and with_money else None,
-        earlier=found.earlier and changed(query, cursor=found.earlier),
-        later=found.later and changed(query, cursor=found.later),
-        query=changed(query),
+        earlier=found.earlier and query_with(query, cursor=found.earlier),
+        later=found.later and query_with(query, cursor=found.later),
+        query=query_with(query),
         filtered=filtered or bool(query.get("budget")),
         error_codes=() if cursor else chosen.error_codes(everything),
         more_filters=any(query.get(name) for name in _FOLDED),
@@ -193,7 +193,7 @@ def _of_order(
     return [words]
 
 
-def changed(query: QueryDict, **parameters: str) -> str:
+def query_with(query: QueryDict, **parameters: str) -> str:
     """Return the query string with these parameters, without empty ones and without its cursor."""
     kept = {name: str(query[name]) for name in query if name != "cursor"}
     return urlencode({name: value for name, value in (kept | parameters).items() if value})
@@ -208,7 +208,7 @@ def _column(name: str, query: QueryDict, sort: str) -> Column:
     return Column(
         name=name,
         label=str(SORTS[name]),
-        query=changed(query, sort=other if current else first),
+        query=query_with(query, sort=other if current else first),
         sorted=("descending" if descending else "ascending") if current else "none",
     )
 
@@ -218,7 +218,7 @@ def _tabs(query: QueryDict, status: str, totals: Mapping[str, StatusTotal] | Non
     return [
         Tab(
             label=str(words),
-            query=changed(query, status=name),
+            query=query_with(query, status=name),
             count=None if totals is None else totals[name].count,
             current=name == status,
         )

@@ -94,7 +94,7 @@ def budget_list(user: User, *, number: str, now: datetime) -> Page[Any]:
 
 def load(user: User, uuid: UUID, *, now: datetime) -> BudgetPage | None:
     """Return the budget's page; None if there is none that the user may see. Two queries."""
-    budget = one(user, uuid)
+    budget = visible_budget(user, uuid)
     if budget is None:
         return None
     starts = charts.week_starts(now, zone=budget.customer.zone)
@@ -131,7 +131,7 @@ def _accepted(**filters: str) -> str:
     return urlencode({"status": State.ACCEPTED, **filters})
 
 
-def one(user: User, uuid: UUID) -> Budget | None:
+def visible_budget(user: User, uuid: UUID) -> Budget | None:
     """Return the budget with its account and customer; None if there is none that the user may see."""
     may_see = granted(user, Permission.READ_BUDGET, customer="customer")
     return Budget.objects.filter(may_see, uuid=uuid).select_related("account", "customer").first()

@@ -127,7 +127,7 @@ def to_be_reminded(rows: QuerySet[LearnerContentAssignment], now: datetime) -> i
     return waiting.exclude(pk__in=mails.values("assignment")).count()
 
 
-def ended(rows: QuerySet[LearnerContentAssignment]) -> dict[str, int]:
+def ended_by_state(rows: QuerySet[LearnerContentAssignment]) -> dict[str, int]:
     """Return the number of assignments that are not open any more, by state. One query."""
     not_open = rows.exclude(state=State.ALLOCATED).order_by()
     return dict(not_open.values_list("state").annotate(count=Count("pk")).order_by("-count", "state"))

@@ -130,7 +130,7 @@ class Verb:
     ready: Callable[[QuerySet[LearnerContentAssignment], datetime], int] | None = None
     """Return the number of assignments to be changed, if not all without a refusal are. One query."""
     refusals: Callable[[QuerySet[LearnerContentAssignment], datetime], Mapping[str, int]] = (
-        lambda rows, _now: bulk_questions.ended(rows)
+        lambda rows, _now: bulk_questions.ended_by_state(rows)
     )
     """Return the number of refusals by reason, which is a key of `REFUSALS`. At most two queries."""
 

@@ -57,7 +57,7 @@ def export(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     user, now = _user(request), timezone.now()
     query = QueryDict(request.POST["query"]) if "query" in request.POST else request.GET
     chosen = assignment_filters.selection(user, query, now=now)
-    rows, filters = chosen.rows, assignment_list.changed(query)
+    rows, filters = chosen.rows, assignment_list.query_with(query)
     if request.method == "POST" and not request.POST.get("everything"):
         uuids = bulk_steps.uuids_of(request.POST)
         if not uuids:
@@ -141,7 +141,7 @@ def bulk_result(request: HttpRequest, token: str) -> HttpResponse:
 def totals(request: HttpRequest) -> HttpResponse:
     """Show the page with the list's totals, which loads its `sums` afterwards."""
     chosen = assignment_filters.selection(_user(request), request.GET, now=timezone.now())
-    context = {"selection": chosen, "query": assignment_list.changed(request.GET)}
+    context = {"selection": chosen, "query": assignment_list.query_with(request.GET)}
     return render(request, "dashboard/totals.html", context)
 
 
@@ -152,7 +152,7 @@ def sums(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     """Show the sums by budget and by month, which read each row: as a page, or as a part of `totals`."""
     now = timezone.now()
     chosen = assignment_filters.selection(_user(request), request.GET, now=now)
-    context = {"selection": chosen, "query": assignment_list.changed(request.GET)}
+    context = {"selection": chosen, "query": assignment_list.query_with(request.GET)}
     return page_with_late_part(
         request,
         "dashboard/totals.html",
@@ -190,7 +190,7 @@ def budget(request: HttpRequest, uuid: UUID) -> HttpResponse:
 @login_required
 def spendings(request: HttpRequest, uuid: UUID) -> HttpResponse | StreamingHttpResponse:
     """Show the spendings of one of the user's budgets: as a page, or as a part of the budget's page."""
-    found = budget_pages.one(_user(request), uuid)
+    found = budget_pages.visible_budget(_user(request), uuid)
     if found is None:
         raise Http404("There is no such budget.")
     return page_with_late_part(

@@ -76,7 +76,7 @@ def _of_budgets(chosen: Selection, query: QueryDict, everything: TotalLine) -> l
         budgets = budgets.annotate(count=Count("*"), cents=Sum("price_cents"))
         found = budgets.order_by("-cents", "budget__name", "budget__uuid")[:MAX_BUDGETS]
     return [
-        TotalLine(count, cents, name, assignment_list.changed(query, budget=str(uuid)))
+        TotalLine(count, cents, name, assignment_list.query_with(query, budget=str(uuid)))
         for name, uuid, count, cents in found
     ]
 

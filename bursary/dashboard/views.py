@@ -39,7 +39,7 @@ def home(request: HttpRequest) -> HttpResponse:
 @page
 @require_safe
 @login_required
-def own(request: HttpRequest) -> HttpResponse:
+def own_assignments(request: HttpRequest) -> HttpResponse:
     """List the assignments of the signed-in user, in pages."""
     user = request.user
     assert isinstance(user, User)  # noqa: S101  # login_required sees to it

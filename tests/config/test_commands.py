@@ -29,7 +29,7 @@ def test_the_nearest_command_to_a_name_may_go_on_after_it() -> None:
     }
 
 
-@pytest.mark.parametrize("name", sorted(commands.own() - {"migrate"}))  # Django's own, with another's options
+@pytest.mark.parametrize("name", sorted(commands.own_names() - {"migrate"}))  # which has Django's options
 def test_each_argument_of_a_command_is_explained_and_spelled_as_in_the_manual(name: str) -> None:
     parser = load_command_class(commands.OWN, name).create_parser("bursary", name)
     for argument in parser._actions:
