@@ -80,7 +80,7 @@ def _mail_trouble(budgets: Sequence[Budget], *, operates: bool) -> list[Attentio
     if server is None or not server.trouble_since or not budgets:
         return []
     since = moments.in_words(server.trouble_since, zone=budgets[0].customer.zone)
-    words = {"since": since, "why": error_texts.for_code(server.cause).sentence}
+    words = {"since": since, "why": error_texts.for_code(server.error_code).sentence}
     sentence = _(
         "Mails have been delayed since %(since)s. %(why)s That is no learner's fault, and no mail is lost: "
         "they are sent as soon as that is possible. Ask the operator of this service."

@@ -8,7 +8,7 @@ from bursary.lib.admin import ReadOnlyAdmin
 
 @admin.register(MailServer)
 class MailServerAdmin(ReadOnlyAdmin):
-    list_display = ("name", "trouble_since", "cause", "detail", "failures", "due_at")
+    list_display = ("name", "trouble_since", "error_code", "detail", "failures", "due_at")
 
 
 @admin.register(SendingRate)

@@ -81,7 +81,7 @@ def _probe(server: MailServer, *, now: datetime) -> MailServer:
     due_at = server.due_at or now
     tried_now = due_at <= now or (server.lease_until and server.lease_until > now)
     raise ServerPaused(
-        server.cause,
+        server.error_code,
         server.detail,
         until=now + PROBE_PAUSE if tried_now else due_at,
         since=server.trouble_since or now,
@@ -95,10 +95,14 @@ def _fails(error: DeliveryError, probe: MailServer | None, *, now: datetime) -> 
     rows = MailServer.objects.filter(pk=server.pk)
     fault = FAULTS[error.error_code]
     detail = logs.storable(logs.without_addresses(error.detail))
-    columns: dict[str, Any] = {"cause": error.error_code, "detail": detail, "failures": server.failures + 1}
+    columns: dict[str, Any] = {
+        "error_code": error.error_code,
+        "detail": detail,
+        "failures": server.failures + 1,
+    }
     if rows.filter(trouble_since=None).update(trouble_since=now):
         logger.warning("The mail server fails: %s. At fault: %s. %s", error.error_code, fault, detail)
-    elif rows.exclude(cause=error.error_code).update(cause=error.error_code):
+    elif rows.exclude(error_code=error.error_code).update(error_code=error.error_code):
         logger.warning(
             "The mail server fails by another cause: %s. At fault: %s. %s", error.error_code, fault, detail
         )
@@ -120,7 +124,7 @@ def _works(
     """Store that the server accepts mails again, or at least answers about single ones."""
     if server is None:
         return
-    columns: dict[str, Any] = {"trouble_since": None, "cause": "", "detail": "", "failures": 0}
+    columns: dict[str, Any] = {"trouble_since": None, "error_code": "", "detail": "", "failures": 0}
     if probe:
         again = leases.settle([probe], due_at=None, now=now, finished_wins=True, **columns)
     else:  # while mails wait with it, the one that tries it decides
@@ -129,7 +133,7 @@ def _works(
         ).update(**columns)
     if again and server.trouble_since:
         minutes = (now - server.trouble_since).total_seconds() / 60
-        logger.warning("The mail server %s again: %s for %.0f min.", takes, server.cause, minutes)
+        logger.warning("The mail server %s again: %s for %.0f min.", takes, server.error_code, minutes)
 
 
 def postpone_mails(mails: QuerySet[Any], paused: ServerPaused, *, now: datetime) -> None:

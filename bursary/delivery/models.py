@@ -14,7 +14,7 @@ class MailServer(LeasedRow):
 
     name = models.CharField(max_length=16, unique=True)
     trouble_since = models.DateTimeField(null=True, blank=True, help_text="Empty: it takes mails")
-    cause = models.CharField(max_length=64, blank=True)
+    error_code = models.CharField(max_length=64, blank=True)
     detail = models.TextField(blank=True, help_text="Its last answer, without addresses")
     failures = models.PositiveIntegerField(default=0, help_text="In a row")
 

@@ -87,7 +87,7 @@ def measure(*, now: datetime) -> Health:
         "tasks_late": bool(late),
     }
     unwell = sorted({code for code, applies in found.items() if applies} | storage.problems())
-    degraded = [server.cause] if server else []
+    degraded = [server.error_code] if server else []
     degraded += ["work_dated_ahead"] if ahead else []
     broker = executors.broker()
     if broker and not broker.reachable:

@@ -145,8 +145,8 @@ def _mail_trouble() -> MailTrouble | None:
         return None
     return MailTrouble(
         since=server.trouble_since,
-        cause=server.cause,
-        fault=FAULTS[server.cause],
+        cause=server.error_code,
+        fault=FAULTS[server.error_code],
         answer=server.detail,
         failures=server.failures,
         tried_next=server.due_at,

@@ -117,7 +117,7 @@ def test_a_failed_mail_about_an_end_is_to_be_skipped_and_stands_behind_what_fail
 def test_a_mail_servers_trouble_is_named_with_its_beginning_and_its_fault(
     client: Client, budget: Budget
 ) -> None:
-    MailServer.objects.create(name="default", trouble_since=TODAY, cause="mail_server_unreachable")
+    MailServer.objects.create(name="default", trouble_since=TODAY, error_code="mail_server_unreachable")
     world.given_assignment(budget)
 
     shown = attention(client)
@@ -245,7 +245,7 @@ def test_an_operator_is_not_sent_to_the_operator_when_the_mail_server_is_in_trou
     client: Client, budget: Budget
 ) -> None:
     MailServer.objects.create(
-        name="default", trouble_since=TODAY, cause="mail_server_unreachable", due_at=TODAY, early=0
+        name="default", trouble_since=TODAY, error_code="mail_server_unreachable", due_at=TODAY, early=0
     )
     assert "Ask the operator" in attention(client)
     client.force_login(world.given_user(Role.OPERATOR))

@@ -115,7 +115,7 @@ def test_a_mail_server_in_trouble_is_degraded_with_a_code_and_no_host(
 
 
 def test_degraded_is_answered_with_200(client: Client) -> None:
-    MailServer_.objects.create(name="default", trouble_since=timezone.now(), cause="mail_server_busy")
+    MailServer_.objects.create(name="default", trouble_since=timezone.now(), error_code="mail_server_busy")
     answer = client.get("/healthz")
     assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
 

@@ -260,7 +260,7 @@ def _fill_tokens() -> None:
 
 def _fill_inbox() -> None:
     MailServer.objects.create(
-        name="default", trouble_since=NOW, cause="mail_server_busy", due_at=NOW, early=0
+        name="default", trouble_since=NOW, error_code="mail_server_busy", due_at=NOW, early=0
     )
     SendingRate.objects.create(name="default", free_at=NOW)
     for number, (kind, source) in enumerate((kind, source) for kind in EventKind for source in EventSource):
