@@ -7,13 +7,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from pytest_django import Settings
+
 BREAKS = ""
 """In place of an answer: the connection ends."""
 RESETS = "RST"
 """In place of an answer: the connection is reset, as by a server that crashes."""
 SILENCE = "…"
 """In place of an answer: none, until the client hangs up."""
-AT_ONCE_WHEN_CLOSED = struct.pack("ii", 1, 0)  # SO_LINGER: no farewell
+AT_ONCE_WHEN_CLOSED = struct.pack("ii", 1, 0)  # SO_LINGER: nothing is sent
 USUAL = {
     "connection": "220 mx.example ESMTP",
     "EHLO": "250-mx.example\r\n250 AUTH PLAIN",
@@ -104,9 +106,11 @@ def _end(connection: socket.socket, how: str, lines: Iterator[bytes]) -> None:
 
 
 @contextmanager
-def scripted_server() -> Iterator[ScriptedServer]:
-    """Run a scripted server for the duration."""
+def scripted_server(settings: Settings) -> Iterator[ScriptedServer]:
+    """Run a scripted server for the duration, to which all mails go."""
     server = ScriptedServer()
+    settings.EMAIL_BACKEND = "bursary.delivery.smtp_backend.SmtpEmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port
     try:
         yield server
     finally:

@@ -213,6 +213,17 @@ def timeline(assignment: LearnerContentAssignment) -> list[tuple[str, str]]:
     return [(row.action_type, row.status) for row in rows]
 
 
+def words_of(assignment: LearnerContentAssignment) -> str:
+    """Return every word that its row and its actions hold."""
+    row = LearnerContentAssignment.objects.filter(pk=assignment.pk).values()
+    return str([*row, *assignment.actions.values()]).lower()
+
+
+def state_of(assignment: LearnerContentAssignment) -> str:
+    """Return the state as stored."""
+    return LearnerContentAssignment.objects.get(pk=assignment.pk).state
+
+
 def action_of(
     assignment: LearnerContentAssignment, kind: ActionType, **which: Any
 ) -> LearnerContentAssignmentAction:

@@ -81,6 +81,10 @@ class Door:
         """Do it as the administrator's browser does: without a body, filters as the query string."""
         return self.client.post(f"{self.ROOT}/{listing(budget)}{verb}-all/?{urlencode(filters)}")
 
+    def can_redeem(self, budget: Budget, *keys: str) -> Any:
+        path = f"policy-redemption/enterprise-customer/{budget.customer.uuid}/can-redeem/"
+        return self.get(path, content_key=list(keys)).json()
+
     def content(self, **query: object) -> Answer:
         return self.get("content-metadata/", **query)
 

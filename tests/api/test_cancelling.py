@@ -20,14 +20,11 @@ from tests.world import (
     given_assignment,
     given_budget,
     given_user,
+    state_of,
     timeline,
 )
 
 pytestmark = pytest.mark.django_db
-
-
-def state_of(assignment: LearnerContentAssignment) -> str:
-    return LearnerContentAssignment.objects.get(pk=assignment.pk).state
 
 
 @pytest.fixture

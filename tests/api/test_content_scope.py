@@ -47,9 +47,7 @@ def _held(
 def catalogs(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Catalogs:
     """Serve what is held, in a folder that the test may edit."""
     monkeypatch.setattr(timezone, "now", lambda: NOW + 24 * HOUR)
-    served = Catalogs(tmp_path / "catalogs")
-    settings.CATALOG_URL = served.folder.as_uri() + "/"
-    return served
+    return Catalogs.configured(tmp_path / "catalogs", settings)
 
 
 @pytest.fixture

@@ -11,7 +11,17 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
 from tests.api.door import Answer, Door, refusal_of
-from tests.world import ALICE, BOB, NOW, action_of, allocate, given_api_key, given_budget, given_user
+from tests.world import (
+    ALICE,
+    BOB,
+    NOW,
+    action_of,
+    allocate,
+    given_api_key,
+    given_budget,
+    given_user,
+    state_of,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -36,10 +46,6 @@ def decline(door: Door, assignment: LearnerContentAssignment, **body: object) ->
     configuration = assignment.budget.assignment_configuration_uuid
     address = f"assignment-configurations/{configuration}/assignments/{assignment.uuid}/decline/"
     return door.post(address, body)
-
-
-def state_of(assignment: LearnerContentAssignment) -> str:
-    return LearnerContentAssignment.objects.get(pk=assignment.pk).state
 
 
 def test_a_learner_declines_and_repeating_it_says_so(

@@ -69,11 +69,6 @@ def redeem(alice: Door, budget: Budget, key: str) -> Any:
     return alice.post(f"policy-redemption/{budget.uuid}/redeem/", {"content_key": key, "metadata": {}})
 
 
-def can_redeem(alice: Door, budget: Budget, *keys: str) -> Any:
-    address = f"policy-redemption/enterprise-customer/{budget.customer.uuid}/can-redeem/"
-    return alice.get(address, content_key=list(keys)).json()
-
-
 def polled(alice: Door, redeemed: Any) -> Any:
     return alice.get(redeemed["transaction_status_api_url"].partition("/api/v1/")[2]).json()
 
@@ -101,7 +96,7 @@ def test_a_pending_redemption_is_polled_by_its_run_until_it_is_committed(
         patched.setattr(runner, "drain", lambda **_options: 0)
         pending = redeem(alice, budget, AUTUMN).json()
         assert redeem(alice, budget, SPRING).json() == polled(alice, pending) == pending
-        assert can_redeem(alice, budget, COURSE)[0]["redemptions"] == [pending]
+        assert alice.can_redeem(budget, COURSE)[0]["redemptions"] == [pending]
     assert link(pending) == ("pending", AUTUMN, url(AUTUMN))
 
     runner.drain(clock=timezone.now, most=100)
@@ -127,14 +122,14 @@ def test_after_a_failure_the_run_that_is_chosen_then_counts(
 def test_can_redeem_has_the_redemption_of_what_is_accepted(
     alice: Door, budget: Budget, assignment: LearnerContentAssignment
 ) -> None:
-    assert [one["redemptions"] for one in can_redeem(alice, budget, COURSE, SPRING)] == [[], []]
+    assert [one["redemptions"] for one in alice.can_redeem(budget, COURSE, SPRING)] == [[], []]
     redeemed = redeem(alice, budget, SPRING).json()
 
-    for verdict in can_redeem(alice, budget, COURSE, SPRING, AUTUMN):
+    for verdict in alice.can_redeem(budget, COURSE, SPRING, AUTUMN):
         assert (verdict["has_successful_redemption"], verdict["redemptions"]) == (True, [redeemed])
 
     redemption.reverse(LedgerEntry.objects.get().uuid, now=timezone.now())
-    assert [one["redemptions"] for one in can_redeem(alice, budget, COURSE)] == [[]]
+    assert [one["redemptions"] for one in alice.can_redeem(budget, COURSE)] == [[]]
 
 
 def test_the_timeline_and_the_pages_name_the_run(

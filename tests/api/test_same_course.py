@@ -50,11 +50,6 @@ def redeem(alice: Door, budget: Budget, key: str) -> Any:
     return alice.post(f"policy-redemption/{budget.uuid}/redeem/", {"content_key": key, "metadata": {}}).json()
 
 
-def can_redeem(alice: Door, budget: Budget, *keys: str) -> Any:
-    address = f"policy-redemption/enterprise-customer/{budget.customer.uuid}/can-redeem/"
-    return alice.get(address, content_key=list(keys)).json()
-
-
 def test_a_second_seat_is_in_no_change_with_its_verdict_and_the_other_assignment(
     door: Door, budget: Budget, course: ContentMetadata, run: ContentMetadata
 ) -> None:
@@ -119,7 +114,7 @@ def test_a_learner_with_a_run_and_its_course_redeems_twice_and_pays_once(
     keys = {"run": run.content_key, "course": course.content_key}
     door.allocate(budget, course, ALICE)
     door.allocate(budget, run, ALICE, allow_another=True)
-    assert all(one["can_redeem"] for one in can_redeem(alice, budget, *keys.values()))
+    assert all(one["can_redeem"] for one in alice.can_redeem(budget, *keys.values()))
 
     paid = redeem(alice, budget, keys[first])
     again = [redeem(alice, budget, key) for key in (*keys.values(), keys[first])]
@@ -127,7 +122,7 @@ def test_a_learner_with_a_run_and_its_course_redeems_twice_and_pays_once(
     assert {one["state"] for one in (paid, *again)} == {"committed"}
     assert {one["uuid"] for one in (paid, *again)} == {str(LedgerEntry.objects.get().uuid)}
     assert Budget.objects.get().spent_cents == PRICE
-    for one in can_redeem(alice, budget, *keys.values()):
+    for one in alice.can_redeem(budget, *keys.values()):
         assert (one["can_redeem"], one["has_successful_redemption"]) == (False, True)
         assert one["redeemable_subsidy_access_policy"] is None
 
@@ -136,10 +131,10 @@ def test_the_course_of_an_accepted_run_is_redeemed_without_being_assigned(
     door: Door, alice: Door, budget: Budget, course: ContentMetadata, run: ContentMetadata
 ) -> None:
     door.allocate(budget, run, ALICE)
-    [before] = can_redeem(alice, budget, course.content_key)
+    [before] = alice.can_redeem(budget, course.content_key)
     assert before["display_reason"]["reason"] == "reason_learner_not_assigned_content"
     paid = redeem(alice, budget, RUN)
-    [after] = can_redeem(alice, budget, course.content_key)
+    [after] = alice.can_redeem(budget, course.content_key)
     assert after["has_successful_redemption"]
     assert redeem(alice, budget, course.content_key)["uuid"] == paid["uuid"]
     assert LedgerEntry.objects.count() == 1

@@ -32,6 +32,7 @@ from tests.world import (
     given_customer,
     given_user,
     timeline,
+    words_of,
 )
 from tests.world import addresses as made_up
 
@@ -55,12 +56,6 @@ def given_expired(*learners: str, budget: Budget | None = None) -> list[LearnerC
     expiry.expire_due(now=OVER)
     deliver(now=OVER)
     return done.assignments(Verdict.NEW)
-
-
-def words_of(assignment: LearnerContentAssignment) -> str:
-    """Return every word that its row and its actions hold."""
-    row = LearnerContentAssignment.objects.filter(pk=assignment.pk).values()
-    return str([*row, *assignment.actions.values()]).lower()
 
 
 @pytest.mark.on_every_engine

@@ -33,7 +33,7 @@ from bursary.assignments import (
 from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.erasure import ErasureResult
 from bursary.assignments.matching import BadAddresses, Verdict
-from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
 from tests.smtp import MailServer
 from tests.world import (
@@ -49,6 +49,7 @@ from tests.world import (
     given_budget,
     given_customer,
     given_user,
+    words_of,
 )
 
 pytestmark = pytest.mark.django_db
@@ -62,12 +63,6 @@ def no_files(_actions: Sequence[UUID]) -> int:
 
 def forget(address: str = ALICE) -> ErasureResult:
     return erasure.forget(address, now=NOW, remove=no_files)
-
-
-def words_of(assignment: LearnerContentAssignment) -> str:
-    """Return every word that its row and its actions hold."""
-    row = LearnerContentAssignment.objects.filter(pk=assignment.pk).values()
-    return str([*row, *assignment.actions.values()]).lower()
 
 
 def test_a_person_known_by_tokens_is_no_contact_for_notices_and_no_identity_any_more() -> None:

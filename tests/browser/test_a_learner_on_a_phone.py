@@ -13,7 +13,7 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from tests import world
 from tests.browser.visitor import HEIGHT, WIDTHS, Visitor
-from tests.world import ALICE
+from tests.world import ALICE, state_of
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -50,10 +50,6 @@ def link_of(assignment: LearnerContentAssignment) -> str:
 def on_a_phone(visitor: Visitor, path: str) -> Page:
     visitor.page.set_viewport_size({"width": WIDTHS[0], "height": HEIGHT})
     return visitor.open(path)
-
-
-def state_of(assignment: LearnerContentAssignment) -> str:
-    return LearnerContentAssignment.objects.get(pk=assignment.pk).state
 
 
 def test_by_the_links_of_mails_one_course_is_accepted_and_another_declined(

@@ -8,6 +8,7 @@ from bursary.access.models import Role
 from bursary.assignments.choices import State
 from bursary.assignments.models import LearnerContentAssignment
 from tests import world
+from tests.world import state_of
 
 pytestmark = pytest.mark.django_db
 
@@ -20,10 +21,6 @@ def address_of(assignment: LearnerContentAssignment) -> str:
 
 def question_about(assignment: LearnerContentAssignment) -> str:
     return reverse("cancel-assignment", args=[assignment.uuid])
-
-
-def state_of(assignment: LearnerContentAssignment) -> str:
-    return LearnerContentAssignment.objects.get(pk=assignment.pk).state
 
 
 @pytest.fixture

@@ -18,9 +18,7 @@ MAILS = 3
 
 @pytest.fixture
 def server(settings: Settings) -> Iterator[ScriptedServer]:
-    with scripted_server() as server:
-        settings.EMAIL_BACKEND = "bursary.delivery.smtp_backend.SmtpEmailBackend"
-        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port
+    with scripted_server(settings) as server:
         yield server
 
 

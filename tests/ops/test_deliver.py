@@ -80,9 +80,7 @@ def test_for_people_it_says_in_words_what_came_of_it() -> None:
 
 
 def test_for_people_it_says_what_was_not_done(settings: Settings) -> None:
-    settings.EMAIL_BACKEND = "bursary.delivery.smtp_backend.SmtpEmailBackend"
-    with scripted_server() as server:
-        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port
+    with scripted_server(settings) as server:
         said = StringIO()
         for answer in ("451 4.3.0 Try later", "550 5.1.1 No such user"):
             server.answers["RCPT"] = answer

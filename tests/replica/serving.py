@@ -4,7 +4,10 @@ import json
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Self
 from uuid import UUID
+
+from pytest_django import Settings
 
 from bursary.catalog import parser
 from bursary.catalog.jsonl_source import FolderCatalog
@@ -33,6 +36,12 @@ class Catalogs:
             for catalog, name in ((ORDINARY, "ordinary"), (ALLOWED, "allowed"))
         }
         self.write()
+
+    @classmethod
+    def configured(cls, folder: Path, settings: Settings) -> Self:
+        """Serve from a new folder, which the settings name."""
+        settings.CATALOG_URL = folder.as_uri() + "/"
+        return cls(folder)
 
     def write(self) -> None:
         for catalog, records in self.records.items():

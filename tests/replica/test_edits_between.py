@@ -26,8 +26,7 @@ EARLIER, SERVED, LATER, LATEST = (f"2026-11-2{day}T06:00:00Z" for day in (5, 6, 
 
 @pytest.fixture
 def catalogs(tmp_path: Path, settings: Settings) -> Catalogs:
-    served = Catalogs(tmp_path / "catalogs")
-    settings.CATALOG_URL = served.folder.as_uri() + "/"
+    served = Catalogs.configured(tmp_path / "catalogs", settings)
     served.sync_both()
     return served
 

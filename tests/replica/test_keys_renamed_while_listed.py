@@ -27,8 +27,7 @@ RUN = f"course-v1:{MOVE}+R1"
 
 @pytest.fixture
 def catalogs(tmp_path: Path, settings: Settings) -> Catalogs:
-    served = Catalogs(tmp_path / "catalogs")
-    settings.CATALOG_URL = served.folder.as_uri() + "/"
+    served = Catalogs.configured(tmp_path / "catalogs", settings)
     served.sync_both()
     return served
 

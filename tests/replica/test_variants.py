@@ -48,8 +48,7 @@ PRIVATE_CLOSES = datetime(2027, 12, 5, tzinfo=UTC)
 
 @pytest.fixture
 def catalogs(tmp_path: Path, settings: Settings) -> Catalogs:
-    served = Catalogs(tmp_path / "catalogs")
-    settings.CATALOG_URL = served.folder.as_uri() + "/"
+    served = Catalogs.configured(tmp_path / "catalogs", settings)
     served.sync_both()
     return served
 

@@ -28,8 +28,7 @@ KEPT = ("content_title", "content_start", "content_enroll_by", "expires_at", "ex
 @pytest.fixture
 def catalogs(tmp_path: Path, settings: Settings) -> Catalogs:
     """Two catalogs that may have the restricted run, and one that may not."""
-    served = Catalogs(tmp_path / "catalogs")
-    settings.CATALOG_URL = served.folder.as_uri() + "/"
+    served = Catalogs.configured(tmp_path / "catalogs", settings)
     served.records[OTHER] = {PRIV: served.records[ALLOWED][PRIV]}
     served.write()
     served.sync_both()
