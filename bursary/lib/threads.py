@@ -1,19 +1,42 @@
-"""Threads that work until they are stopped."""
+"""Polling: work that is repeated until it is stopped, in this thread or another."""
 
 import logging
 import threading
 from collections.abc import Callable, Sized
+from functools import partial
 
 from django.db import close_old_connections, connections
 
 from bursary.lib import outages
 
 
-class PollingThread(threading.Thread):
-    """Calls `work` until stopped: again at once if it did something, else when woken or after some seconds.
+def poll(
+    work: Callable[[], Sized | int],
+    *,
+    stop: threading.Event,
+    wake: threading.Event | None = None,
+    seconds: float,
+    failure: str,
+    log: logging.Logger,
+) -> None:
+    """Call `work` until `stop` is set: again at once if it did something, else when woken or after `seconds`.
 
-    An error, such as an unavailable database, is logged as `failure`, and `work` is called again.
+    An error, such as an unavailable database, is logged as `failure`, and `work` is called again. To stop it
+    at once, set `wake` as well.
     """
+    while not stop.is_set():
+        if wake:
+            wake.clear()
+        close_old_connections()
+        done: Sized | int = 0
+        with outages.errors_logged(failure, log=log):
+            done = work()
+        if not done and not stop.is_set():
+            (wake or stop).wait(seconds)
+
+
+class PollingThread(threading.Thread):
+    """Calls `work` by `poll` until stopped."""
 
     def __init__(
         self,
@@ -26,21 +49,14 @@ class PollingThread(threading.Thread):
         wake: threading.Event | None = None,
     ) -> None:
         super().__init__(name=name, daemon=True)
-        self.seconds = seconds
-        self._work, self._failure, self._log = work, failure, log
-        self._wake = wake or threading.Event()
-        self._stopping = threading.Event()
+        self._stopping, self._wake = threading.Event(), wake or threading.Event()
+        self._poll = partial(
+            poll, work, stop=self._stopping, wake=self._wake, seconds=seconds, failure=failure, log=log
+        )
 
     def run(self) -> None:
         """Work until stopped."""
-        while not self._stopping.is_set():
-            self._wake.clear()
-            close_old_connections()
-            done: Sized | int = 0
-            with outages.errors_logged(self._failure, log=self._log):
-                done = self._work()
-            if not done and not self._stopping.is_set():
-                self._wake.wait(self.seconds)
+        self._poll()
         connections.close_all()
 
     def stop(self) -> None:

@@ -6,14 +6,14 @@ import threading
 from collections import Counter
 from datetime import datetime
 
-from django.db import close_old_connections
 from django.utils import timezone
 
 from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.delivery import executors, notices, runner
 from bursary.delivery.models import MailServer
-from bursary.lib import leases, outages
+from bursary.lib import leases
 from bursary.lib.batches import keyset_pages
+from bursary.lib.threads import poll
 from bursary.ops import health
 from bursary.ops.console import Advance
 from bursary.ops.models import ScheduledTask
@@ -78,14 +78,14 @@ def deliver_until(stop: threading.Event) -> int:
     While the database does not answer, it waits and tries again.
     """
     tried = 0
-    while not stop.is_set():
-        close_old_connections()
-        done = 0
-        with outages.errors_logged("A round of deliveries failed", log=logger):
-            done = executors.run_round()
+
+    def run_round() -> int:
+        nonlocal tried
+        done = executors.run_round()
         tried += done
-        if not done:
-            stop.wait(IDLE_SECONDS)
+        return done
+
+    poll(run_round, stop=stop, seconds=IDLE_SECONDS, failure="A round of deliveries failed", log=logger)
     return tried
 
 

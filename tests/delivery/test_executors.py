@@ -18,9 +18,17 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def thread(settings: Settings) -> Iterator[PollingThread]:
+def poll_seconds() -> float:
+    return executors.POLL_SECONDS
+
+
+@pytest.fixture
+def thread(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, poll_seconds: float
+) -> Iterator[PollingThread]:
     """One runner thread in this process."""
     settings.EXECUTOR = "thread"
+    monkeypatch.setattr(executors, "POLL_SECONDS", poll_seconds)
     (started,) = executors.start_threads(1)
     yield started
     started.stop()
@@ -38,21 +46,20 @@ def test_requested_work_is_done_by_the_thread(thread: PollingThread) -> None:
     wait_until_done(3)
 
 
+@pytest.mark.parametrize("poll_seconds", [0.1])
 def test_work_is_found_though_its_hint_was_lost(
     thread: PollingThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    thread.seconds = 0.1
-    executors._work_is_due.set()  # out of the long wait that began before the patch
     monkeypatch.setattr(executors._work_is_due, "set", lambda: None)
     allocate(given_budget(), given_content(), "alice@learners.example", now=timezone.now())
     wait_until_done(3)
     monkeypatch.undo()
 
 
+@pytest.mark.parametrize("poll_seconds", [0.1])
 def test_a_failing_round_does_not_end_the_thread(
     thread: PollingThread, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    thread.seconds = 0.1
     drain, calls = runner.drain, []
 
     def break_once(**arguments: Any) -> int:
