@@ -35,7 +35,7 @@ class Stage:
             self.clients[count].force_login(learner)
 
     def ask(self, count: int, _given: object) -> None:
-        """Ask for the assignments of the learner who has so many."""
+        """Ask for the assignments of the learner with so many."""
         url = "/api/v1/policy-redemption/credits_available/"
         answer = self.clients[count].get(url, {"enterprise_customer_uuid": str(self.budget.customer.uuid)})
         [policy] = answer.json()

@@ -43,7 +43,7 @@ def a_decade(points: Points) -> float:
 
 
 def knee(points: Points) -> float:
-    """Return the least x whose y is nearly (nine tenths of) the largest y: more x brings little more."""
+    """Return the least x with a y of nearly (nine tenths of) the largest y: more x brings little more."""
     most = max(y for _x, y in points)
     return min(x for x, y in points if y >= NEAR_THE_MOST * most)
 

@@ -29,7 +29,7 @@ TURNS = {100_000: 1, 10_000: 3}
 What is measured once takes minutes, and tracing its memory several times as long: that is left out."""
 BUDGETS = 1_000
 LEARNER = "learner-77@many.example"
-"""One whose assignment is open."""
+"""One with an open assignment."""
 CREDITS = "/api/v1/policy-redemption/credits_available/?enterprise_customer_uuid="
 FLAT, LINEAR = 1.15, 11.5
 """What ten times the rows may cost, in times as much: noise may add something."""
@@ -120,7 +120,7 @@ class Beside:
 
 
 def given_budgets(count: int) -> list[Any]:
-    """Return so many budgets, whose keys follow each other, each of an organisation of its own."""
+    """Return so many budgets, with keys that follow each other, each of an organisation of its own."""
     from bursary.budgets.models import Account, Budget, Customer  # noqa: PLC0415  # needs the settings
     from tests import world  # noqa: PLC0415  # needs the settings
 

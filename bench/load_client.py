@@ -17,7 +17,7 @@ from uuid import uuid4
 from bench.curves import percentile
 
 WARM_UP = 0.15
-"""The share of the time whose requests are not counted."""
+"""The share of the time in which requests are not counted."""
 PATIENCE = 120.0  # seconds, for one answer
 NEW = "{new}"
 """What becomes new for each request: a body with it names learners that nothing has yet."""

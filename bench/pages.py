@@ -4,8 +4,8 @@ Usage: `python bench/pages.py [--assignments 100000] [--explain PAGE]`. A Postgr
 a temporary folder, with a database of each size. A page is asked for in the process, `ROUNDS` times in turn,
 and its least processor time counts, of the process and of the database's work for it, which neighbours on the
 machine change little: up to its first byte, which of a page that is not streamed is all of it. Prints a line
-a page, and ends with 1 where the larger database takes more than `LIMIT` times as long. What a streamed page
-takes up to its end (`TO_THE_END`) is printed as well, and not held.
+a page, and ends with 1 where the larger database takes more than `LIMIT` times as long. The time to the
+end of a streamed page (`TO_THE_END`) is printed as well, and has no limit.
 """
 
 import argparse

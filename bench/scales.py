@@ -13,7 +13,7 @@ class Scale:
     others: int
     """Assignments that are there already, in another budget."""
     listed: int
-    """Assignments of the budget whose list is read."""
+    """Assignments of the budget with the list that is read."""
     due: int
     """Assignments that a sweep finds due."""
     courses: int

@@ -90,7 +90,7 @@ NUDGE_DUE = (
 
 
 def filled(count: int, *, after: timedelta, notified: bool = True) -> Due:
-    """Return a budget with so many assignments, of learners who were notified, and a time so long after."""
+    """Return a budget with so many assignments, of notified learners, and a time so long after."""
     now = world.NOW
     budget = world.given_budget(nudge_days_before="7")
     content = world.given_content(start_date=now + STARTS)

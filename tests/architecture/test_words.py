@@ -44,7 +44,11 @@ OLD_NAMES = re.compile(
 )
 """Names that the field's terms have replaced (decision 0001), in `bursary`."""
 
-by_folder = pytest.mark.parametrize("folder", [PACKAGE, ROOT / "tests"], ids=lambda folder: folder.name)
+FOLDERS = [PACKAGE, *(ROOT / name for name in ("bench", "scripts", "tests"))]
+by_folder = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+
+TAG = re.compile(r"\{%-?\s*(?!translate|blocktranslate|comment)\w.*?%\}|\{\{.*?\}\}|<[^>]*>", re.DOTALL)
+"""What is no text of a template: tags of Django's without a text, values, and tags of HTML."""
 
 
 def in_prose(source: str) -> Iterator[tuple[int, str]]:
@@ -91,6 +95,17 @@ def test_sentences_for_people_keep_to_plain_words() -> None:
         for module in modules()
         for line, text in sentences(source_of(module))
         for found in IN_SENTENCES.finditer(CODE.sub("…", text))
+    ] == []
+
+
+def test_pages_and_mails_keep_to_plain_words() -> None:
+    templates = [path for path in sorted(PACKAGE.rglob("templates/**/*")) if path.is_file()]
+    assert templates
+    assert [
+        f"{template.relative_to(ROOT)}: {found.group()}"
+        for template in templates
+        for found in IN_SENTENCES.finditer(TAG.sub("…", template.read_text(encoding="utf-8")))
+        if found.group().lower() != "go back"  # in a browser: money does not
     ] == []
 
 
