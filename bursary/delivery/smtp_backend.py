@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from django.conf import settings
 from django.core.mail.backends import smtp
 
-_LOOK_SECONDS = 0.2  # between two looks for sends past their deadline
-_IDLE_LOOKS = 25
+_CHECK_SECONDS = 0.2  # between two checks for sends past their deadline
+_IDLE_CHECKS = 25
 
 
 class Dialogue(Protocol):
@@ -156,11 +156,11 @@ class _Watcher:
 
     def _watch(self) -> None:
         idle = 0
-        while idle < _IDLE_LOOKS:
-            self._pause.wait(_LOOK_SECONDS)
+        while idle < _IDLE_CHECKS:
+            self._pause.wait(_CHECK_SECONDS)
             with self._lock:
                 idle = 0 if self._sends else idle + 1
-                if idle == _IDLE_LOOKS:
+                if idle == _IDLE_CHECKS:
                     self._thread = None
                 # Again each time: the send may be opening the next socket at this moment.
                 for until, dialogues in self._sends.values():

@@ -28,7 +28,7 @@ MAX_CONNECTIONS = 2000  # of one process
 FILES_BESIDES = 200  # open files of a process besides its connections
 LONGEST_HEAD = 32 * 1024  # bytes
 LONGEST_BODY = 16 * 1024 * 1024  # bytes; the application has a much lower limit, and a better error message
-LOOK_SECONDS = 1  # between two checks for connections that last too long
+CHECK_SECONDS = 1  # between two checks for connections that last too long
 YIELD_SECONDS = 0.1  # for so long, a process leaves new connections to one that has fewer
 YIELD_STEP_SECONDS = 0.01  # between two checks whether they were accepted
 ACCEPTED_AT_ONCE = 16
@@ -157,7 +157,7 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]  # as above
                 max_request_header_size=LONGEST_HEAD,
                 max_request_body_size=LONGEST_BODY,
                 channel_timeout=IDLE_SECONDS,
-                cleanup_interval=LOOK_SECONDS,
+                cleanup_interval=CHECK_SECONDS,
                 clear_untrusted_proxy_headers=False,  # the settings decide which of them are read
                 log_socket_errors=False,  # clients may disconnect at any time
             ),
