@@ -9,7 +9,7 @@ from bursary.budgets.models import Customer
 class SuppressionReason(models.TextChoices):
     """Why automatic mails do not go to an address."""
 
-    BOUNCED = "bounced", _("Refused by its server")
+    BOUNCED = "bounced", _("Refused by the address's mail server")
     """Its server refused a mail permanently."""
     COMPLAINED = "complained", _("Reported as unwanted")
     """The learner reported a mail as unwanted to their mail provider."""
@@ -26,7 +26,7 @@ class Suppression(models.Model):
     customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="suppressions")
     address_hash = models.CharField(max_length=64, editable=False)
     reason = models.CharField(max_length=16, choices=SuppressionReason.choices)
-    since = models.DateTimeField(help_text="When the mail provider, or the learner, said so")
+    since = models.DateTimeField(help_text="When the mail provider or the learner reported the reason")
 
     class Meta:
         ordering = ("since", "id")

@@ -238,8 +238,11 @@ class KeyScope(models.TextChoices):
     """The part of its user's permissions that a key has. Each scope includes those before it."""
 
     READ = "read", _("Read: see budgets, assignments and content")
-    ALLOCATE = "allocate", _("Allocate: assign content, extend deadlines and repair, too")
-    ADMINISTER = "administer", _("Administer: cancel, remind and answer for oneself, too")
+    ALLOCATE = "allocate", _("Allocate: also assign content, extend deadlines and repair failed work")
+    ADMINISTER = (
+        "administer",
+        _("Administer: also cancel, remind, and accept or decline your own assignments"),
+    )
     OPERATE = "operate", _("Operate: everything that you may do")
 
 
@@ -298,8 +301,12 @@ class ExternalIdentity(models.Model):
     """
 
     user = models.OneToOneField(User, on_delete=models.CASCADE, related_name="external_identity")
-    issuer = models.CharField(max_length=255, help_text="The tokens' iss: BURSARY_JWT_ISSUER")
-    username = models.CharField(max_length=150, help_text="The tokens' preferred_username")
+    issuer = models.CharField(
+        max_length=255, help_text="The claim iss of the account's tokens, as in BURSARY_JWT_ISSUER"
+    )
+    username = models.CharField(
+        max_length=150, help_text="The claim preferred_username of the account's tokens"
+    )
     digest = models.CharField(max_length=64, unique=True, editable=False)
     created = models.DateTimeField(auto_now_add=True)
     last_seen_at = models.DateTimeField(null=True, editable=False)
@@ -375,7 +382,7 @@ class JwkSet(LeasedRow):
     """The last good JWK set of a URL. It may be fetched again at `due_at`; it is leased during a fetch."""
 
     url = models.CharField(max_length=255, unique=True)
-    keys = models.TextField(blank=True, help_text="The set, as JSON; empty before the first good answer")
+    keys = models.TextField(blank=True, help_text="The JWK set, as JSON; empty before the first valid answer")
     fetched_at = models.DateTimeField(null=True)
 
     class Meta:

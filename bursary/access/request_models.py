@@ -13,12 +13,16 @@ class IdempotentRequest(LeasedRow):
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="idempotent_requests"
     )
     identity = models.CharField(
-        max_length=64, unique=True, help_text="Digest of the user or API key, the address, and the key"
+        max_length=64,
+        unique=True,
+        help_text="Digest of the user or API key, the URL, and the idempotency key",
     )
-    fingerprint = models.CharField(max_length=64, help_text="Digest of the query and the body")
-    status = models.PositiveSmallIntegerField(null=True, help_text="Of the answer; empty: it runs, or broke")
+    fingerprint = models.CharField(max_length=64, help_text="Digest of the query string and the body")
+    status = models.PositiveSmallIntegerField(
+        null=True, help_text="HTTP status of the answer; empty: the request runs, or its process was killed"
+    )
     body = models.JSONField(null=True)
-    abridged = models.BooleanField(default=False, help_text="The body has uuids in place of rows")
+    abridged = models.BooleanField(default=False, help_text="Whether the body has uuids in place of rows")
     created = models.DateTimeField()
 
     class Meta:
@@ -32,7 +36,7 @@ class RequestTally(models.Model):
     """The POSTs of one API key, or of one user without a key, within one minute (decision 0023)."""
 
     caller = models.CharField(max_length=40, unique=True)
-    minute = models.IntegerField(db_index=True, help_text="Since 1970. Read by the old ones, too")
+    minute = models.IntegerField(db_index=True, help_text="The minute of the count, in minutes since 1970")
     count = models.IntegerField()
 
     class Meta:

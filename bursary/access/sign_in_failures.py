@@ -6,7 +6,11 @@ from django.db import models
 class SignInFailures(models.Model):
     """The number of wrong passwords since a moment, for a name, an address, or both."""
 
-    digest = models.CharField(max_length=64, unique=True, help_text="Keyed digest of what is counted")
+    digest = models.CharField(
+        max_length=64,
+        unique=True,
+        help_text="Keyed digest of the name, the address, or both, that failures are counted for",
+    )
     failures = models.PositiveIntegerField()
     since = models.DateTimeField(db_index=True)  # for the deletion of old rows
 

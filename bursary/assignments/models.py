@@ -46,14 +46,14 @@ class LearnerContentAssignment(AddressedRow):
         ContentMetadata, null=True, blank=True, on_delete=models.PROTECT, related_name="assignments"
     )
     content_key = models.CharField(max_length=255)
-    parent_content_key = models.CharField(max_length=255, blank=True, help_text="A run's course")
+    parent_content_key = models.CharField(max_length=255, blank=True, help_text="Key of a run's course")
     learner_email = models.CharField(max_length=254)
     learner_key = models.CharField(max_length=64)
     second_row = models.PositiveBigIntegerField(
         default=0,
         db_default=0,
         editable=False,
-        help_text="0; its own pk where it is the learner's second row of the same content in the budget",
+        help_text="0, or the row's own pk if it is the learner's second row of the content in the budget",
     )
     lms_user_id = models.PositiveBigIntegerField(null=True, blank=True)
     price_cents = models.PositiveBigIntegerField(help_text="Cents: reserved while open, spent once accepted")
@@ -61,22 +61,22 @@ class LearnerContentAssignment(AddressedRow):
     state = models.CharField(max_length=16, choices=State.choices)
     cycle = models.PositiveIntegerField(default=1, help_text="Number of allocations")
     redeeming_since = models.DateTimeField(
-        null=True, blank=True, help_text="Set while a redemption is in flight; nothing else moves it"
+        null=True, blank=True, help_text="Start of the redemption in flight; nothing else changes the state"
     )
     transaction_uuid = models.UUIDField(null=True, blank=True)
     allocation_batch_uuid = models.UUIDField(
-        null=True, blank=True, help_text="The request by which its learner was last asked"
+        null=True, blank=True, help_text="Uuid of the batch that last allocated the assignment"
     )
     allocated_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
-    due_date = models.DateTimeField(null=True, blank=True, help_text="The administrator's own deadline")
+    due_date = models.DateTimeField(null=True, blank=True, help_text="Deadline set by the administrator")
     extended_until = models.DateTimeField(
-        null=True, blank=True, help_text="Set by an administrator, in place of allocation age and due date"
+        null=True, blank=True, help_text="Deadline of an extension, in place of allocation age and due date"
     )
     decline_reason = models.TextField(blank=True)
     links_revoked_at = models.DateTimeField(
-        null=True, blank=True, help_text="Links in mails sent before then no longer work"
+        null=True, blank=True, help_text="Links in mails sent before this instant no longer work"
     )
 
     allocated_at = models.DateTimeField()
@@ -97,7 +97,7 @@ class LearnerContentAssignment(AddressedRow):
     grace_until = models.DateTimeField(
         null=True,
         blank=True,
-        help_text="Its deadline was moved into the past: it expires no sooner than then",
+        help_text="Earliest expiry after a change brought the deadline forward, near or into the past",
     )
     # Never later than a reminder, or a nudge, is due.
     remind_at = models.DateTimeField(
@@ -212,14 +212,14 @@ class AllocationBatch(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
     content_key = models.CharField(max_length=255)
-    price_cents = models.PositiveBigIntegerField(help_text="Cents, for each learner")
+    price_cents = models.PositiveBigIntegerField(help_text="Price in cents for each learner")
     due_date = models.DateTimeField(null=True, blank=True)
-    message = models.TextField(blank=True, help_text="Plain text, in the mail about the assignment")
+    message = models.TextField(blank=True, help_text="Plain text for the mails about the assignment")
     counts = models.JSONField(default=dict, help_text="Number of addresses by verdict")
     unchanged = models.JSONField(
         default=dict,
         db_default={},
-        help_text="The assignments (pks) for which its learners got no new one, by verdict",
+        help_text="Existing assignments (pks) that were not allocated again, by verdict",
     )
     created = models.DateTimeField()
 
@@ -265,7 +265,7 @@ class LearnerContentAssignmentAction(LeasedRow):
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     assignment = models.ForeignKey(LearnerContentAssignment, on_delete=models.PROTECT, related_name="actions")
     action_type = models.CharField(max_length=32, choices=ActionType.choices)
-    cycle = models.PositiveIntegerField(help_text="The allocation that it belongs to")
+    cycle = models.PositiveIntegerField(help_text="Number of the allocation that the action belongs to")
     dedup_key = models.CharField(max_length=64, default="", blank=True, help_text="Distinguishes repetitions")
     status = models.CharField(max_length=16, choices=Status.choices)
     created = models.DateTimeField()
@@ -275,7 +275,7 @@ class LearnerContentAssignmentAction(LeasedRow):
     attempt_log = models.JSONField(default=list, help_text="The last ten failed attempts")
     recipient = models.CharField(max_length=254, blank=True)
     provider_ref = models.CharField(max_length=255, blank=True)
-    payload = models.JSONField(default=dict, help_text="What was sent, stored once")
+    payload = models.JSONField(default=dict, help_text="The sent mail, without the tokens of its links")
     content_run_key = models.CharField(
         max_length=255,
         blank=True,
@@ -290,7 +290,7 @@ class LearnerContentAssignmentAction(LeasedRow):
         "self", null=True, blank=True, on_delete=models.PROTECT, related_name="retried_by"
     )
     error_reason = models.CharField(max_length=32, blank=True, choices=ErrorReason.choices)
-    error_code = models.CharField(max_length=64, blank=True, help_text="Why it failed or was not done")
+    error_code = models.CharField(max_length=64, blank=True, help_text="Code of why it failed or was skipped")
     detail = models.TextField(blank=True, help_text="The cause in a sentence")
     traceback = models.TextField(blank=True)
 
@@ -349,24 +349,26 @@ class DeadlineNotice(LeasedRow):
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     budget = models.ForeignKey(Budget, on_delete=models.PROTECT, related_name="deadline_notices")
     content = models.ForeignKey(ContentMetadata, null=True, on_delete=models.PROTECT, related_name="+")
-    assignments = models.PositiveIntegerField(help_text="Number of assignments that it concerns")
-    grace_until = models.DateTimeField(null=True, blank=True, help_text="Empty where there is a reason")
+    assignments = models.PositiveIntegerField(help_text="Number of assignments that the notice concerns")
+    grace_until = models.DateTimeField(
+        null=True, blank=True, help_text="Earliest expiry of the assignments; empty where there is a reason"
+    )
     reason = models.CharField(
         max_length=32,
         blank=True,
         default="",
         db_default="",
         choices=NoticeReason.choices,
-        help_text="Why it cannot be joined; empty: a deadline was brought forward",
+        help_text="Why learners cannot join the content; empty: a deadline was brought forward",
     )
-    resolved_at = models.DateTimeField(null=True, blank=True, help_text="When it could be joined again")
+    resolved_at = models.DateTimeField(null=True, blank=True, help_text="When joining became possible again")
     created = models.DateTimeField()
     edition = models.PositiveIntegerField(
         default=1,
-        help_text="Raised where assignments were added after an attempt: all are notified again",
+        help_text="Version, raised when assignments are added after an attempt; all are notified again",
     )
     notified = models.JSONField(default=list, help_text="The administrators (pks) notified of this edition")
-    notified_at = models.DateTimeField(null=True, blank=True, help_text="When the first of them was")
+    notified_at = models.DateTimeField(null=True, blank=True, help_text="First notification of this edition")
     attempts = models.PositiveIntegerField(default=0)
     last_error = models.TextField(blank=True)
 

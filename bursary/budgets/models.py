@@ -65,13 +65,14 @@ class Customer(models.Model):
     reallocate_declined = models.BooleanField(
         default=False,
         db_default=False,
-        help_text="An allocation that does not mention it assigns again what the learner declined",
+        help_text="Whether content that a learner declined is assigned again, if a request does "
+        "not decide it",
     )
     contact_email = models.EmailField(
         blank=True,
         default="",
         db_default="",
-        help_text="Learners write and reply here. Empty: to an administrator",
+        help_text="The address that learners write and reply to; empty: the first administrator's",
     )
     sender_name = models.CharField(
         max_length=100,
@@ -79,7 +80,8 @@ class Customer(models.Model):
         default="",
         db_default="",
         validators=[check_sender_name],
-        help_text="Stands as the sender of mails to its learners. Empty: that of all mails",
+        help_text="The sender's name in mails to the organisation's learners; empty: the name in "
+        "BURSARY_FROM_EMAIL",
     )
     created = models.DateTimeField(auto_now_add=True)
 
@@ -101,7 +103,9 @@ class Account(models.Model):
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="accounts")
     name = models.CharField(max_length=255)
-    limit_cents = models.PositiveBigIntegerField(null=True, blank=True, help_text="Empty: unlimited")
+    limit_cents = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="Limit in cents; empty: unlimited"
+    )
     held_cents = models.PositiveBigIntegerField(default=0, editable=False)
     spent_cents = models.PositiveBigIntegerField(default=0, editable=False)
     created = models.DateTimeField(auto_now_add=True)
@@ -159,7 +163,9 @@ class Budget(models.Model):
     name = models.CharField(max_length=255)
     description = models.TextField(blank=True)
     catalog_uuid = models.UUIDField(help_text="The catalog whose content this budget pays for")
-    limit_cents = models.PositiveBigIntegerField(null=True, blank=True, help_text="Empty: unlimited")
+    limit_cents = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="Limit in cents; empty: unlimited"
+    )
     held_cents = models.PositiveBigIntegerField(default=0, editable=False)
     spent_cents = models.PositiveBigIntegerField(default=0, editable=False)
     starts_at = models.DateTimeField(null=True, blank=True, validators=[check_moment])

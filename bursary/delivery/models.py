@@ -13,10 +13,12 @@ class MailServer(LeasedRow):
     """
 
     name = models.CharField(max_length=16, unique=True)
-    trouble_since = models.DateTimeField(null=True, blank=True, help_text="Empty: it takes mails")
-    error_code = models.CharField(max_length=64, blank=True)
-    detail = models.TextField(blank=True, help_text="Its last answer, without addresses")
-    failures = models.PositiveIntegerField(default=0, help_text="In a row")
+    trouble_since = models.DateTimeField(
+        null=True, blank=True, help_text="When the server stopped accepting mails; empty: it accepts them"
+    )
+    error_code = models.CharField(max_length=64, blank=True, db_column="cause")  # the name when it was added
+    detail = models.TextField(blank=True, help_text="The server's last answer, without e-mail addresses")
+    failures = models.PositiveIntegerField(default=0, help_text="Number of failed attempts in a row")
 
     class Meta:
         indexes = [models.Index(fields=["early", "due_at"], name="mail_server_due")]

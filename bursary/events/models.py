@@ -29,12 +29,12 @@ class EventOutcome(models.TextChoices):
     """How an event was settled."""
 
     REFRESH_REQUESTED = "wanted", "Refresh requested"
-    NOT_IN_REPLICA = "nothing_held", "No such content here"
+    NOT_IN_REPLICA = "nothing_held", "Content not in the replica"
     REVERSED = "reversed", "Assignment reversed"
     ALREADY_REVERSED = "already_reversed", "Already reversed"
     UNKNOWN_TRANSACTION = "unknown_transaction", "No such transaction"
-    RECORDED = "recorded", "On the timeline"
-    ALREADY_RECORDED = "already_recorded", "On the timeline already"
+    RECORDED = "recorded", "Recorded on the timeline"
+    ALREADY_RECORDED = "already_recorded", "Recorded on the timeline before"
     UNKNOWN_MAIL = "unknown_mail", "No such mail to a learner"
     NOT_REVERSIBLE = "not_reversible", "Assignment cannot be reversed"
     FAILED = "failed", "Failed"
@@ -46,7 +46,8 @@ class InboxEvent(LeasedRow):
 
     source = models.CharField(max_length=16, choices=EventSource.choices)
     event_id = models.CharField(
-        max_length=LONGEST_ID, help_text="The sender's id; an event that comes twice is one row"
+        max_length=LONGEST_ID,
+        help_text="The sender's id of the event; an event that is received twice has one row",
     )
     kind = models.CharField(max_length=32, choices=EventKind.choices)
     payload = models.JSONField(default=dict)

@@ -10,10 +10,10 @@ class ScheduledTask(LeasedRow):
     """A scheduled task: when it runs next, and the result of its last run."""
 
     name = models.CharField(max_length=32, unique=True)
-    failures = models.PositiveIntegerField(default=0, help_text="In a row")
+    failures = models.PositiveIntegerField(default=0, help_text="Number of failed runs in a row")
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
-    summary = models.JSONField(default=dict, help_text="What it did last")
+    summary = models.JSONField(default=dict, help_text="Result of the last successful run")
     last_error = models.TextField(blank=True)
 
     class Meta:

@@ -73,64 +73,86 @@ class ContentMetadata(LeasedRow):
     content_type = models.CharField(max_length=16, choices=CONTENT_TYPES)
     uuid = models.UUIDField(null=True, blank=True, db_index=True)
     parent_key = models.CharField(
-        max_length=255, blank=True, default="", db_index=True, help_text="The content key of a run's course"
+        max_length=255,
+        blank=True,
+        default="",
+        db_index=True,
+        help_text="The content key of a run's course; empty for other content",
     )
     title = models.TextField(blank=True)
     course_type = models.CharField(max_length=64, blank=True)
     product_source = models.CharField(max_length=64, blank=True)
-    partners = models.JSONField(default=list, help_text="[{uuid, key, name, logo_image_url}]")
+    partners = models.JSONField(
+        default=list, help_text="The partners, as [{uuid, key, name, logo_image_url}]"
+    )
     partner_names = models.TextField(blank=True, help_text="The partners' names, for search and sorting")
     image_url = models.TextField(blank=True)
     start_date = models.DateTimeField(null=True, blank=True)
     end_date = models.DateTimeField(null=True, blank=True)
     enroll_start = models.DateTimeField(null=True, blank=True)
     enroll_by = models.DateTimeField(null=True, blank=True)
-    price_cents = models.PositiveBigIntegerField(null=True, blank=True, help_text="Empty: unknown; 0: free")
+    price_cents = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="Price in cents; empty: unknown; 0: free"
+    )
     pacing = models.CharField(max_length=64, blank=True)
     weeks_to_complete = models.PositiveIntegerField(null=True, blank=True)
-    advertised_run = models.CharField(max_length=255, blank=True, help_text="That run's content key")
+    advertised_run = models.CharField(
+        max_length=255, blank=True, help_text="The content key of a course's advertised run; empty: none"
+    )
     active = models.BooleanField(default=False)
     offered = models.BooleanField(
-        default=False, help_text="Of a run: published and marketable, or marketable outside"
+        default=False, help_text="Whether a run is published and marketable, or marketable outside"
     )
-    enrollable = models.BooleanField(default=False, help_text="Of a run: upstream's flag at its last sync")
+    enrollable = models.BooleanField(
+        default=False, help_text="Whether upstream flagged a run as enrollable at its last sync"
+    )
 
     payload = models.JSONField(default=dict, help_text="The record as upstream served it, without links")
-    digest = models.CharField(max_length=64, help_text="Of the payload without volatile fields")
+    digest = models.CharField(max_length=64, help_text="Digest of the payload without volatile fields")
     served_digest = models.CharField(
         max_length=64,
         blank=True,
         default="",
         db_default="",
-        help_text="Of the whole record that the row was last merged from; empty: unknown",
+        help_text="Digest of the whole record that the row was last merged from; empty: unknown",
     )
     served_digest_at = models.DateTimeField(
         null=True,
         blank=True,
-        help_text="checked_at, as written with served_digest; once it differs, the digest is not used",
+        help_text="Value of checked_at when served_digest was written; once checked_at differs, "
+        "the digest is not used",
     )
     completeness = models.CharField(
         max_length=8, choices=[(one.value, one.name.capitalize()) for one in Completeness]
     )
 
-    source = models.CharField(max_length=8, choices=RefreshSource.choices, help_text="Of the last fetch")
-    fetched_from = models.CharField(max_length=128, help_text="The upstream and the catalog that served it")
+    source = models.CharField(
+        max_length=8, choices=RefreshSource.choices, help_text="What caused the last fetch"
+    )
+    fetched_from = models.CharField(
+        max_length=128, help_text="The upstream and the catalog that served the payload"
+    )
     upstream_modified = models.DateTimeField(null=True, blank=True)
     fetched_at = models.DateTimeField(help_text="When the stored payload was fetched")
     checked_at = models.DateTimeField(help_text="When a fetch last confirmed the row")
     changed_at = models.DateTimeField(help_text="When the payload last changed")
     fresh_until = models.DateTimeField()
     expected_since = models.DateTimeField(
-        null=True, blank=True, help_text="When an event announced a change that upstream does not show yet"
+        null=True,
+        blank=True,
+        help_text="When an event announced a change that upstream does not show yet; empty: none",
     )
     failures = models.PositiveIntegerField(default=0, help_text="Failed fetches since the last good one")
     last_error = models.TextField(blank=True)
     quarantined_digest = models.CharField(
         max_length=64,
         blank=True,
-        help_text="Of a record that cannot be used; ignored while it is the same",
+        help_text="Digest of a record that cannot be used, which is ignored until its digest "
+        "changes; empty: none",
     )
-    gone_at = models.DateTimeField(null=True, blank=True, help_text="When its last catalog lost it")
+    gone_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the content left its last catalog; empty: a catalog holds it"
+    )
 
     LOCK_ORDER = ("content_key", "variant")
 
@@ -170,9 +192,13 @@ class CatalogMembership(models.Model):
         default="",
         help_text="Key of the course in whose full record the run is; empty: the catalog lists it itself",
     )
-    seen_at = models.DateTimeField(help_text="When the catalog last returned it")
-    missing_since = models.DateTimeField(null=True, blank=True, help_text="First lookup that found nothing")
-    links = models.JSONField(default=dict, db_default={}, help_text="The catalog's own, for this content")
+    seen_at = models.DateTimeField(help_text="When the catalog last returned the content")
+    missing_since = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="When a lookup first found nothing; empty: not missing",
+    )
+    links = models.JSONField(default=dict, db_default={}, help_text="The catalog's own links to this content")
 
     class Meta:
         constraints = [
@@ -211,7 +237,9 @@ class ContentChange(models.Model):
     old = models.JSONField(null=True)
     new = models.JSONField(null=True)
     catalog_uuid = models.UUIDField(
-        null=True, blank=True, help_text="The catalog that it concerns alone; empty: all that hold it"
+        null=True,
+        blank=True,
+        help_text="The only catalog that the change concerns; empty: all that hold the content",
     )
     source = models.CharField(max_length=8, choices=RefreshSource.choices)
     created = models.DateTimeField()
@@ -232,18 +260,28 @@ class CatalogListing(LeasedRow):
 
     catalog_uuid = models.UUIDField(unique=True)
     started_at = models.DateTimeField(null=True, blank=True, help_text="When the last accepted listing began")
-    begun_at = models.DateTimeField(null=True, blank=True, help_text="When the unfinished listing began")
-    listed = models.PositiveIntegerField(default=0, help_text="Entries of the last accepted listing")
+    begun_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the unfinished listing began; empty: none is unfinished"
+    )
+    listed = models.PositiveIntegerField(
+        default=0, help_text="Number of entries of the last accepted listing"
+    )
     failures = models.PositiveIntegerField(default=0)
     last_error = models.TextField(blank=True)
-    alarm = models.TextField(blank=True, help_text="Why nothing is removed: too much is missing")
+    alarm = models.TextField(
+        blank=True,
+        help_text="Why nothing is removed, as a sentence on what is missing; empty: no alarm",
+    )
     alarmed_at = models.DateTimeField(null=True, blank=True)
     guard_off_until = models.DateTimeField(
-        null=True, blank=True, help_text="Until when an operator allows any number of removals"
+        null=True,
+        blank=True,
+        help_text="Until when an operator allows any number of removals; empty: never allowed",
     )
     contradictions = models.PositiveBigIntegerField(
         default=0,
-        help_text="Records that differed from another catalog's of the same variant and modified time",
+        help_text="Number of records that differed from another catalog's of the same variant and "
+        "modified time",
     )
 
     class Meta:
@@ -285,8 +323,12 @@ class ShadowDifference(models.Model):
     replica_value = models.JSONField(null=True, encoder=DjangoJSONEncoder)
     first_seen = models.DateTimeField()
     last_seen = models.DateTimeField()
-    times = models.PositiveIntegerField(default=1, help_text="Number of comparisons that found it")
-    healed_at = models.DateTimeField(null=True, blank=True, help_text="When a comparison no longer found it")
+    times = models.PositiveIntegerField(
+        default=1, help_text="Number of comparisons that found the difference"
+    )
+    healed_at = models.DateTimeField(
+        null=True, blank=True, help_text="When a comparison no longer found the difference; empty: it stands"
+    )
 
     class Meta:
         ordering = ("catalog_uuid", "content_key", "field")
@@ -306,11 +348,19 @@ class ShadowTally(models.Model):
     catalog_uuid = models.UUIDField(unique=True)
     since = models.DateTimeField()
     last_at = models.DateTimeField()
-    compared = models.PositiveBigIntegerField(default=0, help_text="Answers of upstream that were compared")
+    compared = models.PositiveBigIntegerField(
+        default=0, help_text="Number of upstream's answers that were compared"
+    )
     fields_compared = models.PositiveBigIntegerField(default=0)
-    different = models.PositiveBigIntegerField(default=0, help_text="Fields that differed, each time")
-    incomparable = models.PositiveBigIntegerField(default=0, help_text="Answers with less than the row")
-    unrecorded = models.PositiveBigIntegerField(default=0, help_text="Differences beyond the limit")
+    different = models.PositiveBigIntegerField(
+        default=0, help_text="Number of fields that differed, counted in each comparison"
+    )
+    incomparable = models.PositiveBigIntegerField(
+        default=0, help_text="Number of upstream's answers that leave out what the row keeps on purpose"
+    )
+    unrecorded = models.PositiveBigIntegerField(
+        default=0, help_text="Number of differences that were not recorded, beyond the limit"
+    )
 
     class Meta:
         verbose_name_plural = "shadow tallies"
