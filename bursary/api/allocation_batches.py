@@ -80,7 +80,9 @@ class AllocationBatchPageOutput(PageOutput, AllocationBatchOutput):
     results = AdminAssignmentSerializer(many=True)
     learner_state_counts = LearnerStateCountOutput(many=True, required=False)
     states = StateCountOutput(many=True)
-    no_change = LeftUnchangedOutput(many=True, help_text=f"The first {MAX_UNCHANGED} of them")
+    no_change = LeftUnchangedOutput(
+        many=True, help_text=f"The assignments that were not allocated again; at most {MAX_UNCHANGED}"
+    )
     causes = CauseOutput(many=True)
     as_of = serializers.DateTimeField()
 

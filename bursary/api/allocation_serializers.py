@@ -11,7 +11,9 @@ from bursary.assignments.matching import NO_CHANGE, BadAddresses, Verdict
 from bursary.assignments.preview_warnings import WarningCode
 from bursary.replica.joining import JoiningRefusal
 
-_READ_COLUMN = "The heading of the only column of addresses, if it names other people, such as managers"
+_READ_COLUMN = (
+    "The heading of the only column of addresses, if it names other people, such as managers; else absent"
+)
 REFUSED = (
     *("content_not_in_catalog", *JoiningRefusal, "content_price_unknown", "price_out_of_band"),
     *("deadline_passed", "policy_expired", "subsidy_expired"),
@@ -40,7 +42,10 @@ class JoiningOutput(serializers.Serializer[Any]):
 
     content_run_key = serializers.CharField()
     content_price_cents = serializers.IntegerField(allow_null=True)
-    join_by = serializers.DateTimeField(allow_null=True, help_text="Null without a date")
+    join_by = serializers.DateTimeField(
+        allow_null=True,
+        help_text="When enrolment closes in the last run that learners can join; null without a date",
+    )
 
 
 class DroppedOutput(serializers.Serializer[Any]):
@@ -48,7 +53,10 @@ class DroppedOutput(serializers.Serializer[Any]):
 
     position = serializers.IntegerField()
     text = serializers.CharField()
-    column = serializers.CharField(allow_null=True, help_text="Of an address, the column it is left out with")
+    column = serializers.CharField(
+        allow_null=True,
+        help_text="The heading of the column of an address that was left out; null for other parts",
+    )
 
 
 class AssignedOutput(serializers.Serializer[Any]):
@@ -62,11 +70,14 @@ class AssignedOutput(serializers.Serializer[Any]):
 class EntryOutput(serializers.Serializer[Any]):
     """One entry of the list, and the result for its learner."""
 
-    position = serializers.IntegerField(help_text="In the list that was sent, from 0")
+    position = serializers.IntegerField(help_text="The position in the list that was sent, from 0")
     address = serializers.CharField()
     verdict = serializers.ChoiceField(choices=[*Verdict])
-    recognised = serializers.BooleanField(help_text="A learner known by another address")
-    duplicate_of = serializers.IntegerField(allow_null=True, help_text="The position of the first entry")
+    recognised = serializers.BooleanField(help_text="Whether the learner is known by another address")
+    duplicate_of = serializers.IntegerField(
+        allow_null=True,
+        help_text="The position of the learner's first entry; null unless the verdict is `duplicate`",
+    )
     assignment_uuid = serializers.UUIDField(allow_null=True)
     assignment = AssignedOutput(allow_null=True)
 
@@ -93,7 +104,9 @@ class PreviewedEntryOutput(EntryOutput):
     """One entry of a previewed list. An entry that is not a valid address has the verdict `invalid`."""
 
     verdict = serializers.ChoiceField(choices=[*Verdict, "invalid"])
-    problem = serializers.CharField(required=False, help_text="Of an invalid one")
+    problem = serializers.CharField(
+        required=False, help_text="Why the entry is not a valid address, in a sentence; absent if it is valid"
+    )
     warnings = WarningOutput(many=True)
 
 
@@ -118,17 +131,19 @@ class PreviewedRefusalOutput(serializers.Serializer[Any]):
 class AllocateOutput(serializers.Serializer[Any]):
     """The assignments by result. Amounts are in cents."""
 
-    understood = UnderstoodOutput(required=False, help_text="Where a due date was sent")
-    allocation_batch_uuid = serializers.UUIDField(help_text="The name of this request: see its batch")
-    created = AssignmentSerializer(many=True, help_text="New assignments")
-    updated = AssignmentSerializer(many=True, help_text="Ended assignments, allocated again")
-    no_change = UnchangedAssignmentSerializer(
-        many=True, help_text="Open, accepted or declined assignments, for which there is no new one"
+    understood = UnderstoodOutput(
+        required=False, help_text="The instant that the due date means; absent if none was sent"
     )
-    recognised = EntryOutput(many=True, help_text="Addresses of learners known by another address")
+    allocation_batch_uuid = serializers.UUIDField(help_text="The uuid of the batch that records this request")
+    created = AssignmentSerializer(many=True, help_text="New assignments, of learners without an earlier one")
+    updated = AssignmentSerializer(many=True, help_text="Ended assignments that were allocated again")
+    no_change = UnchangedAssignmentSerializer(
+        many=True, help_text="Existing assignments that were not allocated again: open, accepted or declined"
+    )
+    recognised = EntryOutput(many=True, help_text="Entries of learners that are known by another address")
     dropped = DroppedOutput(many=True)
     read_column = serializers.CharField(required=False, help_text=_READ_COLUMN)
-    duplicates = EntryOutput(many=True, help_text="Entries that repeat a learner")
+    duplicates = EntryOutput(many=True, help_text="Entries that repeat the learner of an earlier entry")
     joining = JoiningOutput()
 
 
@@ -136,7 +151,7 @@ class AllocateSummaryInput(serializers.Serializer[Any]):
     """The query parameters of allocate."""
 
     summary = serializers.BooleanField(
-        default=False, help_text="Answer with counts and uuids, without the assignments"
+        default=False, help_text="Whether to answer with counts and uuids in place of the assignments"
     )
 
 
@@ -159,18 +174,20 @@ class AllocatedUuidsOutput(serializers.Serializer[Any]):
 class AllocateSummaryOutput(serializers.Serializer[Any]):
     """The result as counts and uuids, for large requests."""
 
-    understood = UnderstoodOutput(required=False, help_text="Where a due date was sent")
-    allocation_batch_uuid = serializers.UUIDField(help_text="The name of this request: see its batch")
+    understood = UnderstoodOutput(
+        required=False, help_text="The instant that the due date means; absent if none was sent"
+    )
+    allocation_batch_uuid = serializers.UUIDField(help_text="The uuid of the batch that records this request")
     counts = AllocatedCountsOutput()
     uuids = AllocatedUuidsOutput()
     verdicts = serializers.DictField(
         child=serializers.ChoiceField(choices=[one.value for one in NO_CHANGE]),
-        help_text="By uuid, why nothing was allocated",
+        help_text="The verdict on each assignment that was not allocated again, by its uuid",
     )
-    recognised = EntryOutput(many=True, help_text="Addresses of learners known by another address")
+    recognised = EntryOutput(many=True, help_text="Entries of learners that are known by another address")
     dropped = DroppedOutput(many=True)
     read_column = serializers.CharField(required=False, help_text=_READ_COLUMN)
-    duplicates = EntryOutput(many=True, help_text="Entries that repeat a learner")
+    duplicates = EntryOutput(many=True, help_text="Entries that repeat the learner of an earlier entry")
     joining = JoiningOutput()
 
 
@@ -184,18 +201,29 @@ ALLOCATED = PolymorphicProxySerializer(
 class CanAllocateOutput(serializers.Serializer[Any]):
     """The result that allocating would have now. Amounts are in cents."""
 
-    understood = UnderstoodOutput(required=False, help_text="Where a due date was sent")
+    understood = UnderstoodOutput(
+        required=False, help_text="The instant that the due date means; absent if none was sent"
+    )
     can_allocate = serializers.BooleanField()
     content_key = serializers.CharField()
-    cost_cents = serializers.IntegerField(help_text="For the learners that would be allocated")
+    cost_cents = serializers.IntegerField(
+        help_text="The cost, in cents, of the assignments that would be allocated"
+    )
     remaining_cents = serializers.IntegerField(
         allow_null=True,
-        help_text="Available afterwards; negative if the money is short, null if nothing limits it",
+        help_text="The amount available afterwards, in cents; negative if the money is short, null "
+        "if nothing limits it",
     )
     deadline = PreviewedDeadlineOutput(allow_null=True)
-    joining = JoiningOutput(allow_null=True, help_text="Null where it is refused")
-    refusals = PreviewedRefusalOutput(many=True, help_text="Why it would be refused")
-    warnings = CountedWarningOutput(many=True, help_text="What to check first")
-    learners = PreviewedEntryOutput(many=True, help_text="One for each entry, in order")
+    joining = JoiningOutput(
+        allow_null=True, help_text="The run that learners would join; null where the content is refused"
+    )
+    refusals = PreviewedRefusalOutput(
+        many=True, help_text="The reasons for which the allocation would be refused; empty if it would not"
+    )
+    warnings = CountedWarningOutput(many=True, help_text="The kinds of warnings to check before allocating")
+    learners = PreviewedEntryOutput(
+        many=True, help_text="The result for each entry of the list, in its order"
+    )
     dropped = DroppedOutput(many=True)
     read_column = serializers.CharField(required=False, help_text=_READ_COLUMN)

@@ -34,7 +34,7 @@ _IN_WORDS = {
     reminders.STARTED: "Its course has already started.",
     reminders.WITHOUT_START: "The start of its course is not known.",
 }
-_ON_ITS_WAY = "An e-mail is on its way already"
+_ON_ITS_WAY = "Assignments with such an e-mail on its way already"
 
 
 class NotDoneOutput(serializers.Serializer[Any]):
@@ -50,7 +50,9 @@ class CancelOutput(serializers.Serializer[Any]):
     """Each named assignment, under one of three results."""
 
     cancelled = serializers.ListField(child=serializers.UUIDField())
-    no_change = serializers.ListField(child=serializers.UUIDField(), help_text="Cancelled already")
+    no_change = serializers.ListField(
+        child=serializers.UUIDField(), help_text="Assignments that were cancelled before"
+    )
     not_cancelled = NotDoneOutput(many=True)
 
 
@@ -74,9 +76,11 @@ class CancelAllOutput(serializers.Serializer[Any]):
     """The number of assignments by result, and the refusals."""
 
     cancelled = serializers.IntegerField()
-    no_change = serializers.IntegerField(help_text="Cancelled by another request meanwhile")
+    no_change = serializers.IntegerField(help_text="Assignments that another request cancelled meanwhile")
     not_cancelled_count = serializers.IntegerField()
-    not_cancelled = NotDoneOutput(many=True, help_text=f"The first {MAX_NAMED} of them")
+    not_cancelled = NotDoneOutput(
+        many=True, help_text=f"The refused assignments, with the reasons; at most {MAX_NAMED}"
+    )
 
 
 class RemindAllOutput(serializers.Serializer[Any]):
@@ -85,7 +89,9 @@ class RemindAllOutput(serializers.Serializer[Any]):
     reminded = serializers.IntegerField()
     no_change = serializers.IntegerField(help_text=_ON_ITS_WAY)
     not_reminded_count = serializers.IntegerField()
-    not_reminded = NotDoneOutput(many=True, help_text=f"The first {MAX_NAMED} of them")
+    not_reminded = NotDoneOutput(
+        many=True, help_text=f"The refused assignments, with the reasons; at most {MAX_NAMED}"
+    )
 
 
 class Cancel(BudgetView):

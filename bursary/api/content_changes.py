@@ -61,8 +61,10 @@ class ContentChangeSerializer(serializers.ModelSerializer[ContentChange]):
 
 
 class ChangeFilters(filters.FilterSet):
-    field = filters.CharFilter(label="A column, `membership` or `gone_at`")
-    since = MomentFilter(field_name="created", lookup_expr="gte", label="At this time or later")
+    field = filters.CharFilter(label="The changed field: a column, `membership` or `gone_at`")
+    since = MomentFilter(
+        field_name="created", lookup_expr="gte", label="Changes that were recorded at this time or later"
+    )
 
     class Meta:
         model = ContentChange
@@ -122,9 +124,11 @@ class TouchSerializer(serializers.Serializer[Any]):
     change = serializers.IntegerField(help_text="The `id` of the change")
     field = serializers.CharField()
     effect = serializers.ChoiceField(choices=[one.value for one in impact.Effect])
-    old = AnyValueField(help_text="A date, an amount in cents, or the availability")
+    old = AnyValueField(
+        help_text="The value before the change: a date, an amount in cents, or the availability"
+    )
     new = AnyValueField(help_text="The value after the change")
-    old_reason = serializers.CharField(help_text="For a deadline, else empty")
+    old_reason = serializers.CharField(help_text="What decides the old deadline; empty for other effects")
     new_reason = serializers.CharField()
 
 
@@ -171,12 +175,14 @@ class ImpactOutput(PageOutput):
 
     since = serializers.DateTimeField()
     changes = ContentChangeSerializer(many=True)
-    more_changes = serializers.BooleanField(help_text="There are older changes, which are left out")
+    more_changes = serializers.BooleanField(help_text="Whether there are older changes, which are left out")
     results = TouchedAssignmentSerializer(many=True)
 
 
 class _SinceInput(serializers.Serializer[Any]):
-    since = InstantField(required=False, help_text="The default is 30 days ago")
+    since = InstantField(
+        required=False, help_text="Changes that were recorded at this time or later; by default 30 days ago"
+    )
 
 
 class ImpactOfChanges(_OfContent):

@@ -46,9 +46,11 @@ _DATA: Mapping[str, type[serializers.Serializer[Any]]] = {
 class ContentEventInput(serializers.Serializer[Any]):
     """The body of a webhook."""
 
-    type = TextField(help_text=f"{EventKind.CONTENT_CHANGED} or {EventKind.TRANSACTION_REVERSED}")
+    type = TextField(
+        help_text=f"The event's type: {EventKind.CONTENT_CHANGED} or {EventKind.TRANSACTION_REVERSED}"
+    )
     data = serializers.DictField(  # type: ignore[assignment]  # the standard's word; DRF has a property of this name
-        help_text='{"content_keys": […]}, at most 100, or {"transaction_uuid": "…"}, as the type requires'
+        help_text='As the type requires: {"content_keys": […]}, at most 100, or {"transaction_uuid": "…"}'
     )
 
 

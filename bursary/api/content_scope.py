@@ -25,7 +25,8 @@ MAX_NAMED = 100
 CATALOG = OpenApiParameter(
     "catalog",
     OpenApiTypes.UUID,
-    description="Only what this catalog of your budgets holds; needed where they hold several rows of it",
+    description="Only what this catalog of your budgets holds; required where your catalogs hold "
+    "several rows of the content",
 )
 
 

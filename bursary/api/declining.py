@@ -27,7 +27,7 @@ class DeclineInput(serializers.Serializer[Any]):
         required=False,
         allow_blank=True,
         default="",
-        help_text=f"Shown to administrators; at most {declining.LONGEST_REASON} characters",
+        help_text=f"The reason, which administrators see; at most {declining.LONGEST_REASON} characters",
     )
 
 

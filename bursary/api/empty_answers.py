@@ -51,8 +51,8 @@ class ConfigurationInput(serializers.Serializer[Any]):
     """The body of the configuration of requests: the values that are accepted."""
 
     enterprise_customer_uuid = UuidField()
-    subsidy_requests_enabled = FlagField(default=False, help_text="Only false")
-    subsidy_type = TextField(required=False, allow_null=True, help_text="Ignored")
+    subsidy_requests_enabled = FlagField(default=False, help_text="False, the only value that is accepted")
+    subsidy_type = TextField(required=False, allow_null=True, help_text="Any value, which is ignored")
 
     def validate_subsidy_requests_enabled(self, value: bool) -> bool:
         """Return false. Raises ValidationError for true."""
@@ -97,7 +97,9 @@ class CanRequestOutput(serializers.Serializer[Any]):
 
     content_key = serializers.CharField()
     can_request = serializers.BooleanField()
-    reason = serializers.CharField(allow_null=True, help_text="A sentence")
+    reason = serializers.CharField(
+        allow_null=True, help_text="Why the learner may not ask for the course, in a sentence"
+    )
     requestable_subsidy_access_policy = serializers.DictField(allow_null=True)
 
 

@@ -127,7 +127,9 @@ class NumberField(serializers.IntegerField):
         return super().to_internal_value(data)
 
 
-@extend_schema_field({"anyOf": [{"type": "string"}, {"description": "Anything else is a bad address"}]})
+@extend_schema_field(
+    {"anyOf": [{"type": "string"}, {"description": "Any other value, which is read as an invalid address"}]}
+)
 class EntryField(serializers.Field[str, Any, str, Any]):
     """An entry of the list of addresses. An entry that is not text becomes empty, which is a bad address."""
 
@@ -203,14 +205,15 @@ class AllocateInput(serializers.Serializer[Any]):
     content_price_cents = CentsField()
     learner_emails = EntriesField(
         allow_empty=False,
-        help_text=f"At most {MAX_ADDRESSES} addresses, also behind names. Repetitions are ignored.",
+        help_text=f"At most {MAX_ADDRESSES} e-mail addresses, with or without names before them. "
+        "Repetitions are ignored.",
     )
     due_date = InstantField(
         end_of_day=True,
         required=False,
         allow_null=True,
-        help_text="The administrator's own deadline; the earliest deadline applies. A date without a time is "
-        "the end of that day; a time without a zone is meant in the organisation's",
+        help_text="The deadline that you set; the earliest of all deadlines applies. A date without a time "
+        "is the end of that day; a time without a zone is in the organisation's zone",
     )
     allow_another = FlagField(
         default=False,
@@ -219,13 +222,14 @@ class AllocateInput(serializers.Serializer[Any]):
     reallocate_declined = FlagField(
         default=None,
         allow_null=True,
-        help_text="Allocate also to learners who declined it before; null: as the organisation has set",
+        help_text="Allocate also to learners who declined the content before; null: as the "
+        "organisation's setting says",
     )
     message = TextField(
         default="",
         allow_blank=True,
         max_length=LONGEST_MESSAGE,
-        help_text="Plain text of your own, for the e-mail about the assignment",
+        help_text="Your message in the e-mail about the assignment, as plain text",
     )
     admin_lms_user_id = NumberField(
         required=False, allow_null=True, help_text="Ignored: the authenticated user is used"
@@ -253,7 +257,9 @@ class ConfirmedInput(serializers.Serializer[Any]):
     """The body of requests for all assignments that match a filter, with their confirmed count."""
 
     confirmed_count = NumberField(
-        min_value=0, help_text="The `count` of the list with the same query string, as you saw it"
+        min_value=0,
+        help_text="The `count` of the list with the same query string, as you saw it; if it is "
+        "another now, nothing is done",
     )
 
 
@@ -286,7 +292,9 @@ class SkipInput(RetryInput):
 class ExtendInput(AssignmentUuidsInput):
     """The body of extend: the assignments, and the new deadline."""
 
-    until = InstantField(end_of_day=True, help_text="A date without a time is the end of that day")
+    until = InstantField(
+        end_of_day=True, help_text="The new deadline; a date without a time is the end of that day"
+    )
 
 
 @example({"confirmed_count": 12, "action_type": ActionType.NOTIFIED.value})
@@ -300,4 +308,6 @@ class RetryAllInput(ConfirmedInput):
 class ExtendAllInput(ConfirmedInput):
     """The body of extend-all: the confirmed count, and the new deadline."""
 
-    until = InstantField(end_of_day=True, help_text="A date without a time is the end of that day")
+    until = InstantField(
+        end_of_day=True, help_text="The new deadline; a date without a time is the end of that day"
+    )

@@ -95,17 +95,22 @@ class PortalCustomerOutput(serializers.Serializer[Any]):
     name = serializers.CharField()
     contact_email = serializers.CharField(allow_null=True)
     branding_configuration = BrandingOutput()
-    admin_users = serializers.ListField(child=serializers.DictField(), help_text="To be asked by learners")
-    active_integrations = serializers.ListField(child=serializers.DictField(), help_text="Empty")
+    admin_users = serializers.ListField(
+        child=serializers.DictField(),
+        help_text="The contact for learners, as an array of one; empty if there is none",
+    )
+    active_integrations = serializers.ListField(child=serializers.DictField(), help_text="Always empty")
 
 
 class LinkedCustomerOutput(serializers.Serializer[Any]):
     """An organisation in which the caller has a role."""
 
     id = serializers.IntegerField()
-    user_id = serializers.IntegerField(allow_null=True, help_text="The caller's LMS user id")
+    user_id = serializers.IntegerField(
+        allow_null=True, help_text="The caller's LMS user id; null if it is unknown"
+    )
     enterprise_customer = PortalCustomerOutput()
-    active = serializers.BooleanField(help_text="The organisation that was asked for")
+    active = serializers.BooleanField(help_text="Whether the request is for this organisation")
 
 
 class AlgoliaOutput(serializers.Serializer[Any]):
@@ -121,29 +126,32 @@ class PortalPageOutput(serializers.Serializer[Any]):
     enterprise_customer = PortalCustomerOutput()
     active_enterprise_customer = PortalCustomerOutput()
     all_linked_enterprise_customer_users = LinkedCustomerOutput(many=True)
-    staff_enterprise_customer = PortalCustomerOutput(allow_null=True, help_text="Null")
-    should_update_active_enterprise_customer_user = serializers.BooleanField(help_text="False")
-    enterprise_features = serializers.DictField(help_text="Empty")
+    staff_enterprise_customer = PortalCustomerOutput(allow_null=True, help_text="Always null")
+    should_update_active_enterprise_customer_user = serializers.BooleanField(help_text="Always false")
+    enterprise_features = serializers.DictField(help_text="Always empty")
     enterprise_customer_user_subsidies = serializers.DictField(
         help_text="`subscriptions`, with empty lists: Bursary has no licences"
     )
-    has_bnr_enabled_policy = serializers.BooleanField(help_text="False: learners do not ask for courses here")
-    algolia = AlgoliaOutput()
-    catalog_uuids_to_catalog_query_uuids = serializers.DictField(help_text="Empty")
-    errors = serializers.ListField(  # type: ignore[assignment]  # shadows DRF's own
-        child=serializers.DictField(), help_text="Empty"
+    has_bnr_enabled_policy = serializers.BooleanField(
+        help_text="Always false: learners do not ask for courses here"
     )
-    warnings = serializers.ListField(child=serializers.DictField(), help_text="Empty")
+    algolia = AlgoliaOutput()
+    catalog_uuids_to_catalog_query_uuids = serializers.DictField(help_text="Always empty")
+    errors = serializers.ListField(  # type: ignore[assignment]  # shadows DRF's own
+        child=serializers.DictField(), help_text="Always empty"
+    )
+    warnings = serializers.ListField(child=serializers.DictField(), help_text="Always empty")
 
 
 class PortalDashboardOutput(PortalPageOutput):
     """The first page of the learner portal."""
 
     enterprise_course_enrollments = serializers.ListField(
-        child=serializers.DictField(), help_text="Empty: the LMS knows them"
+        child=serializers.DictField(), help_text="Always empty: the LMS knows the enrolments"
     )
     all_enrollments_by_status = serializers.DictField(
-        child=serializers.ListField(child=serializers.DictField()), help_text="Four empty lists"
+        child=serializers.ListField(child=serializers.DictField()),
+        help_text="Four lists by status, always empty",
     )
 
 

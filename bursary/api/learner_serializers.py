@@ -34,7 +34,7 @@ class LearnerAssignmentSerializer(AssignmentSerializer):
     join_by = serializers.DateTimeField(
         read_only=True,
         allow_null=True,
-        help_text="When the last run closes that you can join in time; null without a date",
+        help_text="When enrolment closes in the last run that you can join in time; null without a date",
     )
     learner_acknowledged = serializers.SerializerMethodField()
     not_acceptable_now = serializers.SerializerMethodField()
@@ -92,11 +92,11 @@ class PolicyOfLearnerOutput(serializers.Serializer[Any]):
     assignment_configuration = serializers.UUIDField()
     subsidy_expiration_date = serializers.DateTimeField()
     is_late_redemption_allowed = serializers.BooleanField()
-    group_associations = serializers.ListField(child=serializers.CharField(), help_text="Empty")
-    policy_redemption_url = serializers.URLField(help_text="Where to POST to redeem")
+    group_associations = serializers.ListField(child=serializers.CharField(), help_text="Always empty")
+    policy_redemption_url = serializers.URLField(help_text="The URL to POST to in order to redeem")
     remaining_balance = serializers.IntegerField()
     learner_content_assignments = LearnerAssignmentSerializer(many=True)
-    learner_requests = serializers.ListField(child=serializers.DictField(), help_text="Empty")
+    learner_requests = serializers.ListField(child=serializers.DictField(), help_text="Always empty")
 
 
 def state_at(assignment: LearnerContentAssignment, *, now: datetime) -> str:

@@ -27,7 +27,9 @@ DEFAULT_SIZE, LARGEST_SIZE = 100, 500  # rows of a page
 class PageInput(serializers.Serializer[Any]):
     """The parameters of pages."""
 
-    page = serializers.IntegerField(default=1, min_value=1, max_value=10**9, help_text="From 1")
+    page = serializers.IntegerField(
+        default=1, min_value=1, max_value=10**9, help_text="The number of the page, from 1"
+    )
     page_size = serializers.IntegerField(default=DEFAULT_SIZE, min_value=1, max_value=LARGEST_SIZE)
 
 
@@ -37,16 +39,20 @@ class CursorInput(PageInput):
     cursor = serializers.CharField(
         required=False,
         allow_blank=True,
-        help_text="Pages without counts, by the cursor in `next` or `previous`; empty for the first one",
+        help_text="The cursor of a page without counts, from `next` or `previous`; empty for the first page",
     )
 
 
 class PageOutput(serializers.Serializer[Any]):
     """The envelope of a page, without its `results`. A page by cursor has no counts."""
 
-    next = serializers.URLField(allow_null=True, help_text="The address of the next page")
-    previous = serializers.URLField(allow_null=True, help_text="The address of the page before")
-    count = serializers.IntegerField(required=False, help_text="Of all pages together")
+    next = serializers.URLField(allow_null=True, help_text="The URL of the next page; null on the last one")
+    previous = serializers.URLField(
+        allow_null=True, help_text="The URL of the page before; null on the first one"
+    )
+    count = serializers.IntegerField(
+        required=False, help_text="The number of rows of all pages together; absent from pages by cursor"
+    )
     num_pages = serializers.IntegerField(required=False)
     current_page = serializers.IntegerField(required=False)
     start = serializers.IntegerField(required=False, help_text="The position of the page's first row, from 0")

@@ -53,27 +53,36 @@ class PolicySerializer(serializers.ModelSerializer[Budget]):
     enterprise_customer_uuid = serializers.UUIDField(source="customer.uuid")
     subsidy_uuid = serializers.UUIDField(source="account.uuid")
     spend_limit = serializers.SerializerMethodField(
-        help_text="Cents: the budget's own limit, else its account's; a large number where `unlimited`"
+        help_text="The limit in cents: the budget's own, else its account's; a large number where `unlimited`"
     )
-    unlimited = serializers.SerializerMethodField(help_text="Neither the budget nor its account has a limit")
-    subsidy_active_datetime = serializers.SerializerMethodField()
-    subsidy_expiration_datetime = serializers.SerializerMethodField()
-    is_subsidy_active = serializers.SerializerMethodField()
+    unlimited = serializers.SerializerMethodField(
+        help_text="Whether neither the budget nor its account has a limit"
+    )
+    subsidy_active_datetime = serializers.SerializerMethodField(
+        help_text="When the budget starts; when it was created if it has no start"
+    )
+    subsidy_expiration_datetime = serializers.SerializerMethodField(
+        help_text="When the budget ends; in the year 9000 if it has no end"
+    )
+    is_subsidy_active = serializers.SerializerMethodField(help_text="Whether the budget is open now")
     is_late_redemption_allowed = serializers.BooleanField(
-        read_only=True, default=False, help_text="A passed deadline refuses redemption"
+        read_only=True,
+        default=False,
+        help_text="Always false: after its deadline an assignment cannot be redeemed",
     )
-    retired = serializers.SerializerMethodField()
+    retired = serializers.SerializerMethodField(help_text="Whether the budget is retired")
     not_in_use = serializers.SerializerMethodField(
-        help_text="Why it is not in use: retired, inactive, not_yet_open or ended; null where it is"
+        help_text="Why the budget is not in use: retired, inactive, not_yet_open or ended; null "
+        "while it is in use"
     )
     bnr_enabled = serializers.BooleanField(
-        read_only=True, default=False, help_text="Bursary has no browse-and-request"
+        read_only=True, default=False, help_text="Always false: Bursary has no browse-and-request"
     )
     group_associations = serializers.ListField(
         child=serializers.CharField(),
         read_only=True,
         default=list,
-        help_text="Empty; clients index it",
+        help_text="Always empty; clients expect an array",
     )
     assignment_configuration = serializers.SerializerMethodField()
     aggregates = serializers.SerializerMethodField()

@@ -59,7 +59,7 @@ _KEYS = OpenApiParameter(
     {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "maxItems": MAX_KEYS},
     required=True,
     explode=True,
-    description="Keys of courses or runs; repeat the parameter",
+    description="The keys of courses or runs; the parameter is repeated for each",
 )
 MAX_ASSIGNMENTS = 1000
 
@@ -90,7 +90,11 @@ class _CreditsInput(serializers.Serializer[Any]):
     enterprise_customer_uuid = serializers.UUIDField()
     lms_user_id = serializers.IntegerField(required=False, min_value=1, max_value=2**63 - 1)
     page = serializers.IntegerField(
-        required=False, default=1, min_value=1, max_value=10**6, help_text="Of 1,000 assignments, from 1"
+        required=False,
+        default=1,
+        min_value=1,
+        max_value=10**6,
+        help_text="The number of the page, from 1; a page has 1,000 assignments",
     )
 
 

@@ -30,8 +30,8 @@ class RedeemablePolicyOutput(serializers.Serializer[Any]):
     uuid = serializers.UUIDField()
     policy_type = serializers.CharField()
     policy_redemption_url = serializers.URLField()
-    per_learner_enrollment_limit = serializers.IntegerField(allow_null=True, help_text="Null")
-    per_learner_spend_limit = serializers.IntegerField(allow_null=True, help_text="Null")
+    per_learner_enrollment_limit = serializers.IntegerField(allow_null=True, help_text="Always null")
+    per_learner_spend_limit = serializers.IntegerField(allow_null=True, help_text="Always null")
 
 
 class ReasonOutput(serializers.Serializer[Any]):
@@ -42,7 +42,7 @@ class ReasonOutput(serializers.Serializer[Any]):
     reason = serializers.ChoiceField(choices=[*NOT_REDEEMED, ContentUnavailable.reason])
     user_message = serializers.CharField()
     next_step = serializers.CharField()
-    metadata = serializers.DictField(help_text="`enterprise_administrators`, an empty array")
+    metadata = serializers.DictField(help_text="An object with `enterprise_administrators`, an empty array")
 
 
 class RedeemOutput(serializers.Serializer[Any]):
@@ -63,7 +63,9 @@ class RedeemabilityOutput(serializers.Serializer[Any]):
     content_key = serializers.CharField()
     can_redeem = serializers.BooleanField()
     has_successful_redemption = serializers.BooleanField()
-    list_price = PriceOutput(allow_null=True, help_text="The price at which it is assigned")
+    list_price = PriceOutput(
+        allow_null=True, help_text="The price at which the content is assigned; null if it is not assigned"
+    )
     redeemable_subsidy_access_policy = RedeemablePolicyOutput(allow_null=True)
     redemptions = RedeemOutput(many=True)
     reasons = ReasonOutput(many=True)
@@ -84,4 +86,6 @@ class AcknowledgeOutput(serializers.Serializer[Any]):
 
     acknowledged_assignments = LearnerAssignmentSerializer(many=True)
     already_acknowledged_assignments = LearnerAssignmentSerializer(many=True)
-    unacknowledged_assignments = LearnerAssignmentSerializer(many=True, help_text="Not ended")
+    unacknowledged_assignments = LearnerAssignmentSerializer(
+        many=True, help_text="Assignments that have not ended"
+    )

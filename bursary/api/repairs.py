@@ -66,7 +66,8 @@ class FailureCountOutput(serializers.Serializer[Any]):
     error_reason = serializers.CharField()
     day = serializers.DateField(
         allow_null=True,
-        help_text=f"In the organisation's time zone; null where it is older than {failures.DAYS_APART} days",
+        help_text="The day in the organisation's time zone; null for failures older than "
+        f"{failures.DAYS_APART} days",
     )
     count = serializers.IntegerField()
     latest = serializers.DateTimeField()
@@ -91,7 +92,9 @@ class FailuresOutput(serializers.Serializer[Any]):
     """Counts of failed work that can be repaired."""
 
     causes = CauseOutput(many=True)
-    results = FailureCountOutput(many=True, help_text=f"Newest first, at most {failures.MAX_COUNTS}")
+    results = FailureCountOutput(
+        many=True, help_text=f"The counts, newest first; at most {failures.MAX_COUNTS}"
+    )
 
 
 class RetryOutput(serializers.Serializer[Any]):

@@ -26,9 +26,9 @@ _PARAMETER = re.compile(r"\(\?P<(\w+)>[^)]*\)|<(?:\w+:)?(\w+)>")
 class LinkOutput(serializers.Serializer[Any]):
     """A URL of the API."""
 
-    href = serializers.CharField(help_text="The URL, with {} around what you put in")
+    href = serializers.CharField(help_text="The URL, with {} around the names of values to fill in")
     methods = serializers.ListField(child=serializers.CharField())
-    does = serializers.CharField(help_text="What it does, in a sentence")
+    does = serializers.CharField(help_text="What a request to the URL does, in a sentence")
 
 
 class OwnCustomerOutput(serializers.Serializer[Any]):
@@ -52,9 +52,14 @@ class CallerOutput(serializers.Serializer[Any]):
     """The caller, with the permissions that their roles and the key's scope leave."""
 
     username = serializers.CharField()
-    is_operator = serializers.BooleanField(help_text="May all of it, in every organisation")
+    is_operator = serializers.BooleanField(
+        help_text="Whether the caller has every permission in every organisation"
+    )
     key = OwnKeyOutput(allow_null=True)
-    customers = OwnCustomerOutput(many=True, help_text=f"At most {MAX_CUSTOMERS}, by name")
+    customers = OwnCustomerOutput(
+        many=True,
+        help_text=f"The organisations in which the caller has a role, by name; at most {MAX_CUSTOMERS}",
+    )
 
 
 class ApiRootOutput(serializers.Serializer[Any]):

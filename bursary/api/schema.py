@@ -51,23 +51,23 @@ OF_KEYS: Reasons = {409: ("request_in_progress",), 422: ("idempotency_key_reused
 """The reasons of each POST that accepts an `Idempotency-Key`."""
 
 TAGS = {
-    "root": "What there is, and what you may do",
+    "root": "The API's URLs, and what you may do",
     "subsidy-access-policies": "Budgets and their money",
     "policy-allocation": "Assign content to learners, and preview it",
-    "allocation-batches": "What became of one request to assign",
+    "allocation-batches": "The results of requests to assign",
     "assignment-configurations": "The assignments of a budget: read, cancel, remind, repair and extend them; "
     "of a learner, decline and acknowledge them",
     "policy-redemption": "A learner's own assignments: list and accept them",
     "content-metadata": "Courses and runs, their changes, and what these mean for assignments",
     "content-events": "Events that other services report",
-    "mail-events": "What mail providers report of mails",
-    "subsidies": "What was spent",
+    "mail-events": "Reports of mail providers about mails",
+    "subsidies": "The transactions of an account, with refunds",
     "bffs": "Pages of the learner portal, each in one answer",
-    "learner-credit-requests": "Empty, for clients that ask",
-    "license-requests": "Empty, for clients that ask",
-    "coupon-code-requests": "Empty, for clients that ask",
-    "customer-configurations": "Constant, for clients that ask",
-    "admin-view": "Empty, for clients that ask",
+    "learner-credit-requests": "Answers that are always empty, for clients that expect them",
+    "license-requests": "Answers that are always empty, for clients that expect them",
+    "coupon-code-requests": "Answers that are always empty, for clients that expect them",
+    "customer-configurations": "Answers that are always the same, for clients that expect them",
+    "admin-view": "Answers that are always empty, for clients that expect them",
 }
 
 _OF_FILTERS: Mapping[type, Shape] = {
@@ -79,16 +79,18 @@ _KEY = OpenApiParameter(
     HEADER,
     {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": r"^[\x20-\x7e]+$"},
     OpenApiParameter.HEADER,
-    description="Your name for this request: sent again with it, it is answered as before and not done twice",
+    description="Your name for this request: a repeated request with the same name is answered "
+    "as before and not done twice",
 )
 NOT_BLANK = r"[^\s\x1c-\x1f\x85]"
 """Trimmed text. Python also trims U+001C to U+001F and U+0085, which others do not call white space."""
 _TEXT: Shape = {"type": "string"}
+_WAIT = "The seconds to wait before the request is repeated"
 _HEADERS: Mapping[int, tuple[str, Shape, str]] = {
-    401: ("WWW-Authenticate", _TEXT, "The challenge"),
-    409: ("Retry-After", {"type": "integer"}, "Seconds; of request_in_progress"),
-    429: ("Retry-After", {"type": "integer"}, "Seconds"),
-    503: ("Retry-After", {"type": "integer"}, "Seconds"),
+    401: ("WWW-Authenticate", _TEXT, "The scheme by which to sign in"),
+    409: ("Retry-After", {"type": "integer"}, f"{_WAIT}; with request_in_progress"),
+    429: ("Retry-After", {"type": "integer"}, _WAIT),
+    503: ("Retry-After", {"type": "integer"}, _WAIT),
 }
 
 
@@ -220,7 +222,12 @@ class Schema(AutoSchema):
         """Return the header of a replayed response; responses with 5xx are not kept."""
         if not self._is_done_once() or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return {}
-        return {REPLAYED: {"schema": {"const": "true"}, "description": "It was answered before"}}
+        return {
+            REPLAYED: {
+                "schema": {"const": "true"},
+                "description": "Present where the request was answered before: this is the earlier answer",
+            }
+        }
 
 
 def _shape(status: int, found: Sequence[str]) -> Shape:
@@ -230,12 +237,13 @@ def _shape(status: int, found: Sequence[str]) -> Shape:
         "type": "object",
         "properties": {
             "reason": {"type": "string", "enum": [*found]},
-            says: _TEXT | {"description": "A sentence for people"},
-            "next_step": _TEXT | {"description": "What to do next"},
+            says: _TEXT | {"description": "The reason in a sentence for people"},
+            "next_step": _TEXT | {"description": "What to do next, in a sentence for people"},
         },
         "required": ["reason", says, "next_step"],
         "additionalProperties": {},
-        "description": "The figures behind it, or the fields that are wrong, stand beside the reason",
+        "description": "A refusal. The figures behind it, or the fields that are wrong, stand beside "
+        "the reason",
     }
     if status == HTTPStatus.UNPROCESSABLE_ENTITY:
         return {"type": "array", "items": shape, "minItems": 1}

@@ -58,7 +58,9 @@ class AttemptOutput(serializers.Serializer[Any]):
 class ActionSerializer(serializers.ModelSerializer[LearnerContentAssignmentAction]):
     """An action in lists. Without stack traces."""
 
-    completed_at = serializers.SerializerMethodField()
+    completed_at = serializers.SerializerMethodField(
+        help_text="When the action succeeded; null before, and for a failure: see `failed_at`"
+    )
     error_reason = TextOrNullField(
         help_text="The reason of a final failure, in enterprise-access' words, else null"
     )
@@ -89,10 +91,12 @@ class TimelineActionSerializer(ActionSerializer):
     retry_of = serializers.UUIDField(source="retry_of.uuid", default=None, allow_null=True, read_only=True)
     occasion = serializers.CharField(source="dedup_key", read_only=True)
     content_run_key = TextOrNullField(
-        help_text="Of a redemption, the run of the assigned course that it is for; else null"
+        help_text="The key of the run that a redemption of a course is for; else null"
     )
     attempt_log = serializers.SerializerMethodField()
-    failed_at = serializers.SerializerMethodField()
+    failed_at = serializers.SerializerMethodField(
+        help_text="When the action failed finally; null if it did not"
+    )
 
     class Meta(ActionSerializer.Meta):
         fields = (
@@ -108,6 +112,9 @@ class TimelineActionSerializer(ActionSerializer):
             "provider_ref",
             "retry_of",
         )
+        extra_kwargs = {  # DRF's own attribute
+            "due_at": {"help_text": "When the action must be worked on next; null once it is finished"}
+        }
 
     def get_failed_at(self, action: LearnerContentAssignmentAction) -> datetime | None:
         """Return when it finally failed, else null."""
@@ -126,7 +133,7 @@ class ContentOfAssignmentSerializer(serializers.ModelSerializer[ContentMetadata]
     """An assignment's content. `as_of` is the last time that upstream confirmed it."""
 
     as_of = serializers.DateTimeField(
-        source="checked_at", read_only=True, help_text="When upstream last confirmed it"
+        source="checked_at", read_only=True, help_text="When upstream last confirmed the content"
     )
 
     class Meta:
@@ -147,14 +154,19 @@ class AssignmentSerializer(serializers.ModelSerializer[LearnerContentAssignment]
     """An assignment."""
 
     assignment_configuration = serializers.UUIDField(source="budget.assignment_configuration_uuid")
-    parent_content_key = TextOrNullField(help_text="The course of a run, else null")
+    parent_content_key = TextOrNullField(
+        help_text="The content key of a run's course; null for other content"
+    )
     is_assigned_course_run = serializers.BooleanField(read_only=True)
-    content_title = TextOrNullField(source="shown_content.title", help_text="Null if it is unknown")
-    content_quantity = serializers.SerializerMethodField(help_text="Cents, zero or negative")
+    content_title = TextOrNullField(
+        source="shown_content.title", help_text="The content's title; null if it is unknown"
+    )
+    content_quantity = serializers.SerializerMethodField(help_text="The price in cents, zero or negative")
     earliest_possible_expiration = serializers.SerializerMethodField()
     actions = ActionSerializer(many=True, read_only=True)
     lms_user_id = serializers.SerializerMethodField(
-        help_text="Null, too, while the person is no learner of the budget's organisation"
+        help_text="The learner's LMS user id; null if it is unknown or the person is no learner of "
+        "the budget's organisation"
     )
 
     class Meta:
@@ -198,8 +210,8 @@ class AdminAssignmentSerializer(AssignmentSerializer):
     join_by = serializers.DateTimeField(
         read_only=True,
         allow_null=True,
-        help_text="When the last run closes that its learner can join in time, null without a date: "
-        "`content_enroll_by` of filters and orderings",
+        help_text="When enrolment closes in the last run that the learner can join in time; null without a "
+        "date. Filters and orderings name it `content_enroll_by`",
     )
     account_ended = serializers.SerializerMethodField()
     content_metadata = ContentOfAssignmentSerializer(source="shown_content", read_only=True, allow_null=True)
@@ -251,10 +263,10 @@ class ContentMetadataSerializer(serializers.ModelSerializer[ContentMetadata]):
     """A course, run, program or pathway of the replica."""
 
     parent = serializers.SerializerMethodField(  # type: ignore[assignment]  # shadows DRF's own
-        help_text="The content key of a run's course"
+        help_text="The content key of a run's course; null for other content"
     )
     as_of = serializers.DateTimeField(
-        source="checked_at", read_only=True, help_text="When upstream last confirmed it"
+        source="checked_at", read_only=True, help_text="When upstream last confirmed the content"
     )
 
     class Meta:

@@ -21,10 +21,10 @@ from bursary.budgets.models import LedgerEntry
 class ReversalSerializer(serializers.Serializer[LedgerEntry]):
     """The refund of a whole transaction."""
 
-    uuid = serializers.UUIDField(help_text="The transaction's: it is refunded once")
-    state = serializers.SerializerMethodField()
+    uuid = serializers.UUIDField(help_text="The uuid of the transaction, which is refunded once at most")
+    state = serializers.SerializerMethodField(help_text="The refund's state: always `committed`")
     created = serializers.DateTimeField(source="reversed_at")
-    quantity = serializers.IntegerField(source="cents", help_text="Cents, positive")
+    quantity = serializers.IntegerField(source="cents", help_text="The refunded amount in cents, positive")
 
     def get_state(self, _entry: LedgerEntry) -> str:
         """Return the refund's state: the ledger refunds at once."""
@@ -37,20 +37,31 @@ class TransactionSerializer(serializers.Serializer[PaidAssignment]):
     uuid = serializers.UUIDField(source="entry.uuid")
     state = serializers.CharField(default=COMMITTED, read_only=True)
     created = serializers.DateTimeField(source="entry.created_at")
-    modified = serializers.SerializerMethodField(help_text="The refund's time, if there was one")
-    subsidy_access_policy_uuid = serializers.UUIDField(source="entry.budget.uuid", help_text="The budget")
+    modified = serializers.SerializerMethodField(
+        help_text="When the transaction was refunded, else when it was made"
+    )
+    subsidy_access_policy_uuid = serializers.UUIDField(
+        source="entry.budget.uuid", help_text="The uuid of the budget"
+    )
     unit = serializers.CharField(default="usd_cents", read_only=True)
-    quantity = serializers.SerializerMethodField(help_text="Cents, zero or negative, also after a refund")
-    reversal = serializers.SerializerMethodField(help_text="The refund, else null")
+    quantity = serializers.SerializerMethodField(
+        help_text="The spent amount in cents, zero or negative, also after a refund"
+    )
+    reversal = serializers.SerializerMethodField(help_text="The refund; null if there was none")
     fulfillment_identifier = serializers.UUIDField(
-        source="assignment.uuid", default=None, allow_null=True, help_text="The assignment"
+        source="assignment.uuid", default=None, allow_null=True, help_text="The uuid of the assignment"
     )
     lms_user_id = serializers.SerializerMethodField(
-        help_text="Null, too, while the person is no learner of the budget's organisation"
+        help_text="The learner's LMS user id; null if it is unknown or the person is no learner of "
+        "the budget's organisation"
     )
     lms_user_email = TextOrNullField(source="assignment.learner_email", default=None)
-    content_key = TextOrNullField(help_text="The run that was redeemed, else the assigned content")
-    parent_content_key = serializers.SerializerMethodField(help_text="The course")
+    content_key = TextOrNullField(
+        help_text="The key of the run that was redeemed, else of the assigned content"
+    )
+    parent_content_key = serializers.SerializerMethodField(
+        help_text="The key of the course, also if a run of it was assigned"
+    )
     content_title = TextOrNullField(source="assignment.shown_content.title", default=None)
     course_run_start_date = serializers.DateTimeField(
         source="assignment.shown_content.start_date", default=None, allow_null=True
@@ -88,7 +99,13 @@ class Transactions(APIView, generics.ListAPIView[LedgerEntry]):
     Spent and refunded entries alike have the state `committed`; a refunded one has its `reversal`.
     """
 
-    query = (OpenApiParameter("course_product_line", str, description="Ignored: a client sends it"),)
+    query = (
+        OpenApiParameter(
+            "course_product_line",
+            str,
+            description="This parameter is ignored; it is accepted because a client sends it",
+        ),
+    )
     serializer_class = TransactionSerializer  # type: ignore[assignment]  # of the entries with their assignments
     pagination_class = Pages
     filter_backends = (filters.DjangoFilterBackend,)

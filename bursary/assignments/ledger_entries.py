@@ -70,11 +70,15 @@ class LedgerEntryFilters(django_filters.FilterSet):
     state = _StatesFilter(
         choices=[(state, state) for state in STATES],
         method="in_states",
-        label="All are `committed`; the other states match none",
+        label="The transaction's state: all are `committed`, the other states match none",
     )
     lms_user_id = NumberFilter(method="of_assignments")
-    content_key = TextFilter(method="of_assignments", label="Of the assigned content, present or former")
-    search = TextFilter(method="of_assignments", label="In title or address, every word")
+    content_key = TextFilter(
+        method="of_assignments", label="The key of the assigned content, present or former"
+    )
+    search = TextFilter(
+        method="of_assignments", label="Words that each occur in the content's title or the learner's address"
+    )
     ordering = StableOrdering(columns=ORDERINGS, default="-created")
 
     def in_states(

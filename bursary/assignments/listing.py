@@ -141,19 +141,31 @@ class AssignmentFilters(django_filters.FilterSet):
     state__in = ChoicesFilter(field_name="state", lookup_expr="in", choices=_STATES)
     learner_state = django_filters.ChoiceFilter(choices=_LEARNER_STATES, method="in_learner_states")
     learner_state__in = ChoicesFilter(choices=_LEARNER_STATES, method="in_learner_states")
-    learner_email = TextFilter(method="of_addresses", label="An address, however it is written")
-    learner_email__in = TextsFilter(method="of_addresses", label="Any of these addresses")
+    learner_email = TextFilter(method="of_addresses", label="The learner's address, however it is written")
+    learner_email__in = TextsFilter(method="of_addresses", label="Any of these addresses of learners")
     lms_user_id = NumberFilter(method="of_own_learners")
     lms_user_id__in = NumbersFilter(method="of_own_learners")
-    declined = FlagFilter(method="by_learners_refusal", label="Cancelled by its learner")
+    declined = FlagFilter(method="by_learners_refusal", label="Whether the learner declined the assignment")
     account_ended = django_filters.ChoiceFilter(choices=AccountEnded.choices, method="with_ended_account")
-    ended_at__gte = MomentFilter(method="ended_since", label="Accepted, or ended without that, since then")
-    ended_at__lte = MomentFilter(method="ended_until", lookup_expr="lte", label="The same, until then")
-    cause = TextsFilter(method="with_failed_work", label="With failed work to repair, of these causes")
+    ended_at__gte = MomentFilter(
+        method="ended_since",
+        label="Assignments that were accepted, or ended otherwise, at this time or later",
+    )
+    ended_at__lte = MomentFilter(
+        method="ended_until",
+        lookup_expr="lte",
+        label="Assignments that were accepted, or ended otherwise, at this time or earlier",
+    )
+    cause = TextsFilter(method="with_failed_work", label="Any of these causes of failed work to repair")
     allocation_batch = django_filters.UUIDFilter(field_name="allocation_batch_uuid")
-    content_key = TextFilter(method="of_content", label="A key, present or former")
-    content_key__in = TextsFilter(method="of_content", label="Any of these keys")
-    search = TextFilter(method="in_title_or_address", label="In title or address, every word")
+    content_key = TextFilter(method="of_content", label="The content's key, present or former")
+    content_key__in = TextsFilter(
+        method="of_content", label="Any of these keys of content, present or former"
+    )
+    search = TextFilter(
+        method="in_title_or_address",
+        label="Words that each occur in the content's title or the learner's address",
+    )
     ordering = StableOrdering(columns=ORDERINGS, default=DEFAULT_ORDERING)
 
     def __init__(
