@@ -89,13 +89,13 @@ class RepairCommand(OperatorCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        ids = "Only of this assignment, by any id that `bursary timeline` takes."
+        ids = "Only failed work of this assignment, by any id that `bursary timeline` takes."
         parser.add_argument("ids", nargs="*", metavar="ID", help=ids)
-        of_code = "Only of this cause; may be repeated."
+        of_code = "Only failed work of this cause; may be repeated."
         parser.add_argument("--cause", action="append", metavar="CODE", choices=sorted(FAULTS), help=of_code)
-        parser.add_argument("--budget", type=UUID, metavar="UUID", help="Only of this budget.")
+        parser.add_argument("--budget", type=UUID, metavar="UUID", help="Only failed work of this budget.")
         types = sorted(one.value for one in WORK - {ActionType.REDEEMED})
-        parser.add_argument("--action-type", choices=types, help="Only of this type.")
+        parser.add_argument("--action-type", choices=types, help="Only failed work of this type.")
         add_confirm(parser)
 
     def run(

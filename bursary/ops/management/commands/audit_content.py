@@ -24,7 +24,11 @@ class Command(OperatorCommand):
             "--catalog", type=UUID, metavar="UUID", help="Check only what this catalog holds."
         )
         parser.add_argument(
-            "--threshold", type=percent, default=0.0, metavar="PERCENT", help="Drift that is no failure."
+            "--threshold",
+            type=percent,
+            default=0.0,
+            metavar="PERCENT",
+            help="The share of drifted rows that is no failure; 0 by default.",
         )
 
     def run(self, **options: Any) -> None:

@@ -18,8 +18,10 @@ class Command(OperatorCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        add_sample(parser, default=SAMPLE, everything="All assignments.")
-        parser.add_argument("--budget", type=UUID, metavar="UUID", help="Only this budget's.")
+        add_sample(parser, default=SAMPLE, everything="Compare all assignments.")
+        parser.add_argument(
+            "--budget", type=UUID, metavar="UUID", help="Compare only this budget's assignments."
+        )
 
     def run(self, **options: Any) -> None:
         budget = derived_report.budget_of(options["budget"])

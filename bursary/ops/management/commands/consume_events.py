@@ -12,16 +12,16 @@ from bursary.ops.deliver import stop_on_signals
 
 
 class Command(OperatorCommand):
-    help = "Store the events of the Open edX event bus; a scheduled task applies them. Until interrupted."
+    help = "Store the events of the Open edX event bus; a scheduled task applies them. Stop it with Ctrl-C."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--once", action="store_true", help="Store what is there, then end.")
+        parser.add_argument("--once", action="store_true", help="Store the events that are there, then end.")
         parser.add_argument(
             "--consumer",
             default="",
             metavar="NAME",
-            help="Another consumer's name, to finish what it left behind.",
+            help="The name of another consumer, to store the events that it left behind.",
         )
 
     def run(self, *, once: bool, consumer: str, **_options: Any) -> None:

@@ -21,7 +21,9 @@ class Command(OperatorCommand):
         parser.add_argument(
             "addresses", nargs="*", metavar="OLD NEW", help="The address that is wrong, and the right one."
         )
-        parser.add_argument("--csv", metavar="FILE", help="Pairs instead: two columns, old and new address.")
+        parser.add_argument(
+            "--csv", metavar="FILE", help="A file of pairs instead, in two columns: old and new address."
+        )
 
     def run(self, *, addresses: list[str], csv: str | None, dry_run: bool, **_options: Any) -> None:
         pairs = _pairs(addresses, csv)

@@ -19,22 +19,22 @@ OUTCOMES = {
 
 
 class Command(OperatorCommand):
-    help = "Deliver what is due: link learners, send mails. Once, unless --loop is given."
+    help = "Deliver what is due: link learners, send mails. It runs once unless --loop is given."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         how = parser.add_mutually_exclusive_group()
         how.add_argument("--once", action="store_true", help="Do what is due now, then end (the default).")
-        how.add_argument("--loop", action="store_true", help="Go on until interrupted.")
+        how.add_argument("--loop", action="store_true", help="Repeat it until interrupted.")
         how.add_argument(
             "--dated-ahead",
             action="store_true",
-            help="Let work that was dated by a clock that was ahead be due now, and do nothing else.",
+            help="Make work due now that a clock running ahead dated too late; do nothing else.",
         )
         how.add_argument(
             "--postponed",
             action="store_true",
-            help="Do what is due and what was postponed now, after the repair of a mail server, say.",
+            help="Do what is due, and now also what was postponed, such as after a mail server was repaired.",
         )
         how.add_argument("--dry-run", action="store_true", help="Count what is due and do nothing.")
 

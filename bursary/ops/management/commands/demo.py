@@ -25,7 +25,7 @@ class Command(OperatorCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--no-serve", action="store_true", help="Load it and end.")
+        parser.add_argument("--no-serve", action="store_true", help="Load them and end, without serving.")
         weeks = f"Weeks of the past year to make; {WEEKS}, if not given."
         parser.add_argument("--weeks", type=_weeks, default=WEEKS, metavar="N", help=weeks)
 

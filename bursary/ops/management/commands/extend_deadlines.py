@@ -27,7 +27,7 @@ class Command(OperatorCommand):
         parser.add_argument(
             "budget", type=UUID, metavar="BUDGET_UUID", help="The budget; its page shows its uuid."
         )
-        when = "The new deadline: a date for the end of that day, in the organisation's time zone."
+        when = "The new deadline; a date means the end of that day in the organisation's time zone."
         parser.add_argument("until", metavar="DATE", help=when)
         parser.add_argument("--content", metavar="KEY", help="Only assignments of this content.")
         repair_commands.add_confirm(parser)

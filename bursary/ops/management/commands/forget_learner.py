@@ -18,7 +18,9 @@ class Command(OperatorCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("address", metavar="ADDRESS", help="Any address of the learner.")
-        parser.add_argument("--yes", action="store_true", help="Do not ask. This cannot be undone.")
+        parser.add_argument(
+            "--yes", action="store_true", help="Do not ask for confirmation. Erasing cannot be undone."
+        )
 
     def run(self, *, address: str, dry_run: bool, yes: bool, **_options: Any) -> None:
         try:

@@ -15,15 +15,15 @@ LONGEST_NAME = 64  # characters
 
 class Command(OperatorCommand):
     help = "Issue an API key for the account with this address. The key is shown once."
-    dry_run_help = "Show for which account; issue nothing."
+    dry_run_help = "Show the account that the key would be for; issue nothing."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("address", metavar="ADDRESS", help="The account's e-mail address.")
         parser.add_argument("name", metavar="NAME", help="What will use the key, such as: HR report.")
-        scopes = "What it may do, within what the account may; read by default."
+        scopes = "What the key may do, within what the account may; read by default."
         parser.add_argument("--scope", choices=KeyScope.values, default=KeyScope.READ.value, help=scopes)
-        days = "Days until it expires; 365 by default."
+        days = "Days until the key expires; 365 by default."
         parser.add_argument("--days", type=number, default=365, metavar="N", help=days)
 
     def run(self, *, address: str, name: str, scope: str, days: int, dry_run: bool, **_options: Any) -> None:

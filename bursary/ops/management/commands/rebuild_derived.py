@@ -18,13 +18,15 @@ class Command(OperatorCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--budget", type=UUID, metavar="UUID", help="Only this budget's.")
+        parser.add_argument(
+            "--budget", type=UUID, metavar="UUID", help="Rewrite only this budget's assignments."
+        )
         parser.add_argument(
             "--after",
             type=number,
             default=0,
             metavar="ID",
-            help="Resume after this key, where it was interrupted.",
+            help="Resume after the assignment with this primary key, where a run was interrupted.",
         )
 
     def run(self, *, dry_run: bool, after: int, **options: Any) -> None:

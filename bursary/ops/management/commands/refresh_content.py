@@ -21,14 +21,24 @@ class Command(OperatorCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         what = parser.add_mutually_exclusive_group()
-        what.add_argument("--all", action="store_true", help="The catalogs of all budgets; the default.")
-        what.add_argument("--stale", action="store_true", help="Only what is due.")
-        what.add_argument("--key", action="append", metavar="KEY", help="Only this content; may be repeated.")
-        parser.add_argument(
-            "--catalog", type=UUID, action="append", metavar="UUID", help="Only this one; may be repeated."
+        what.add_argument(
+            "--all", action="store_true", help="Refresh the catalogs of all budgets; the default."
+        )
+        what.add_argument("--stale", action="store_true", help="Refresh only what is due.")
+        what.add_argument(
+            "--key", action="append", metavar="KEY", help="Refresh only this content; may be repeated."
         )
         parser.add_argument(
-            "--accept-drop", action="store_true", help="Accept a listing that lacks more than a fifth."
+            "--catalog",
+            type=UUID,
+            action="append",
+            metavar="UUID",
+            help="Refresh only this catalog; may be repeated.",
+        )
+        parser.add_argument(
+            "--accept-drop",
+            action="store_true",
+            help="Accept a listing that lacks more than a fifth of a catalog.",
         )
         parser.add_argument(
             "--anew", action="store_true", help="Do not resume an interrupted listing: read all of it."

@@ -14,10 +14,17 @@ class Command(OperatorCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--bind", default="", metavar="HOST:PORT", help="This machine's $PORT, or 8000, unless given."
+            "--bind",
+            default="",
+            metavar="HOST:PORT",
+            help="Where to listen; by default on this machine at $PORT, or 8000.",
         )
         parser.add_argument(
-            "--workers", type=positive_number, default=0, metavar="N", help="Processes; 1 on SQLite, else 2."
+            "--workers",
+            type=positive_number,
+            default=0,
+            metavar="N",
+            help="The number of processes; by default 1 on SQLite, else 2.",
         )
         parser.add_argument("--access-log", action="store_true", help="Write a line for each request.")
 

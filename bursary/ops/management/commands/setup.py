@@ -48,32 +48,36 @@ READERS: Mapping[str, Callable[[str], object]] = {
 
 class Command(OperatorCommand):
     help = "Make a customer with an administrator and a budget. What exists stays as it is."
-    dry_run_help = "Say what would be made and make nothing."
+    dry_run_help = "Show what would be made; make nothing."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--customer", metavar="NAME", help="The organisation.")
+        parser.add_argument("--customer", metavar="NAME", help="The organisation's name.")
         parser.add_argument(
-            "--slug", metavar="SLUG", help="The customer's short name; made from its name unless given."
+            "--slug", metavar="SLUG", help="The organisation's short name; made from its name unless given."
         )
         parser.add_argument(
             "--time-zone",
             default="UTC",
             metavar="ZONE",
-            help="In which deadlines are shown: Europe/Madrid; UTC by default.",
+            help="The time zone in which deadlines are shown, such as Europe/Madrid; UTC by default.",
         )
         parser.add_argument(
-            "--administrator-email", metavar="ADDRESS", help="The address of its first administrator."
+            "--administrator-email",
+            metavar="ADDRESS",
+            help="The address of the organisation's first administrator.",
         )
-        parser.add_argument("--budget", metavar="NAME", help="Its first budget.")
+        parser.add_argument("--budget", metavar="NAME", help="The name of the organisation's first budget.")
         parser.add_argument(
-            "--limit", metavar="DOLLARS", help="What the budget may spend: 5000.00, or unlimited."
+            "--limit", metavar="DOLLARS", help="What the budget may spend, such as 5000.00, or unlimited."
         )
         parser.add_argument(
-            "--catalog-uuid", metavar="UUID", help="The catalog of which the budget pays the courses."
+            "--catalog-uuid", metavar="UUID", help="The catalog with the courses that the budget pays for."
         )
         parser.add_argument(
-            "--ends", metavar="DATE", help="The budget's last day, or its end: 2027-06-30T17:00."
+            "--ends",
+            metavar="DATE",
+            help="The budget's last day, or its end to the minute, such as 2027-06-30T17:00.",
         )
         parser.add_argument("--new-key", action="store_true", help="Issue the administrator another API key.")
 

@@ -12,7 +12,7 @@ NAMED = 100
 
 
 class Command(OperatorCommand):
-    help = "Report the comparisons of shadow mode. Ends with 1 unless the replica agrees."
+    help = "Report the comparisons of shadow mode. It ends with 1 unless the replica agrees."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -21,12 +21,12 @@ class Command(OperatorCommand):
             type=number,
             default=0,
             metavar="N",
-            help="Standing differences that are no failure.",
+            help="The number of standing differences that is no failure; 0 by default.",
         )
         parser.add_argument(
             "--look-again",
             action="store_true",
-            help="First compare again what stands, asking upstream for it.",
+            help="First compare the content with standing differences again, asking upstream for it.",
         )
         parser.add_argument("--reset", action="store_true", help="Delete all differences and counts.")
 

@@ -19,13 +19,14 @@ TIME = "%Y-%m-%d %H:%M:%S"
 class Command(OperatorCommand):
     help = (
         "Print what was done about an assignment, and what failed and why; --traceback adds stack traces. "
-        "Of an id, or a learner's address, that means several assignments, list them."
+        "An id or a learner's address with several assignments lists these."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         ids = (
-            "Its uuid, or that of an action, a batch, a notice, a transaction or a budget; a Message-ID; or "
+            "The uuid of an assignment, an action, a batch, a notice, a transaction or a "
+            "budget; a Message-ID; or "
             "a learner's address."
         )
         parser.add_argument("id", metavar="ID", help=ids)

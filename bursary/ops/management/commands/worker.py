@@ -15,7 +15,7 @@ class Command(OperatorCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--concurrency", type=positive_number, metavar="N", help="Processes; 5 by default."
+            "--concurrency", type=positive_number, metavar="N", help="The number of processes; 5 by default."
         )
         parser.add_argument(
             "--only", choices=("deliveries", "tasks"), help="Deliver only, or run scheduled tasks only."
