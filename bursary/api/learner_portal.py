@@ -171,7 +171,7 @@ class PortalPage(APIView):
 
 
 class PortalDashboard(PortalPage):
-    """Read the same for the first page of the learner portal, with your enrolments: none."""
+    """Read an organisation and your roles, for the first page of the learner portal. Enrolments are empty."""
 
     @extend_schema(request=PortalPageInput, responses={200: PortalDashboardOutput})
     def post(self, request: Request) -> Response:

@@ -17,8 +17,8 @@ from bursary.api.views import APIView, first_sentence
 
 MAX_CUSTOMERS = 100
 _OF_FRAMEWORK = {
-    "schema": "Get the OpenAPI schema of all this",
-    "docs": "Read its description, with a form to try it",
+    "schema": "Get the OpenAPI schema of this API",
+    "docs": "Read the description of this API, with a form to try it",
 }
 _PARAMETER = re.compile(r"\(\?P<(\w+)>[^)]*\)|<(?:\w+:)?(\w+)>")
 

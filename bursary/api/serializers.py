@@ -308,7 +308,9 @@ class ContentMetadataSerializer(serializers.ModelSerializer[ContentMetadata]):
 
 
 class ContentMetadataWithPayloadSerializer(ContentMetadataSerializer):
-    """Content with upstream's record. `context["memberships"]` has the memberships with links to show."""
+    """Content with the record that upstream serves."""
+
+    # `context["memberships"]` has the memberships with links to show.
 
     payload = serializers.SerializerMethodField()
 

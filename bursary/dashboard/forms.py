@@ -68,7 +68,7 @@ class AssignForm(forms.Form):
     left_out = forms.CharField(required=False)
     """Sentences on the parts that were left out of files added below other lines."""
     left_out_read = forms.BooleanField(
-        label=gettext_lazy("This is as it should be: do not show it any more"), required=False
+        label=gettext_lazy("I have read this: do not show it again"), required=False
     )
     addresses = forms.CharField(
         label=gettext_lazy("E-mail addresses"),

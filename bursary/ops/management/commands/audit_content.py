@@ -28,7 +28,7 @@ class Command(OperatorCommand):
             type=percent,
             default=0.0,
             metavar="PERCENT",
-            help="The share of drifted rows that is no failure; 0 by default.",
+            help="The percentage of drifted rows that is no failure; 0 by default.",
         )
 
     def run(self, **options: Any) -> None:

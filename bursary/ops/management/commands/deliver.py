@@ -25,7 +25,7 @@ class Command(OperatorCommand):
         super().add_arguments(parser)
         how = parser.add_mutually_exclusive_group()
         how.add_argument("--once", action="store_true", help="Do what is due now, then end (the default).")
-        how.add_argument("--loop", action="store_true", help="Repeat it until interrupted.")
+        how.add_argument("--loop", action="store_true", help="Deliver what becomes due, until interrupted.")
         how.add_argument(
             "--dated-ahead",
             action="store_true",
