@@ -162,7 +162,7 @@ class Budget(models.Model):
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="budgets")
     name = models.CharField(max_length=255)
     description = models.TextField(blank=True)
-    catalog_uuid = models.UUIDField(help_text="The catalog whose content this budget pays for")
+    catalog_uuid = models.UUIDField(help_text="The catalog with the content that this budget pays for")
     limit_cents = models.PositiveBigIntegerField(
         null=True, blank=True, help_text="Limit in cents; empty: unlimited"
     )

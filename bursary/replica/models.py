@@ -190,7 +190,7 @@ class CatalogMembership(models.Model):
         max_length=255,
         blank=True,
         default="",
-        help_text="Key of the course in whose full record the run is; empty: the catalog lists it itself",
+        help_text="Key of the course with the full record that names the run; empty: the catalog lists it",
     )
     seen_at = models.DateTimeField(help_text="When the catalog last returned the content")
     missing_since = models.DateTimeField(
