@@ -8,7 +8,15 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from bursary.access import known_learners
-from bursary.access.models import LOOKS, AccountAddress, LearnerLink, Role, RoleGrant, User, of_mailboxes
+from bursary.access.models import (
+    LINKING_RUNS,
+    AccountAddress,
+    LearnerLink,
+    Role,
+    RoleGrant,
+    User,
+    of_mailboxes,
+)
 from bursary.assignments import actions, redemption, signed_links
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.lib import moments
@@ -73,7 +81,7 @@ def add(token: str, *, user: User, now: datetime) -> LearnerContentAssignment:
         )
         if kept.user_id != user.pk:
             raise AddressOfAnotherAccount
-        User.objects.filter(pk=user.pk).update(looks_left=LOOKS)
+        User.objects.filter(pk=user.pk).update(runs_left=LINKING_RUNS)
         for link in LearnerLink.objects.filter(of_mailboxes([key])):
             RoleGrant.objects.get_or_create(user=user, role=Role.LEARNER, customer_id=link.customer_id)
         at = moments.in_words(now, zone=assignment.budget.customer.zone)

@@ -47,17 +47,17 @@ _Found = Iterator[tuple[int, LearnerContentAssignment, Callable[[], bool]]]
 def link_registered_users(*, now: datetime) -> SweepResult:
     """Link open and accepted assignments by e-mail address to users that have registered, or changed, since.
 
-    Only marked users are read (`User.looks_left`), each in several runs: a request that did not see the new
+    Only marked users are read (`User.runs_left`), each in several runs: a request that did not see the new
     user may commit later. Assignments being redeemed are left to a later run; two accepted ones of the same
     content both stay. A failing assignment is skipped, named in `failed` by its primary key, and retried on
     the next run. After `MAX_FAILURES` the run stops, because the cause is then probably not in the data.
     """
     result = SweepResult()
-    # Those that were looked at least often come first.
-    marked = User.objects.filter(looks_left__gte=1).order_by("-looks_left").values_list("pk", flat=True)
+    # Those that were read least often come first.
+    marked = User.objects.filter(runs_left__gte=1).order_by("-runs_left").values_list("pk", flat=True)
     for page in chunks(list(marked[:USERS_PER_RUN]), USERS_PER_PAGE):
         failed = _link_all(page, result, now=now)
-        _count_look(set(page) - failed)
+        _count_run(set(page) - failed)
         if len(result.failed) == MAX_FAILURES:
             break
     return result
@@ -88,8 +88,8 @@ def _link_all(users: Sequence[int], result: SweepResult, *, now: datetime) -> se
     return failed
 
 
-def _count_look(users: Collection[int]) -> None:
-    """Lower `looks_left` of these users (pks), unless an assignment of theirs is being redeemed."""
+def _count_run(users: Collection[int]) -> None:
+    """Lower `runs_left` of these users (pks), unless an assignment of theirs is being redeemed."""
     redeemed = LearnerContentAssignment.objects.filter(redeeming_since__isnull=False)
     others = AccountAddress.objects.filter(user=OuterRef(OuterRef("pk"))).values("learner_key")
     waits = (
@@ -98,8 +98,8 @@ def _count_look(users: Collection[int]) -> None:
         | Exists(redeemed.filter(mailbox_key__in=others))
     )
     seen = list(User.objects.filter(~waits, pk__in=users).order_by().values_list("pk", flat=True))
-    User.objects.filter(pk__in=seen, looks_left=1).update(looks_left=None)
-    User.objects.filter(pk__in=seen, looks_left__gt=1).update(looks_left=F("looks_left") - 1)
+    User.objects.filter(pk__in=seen, runs_left=1).update(runs_left=None)
+    User.objects.filter(pk__in=seen, runs_left__gt=1).update(runs_left=F("runs_left") - 1)
 
 
 def _to_link(users: Sequence[int], now: datetime) -> _Found:

@@ -16,7 +16,7 @@ from django.db import models, transaction
 from django.db.models import F, Q
 
 from bursary.access import known_learners
-from bursary.access.models import LOOKS, LearnerLink, User, learner_key
+from bursary.access.models import LINKING_RUNS, LearnerLink, User, learner_key
 from bursary.assignments import account_linking, sweeps
 from bursary.assignments.choices import State
 from bursary.assignments.models import LearnerContentAssignment
@@ -86,8 +86,8 @@ def _rekey_users(pks: Sequence[int]) -> int:
     users = list(for_update(User.objects.filter(pk__in=pks)).order_by("pk"))
     for user in users:
         user.learner_key = user.mailbox_key = learner_key(user.email) if user.email else ""
-        user.looks_left = LOOKS
-    return User.objects.bulk_update(users, ["learner_key", "mailbox_key", "looks_left"])
+        user.runs_left = LINKING_RUNS
+    return User.objects.bulk_update(users, ["learner_key", "mailbox_key", "runs_left"])
 
 
 def _rekey_links(pks: Sequence[int]) -> int:
@@ -128,7 +128,7 @@ def _rekey_assignments(budget_pk: int, pks: Sequence[int], *, now: datetime, res
             _rekey_one_learner(budget, group, key=key, now=now)
     here.filter(pk__in=alike).update(mailbox_key=F("learner_key"), second_row=0)
     accounts = known_learners.accounts_of(keys.values()).order_by().values_list("pk", flat=True)
-    User.objects.filter(pk__in=list(accounts)).update(looks_left=LOOKS)
+    User.objects.filter(pk__in=list(accounts)).update(runs_left=LINKING_RUNS)
     return rekeyed
 
 
