@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import count
 
 import pytest
 from pytest_django import Settings
@@ -14,6 +15,7 @@ from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.delivery import notices, runner, sending_rate
 from bursary.delivery.models import SendingRate
 from tests.smtp import MailServer
+from tests.standing_clock import StandingClock
 from tests.together import together
 from tests.world import (
     NOW,
@@ -77,6 +79,30 @@ def test_mails_that_wait_for_the_rate_are_claimed_by_no_worker_and_other_work_go
     later = at + timedelta(seconds=2)
     assert runner.drain(clock=lambda: later, most=1) == 1
     assert len(mail.received) == 2
+
+
+@pytest.mark.django_db
+def test_a_runner_sleeps_until_the_rate_allows_the_next_mail_or_its_round_ends(
+    mail: MailServer, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.SENDS_PER_MINUTE = 6
+    standing, reads = StandingClock(), count()
+    began = standing.now
+    monkeypatch.setattr(runner, "time", standing)
+    allocate(given_budget(), given_content(), *addresses(3))
+
+    def clock() -> datetime:
+        assert next(reads) < 300, "asks for a place again and again, without a sleep"
+        return NOW + timedelta(seconds=standing.now - began)
+
+    assert runner.drain(clock=clock, most=2, seconds=60) == 2
+    interval = sending_rate.interval().total_seconds()
+    assert interval <= standing.now - began < interval + runner.MAX_WAIT_SECONDS
+
+    began_round = standing.now
+    assert runner.drain(clock=clock, most=1, seconds=interval / 2) == 0
+    assert standing.now - began_round == pytest.approx(interval / 2)
+    assert max(standing.slept) == runner.MAX_WAIT_SECONDS
 
 
 @pytest.mark.on_every_engine
