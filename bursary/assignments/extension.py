@@ -183,9 +183,9 @@ def _extend_batch(
     before = {found[uuid].pk: found[uuid] for uuid in asked if uuid not in outcome.refused}
     after = _written({one.pk: days[uuid] for uuid, one in found.items() if one.pk in before}, now=now)
     bound = [pk for pk, one in after.items() if one.expires_at <= before[pk].expires_at]
-    # Written back as it was: the extension would not have changed their deadlines.
+    # Written back as it was. The derived columns are as before: a run that opens before the new date and not
+    # before the old deadline would have extended that, as it closes after it.
     LearnerContentAssignment.objects.bulk_update([before[pk] for pk in bound], ["extended_until"])
-    derived.follow_extension(bound, now=now)
     outcome.refused |= {
         before[pk].uuid: _BOUND_BY.get(after[pk].expires_reason, ExtensionRefusal.NOT_LATER) for pk in bound
     }

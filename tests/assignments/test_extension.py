@@ -136,6 +136,34 @@ def test_what_ends_by_its_content_or_budget_is_refused_and_stays_as_it_was(
     assert ("deadline_extended", "done") not in timeline(assignment)
 
 
+@pytest.mark.on_every_engine
+def test_an_extension_that_a_date_forbids_leaves_the_deadline_and_what_it_depends_on(
+    subtests: pytest.Subtests,
+) -> None:
+    columns = ("extended_until", "content_enroll_by", "expires_at", "expires_reason", "grace_until")
+    rows = LearnerContentAssignment.objects.order_by("pk")
+    opens_later = (100, 110)  # days after which enrolment in another run of the course opens and closes
+    for ends, due, closes, refusal in (
+        (60, None, 70, ExtensionRefusal.BOUND_BY_BUDGET),
+        (90, None, 99, ExtensionRefusal.BOUND_BY_BUDGET),  # when the allocation reaches its greatest age
+        (30, 30, 30, ExtensionRefusal.BOUND_BY_ENROLMENT),
+        (98, None, 50, ExtensionRefusal.BOUND_BY_ENROLMENT),
+    ):
+        with subtests.test(ends=ends, due=due, closes=closes):
+            budget, course = given_budget(ends_at=NOW + ends * DAY), given_content(with_run=False)
+            given_run(course, enroll_by=NOW + closes * DAY)
+            opens, closes_later = (NOW + days * DAY for days in opens_later)
+            given_run(course, f"{course.content_key}+R2", enroll_start=opens, enroll_by=closes_later)
+            allocate(budget, course, ALICE, due_date=due and NOW + due * DAY)
+            row = rows.get(budget=budget)
+            before = rows.values(*columns).get(budget=budget)
+
+            assert extend(row).refused == {row.uuid: refusal}
+
+            assert rows.values(*columns).get(budget=budget) == before
+    assert derived_audit.audit(clock=lambda: NOW).differences == []
+
+
 def test_a_date_that_is_not_later_is_refused() -> None:
     assignment = given_assignment()
     assert extend(assignment, until=AGE).refused == {assignment.uuid: ExtensionRefusal.NOT_LATER}
