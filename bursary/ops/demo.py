@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 from django.conf import settings
 from django.contrib.auth import authenticate
 from django.core.management import call_command
+from django.db import connection
 from django.utils import timezone
 
 from bursary.access.models import ApiKey, Role, User
@@ -77,12 +78,23 @@ class Demo:
 
 
 class NotADemonstration(Exception):
-    """The database belongs to a real organisation; the message names the next step."""
+    """The database belongs to a real organisation, and was not changed; the message names the next step."""
 
 
 def demo_file() -> Path:
     """Return the file with the demonstration's credentials."""
     return Path(settings.VAR_DIR) / "demo.json"
+
+
+def refuse_real_database() -> None:
+    """Raise NotADemonstration if the database has customers, and not the demonstration's. Change nothing."""
+    if Customer._meta.db_table not in connection.introspection.table_names():
+        return
+    if Customer.objects.exists() and not Customer.objects.filter(slug=SLUG).exists():
+        raise NotADemonstration(
+            "This database belongs to a real organisation, and the demonstration's operator would see it. "
+            "Give the demonstration a folder of its own: BURSARY_VAR_DIR=…"
+        )
 
 
 def load(
@@ -92,12 +104,8 @@ def load(
 
     Raises NotADemonstration, and ContentUnavailable if the configured catalog does not answer.
     """
+    refuse_real_database()
     call_command("migrate", verbosity=0, interactive=False)
-    if Customer.objects.exists() and not Customer.objects.filter(slug=SLUG).exists():
-        raise NotADemonstration(
-            "This database belongs to a real organisation, and the demonstration's operator would see it. "
-            "Give the demonstration a folder of its own: BURSARY_VAR_DIR=…"
-        )
     administrator, _created = accounts.ensure_user(ADMINISTRATOR)
     budgets = _budgets()
     customer = budgets[0].customer

@@ -6,9 +6,11 @@ import sqlite3
 import stat
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 from uuid import uuid4
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -16,7 +18,7 @@ from bursary.access.models import User
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Customer
 from bursary.ops import demo as demo_module
-from bursary.ops import demo_history
+from bursary.ops import demo_history, serving
 from bursary.ops.demo import Demo, NotADemonstration, load
 from bursary.ops.management.commands.demo import _text
 from tests.ops.processes import Demonstration, demonstrated
@@ -156,6 +158,19 @@ def test_the_demonstration_keeps_out_of_a_real_installation() -> None:
     with pytest.raises(NotADemonstration, match="BURSARY_VAR_DIR"):
         load(now=timezone.now(), advance=lambda _done: None)
     assert not User.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_real_installation_is_refused_before_anything_is_printed_bound_or_migrated(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings.VAR_DIR = tmp_path
+    given_customer(name="A real organisation")
+    for module, name in ((serving, "listen"), (demo_module, "call_command")):
+        monkeypatch.setattr(module, name, Mock(side_effect=AssertionError(name)))
+    with pytest.raises(CommandError, match="BURSARY_VAR_DIR"):
+        call_command("demo")
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.django_db

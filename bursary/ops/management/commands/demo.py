@@ -32,6 +32,7 @@ class Command(OperatorCommand):
     def run(self, *, no_serve: bool, weeks: int, **_options: Any) -> None:
         now = timezone.now()
         try:
+            demo.refuse_real_database()
             # The address is bound first: if that fails, the demonstration is not loaded in vain.
             listener = None if no_serve else serving.listen(serving.default_bind())
             if weeks and not self.as_json and not demo.demo_file().exists():
