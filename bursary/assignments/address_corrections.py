@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from bursary.access import known_learners
 from bursary.access.models import User, learner_key, of_mailboxes
 from bursary.assignments import actions, derived, matching
-from bursary.assignments.choices import ActionType, State, Status
+from bursary.assignments.choices import LINK_AND_NOTIFY, ActionType, State, Status
 from bursary.assignments.matching import IDENTITY, Addressee
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import ledger
@@ -148,7 +148,7 @@ def _start_over(
     actions.readdress(assignment, now=now)
     waiting = assignment.actions.filter(cycle=assignment.cycle, status=Status.PENDING)
     covered = set(waiting.values_list("action_type", flat=True))
-    again = [kind for kind in (ActionType.LEARNER_LINKED, ActionType.NOTIFIED) if kind not in covered]
+    again = [kind for kind in LINK_AND_NOTIFY if kind not in covered]
     dedup_key = f"address-{dedup_key}"
     actions.request([assignment], again, now=now, actor=actor, dedup_key=dedup_key, turn=turn)
 

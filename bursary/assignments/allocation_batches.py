@@ -6,7 +6,15 @@ from datetime import datetime
 from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet
 
 from bursary.assignments import failures, failures_by_code
-from bursary.assignments.choices import OPEN, ActionType, LearnerState, State, Status
+from bursary.assignments.choices import (
+    IN_FORCE,
+    LINK_AND_NOTIFY,
+    OPEN,
+    ActionType,
+    LearnerState,
+    State,
+    Status,
+)
 from bursary.assignments.matching import Verdict
 from bursary.assignments.models import (
     AllocationBatch,
@@ -54,7 +62,7 @@ def notified_and_ended(batch: AllocationBatch) -> int:
     mails = LearnerContentAssignmentAction.objects.filter(
         assignment=OuterRef("pk"), cycle=OuterRef("cycle"), action_type=ActionType.NOTIFIED
     )
-    ended = assignments(batch).exclude(state__in=(State.ALLOCATED, State.ACCEPTED))
+    ended = assignments(batch).exclude(state__in=IN_FORCE)
     return ended.filter(Exists(mails.filter(status=Status.DONE))).count()
 
 
@@ -86,7 +94,7 @@ def mails_planned(batch: AllocationBatch) -> MailsPlanned:
     on_their_way = assignments(batch).filter(state=State.ALLOCATED, learner_state=LearnerState.NOTIFYING)
     work = LearnerContentAssignmentAction.objects.filter(
         assignment__in=on_their_way.values("pk"),
-        action_type__in=(ActionType.LEARNER_LINKED, ActionType.NOTIFIED),
+        action_type__in=LINK_AND_NOTIFY,
         status__in=OPEN,
     )
     retried = Count("assignment", distinct=True, filter=Q(attempts__gt=0, status=Status.PENDING))

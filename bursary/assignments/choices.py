@@ -19,6 +19,10 @@ class State(models.TextChoices):
     """It was accepted, and the money was refunded."""
 
 
+IN_FORCE = (State.ALLOCATED, State.ACCEPTED)
+"""Open or accepted: allocating it again changes nothing, and its learner may be nudged."""
+
+
 class LearnerState(models.IntegerChoices):
     """The state shown in administrators' lists, numbered in its sort order."""
 
@@ -94,6 +98,14 @@ WORK = frozenset(
     }
 )
 FACTS = frozenset(ActionType) - WORK
+MAILS = WORK - {ActionType.LEARNER_LINKED, ActionType.REDEEMED}
+"""Work that needs the mail server."""
+LINK_AND_NOTIFY = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
+"""The work of an allocation, without which its learner does not know of it."""
+INVITATIONS = (ActionType.NOTIFIED, ActionType.REMINDED)
+"""Mails that ask the learner to accept."""
+END_NOTICES = (ActionType.CANCELLATION_NOTIFIED, ActionType.EXPIRATION_NOTIFIED)
+"""Mails that an assignment has ended."""
 
 
 class Status(models.TextChoices):

@@ -28,7 +28,15 @@ from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Greatest, Least
 
 from bursary.assignments import dates, offers, repointing
-from bursary.assignments.choices import OPEN, ActionType, LearnerState, State, Status
+from bursary.assignments.choices import (
+    IN_FORCE,
+    LINK_AND_NOTIFY,
+    OPEN,
+    ActionType,
+    LearnerState,
+    State,
+    Status,
+)
 from bursary.assignments.models import (
     CHECK_NOW,
     FAR_FUTURE,
@@ -50,9 +58,8 @@ TITLE_KEY_LENGTH = 255
 _MICROSECOND = timedelta(microseconds=1)  # the least by which stored dates differ
 
 _OPEN = Q(state=State.ALLOCATED)
-_NUDGEABLE = Q(state__in=[State.ALLOCATED, State.ACCEPTED])
+_NUDGEABLE = Q(state__in=IN_FORCE)
 _FROM_CONTENT = ("title", "start_date", "parent_key")
-_LINK_AND_MAIL = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
 
 
 def at_allocation(
@@ -373,7 +380,7 @@ def _learner_state() -> Case:
         assignment=OuterRef("pk"), cycle=OuterRef("cycle")
     )
     declined = in_cycle.filter(action_type=ActionType.DECLINED)
-    actions = in_cycle.filter(action_type__in=_LINK_AND_MAIL)
+    actions = in_cycle.filter(action_type__in=LINK_AND_NOTIFY)
     retries = LearnerContentAssignmentAction.objects.filter(retry_of=OuterRef("pk"))
     failed = actions.filter(~Exists(retries), status=Status.FAILED)
     mails = actions.filter(action_type=ActionType.NOTIFIED)

@@ -11,7 +11,16 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from bursary.assignments import dates, derived
-from bursary.assignments.choices import OPEN, ActionType, LearnerState, State, Status
+from bursary.assignments.choices import (
+    IN_FORCE,
+    INVITATIONS,
+    LINK_AND_NOTIFY,
+    OPEN,
+    ActionType,
+    LearnerState,
+    State,
+    Status,
+)
 from bursary.assignments.dates import ReminderDate
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.lib.prepared import PreparedSelect, Slot
@@ -19,8 +28,7 @@ from bursary.replica import joining
 from bursary.replica.joining import RunTerms
 from bursary.replica.models import ContentMetadata, ContentType
 
-_INVITATIONS = (ActionType.NOTIFIED, ActionType.REMINDED)
-_COMPARED = (ActionType.LEARNER_LINKED, *_INVITATIONS, ActionType.NUDGED, ActionType.DECLINED)
+_COMPARED = (ActionType.LEARNER_LINKED, *INVITATIONS, ActionType.NUDGED, ActionType.DECLINED)
 _READ = ("assignment", "action_type", "cycle", "dedup_key", "status", "created", "completed_at", "retry_of")
 
 Actions = Sequence[LearnerContentAssignmentAction]
@@ -127,7 +135,7 @@ def latest_checks(
     one, budget = assignment, assignment.budget
     latest: dict[str, datetime] = {}
     unnotified = one.state == State.ALLOCATED and _learner_state(one, actions) != LearnerState.WAITING
-    if one.state not in (State.ALLOCATED, State.ACCEPTED) or unnotified:
+    if one.state not in IN_FORCE or unnotified:
         return latest
     content = _followed(one)
     starts_at = (content.start_date or FAR_FUTURE) if content else one.content_start
@@ -137,7 +145,7 @@ def latest_checks(
     expires_at = columns(one, actions, runs, now=now).get("expires_at")
     if isinstance(expires_at, datetime) and expires_at > now:
         reminders = dates.reminders(budget, allocated_at=one.allocated_at, expires_at=expires_at)
-        latest["remind_at"] = _latest_check(one, reminders, actions, _INVITATIONS, now=now)
+        latest["remind_at"] = _latest_check(one, reminders, actions, INVITATIONS, now=now)
     return latest
 
 
@@ -166,9 +174,8 @@ def _learner_state(assignment: LearnerContentAssignment, actions: Actions) -> Le
         declined = any(one.action_type == ActionType.DECLINED for one in actions)
         return LearnerState.DECLINED if declined else LearnerState.NONE
     retried = {action.retry_of_id for action in actions}
-    inviting = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
     if any(
-        one.action_type in inviting and one.status == Status.FAILED and one.pk not in retried
+        one.action_type in LINK_AND_NOTIFY and one.status == Status.FAILED and one.pk not in retried
         for one in actions
     ):
         return LearnerState.FAILED

@@ -30,7 +30,7 @@ from django.db.models import (
 
 from bursary.access.models import User
 from bursary.assignments import actions
-from bursary.assignments.choices import APPLIES_IN, OPEN, ActionType, State, Status
+from bursary.assignments.choices import APPLIES_IN, LINK_AND_NOTIFY, OPEN, ActionType, State, Status
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.outcomes import Skipped
 from bursary.budgets import ledger
@@ -52,8 +52,6 @@ SKIPPED_ON_REQUEST = _ON_REQUEST.error_code
 _NONE = Q(pk__in=())
 _UNTIL_A_DATE = (ActionType.REMINDED, ActionType.NUDGED)
 """Mails that make no sense after some date: see `too_late`."""
-NOTICES_OF_THE_END = (ActionType.CANCELLATION_NOTIFIED, ActionType.EXPIRATION_NOTIFIED)
-_LINK_AND_MAIL = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
 
 
 class RepairRefusal(enum.StrEnum):
@@ -320,7 +318,7 @@ def notify_again(
     Where the mail was skipped on request, another one is requested. `turn` is that of `actions.request`.
     """
     found = {one.pk: one for one in assignments}
-    failed = _locked(to_repair().filter(assignment__in=found, action_type__in=_LINK_AND_MAIL), found)
+    failed = _locked(to_repair().filter(assignment__in=found, action_type__in=LINK_AND_NOTIFY), found)
     actions.retry_all(failed, now=now, actor=actor, turn=turn)
     retried = {one.assignment_id for one in failed if one.action_type == ActionType.NOTIFIED}
     others = [one for pk, one in found.items() if pk not in retried]

@@ -16,14 +16,12 @@ from django.db.models import F
 
 from bursary.access.models import User
 from bursary.assignments import actions, derived
-from bursary.assignments.choices import FACTS, ActionType, State
+from bursary.assignments.choices import END_NOTICES, FACTS, INVITATIONS, LINK_AND_NOTIFY, ActionType, State
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 
-_INVITATIONS = (ActionType.NOTIFIED, ActionType.REMINDED)
-_ALL_OPEN_WORK = (ActionType.LEARNER_LINKED, *_INVITATIONS, ActionType.NUDGED)
-_END_NOTICES = (ActionType.CANCELLATION_NOTIFIED, ActionType.EXPIRATION_NOTIFIED)
+_ALL_OPEN_WORK = (ActionType.LEARNER_LINKED, *INVITATIONS, ActionType.NUDGED)
 
 
 @dataclass(frozen=True)
@@ -49,14 +47,14 @@ MOVES: Mapping[ActionType, Move] = {
         sources=frozenset({State.CANCELLED, State.EXPIRED, State.REVERSED}),
         target=State.ALLOCATED,
         time_column="allocated_at",
-        requests=(ActionType.LEARNER_LINKED, ActionType.NOTIFIED),
-        supersedes=_END_NOTICES,
+        requests=LINK_AND_NOTIFY,
+        supersedes=END_NOTICES,
     ),
     ActionType.REDEEMED: Move(
         sources=frozenset({State.ALLOCATED}),
         target=State.ACCEPTED,
         time_column="accepted_at",
-        supersedes=_INVITATIONS,
+        supersedes=INVITATIONS,
         while_redeeming=True,
     ),
     ActionType.CANCELLED: Move(

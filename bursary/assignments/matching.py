@@ -19,7 +19,7 @@ from bursary.access import known_learners
 from bursary.access.known_learners import KnownLearner
 from bursary.access.models import key_of_canonical, of_mailboxes
 from bursary.assignments import failures
-from bursary.assignments.choices import ActionType, LearnerState, State
+from bursary.assignments.choices import IN_FORCE, ActionType, LearnerState, State
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
 from bursary.lib import mailbox
@@ -40,9 +40,6 @@ COLUMNS = (
 """The columns of an existing assignment that matching and allocating again read; no others are loaded."""
 
 _Rank = Callable[[LearnerContentAssignment], tuple[int, ...]]
-
-_IN_FORCE = (State.ALLOCATED, State.ACCEPTED)
-"""Open or accepted: allocating it again changes nothing."""
 
 
 @dataclass(frozen=True)
@@ -346,7 +343,7 @@ class _Earlier:
 
 
 def _rank(assignment: LearnerContentAssignment, declined: Collection[int]) -> tuple[bool, bool]:
-    return assignment.state in _IN_FORCE, assignment.pk in declined
+    return assignment.state in IN_FORCE, assignment.pk in declined
 
 
 def _match(
@@ -359,7 +356,7 @@ def _match(
     """Return the verdict by the learner's assignments of this content, and `others` of the same course."""
     assignment = max(found, key=lambda one: _rank(one, earlier.declined), default=None)
     other = max(others, key=lambda one: one.state == State.ACCEPTED, default=None)
-    if assignment is not None and assignment.state in _IN_FORCE:
+    if assignment is not None and assignment.state in IN_FORCE:
         at_this_address = assignment.present_key == addressee.learner_key
         unnotified = at_this_address and assignment.pk in earlier.unnotified
         verdict = Verdict.NOTIFIED_AGAIN if unnotified else Verdict.UNCHANGED

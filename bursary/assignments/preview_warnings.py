@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from bursary.access import suppressions
 from bursary.access.models import Role, SuppressionReason, User, of_mailboxes
-from bursary.assignments.choices import ActionType, State
+from bursary.assignments.choices import IN_FORCE, ActionType, State
 from bursary.assignments.matching import Match, of_course
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import ledger
@@ -325,7 +325,7 @@ def _same_course() -> QuerySet[LearnerContentAssignment]:
             of_course(course), budget__customer=customer, forgotten_at=None
         )
         .annotate(declined=Exists(declined))
-        .filter(Q(state__in=(State.ALLOCATED, State.ACCEPTED)) | Q(declined=True))
+        .filter(Q(state__in=IN_FORCE) | Q(declined=True))
         .select_related("budget")
     )
 

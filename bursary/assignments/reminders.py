@@ -16,7 +16,7 @@ from django.db.models import F, Q, QuerySet
 
 from bursary.access.models import User
 from bursary.assignments import actions, dates, derived, lifecycle, sweeps
-from bursary.assignments.choices import OPEN, ActionType, LearnerState, State, Status
+from bursary.assignments.choices import IN_FORCE, INVITATIONS, OPEN, ActionType, LearnerState, State, Status
 from bursary.assignments.dates import ReminderDate, ReminderPlan
 from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.sweeps import DueRows, SweepResult
@@ -30,8 +30,6 @@ REQUEST_INTERVAL = timedelta(minutes=10)  # at least, between two mails on reque
 _UNUSED = "from a budget that is not in use"
 STARTED = "past its start"
 WITHOUT_START = "without a start"
-_STARTING = (State.ALLOCATED, State.ACCEPTED)
-_INVITATIONS = (ActionType.NOTIFIED, ActionType.REMINDED)
 
 
 def to_remind(now: datetime | Slot) -> QuerySet[LearnerContentAssignment]:
@@ -44,7 +42,7 @@ def to_remind(now: datetime | Slot) -> QuerySet[LearnerContentAssignment]:
 def to_nudge(now: datetime | Slot) -> QuerySet[LearnerContentAssignment]:
     """Return the open and accepted assignments to check for a nudge at `now`; not each gets a mail."""
     return LearnerContentAssignment.objects.filter(
-        state__in=_STARTING, nudge_at__lte=now, redeeming_since=None, forgotten_at=None
+        state__in=IN_FORCE, nudge_at__lte=now, redeeming_since=None, forgotten_at=None
     )
 
 
@@ -85,7 +83,7 @@ def remind(
         return lifecycle.blocking_state(assignment)
 
     return _request(
-        budget, uuids, ActionType.REMINDED, _INVITATIONS, objection, now=now, actor=actor, turn=turn
+        budget, uuids, ActionType.REMINDED, INVITATIONS, objection, now=now, actor=actor, turn=turn
     )
 
 
@@ -120,7 +118,7 @@ def nudge(
 
     def objection(assignment: LearnerContentAssignment) -> str:
         starts_at = assignment.content_start
-        if assignment.redeeming_since or assignment.state not in _STARTING:
+        if assignment.redeeming_since or assignment.state not in IN_FORCE:
             return lifecycle.blocking_state(assignment)
         if assignment.state == State.ALLOCATED and assignment.expires_at <= now:
             return "past its deadline"
@@ -154,7 +152,7 @@ _REMINDING = _Kind(
     ActionType.REMINDED,
     "remind_at",
     to_remind,
-    _INVITATIONS,
+    INVITATIONS,
     lambda budget, one: dates.reminders(budget, allocated_at=one.allocated_at, expires_at=one.expires_at),
     lambda one: one.expires_at,
 )
@@ -236,7 +234,7 @@ def recent_invitations(
     assignments: QuerySet[LearnerContentAssignment], *, now: datetime
 ) -> QuerySet[LearnerContentAssignmentAction]:
     """Return the mails to these assignments' learners beside which no reminder is requested at `now`."""
-    return _recent(_INVITATIONS, now=now).filter(assignment__in=assignments.values("pk"))
+    return _recent(INVITATIONS, now=now).filter(assignment__in=assignments.values("pk"))
 
 
 def _recent(kinds: Sequence[ActionType], *, now: datetime) -> QuerySet[LearnerContentAssignmentAction]:

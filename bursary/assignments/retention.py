@@ -11,13 +11,12 @@ from uuid import UUID
 
 from django.db.models import Exists, OuterRef, Q
 
-from bursary.assignments.choices import OPEN, WORK, ActionType, Status
+from bursary.assignments.choices import MAILS, OPEN, WORK, ActionType, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.lib.batches import chunks
 
 WINDOW = timedelta(hours=1)
 ROWS_PER_STATEMENT = 500
-MAILS = WORK - {ActionType.LEARNER_LINKED, ActionType.REDEEMED}
 FINISHED = [status for status in Status if status not in OPEN]
 
 Remove = Callable[[Iterable[UUID]], int]

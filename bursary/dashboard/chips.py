@@ -7,7 +7,7 @@ from datetime import datetime
 from django.utils.translation import gettext as _
 
 from bursary.assignments import error_texts, failures, statuses
-from bursary.assignments.choices import ActionType, LearnerState, State, Status
+from bursary.assignments.choices import LINK_AND_NOTIFY, LearnerState, State, Status
 from bursary.assignments.models import LearnerContentAssignment
 
 KINDS: Mapping[str, str] = {
@@ -18,7 +18,6 @@ KINDS: Mapping[str, str] = {
     State.EXPIRED: "warning",
 }
 """The kind of chip by status; `muted` for all others."""
-_INVITING = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def _failure(assignment: LearnerContentAssignment) -> str:
     failed = assignment.last_failure()
     if failed:
         why = error_texts.for_code(failed.error_code)
-        if failed.action_type in _INVITING:
+        if failed.action_type in LINK_AND_NOTIFY:
             return str(why.sentence)
         work = error_texts.WORK_IN_WORDS.get(failed.action_type, failed.action_type)
         return _("%(work)s failed: %(why)s") % {"work": work, "why": why.clause}
@@ -66,5 +65,5 @@ def _why_skipped(assignment: LearnerContentAssignment) -> str:
     if assignment.learner_state != LearnerState.FAILED:
         return ""
     skipped = (one for one in assignment.actions.all() if one.error_code == failures.SKIPPED_ON_REQUEST)
-    of_invitation = (one for one in skipped if one.action_type in _INVITING and one.cycle == assignment.cycle)
-    return next((one.detail for one in of_invitation), "")
+    in_cycle = (one for one in skipped if one.cycle == assignment.cycle)
+    return next((one.detail for one in in_cycle if one.action_type in LINK_AND_NOTIFY), "")

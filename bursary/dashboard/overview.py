@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy
 from bursary.access.models import User
 from bursary.access.permissions import Permission
 from bursary.assignments import content_display, derived, listing, matching, redemption
-from bursary.assignments.choices import State
+from bursary.assignments.choices import IN_FORCE, State
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.dashboard import attention, budget_pages, charts
 from bursary.dashboard.assignment_filters import MAX_BUDGETS, of_budgets_of
@@ -150,7 +150,7 @@ def _own_lines(own: Sequence[LearnerContentAssignment], *, now: datetime, linked
             state_chip(one, now=now, declined=one.pk in declined),
             deadline_in_words(one, to_learner=True) if one.state == State.ALLOCATED else None,
             answerable=one.state == State.ALLOCATED and not one.redeeming_since and one.expires_at > now,
-            paid_by=one.budget.customer.name if one.state in (State.ALLOCATED, State.ACCEPTED) else "",
+            paid_by=one.budget.customer.name if one.state in IN_FORCE else "",
             course_url=urls[keys[one.pk]] if one.pk in keys else "",
         )
         for one in own

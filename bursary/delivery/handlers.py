@@ -49,5 +49,3 @@ HANDLERS: Mapping[ActionType, Handler] = {
     ActionType.CANCELLATION_NOTIFIED: emails.notify_of_end,
     ActionType.EXPIRATION_NOTIFIED: emails.notify_of_end,
 }
-MAILS = frozenset(HANDLERS) - {ActionType.LEARNER_LINKED, ActionType.REDEEMED}
-"""Work that needs the mail server."""

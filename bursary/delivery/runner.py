@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db.models import QuerySet
 
 from bursary.assignments import actions, outcomes
-from bursary.assignments.choices import ActionType, ErrorReason
+from bursary.assignments.choices import MAILS, ActionType, ErrorReason
 from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.assignments.outcomes import AttemptResult, Failed, Failure, NotTried, Postponed
 from bursary.delivery import emails, handlers, mail_connection, mail_server, sending_rate
@@ -77,7 +77,7 @@ def drain(*, clock: Clock, most: int, pks: Sequence[int] | None = None, seconds:
 def _without_mails(due: QuerySet[LearnerContentAssignmentAction], *, now: datetime) -> list[int]:
     """Return the due actions (pks) that are not mails, among the first `LOOK_AHEAD`."""
     first = leases.first_due(due, now=now, limit=LOOK_AHEAD)
-    others = due.filter(pk__in=first).exclude(action_type__in=handlers.MAILS)
+    others = due.filter(pk__in=first).exclude(action_type__in=MAILS)
     return list(others.order_by("due_at").values_list("pk", flat=True))
 
 
@@ -85,7 +85,7 @@ def _within_rate(
     batch: Sequence[LearnerContentAssignmentAction], *, now: datetime
 ) -> list[LearnerContentAssignmentAction]:
     """Return the claimed actions, and release the mails among them that the rate does not allow now."""
-    mails = [action for action in batch if action.action_type in handlers.MAILS]
+    mails = [action for action in batch if action.action_type in MAILS]
     over = mails[sending_rate.acquire(len(mails), now=now) :]
     leases.release(over)
     return [action for action in batch if action not in over]
@@ -104,7 +104,7 @@ def _work_through(
     """
     ends_at, tried, waiting = min(ends_at, time.monotonic() + BATCH_SECONDS), 0, deque(batch)
     try:
-        emails.read_ahead([action for action in batch if action.action_type in handlers.MAILS])
+        emails.read_ahead([action for action in batch if action.action_type in MAILS])
         while waiting and (not tried or time.monotonic() < ends_at):
             action = waiting[0]
             if not actions.begin(action, now=clock(), lease=settings.LEASE):
@@ -118,7 +118,7 @@ def _work_through(
                 outcome = NotTried(until=paused.until)
                 leases.release(waiting)
                 waiting.clear()
-                mail_server.postpone_mails(due.filter(action_type__in=handlers.MAILS), paused, now=clock())
+                mail_server.postpone_mails(due.filter(action_type__in=MAILS), paused, now=clock())
             actions.finish(action, outcome, now=clock())
     finally:
         leases.release(waiting)

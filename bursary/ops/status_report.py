@@ -13,11 +13,10 @@ from django.conf import settings
 
 from bursary.access.models import User
 from bursary.assignments import error_texts, failures
-from bursary.assignments.choices import Status
+from bursary.assignments.choices import MAILS, Status
 from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.delivery import mail_server
 from bursary.delivery.errors import FAULTS
-from bursary.delivery.handlers import MAILS
 from bursary.lib import leases
 from bursary.ops import health, scheduler
 from bursary.ops.health import MAX_COUNTED as MAX_COUNTED

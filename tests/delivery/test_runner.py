@@ -7,7 +7,7 @@ import pytest
 from django.conf import settings
 
 from bursary.assignments import actions
-from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, Status
+from bursary.assignments.choices import MAILS, WORK, ActionType, ErrorReason, LearnerState, Status
 from bursary.assignments.lifecycle import MOVES
 from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.assignments.outcomes import Done
@@ -163,3 +163,9 @@ def test_every_kind_of_work_that_can_be_requested_today_can_be_delivered() -> No
         for kind in MOVES[move].requests
     }
     assert by_allocation_and_cancellation <= set(handlers.HANDLERS)
+
+
+def test_mails_are_the_work_that_the_module_of_mails_does() -> None:
+    done_by = {kind: handler.__module__ for kind, handler in handlers.HANDLERS.items()}
+    assert {kind for kind, module in done_by.items() if module == "bursary.delivery.emails"} == MAILS
+    assert set(done_by) == WORK
