@@ -167,7 +167,8 @@ def of_learners(size: int) -> Iterator[Case]:
 def alone_due(size: int, *, after: timedelta) -> Any:
     """Return a budget with so many due, when nothing else is: not what other turns and axes left behind."""
     from bench import sweeps  # noqa: PLC0415  # needs the settings
-    from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment  # noqa: PLC0415  # the same
+    from bursary.assignments.models import LearnerContentAssignment  # noqa: PLC0415  # the same
+    from bursary.lib.moments import FAR_FUTURE  # noqa: PLC0415  # the same
 
     left = LearnerContentAssignment.objects.filter(expires_at__lt=FAR_FUTURE)
     left.update(expires_at=FAR_FUTURE, nudge_at=FAR_FUTURE)

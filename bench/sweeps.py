@@ -13,10 +13,10 @@ from bench.scales import Scale
 from bench.stage import Case, Way
 from bursary.assignments import dates, expiry, reminders
 from bursary.assignments.choices import ActionType, LearnerState, State, Status
-from bursary.assignments.models import FAR_FUTURE
 from bursary.assignments.models import LearnerContentAssignment as Assignment
 from bursary.assignments.models import LearnerContentAssignmentAction as Action
 from bursary.budgets.models import Account, Budget
+from bursary.lib.moments import FAR_FUTURE
 from tests import many, world
 
 STARTS = timedelta(days=30)

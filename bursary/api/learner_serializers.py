@@ -13,9 +13,10 @@ from bursary.api.serializers import AssignmentSerializer, ContentOfAssignmentSer
 from bursary.assignments import redemption
 from bursary.assignments.acknowledgement import FACT_OF
 from bursary.assignments.choices import State
-from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget, NotInUse
+from bursary.lib.moments import FAR_FUTURE
 
 
 class NotAcceptableOutput(serializers.Serializer[Any]):

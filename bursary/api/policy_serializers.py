@@ -7,9 +7,9 @@ from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from bursary.assignments.models import FAR_FUTURE
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget, NotInUse
+from bursary.lib.moments import FAR_FUTURE
 
 CENTS_IN_A_DOLLAR = 100
 POLICY_TYPE = "AssignedLearnerCreditAccessPolicy"

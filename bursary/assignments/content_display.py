@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from html import unescape
 from typing import Any
 
@@ -13,14 +13,14 @@ from django.utils.translation import gettext_lazy
 
 from bursary.assignments import derived, statuses
 from bursary.assignments.choices import State
-from bursary.assignments.models import FAR_FUTURE, DeadlineNotice, LearnerContentAssignment
+from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
+from bursary.lib.moments import FAR_FUTURE, MICROSECOND
 from bursary.replica import joining, reads
 from bursary.replica.models import ContentMetadata, ContentType
 from bursary.replica.types import CatalogKey, UpstreamContent
 
 LONGEST_DESCRIPTION = 600  # characters that are shown
 _READ = 20_000  # characters of a description
-_MICROSECOND = timedelta(microseconds=1)  # the least by which stored dates differ
 
 _PACES: Mapping[str, Any] = {
     "self_paced": gettext_lazy("at your own pace"),
@@ -133,7 +133,7 @@ def _joined_at(assignment: LearnerContentAssignment, *, now: datetime) -> dateti
     shown, starts_at = assignment.shown_content, start(assignment)
     if at is None or shown is None or shown.content_type != ContentType.COURSE:
         return None
-    at = min(at, assignment.expires_at - _MICROSECOND)
+    at = min(at, assignment.expires_at - MICROSECOND)
     return at if (starts_at or at) <= at else None
 
 

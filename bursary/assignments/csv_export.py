@@ -23,9 +23,10 @@ from bursary.access import anonymisation
 from bursary.access.models import User
 from bursary.assignments import content_display, error_texts, listing, statuses
 from bursary.assignments.choices import LearnerState, State
-from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.lib import batches
+from bursary.lib.moments import FAR_FUTURE
 
 ROWS_PER_PAGE = 500
 LONGEST_FILTER = 2000  # characters of it in the log

@@ -19,8 +19,9 @@ from django.db.models.functions import Coalesce, Least
 from django.db.models.lookups import Exact, GreaterThan, LessThan
 
 from bursary.assignments.choices import ExpiryReason
-from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget, read_days
+from bursary.lib.moments import FAR_FUTURE
 from bursary.lib.prepared import Slot, instant
 
 GRACE = timedelta(hours=24)

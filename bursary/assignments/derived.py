@@ -37,16 +37,12 @@ from bursary.assignments.choices import (
     State,
     Status,
 )
-from bursary.assignments.models import (
-    CHECK_NOW,
-    FAR_FUTURE,
-    LearnerContentAssignment,
-    LearnerContentAssignmentAction,
-)
+from bursary.assignments.models import CHECK_NOW, LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.offers import Offer
 from bursary.budgets.models import Budget
 from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update
+from bursary.lib.moments import FAR_FUTURE, MICROSECOND
 from bursary.lib.prepared import PreparedUpdate, Slot, instant
 from bursary.replica import joining
 from bursary.replica.models import CatalogMembership, ContentMetadata, ContentType
@@ -55,7 +51,6 @@ CONTENTS_PER_STATEMENT = 200
 ASSIGNMENTS_PER_STATEMENT = 1000
 TITLE_KEY_LENGTH = 255
 
-_MICROSECOND = timedelta(microseconds=1)  # the least by which stored dates differ
 
 _OPEN = Q(state=State.ALLOCATED)
 _NUDGEABLE = Q(state__in=IN_FORCE)
@@ -282,7 +277,7 @@ def joinable_from(one: LearnerContentAssignment, *, now: datetime) -> datetime:
     It is now, but never before the allocation: runs that closed earlier do not count. Once enrolment has
     closed, it stays just before that, so that a passed deadline is computed as it was.
     """
-    return max(one.allocated_at, min(now, one.content_enroll_by - _MICROSECOND))
+    return max(one.allocated_at, min(now, one.content_enroll_by - MICROSECOND))
 
 
 def last_closing(*, now: datetime | Slot) -> Coalesce:
@@ -290,7 +285,7 @@ def last_closing(*, now: datetime | Slot) -> Coalesce:
 
     An assignment without content keeps the date of its allocation.
     """
-    passed = ExpressionWrapper(OuterRef("content_enroll_by") - Value(_MICROSECOND), DateTimeField())
+    passed = ExpressionWrapper(OuterRef("content_enroll_by") - Value(MICROSECOND), DateTimeField())
     since = Greatest(OuterRef("allocated_at"), Least(instant(now), passed))  # `joinable_from`
     budget = Budget.objects.filter(pk=OuterRef(OuterRef("budget_id")))
     course = ContentMetadata.objects.filter(pk=OuterRef(OuterRef("content_id")))
@@ -299,11 +294,9 @@ def last_closing(*, now: datetime | Slot) -> Coalesce:
         content__content_type=ContentType.COURSERUN,
         content__parent_key=Subquery(course.values("content_key")[:1]),
         catalog_uuid=Subquery(budget.values("catalog_uuid")[:1]),
-    ).annotate(closes=joining.closes(never=FAR_FUTURE, prefix="content__"))
+    ).annotate(closes=joining.closes(prefix="content__"))
     joinable = runs.filter(joining.open_runs(now=since, before=before, prefix="content__"))
-    own = ContentMetadata.objects.filter(pk=OuterRef("content_id")).annotate(
-        closes=joining.closes(never=FAR_FUTURE)
-    )
+    own = ContentMetadata.objects.filter(pk=OuterRef("content_id")).annotate(closes=joining.closes())
     passed_course = Q(content_type=ContentType.COURSE, closes__lte=since)
     return Coalesce(
         *(Subquery(some.order_by("-closes").values("closes")[:1]) for some in (joinable, runs)),

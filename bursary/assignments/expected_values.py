@@ -22,7 +22,8 @@ from bursary.assignments.choices import (
     Status,
 )
 from bursary.assignments.dates import ReminderDate
-from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.lib.moments import FAR_FUTURE
 from bursary.lib.prepared import PreparedSelect, Slot
 from bursary.replica import joining
 from bursary.replica.joining import RunTerms

@@ -31,13 +31,14 @@ from django.db.models import (
 from bursary.access.models import User
 from bursary.assignments import actions
 from bursary.assignments.choices import APPLIES_IN, LINK_AND_NOTIFY, OPEN, ActionType, State, Status
-from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.outcomes import Skipped
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.lib import moments
 from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update
+from bursary.lib.moments import FAR_FUTURE
 from bursary.lib.prepared import Slot
 from bursary.lib.retries import repeated_after_deadlocks
 

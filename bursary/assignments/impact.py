@@ -21,8 +21,9 @@ from django.db.models import Q, QuerySet
 
 from bursary.assignments import dates, offers
 from bursary.assignments.choices import State
-from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.offers import Offer
+from bursary.lib.moments import FAR_FUTURE
 from bursary.replica.joining import NotJoinable, RunTerms
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
 

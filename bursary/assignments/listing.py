@@ -42,10 +42,10 @@ from bursary.assignments.filters import (
     TextsFilter,
 )
 from bursary.assignments.learner_accounts import AccountEnded
-from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.shown_assignments import JOIN_BY, ShownAssignment
 from bursary.lib import mailbox, moments
-from bursary.lib.moments import UTC_ZONE
+from bursary.lib.moments import FAR_FUTURE, UTC_ZONE
 from bursary.lib.prepared import PreparedSelect, Slot
 from bursary.replica import reads, renamed_keys
 

@@ -28,11 +28,10 @@ from bursary.assignments.choices import (
 from bursary.assignments.unanswered import newest_failure
 from bursary.budgets.models import Budget
 from bursary.lib.leases import LeasedRow
+from bursary.lib.moments import FAR_FUTURE
 from bursary.replica.models import ContentMetadata
 from bursary.replica.types import AnyContent
 
-FAR_FUTURE = datetime(9000, 1, 1, tzinfo=UTC)
-"""Stands for 'no date', so that every engine sorts alike."""
 CHECK_NOW = datetime(1970, 1, 1, tzinfo=UTC)
 """Stands for 'not computed yet': the sweep finds such a row first and computes the date."""
 

@@ -14,10 +14,11 @@ from zoneinfo import ZoneInfo
 from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 from django.utils.translation import gettext as _
 
-from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.lib import moments
 from bursary.lib.locks import for_update
+from bursary.lib.moments import FAR_FUTURE
 from bursary.lib.prepared import PreparedSelect, Slot
 from bursary.replica import joining, reads
 from bursary.replica.joining import JoiningRefusal, JoiningTerms, NotJoinable, RunTerms, lacks_runs

@@ -18,11 +18,12 @@ from bursary.access.models import User
 from bursary.assignments import actions, dates, derived, lifecycle, sweeps
 from bursary.assignments.choices import IN_FORCE, INVITATIONS, OPEN, ActionType, LearnerState, State, Status
 from bursary.assignments.dates import ReminderDate, ReminderPlan
-from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.sweeps import DueRows, SweepResult
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.lib.locks import for_update
+from bursary.lib.moments import FAR_FUTURE
 from bursary.lib.prepared import Slot
 from bursary.lib.retries import repeated_after_deadlocks
 

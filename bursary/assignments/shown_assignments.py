@@ -15,15 +15,12 @@ from django.db.models import Q, QuerySet
 
 from bursary.access import known_learners
 from bursary.assignments import content_display, dates, derived, learner_accounts, offers
-from bursary.assignments.models import (
-    FAR_FUTURE,
-    LearnerContentAssignment,
-    LearnerContentAssignmentAction,
-)
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.offers import Offer
 from bursary.assignments.unanswered import newest_failure
 from bursary.budgets.models import Budget
 from bursary.lib.batches import chunks
+from bursary.lib.moments import FAR_FUTURE
 from bursary.lib.prepared import PreparedSelect, Slot
 from bursary.replica import joining, reads
 

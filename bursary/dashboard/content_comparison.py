@@ -10,8 +10,9 @@ from django.db.models import Min, Q
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.lib import moments
+from bursary.lib.moments import FAR_FUTURE
 from bursary.lib.money import dollars
 from bursary.replica.models import ContentChange, ContentType
 

@@ -29,11 +29,12 @@ from bursary.assignments import (
 from bursary.assignments.choices import ActionType, ExpiryReason, LearnerState, State
 from bursary.assignments.extension import Extension, ExtensionRefusal
 from bursary.assignments.failures import RepairRefusal
-from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import LONGEST_AGE_DAYS
 from bursary.dashboard import bulk_work
 from bursary.delivery.emails import was_notified
 from bursary.lib import moments
+from bursary.lib.moments import FAR_FUTURE
 from bursary.lib.money import dollars
 
 _BOUND = (ExpiryReason.ENROLL_BY, ExpiryReason.BUDGET_END)

@@ -13,6 +13,10 @@ from django.utils.timesince import timesince
 from django.utils.translation import get_language_bidi, gettext, ngettext, pgettext
 
 FIRST_YEAR, LAST_YEAR = 1900, 8999
+FAR_FUTURE = datetime(LAST_YEAR + 1, 1, 1, tzinfo=UTC)
+"""Stands for 'no date', so that every engine sorts alike; not the last day, as databases are narrower."""
+MICROSECOND = timedelta(microseconds=1)
+"""The least by which stored dates differ."""
 MAX_DAYS = 60
 """A longer span is in months."""
 UTC_ZONE = ZoneInfo("UTC")

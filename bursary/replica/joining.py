@@ -7,7 +7,7 @@ import enum
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple, Protocol, Self
 from uuid import UUID
@@ -17,10 +17,9 @@ from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Least, NullIf
 
 from bursary.catalog.records import Completeness, ContentType
+from bursary.lib.moments import FAR_FUTURE
 from bursary.lib.prepared import PreparedSelect, Slot
 from bursary.replica.models import CatalogMembership, ContentMetadata
-
-_NEVER = datetime(9000, 1, 1, tzinfo=UTC)  # not the last day: databases and time zones are narrower
 
 
 class RunContent(Protocol):
@@ -105,17 +104,17 @@ class RunTerms:
         """
         if self.enroll_start is None:
             return self.offered and (self.enrollable or self.enroll_by is not None)
-        return self.offered and self.enroll_start < min(bound, self.closes or _NEVER)
+        return self.offered and self.enroll_start < min(bound, self.closes or FAR_FUTURE)
 
     def refusal(self, *, now: datetime, before: datetime) -> JoiningRefusal | None:
         """Return why the run cannot be joined between `now` and `before`, None where it can."""
         if not self.offered:
             return JoiningRefusal.NOT_ACTIVE
-        if (self.end or _NEVER) <= now:
+        if (self.end or FAR_FUTURE) <= now:
             return JoiningRefusal.ENDED
         if self.enroll_start is None and self.enroll_by is None and not self.enrollable:
             return JoiningRefusal.NOT_ACTIVE
-        in_time = self.opens_before(before) and (self.enroll_by or _NEVER) > now
+        in_time = self.opens_before(before) and (self.enroll_by or FAR_FUTURE) > now
         return None if in_time else JoiningRefusal.NOT_IN_TIME
 
 
@@ -165,7 +164,7 @@ def joining_terms(
     joinable = [run for run, refused in judged if refused is None]
     if not joinable:
         raise _nearest([(run, refused) for run, refused in judged if refused])
-    chosen = min(joinable, key=lambda run: (run.key != advertised, run.start or _NEVER, run.key))
+    chosen = min(joinable, key=lambda run: (run.key != advertised, run.start or FAR_FUTURE, run.key))
     return JoiningTerms(chosen.key, chosen.price_cents, _latest(joinable))
 
 
@@ -185,8 +184,8 @@ def last_closing(
 
 
 def _latest(runs: Sequence[RunTerms]) -> datetime | None:
-    latest = max(run.closes or _NEVER for run in runs)
-    return None if latest == _NEVER else latest
+    latest = max(run.closes or FAR_FUTURE for run in runs)
+    return None if latest == FAR_FUTURE else latest
 
 
 def _nearest(refused: Sequence[tuple[RunTerms, JoiningRefusal]]) -> NotJoinable:
@@ -194,7 +193,7 @@ def _nearest(refused: Sequence[tuple[RunTerms, JoiningRefusal]]) -> NotJoinable:
     if not refused:
         return NotJoinable(JoiningRefusal.NOT_ACTIVE, None)
     order = list(JoiningRefusal)
-    run, reason = max(refused, key=lambda one: (order.index(one[1]), one[0].closes or _NEVER, one[0].key))
+    run, reason = max(refused, key=lambda one: (order.index(one[1]), one[0].closes or FAR_FUTURE, one[0].key))
     return NotJoinable(reason, run)
 
 
@@ -285,7 +284,7 @@ def open_runs(*, now: datetime | Combinable, before: datetime | Combinable, pref
     """
     undated = Q(**{f"{prefix}enroll_start": None})
     dated = Q(**{f"{prefix}enroll_by__isnull": False}) | Q(**{f"{prefix}enrollable": True})
-    until = Least(before, closes(never=_NEVER, prefix=prefix))
+    until = Least(before, closes(prefix=prefix))
     opens = Q(**{f"{prefix}enroll_start__lt": until}) | (undated & dated)
     end, enroll_by = f"{prefix}end_date", f"{prefix}enroll_by"
     not_over = Q(**{end: None}) | Q(**{f"{end}__gt": now})
@@ -294,9 +293,9 @@ def open_runs(*, now: datetime | Combinable, before: datetime | Combinable, pref
     return offered & opens & not_over & not_closed
 
 
-def closes(*, never: datetime, prefix: str = "") -> Least:
-    """Return `closing` as SQL, `never` where no date is known."""
-    return Least(Coalesce(F(f"{prefix}enroll_by"), never), Coalesce(F(f"{prefix}end_date"), never))
+def closes(*, prefix: str = "") -> Least:
+    """Return `closing` as SQL, FAR_FUTURE where no date is known."""
+    return Least(*(Coalesce(F(f"{prefix}{date}"), FAR_FUTURE) for date in ("enroll_by", "end_date")))
 
 
 def joinable(*, catalog_uuid: UUID | Slot, now: datetime | Slot, before: datetime | Slot) -> QuerySet[Any]:
@@ -309,7 +308,7 @@ def joinable(*, catalog_uuid: UUID | Slot, now: datetime | Slot, before: datetim
     here = runs.filter(Q(pk=OuterRef("pk")) | Q(parent_key=OuterRef("content_key")))
     advertised = here.filter(content_key=OuterRef("advertised_run"))
     first = here.order_by(F("start_date").asc(nulls_last=True), "content_key")
-    last = here.annotate(closes=closes(never=_NEVER)).order_by("-closes")
+    last = here.annotate(closes=closes()).order_by("-closes")
 
     def of_chosen(column: str) -> Case:
         chosen = [Subquery(runs.values(column)[:1]) for runs in (advertised, first)]
@@ -320,5 +319,5 @@ def joinable(*, catalog_uuid: UUID | Slot, now: datetime | Slot, before: datetim
     ).annotate(
         joining_run=of_chosen("content_key"),
         joining_price=of_chosen("price_cents"),
-        join_by=NullIf(Subquery(last.values("closes")[:1]), Value(_NEVER)),
+        join_by=NullIf(Subquery(last.values("closes")[:1]), Value(FAR_FUTURE)),
     )

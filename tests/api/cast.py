@@ -5,8 +5,9 @@ from typing import Any
 
 from bursary.access.models import Role
 from bursary.assignments.choices import LearnerState, State
-from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
+from bursary.lib.moments import FAR_FUTURE
 from bursary.replica.models import ContentMetadata
 from tests.api.door import Answer
 from tests.world import NOW, allocate, given_content, given_user

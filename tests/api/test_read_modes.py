@@ -11,8 +11,9 @@ from pytest_django import Settings
 from bursary.access.models import Role
 from bursary.assignments import derived
 from bursary.assignments.choices import ExpiryReason
-from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
+from bursary.lib.moments import FAR_FUTURE
 from bursary.replica import reads, refresh
 from bursary.replica.models import (
     CatalogMembership,

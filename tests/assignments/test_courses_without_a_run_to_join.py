@@ -9,7 +9,8 @@ import pytest
 
 from bursary.assignments import derived_audit, expiry, offers
 from bursary.assignments.choices import ExpiryReason
-from bursary.assignments.models import FAR_FUTURE, DeadlineNotice, LearnerContentAssignment
+from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
+from bursary.lib.moments import FAR_FUTURE
 from bursary.replica import refresh
 from bursary.replica.models import ContentMetadata, RefreshSource
 from bursary.replica.types import CatalogKey

@@ -4,8 +4,9 @@ from datetime import timedelta
 
 from bursary.assignments import dates
 from bursary.assignments.dates import ReminderDate
-from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
+from bursary.lib.moments import FAR_FUTURE
 from tests.world import NOW
 
 DAY = timedelta(days=1)

@@ -12,9 +12,10 @@ from bursary.assignments import dates, derived
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType, ExpiryReason, LearnerState, State, Status
 from bursary.assignments.matching import Verdict
-from bursary.assignments.models import CHECK_NOW, FAR_FUTURE, LearnerContentAssignment
+from bursary.assignments.models import CHECK_NOW, LearnerContentAssignment
 from bursary.budgets import terms
 from bursary.budgets.models import Budget
+from bursary.lib.moments import FAR_FUTURE
 from tests.together import together, until_a_lock_is_waited_for
 from tests.world import (
     ALICE,

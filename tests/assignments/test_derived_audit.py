@@ -19,9 +19,10 @@ from bursary.assignments import (
 )
 from bursary.assignments.choices import ActionType, ExpiryReason, LearnerState
 from bursary.assignments.derived_audit import DerivedAudit, RebuildResult
-from bursary.assignments.models import FAR_FUTURE, DeadlineNotice, LearnerContentAssignment
+from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.budgets import terms
 from bursary.budgets.models import Budget
+from bursary.lib.moments import FAR_FUTURE
 from bursary.replica.models import ContentMetadata
 from bursary.replica.refresh import content_changed
 from tests.smtp import MailServer

@@ -14,8 +14,9 @@ from pytest_django import Settings
 
 from bursary.assignments import backfill, derived
 from bursary.assignments.choices import ExpiryReason, State
-from bursary.assignments.models import FAR_FUTURE, DeadlineNotice, LearnerContentAssignment
+from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.budgets.models import Budget
+from bursary.lib.moments import FAR_FUTURE
 from bursary.replica.models import ContentMetadata
 from tests.enterprise_catalog import faults
 from tests.enterprise_catalog.server import Upstream

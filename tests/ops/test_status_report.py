@@ -15,10 +15,11 @@ from pytest_django import Settings
 from bursary.access.models import User
 from bursary.assignments import actions
 from bursary.assignments.choices import ActionType, ErrorReason, Status
-from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.outcomes import Failure, Postponed
 from bursary.delivery import file_backend
 from bursary.lib import leases
+from bursary.lib.moments import FAR_FUTURE
 from bursary.ops import scheduler, status_report
 from bursary.ops.scheduler import TaskDefinition, TaskFailed
 from tests.smtp import MailServer

@@ -10,9 +10,10 @@ from uuid import UUID
 from django.db.models import Count
 
 from bursary.assignments.choices import ExpiryReason, State
-from bursary.assignments.models import FAR_FUTURE, LearnerContentAssignment
+from bursary.assignments.models import LearnerContentAssignment
 from bursary.catalog import parser
 from bursary.catalog.records import Completeness, Content, ContentType
+from bursary.lib.moments import FAR_FUTURE
 from bursary.replica import merge
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
 from tests.replica.expected_content import CATALOGS, ExpectedContent
