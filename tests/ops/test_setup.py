@@ -156,6 +156,26 @@ def test_what_is_missing_is_asked_for_on_a_terminal(monkeypatch: pytest.MonkeyPa
     assert Budget.objects.get().limit_cents is None
 
 
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        ("--limit", "much"),
+        ("--catalog-uuid", "ours"),
+        ("--administrator-email", "ada at larkspur"),
+        ("--slug", "Not a slug"),
+        ("--time-zone", "Mars"),
+        ("--ends", "tomorrow"),
+    ],
+)
+def test_an_option_that_cannot_be_read_is_refused_before_anything_is_asked(
+    option: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", Mock(side_effect=AssertionError("asked")))
+    with pytest.raises(CommandError, match=f"^{option}"):
+        call_command("setup", option, text)
+
+
 def test_the_end_of_the_input_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", Mock(side_effect=EOFError))

@@ -2,7 +2,8 @@
 
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 from uuid import UUID
 
 from django.core.exceptions import ValidationError
@@ -10,14 +11,13 @@ from django.core.management.base import CommandError, CommandParser
 from django.core.validators import validate_email
 from django.utils.text import slugify
 
+from bursary.budgets.models import Customer
 from bursary.lib import moments
 from bursary.lib.money import dollars
 from bursary.ops import setup
 from bursary.ops.accounts import Person
 from bursary.ops.console import OperatorCommand
 from bursary.ops.setup import SetUp, SetupPlan
-
-T = TypeVar("T")
 
 
 def _uuid(text: str) -> UUID:
@@ -42,8 +42,11 @@ READERS: Mapping[str, Callable[[str], object]] = {
     "administrator_email": validate_email,
     "limit": setup.cents,
     "catalog_uuid": _uuid,
+    "slug": partial(Customer._meta.get_field("slug").clean, model_instance=None),
+    "time_zone": partial(Customer._meta.get_field("time_zone").clean, model_instance=None),
+    "ends": partial(moments.read, zone=moments.UTC_ZONE, end_of_day=True),
 }
-"""The functions that parse an answer, or raise ValueError."""
+"""The functions that parse an option or an answer, or raise ValueError or ValidationError."""
 
 
 class Command(OperatorCommand):
@@ -86,6 +89,9 @@ class Command(OperatorCommand):
         if missing and (self.as_json or not sys.stdin.isatty()):
             names = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
             raise CommandError(f"No terminal to ask on. Give {names}.")
+        for name, read in READERS.items():
+            if options[name]:
+                _require_readable(name, read, options[name])
         given = options | {name: self._ask(name) for name in missing}
         plan = SetupPlan(
             customer=given["customer"],
@@ -93,8 +99,8 @@ class Command(OperatorCommand):
             time_zone=given["time_zone"],
             administrator=Person(given["administrator_email"]),
             budget=given["budget"],
-            limit_cents=_read("--limit", setup.cents, given["limit"]),
-            catalog_uuid=_read("--catalog-uuid", _uuid, given["catalog_uuid"]),
+            limit_cents=setup.cents(given["limit"]),
+            catalog_uuid=_uuid(given["catalog_uuid"]),
             ends=given["ends"] or "",
         )
         try:
@@ -124,9 +130,12 @@ def _required(text: str) -> None:
         raise ValueError
 
 
-def _read(option: str, parse: Callable[[str], T], text: str) -> T:
+def _require_readable(name: str, read: Callable[[str], object], text: str) -> None:
+    option = f"--{name.replace('_', '-')}"
     try:
-        return parse(text)
+        read(text)
+    except ValidationError as error:
+        raise CommandError(f"{option}: {' '.join(error.messages)}") from error
     except ValueError as error:
         raise CommandError(f"{option} {text}: {error}") from error
 
