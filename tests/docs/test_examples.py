@@ -8,14 +8,27 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.test import Client
+from django.utils import timezone
 from pytest_django import Settings
 
 from bursary.assignments.choices import ActionType, Status
 from bursary.replica import refresh
 from bursary.replica.models import Completeness, ContentMetadata, RefreshSource
 from tests.api.door import Door
-from tests.docs.pages import page
-from tests.world import ALICE, CATALOG, NOW, action_of, allocate, deliver, given_assignment, given_budget
+from tests.docs.pages import page, rows, section
+from tests.world import (
+    ALICE,
+    CATALOG,
+    NOW,
+    action_of,
+    addresses,
+    allocate,
+    deliver,
+    given_assignment,
+    given_budget,
+    given_content,
+)
 
 SECRET = "whsec_bWFkZSB1cCwgYW5kIG9mIGVub3VnaCBieXRlcw=="
 JSON = re.compile(r"^```json\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -50,6 +63,21 @@ def test_the_smallest_record_is_a_full_course_that_can_be_allocated(
 
     assert (course.completeness, course.price_cents, course.active) == (Completeness.FULL, 14_900, True)
     assert [one.assignment and one.assignment.price_cents for one in allocated.matches] == [14_900]
+
+
+@pytest.mark.django_db
+def test_healthz_answers_as_the_page_shows_in_the_order_of_its_table(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timezone, "now", lambda: NOW)
+    asked = section(page("docs/operations.md"), "Check its health")
+    allocate(given_budget(), given_content(), *addresses(2))
+
+    answer = client.get("/healthz").content.decode()
+
+    assert answer in asked.splitlines()
+    explained = [row[0].strip("`") for row in rows(asked.split(answer)[1])]
+    assert explained[: len(json.loads(answer))] == list(json.loads(answer))
 
 
 @pytest.mark.django_db
