@@ -4,9 +4,8 @@ Such assignments are older than the replica, or were allocated while content was
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
@@ -15,6 +14,7 @@ from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from bursary.assignments import deadline_notices, derived
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.lib.batches import keyset_pages
+from bursary.lib.clock import Clock
 from bursary.lib.locks import for_update
 from bursary.replica import renamed_keys
 from bursary.replica.models import CatalogMembership, ContentMetadata, FormerContentKey
@@ -73,7 +73,7 @@ def catalogs_to_ask(keys: Collection[str]) -> dict[UUID, dict[str, str]]:
     return asked
 
 
-def attach(content_pk: int, *, clock: Callable[[], datetime]) -> int:
+def attach(content_pk: int, *, clock: Clock) -> int:
     """Attach the assignments of a row's key that have it in their catalogs; return the number attached.
 
     A transaction a batch. Where that brings a deadline forward, administrators are notified and nothing

@@ -1,7 +1,7 @@
 """The audit of the derived columns, and their rebuilding where they are wrong: in batches, by primary key."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -13,6 +13,7 @@ from bursary.assignments.expected_values import DerivedDifference
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.lib import batches
+from bursary.lib.batches import Advance
 from bursary.lib.clock import Clock
 
 BATCH = derived.CONTENTS_PER_STATEMENT
@@ -20,8 +21,6 @@ NAMED = 500
 """Differences that an audit names; it counts them all."""
 COMPARISONS = 3
 """The number of comparisons after which a difference is not explained by a concurrent write."""
-
-Progress = Callable[[int], None]
 
 
 @dataclass
@@ -59,7 +58,7 @@ def count(*, budget: Budget | None = None) -> int:
 
 
 def audit(
-    *, clock: Clock, sample: int | None = None, budget: Budget | None = None, progress: Progress | None = None
+    *, clock: Clock, sample: int | None = None, budget: Budget | None = None, progress: Advance | None = None
 ) -> DerivedAudit:
     """Compare the derived columns of all assignments, or of `sample` at random, with the expected values."""
     rows = _rows(budget)
@@ -79,7 +78,7 @@ def rebuild(
     after: int = 0,
     most: int | None = None,
     dry_run: bool = False,
-    progress: Progress | None = None,
+    progress: Advance | None = None,
     into: RebuildResult | None = None,
 ) -> RebuildResult:
     """Rewrite derived columns where they are wrong, for `most` assignments with keys above `after`, or all.

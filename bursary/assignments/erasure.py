@@ -27,7 +27,7 @@ from bursary.assignments.models import (
 )
 from bursary.assignments.sweeps import SweepResult
 from bursary.budgets import ledger
-from bursary.lib.batches import chunks
+from bursary.lib.batches import Advance, chunks
 from bursary.lib.locks import for_update
 from bursary.lib.prepared import Slot
 from bursary.lib.retries import repeated_after_deadlocks
@@ -101,9 +101,7 @@ def due(now: datetime | Slot) -> QuerySet[LearnerContentAssignment]:
     return LearnerContentAssignment.objects.filter(settled | overdue, state=State.EXPIRED, forgotten_at=None)
 
 
-def forget_due(
-    *, now: datetime, remove: Remove, progress: Callable[[int], None] | None = None
-) -> tuple[SweepResult, int]:
+def forget_due(*, now: datetime, remove: Remove, progress: Advance | None = None) -> tuple[SweepResult, int]:
     """Erase the personal data of everything due, batch by batch; return the result and the mails removed.
 
     The LMS user id stays: it is no name, and the learner's own pages still show what expired. Idempotent.

@@ -1,6 +1,5 @@
 """Expiry: an open assignment ends after its deadline, and its reserved money is free again."""
 
-from collections.abc import Callable
 from datetime import datetime
 
 from django.db import transaction
@@ -12,6 +11,7 @@ from bursary.assignments.deadline_notices import LONGEST_WAIT_FOR_NOTICE
 from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.assignments.sweeps import SweepResult
 from bursary.budgets import ledger
+from bursary.lib.batches import Advance
 from bursary.lib.prepared import Slot
 
 
@@ -39,7 +39,7 @@ def count_due(now: datetime) -> dict[str, int]:
     return {str(reason): count for reason, count in counts}
 
 
-def expire_due(*, now: datetime, progress: Callable[[int], None] | None = None) -> SweepResult:
+def expire_due(*, now: datetime, progress: Advance | None = None) -> SweepResult:
     """Expire all assignments that are due at `now`, in batches. Idempotent."""
 
     def expire(budget_pk: int, turn: int) -> int:

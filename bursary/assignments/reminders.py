@@ -22,6 +22,7 @@ from bursary.assignments.models import LearnerContentAssignment, LearnerContentA
 from bursary.assignments.sweeps import DueRows, SweepResult
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
+from bursary.lib.batches import Advance
 from bursary.lib.locks import for_update
 from bursary.lib.moments import FAR_FUTURE
 from bursary.lib.prepared import Slot
@@ -47,12 +48,12 @@ def to_nudge(now: datetime | Slot) -> QuerySet[LearnerContentAssignment]:
     )
 
 
-def remind_due(*, now: datetime, progress: Callable[[int], None] | None = None) -> SweepResult:
+def remind_due(*, now: datetime, progress: Advance | None = None) -> SweepResult:
     """Request the reminders that are due at `now`. Idempotent."""
     return _sweep(_REMINDING, now=now, progress=progress)
 
 
-def nudge_due(*, now: datetime, progress: Callable[[int], None] | None = None) -> SweepResult:
+def nudge_due(*, now: datetime, progress: Advance | None = None) -> SweepResult:
     """Request the nudges that are due at `now`. Idempotent."""
     return _sweep(_NUDGING, now=now, progress=progress)
 
@@ -210,7 +211,7 @@ class _History:
         return name if name not in keys else next(key for key in numbered if key not in keys)
 
 
-def _sweep(kind: _Kind, *, now: datetime, progress: Callable[[int], None] | None) -> SweepResult:
+def _sweep(kind: _Kind, *, now: datetime, progress: Advance | None) -> SweepResult:
     def check_batch(budget_pk: int, turn: int) -> int:
         with transaction.atomic():
             budget = ledger.lock(budget_pk)  # before its assignments, like every change of its deadlines

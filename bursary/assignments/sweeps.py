@@ -19,7 +19,7 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.ledger import LedgerError
 from bursary.budgets.models import Budget
 from bursary.lib import logs
-from bursary.lib.batches import chunks
+from bursary.lib.batches import Advance, chunks
 from bursary.lib.locks import for_update
 from bursary.lib.prepared import Slot, built_once
 from bursary.lib.retries import repeated_after_deadlocks
@@ -48,7 +48,7 @@ def sweep(
     *,
     now: datetime,
     order: str,
-    progress: Callable[[int], None] | None = None,
+    progress: Advance | None = None,
 ) -> SweepResult:
     """Call `batch` with the pk of a budget that has something due, until none has; it returns a count.
 

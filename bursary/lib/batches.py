@@ -2,7 +2,7 @@
 
 import random
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import nsmallest
 from itertools import islice
 from typing import Any, Generic, TypeVar
@@ -17,6 +17,8 @@ MAX_DELETIONS = 200
 """The most batches, of 1,000 rows each, in one run. A daily task leaves the rest to the next day's."""
 
 T = TypeVar("T")
+Advance = Callable[[int], None]
+"""Called with the number of items that are done so far."""
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

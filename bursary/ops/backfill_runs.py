@@ -1,11 +1,10 @@
 """The backfill (decision 0009): attaches assignments without content to the replica's rows."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from bursary.assignments import backfill
-from bursary.ops.console import Advance
+from bursary.lib.batches import Advance
+from bursary.lib.clock import Clock
 from bursary.replica import refresh
 from bursary.replica.models import RefreshSource
 from bursary.replica.refresh import ContentUnavailable
@@ -47,7 +46,7 @@ class BackfillRun:
             self.left_out.append(skipped)
 
 
-def run(*, clock: Callable[[], datetime], dry_run: bool, advance: Advance) -> BackfillRun:
+def run(*, clock: Clock, dry_run: bool, advance: Advance) -> BackfillRun:
     """Attach assignments without content, `backfill.KEYS` keys at a time; fetch content that has no row.
 
     An interrupted run is repeated from the beginning: it skips the assignments that are attached already.
@@ -71,9 +70,7 @@ def run(*, clock: Callable[[], datetime], dry_run: bool, advance: Advance) -> Ba
     return done
 
 
-def _fetch_unknown(
-    keys: list[str], done: BackfillRun, *, clock: Callable[[], datetime]
-) -> dict[str, _Reason]:
+def _fetch_unknown(keys: list[str], done: BackfillRun, *, clock: Clock) -> dict[str, _Reason]:
     """Fetch from each catalog the keys that the replica lacks for it; return why keys are still missing."""
     unknown = backfill.catalogs_to_ask(keys)
     reasons: dict[str, _Reason] = {}

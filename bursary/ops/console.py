@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from argparse import ArgumentTypeError
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import StringIO
 from typing import Any, ClassVar
@@ -16,6 +16,7 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from bursary.lib.batches import Advance
 from bursary.lib.numbers import from_digits
 from bursary.ops.database import NotReady, in_words, require_tables
 
@@ -27,9 +28,6 @@ SETTINGS = "settings"
 
 UNSHOWN = ("--version", "--verbosity", "--settings", "--pythonpath", "--no-color", "--force-color")
 """Options of every command that are left out of the usage, so that the error below it is easy to see."""
-
-Advance = Callable[[int], None]
-"""Called with the number of items that are done so far."""
 
 
 class OperatorCommand(BaseCommand):

@@ -12,10 +12,9 @@ from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.delivery import executors, notices, runner
 from bursary.delivery.models import MailServer
 from bursary.lib import leases
-from bursary.lib.batches import keyset_pages
+from bursary.lib.batches import Advance, keyset_pages
 from bursary.lib.threads import poll
 from bursary.ops import health
-from bursary.ops.console import Advance
 from bursary.ops.models import ScheduledTask
 
 logger = logging.getLogger(__name__)

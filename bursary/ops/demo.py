@@ -23,9 +23,9 @@ from bursary.access.models import ApiKey, Role, User
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import terms
 from bursary.budgets.models import Budget, Customer
+from bursary.lib.batches import Advance
 from bursary.ops import accounts, demo_history, demo_year
 from bursary.ops.accounts import Credentials, Person
-from bursary.ops.console import Advance
 from bursary.ops.demo_year import DemoYear
 from bursary.ops.setup import SetupPlan, set_up
 from bursary.replica import refresh

@@ -27,7 +27,7 @@ from bursary.assignments.choices import LearnerState, State
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
 from bursary.delivery import runner
-from bursary.ops.console import Advance
+from bursary.lib.batches import Advance
 from bursary.ops.demo_mail import demonstration_mail
 from bursary.replica import joining
 from bursary.replica.models import ContentType

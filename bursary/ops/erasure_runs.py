@@ -10,8 +10,9 @@ from bursary.assignments import erasure, learner_identity
 from bursary.assignments.choices import State
 from bursary.assignments.erasure import ErasureResult
 from bursary.delivery import file_backend
+from bursary.lib.batches import Advance
 from bursary.ops import mentions
-from bursary.ops.console import Advance, counted_in_words
+from bursary.ops.console import counted_in_words
 from bursary.ops.database import expect_traces, leave_no_traces
 
 MAX_ROUNDS = 5

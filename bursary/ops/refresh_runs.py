@@ -12,9 +12,8 @@ from bursary.assignments.choices import State
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.lib import leases
-from bursary.lib.batches import keyset_pages
+from bursary.lib.batches import Advance, keyset_pages
 from bursary.lib.clock import Clock, renewing
-from bursary.ops.console import Advance
 from bursary.replica import cold_reads, refresh, removal, schedule
 from bursary.replica.models import CatalogMembership, ContentMetadata, FormerContentKey, RefreshSource
 from bursary.replica.refresh import ContentUnavailable, RefreshReport

@@ -10,7 +10,8 @@ from django.utils import timezone
 
 from bursary.assignments import expiry, reminders
 from bursary.assignments.sweeps import SweepResult
-from bursary.ops.console import Advance, OperatorCommand, counted_in_words, progress, to_json
+from bursary.lib.batches import Advance
+from bursary.ops.console import OperatorCommand, counted_in_words, progress, to_json
 
 
 @dataclass(frozen=True)

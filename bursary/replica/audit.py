@@ -7,7 +7,7 @@ older are compared as well: the audit reports that two values differ, not which 
 
 import enum
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -20,7 +20,8 @@ from bursary.catalog import parser
 from bursary.catalog.records import CatalogUnavailable, Completeness, Content, ContentType
 from bursary.catalog.source import CatalogSource
 from bursary.lib import batches
-from bursary.lib.batches import chunks
+from bursary.lib.batches import Advance, chunks
+from bursary.lib.clock import Clock
 from bursary.replica import merge, reads
 from bursary.replica.ingest import BATCH
 from bursary.replica.models import CatalogMembership
@@ -114,11 +115,11 @@ def subjects(catalog_uuid: UUID | None = None) -> QuerySet[CatalogMembership]:
 def audit(
     *,
     source: CatalogSource,
-    clock: Callable[[], datetime],
+    clock: Clock,
     catalog_uuid: UUID | None = None,
     sample: int | None = None,
     listed: Sequence[UUID] = (),
-    progress: Callable[[int], None] = lambda _done: None,
+    progress: Advance = lambda _done: None,
 ) -> ContentAudit:
     """Compare the content that catalogs hold, all of it or a random `sample`, with their records.
 
@@ -169,7 +170,7 @@ def _compare(
     *,
     source: CatalogSource,
     catalog_uuid: UUID,
-    clock: Callable[[], datetime],
+    clock: Clock,
 ) -> None:
     """Compare the records for some keys with their rows. Raises CatalogUnavailable."""
     asked_at = clock()

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -22,7 +22,7 @@ from bursary.catalog.demo.shift import courses
 from bursary.catalog.records import CatalogUnavailable, Unfetched
 from bursary.catalog.source import Access, CatalogSource, breaker_state, open_source
 from bursary.lib import leases, postgres
-from bursary.lib.batches import chunks
+from bursary.lib.batches import Advance, chunks
 from bursary.lib.clock import Clock
 from bursary.lib.logs import log_failure
 from bursary.replica import removal, schedule
@@ -95,7 +95,7 @@ def refresh_catalog(
     accept_drop: bool = False,
     anew: bool = False,
     clock: Clock | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Advance | None = None,
 ) -> RefreshReport:
     """Store all records of a catalog; then ask by key for what its listing leaves out (see `removal`).
 
@@ -156,7 +156,7 @@ def refresh_keys(
 
 
 def refresh_due(
-    *, clock: Clock, source: CatalogSource, most: int, progress: Callable[[int], None] | None = None
+    *, clock: Clock, source: CatalogSource, most: int, progress: Advance | None = None
 ) -> RefreshReport:
     """Refresh at most `most` due rows, each at most once, in the order of `due_at`.
 

@@ -8,7 +8,7 @@ record has too little to compare.
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -18,6 +18,7 @@ from django.db import Error
 from django.db.models import F, Min, Sum
 
 from bursary.lib.batches import chunks, keyset_pages
+from bursary.lib.clock import Clock
 from bursary.lib.inserts import insert_missing
 from bursary.lib.retries import in_transaction
 from bursary.replica import upstream_cache
@@ -98,7 +99,7 @@ def report(*, most: int) -> ShadowReport:
     )
 
 
-def compare_again(*, clock: Callable[[], datetime]) -> None:
+def compare_again(*, clock: Clock) -> None:
     """Compare again what differed when it was last compared, also where it is no longer read."""
     standing = ShadowDifference.objects.filter(healed_at=None)
     rows = standing.values_list("pk", "catalog_uuid", "content_key")
