@@ -25,6 +25,7 @@ from bursary.replica.models import (
 from bursary.replica.refresh import content_changed
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+NOW_ISO = "2026-03-02T09:00:00Z"
 CATALOG = uuid.UUID("00000000-0000-4000-8000-00000000ca7a")
 PRICE = 19_900  # cents
 

@@ -14,7 +14,7 @@ from bursary.budgets.models import Account, Budget
 from bursary.lib.money import dollars
 from bursary.replica.models import Completeness, ContentMetadata, ContentType
 from tests.api.door import Door, refusal_of
-from tests.world import ALICE, BOB, CAROL, NOW, PRICE, addresses, given_content, given_user
+from tests.world import ALICE, BOB, CAROL, NOW, NOW_ISO, PRICE, addresses, given_content, given_user
 
 pytestmark = pytest.mark.django_db
 
@@ -32,7 +32,6 @@ def test_an_administrators_own_due_date_makes_the_deadline_where_it_is_the_neare
     assert door.allocate(budget, content, BOB, due_date="soon").status_code == 400
 
 
-NOW_ISO = "2026-03-02T09:00:00Z"
 DEADLINE_ISO = "2026-05-31T09:00:00Z"  # 90 days later
 
 

@@ -19,6 +19,7 @@ from tests.api.door import Door, listing, refusal_of
 from tests.world import (
     ALICE,
     NOW,
+    NOW_ISO,
     PRICE,
     action_of,
     addresses,
@@ -32,7 +33,6 @@ from tests.world import (
 
 pytestmark = pytest.mark.django_db
 
-NOW_ISO = "2026-03-02T09:00:00Z"
 REJECTED = "zoe@nowhere.invalid"
 
 

@@ -12,11 +12,10 @@ from bursary.access.models import Role
 from bursary.replica.models import ContentMetadata, ContentType
 from tests import world
 from tests.api.door import Answer, Door, door_of, refusal_of
-from tests.world import CATALOG, NOW, PRICE, given_budget, given_customer, given_membership
+from tests.world import CATALOG, NOW, NOW_ISO, PRICE, given_budget, given_customer, given_membership
 
 pytestmark = pytest.mark.django_db
 
-NOW_ISO = "2026-03-02T09:00:00Z"
 UUID = uuid4()
 TIDES = {
     "content_key": "RiversideX+Tides",

@@ -11,11 +11,10 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica.models import ContentMetadata
 from tests.api.door import Door, refusal_of
-from tests.world import ALICE, NOW, action_of, allocate, deliver, given_assignment
+from tests.world import ALICE, NOW, NOW_ISO, action_of, allocate, deliver, given_assignment
 
 pytestmark = pytest.mark.django_db
 
-NOW_ISO = "2026-03-02T09:00:00Z"
 REJECTED = "zoe@nowhere.invalid"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.architecture.source import ROOT
 
 LAYERS = "Layers: no import from a layer above, nor from beside"
 ASSIGNMENTS = "Inside assignments: decisions over lifecycle over timeline over index over tables"

@@ -18,14 +18,12 @@ from bursary.budgets.models import Budget
 from bursary.replica import refresh
 from bursary.replica.models import CatalogMembership, Completeness, ContentMetadata, RefreshSource
 from bursary.replica.refresh import ContentUnavailable
+from tests.assignments.joinable import CASES, DAY, NOW
 from tests.replica.listing import Listing, Record
 from tests.world import ALICE, CATALOG, given_budget
 
 pytestmark = pytest.mark.django_db
 
-CASES = Path(__file__).parent.parent / "data" / "cases" / "joinable.jsonl"
-NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
-DAY = timedelta(days=1)
 AGE = NOW + 90 * DAY
 
 

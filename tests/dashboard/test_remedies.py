@@ -17,6 +17,7 @@ from bursary.assignments import cancellation, failures
 from bursary.assignments.choices import ActionType, State
 from bursary.assignments.models import LearnerContentAssignment
 from tests import world
+from tests.dashboard.remedies import OF_ACTIONS, REMEDIES
 from tests.world import NOW
 
 pytestmark = pytest.mark.django_db
@@ -24,8 +25,6 @@ pytestmark = pytest.mark.django_db
 MaxQueries = Callable[[int], AbstractContextManager[Any]]
 
 WRONG = "alice@nowhere.invalid"
-REMEDIES = ("remind-learner", "extend-deadline", "cancel-assignment", "correct-address", "revoke-links")
-OF_ACTIONS = ("retry-action", "skip-action")
 
 
 @pytest.fixture(autouse=True)

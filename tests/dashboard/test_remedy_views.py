@@ -16,13 +16,12 @@ from bursary.assignments.choices import ActionType, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
 from tests import world
+from tests.dashboard.remedies import OF_ACTIONS, REMEDIES
 from tests.world import BOB, NOW
 
 pytestmark = pytest.mark.django_db
 
 WRONG, RIGHT = "alice@nowhere.invalid", "alice@people.example"
-REMEDIES = ("remind-learner", "extend-deadline", "cancel-assignment", "correct-address", "revoke-links")
-OF_ACTIONS = ("retry-action", "skip-action")
 
 
 @pytest.fixture

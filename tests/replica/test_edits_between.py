@@ -3,11 +3,9 @@
 from collections.abc import Callable
 from copy import deepcopy
 from datetime import UTC, datetime
-from pathlib import Path
 from uuid import UUID
 
 import pytest
-from pytest_django import Settings
 
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.replica import refresh
@@ -22,13 +20,6 @@ pytestmark = pytest.mark.django_db
 
 RUN = f"course-v1:{MOVE}+R1"
 EARLIER, SERVED, LATER, LATEST = (f"2026-11-2{day}T06:00:00Z" for day in (5, 6, 7, 8))
-
-
-@pytest.fixture
-def catalogs(tmp_path: Path, settings: Settings) -> Catalogs:
-    served = Catalogs.configured(tmp_path / "catalogs", settings)
-    served.sync_both()
-    return served
 
 
 def with_terms(record: Record, **terms: object) -> Record:

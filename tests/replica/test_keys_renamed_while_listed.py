@@ -1,10 +1,8 @@
 """A course that gets another key while a listing is read, which names it by both, is one course again."""
 
-from pathlib import Path
 from uuid import UUID
 
 import pytest
-from pytest_django import Settings
 
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.replica import reads, refresh
@@ -23,13 +21,6 @@ pytestmark = pytest.mark.django_db
 
 NEW, NEWER = "MoveX+2", "MoveX+3"
 RUN = f"course-v1:{MOVE}+R1"
-
-
-@pytest.fixture
-def catalogs(tmp_path: Path, settings: Settings) -> Catalogs:
-    served = Catalogs.configured(tmp_path / "catalogs", settings)
-    served.sync_both()
-    return served
 
 
 def rename_key(catalogs: Catalogs, catalog: UUID, old: str, new: str) -> Record:

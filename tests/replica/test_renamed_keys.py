@@ -1,11 +1,9 @@
 """A course that upstream knows by another key: its row, runs and assignments follow; both keys find it."""
 
-from pathlib import Path
 from uuid import UUID
 
 import pytest
 from django.utils import timezone
-from pytest_django import Settings
 
 from bursary.access.models import Role
 from bursary.assignments import allocation, derived_audit
@@ -29,13 +27,6 @@ pytestmark = pytest.mark.django_db
 
 NEW = "MoveX+2"
 RUN = f"course-v1:{MOVE}+R1"
-
-
-@pytest.fixture
-def catalogs(tmp_path: Path, settings: Settings) -> Catalogs:
-    served = Catalogs.configured(tmp_path / "catalogs", settings)
-    served.sync_both()
-    return served
 
 
 def renamed(catalogs: Catalogs, catalog: UUID) -> Record:

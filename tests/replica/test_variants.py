@@ -1,12 +1,10 @@
 """Two catalogs that are served other records of one course: each sees what it is served, and no more."""
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
-from pytest_django import Settings
 
 from bursary.assignments import expiry
 from bursary.assignments.choices import State
@@ -44,13 +42,6 @@ pytestmark = pytest.mark.django_db
 DAY = timedelta(days=1)
 PUBLIC_CLOSES = datetime(2028, 4, 14, 23, 59, 59, tzinfo=UTC)
 PRIVATE_CLOSES = datetime(2027, 12, 5, tzinfo=UTC)
-
-
-@pytest.fixture
-def catalogs(tmp_path: Path, settings: Settings) -> Catalogs:
-    served = Catalogs.configured(tmp_path / "catalogs", settings)
-    served.sync_both()
-    return served
 
 
 def held(catalog: UUID) -> dict[str, ContentMetadata]:
