@@ -180,6 +180,7 @@ MOSTLY_ON_SQLITE = [
     *("replica/test_schedule.py", "replica/test_shadow.py", "replica/test_variants.py"),
     # Lookups: one at a time asks.
     "replica/test_upstream_cache.py",
+    "lib/test_texts.py",  # what each engine stores
 ]
 # How many queries there are for many rows and for few is the same on both engines.
 COUNTS_QUERIES = re.compile(

@@ -16,7 +16,7 @@ from django.conf import settings
 from bursary.access import signing_keys
 from bursary.access.models import Role, TokenRoles
 from bursary.access.signing_keys import SigningKey
-from bursary.lib import logs, mailbox
+from bursary.lib import mailbox, texts
 
 LEEWAY = timedelta(seconds=10)  # for clocks that differ
 VERSION = "1"  # the major version of the claims
@@ -149,7 +149,7 @@ def _claims(payload: Mapping[str, Any]) -> Claims:
     username = payload.get("preferred_username")
     if not isinstance(username, str) or not 0 < len(username) <= MAX_NAME:
         raise _incomplete("preferred_username")
-    if logs.storable(username) != username:
+    if not texts.is_storable(username):
         raise _incomplete("preferred_username")
     lms_user_id = payload.get("user_id")
     if lms_user_id is not None and (type(lms_user_id) is not int or not 0 < lms_user_id <= MAX_ID):
@@ -161,7 +161,7 @@ def _claims(payload: Mapping[str, Any]) -> Claims:
         username=username,
         lms_user_id=lms_user_id,
         email=mailbox.canonical_or_empty(email) if is_verified and isinstance(email, str) else "",
-        name=logs.storable(name)[:MAX_NAME] if isinstance(name, str) else "",
+        name=texts.storable(name, instead=texts.REPLACEMENT)[:MAX_NAME] if isinstance(name, str) else "",
         roles=frozenset(_roles(payload.get("roles"))),
     )
 

@@ -24,7 +24,7 @@ MAX_PRICE_CENTS = 10**13
 NEARLY_WHOLE = 0.001  # cents: clients multiply dollars by 100 in binary floats, 19.99 → 1998.9999999999998
 
 _NAMED = {"assignment_uuids": ["b1c7f0de-6f3e-4f0e-8a53-2f2f7f1a9d10"]}
-_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: valid in JSON, refused by databases
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: valid in JSON, but no UTF-8 repeats it
 
 
 def validated(
@@ -134,7 +134,7 @@ class EntryField(serializers.Field[str, Any, str, Any]):
     """An entry of the list of addresses. An entry that is not text becomes empty, which is a bad address."""
 
     def to_internal_value(self, data: Any) -> str:
-        """Return the text; empty if it is not text, or if databases do not store it."""
+        """Return the text; empty if it is not text, or if no answer can repeat it."""
         if not isinstance(data, str) or _SURROGATE.search(data):
             return ""
         return data

@@ -10,6 +10,8 @@ from django.core.exceptions import FieldError, ValidationError
 from django.core.signing import b64_decode, b64_encode
 from django.db.models import F, OrderBy, Q, QuerySet
 
+from bursary.lib.texts import is_storable
+
 UNREADABLE = (ValueError, TypeError, OverflowError, RecursionError)
 """The errors of reading a text that is no cursor: infinity, a date out of range, a thousand brackets."""
 
@@ -82,8 +84,8 @@ def _read(cursor: str, *, order: str) -> tuple[bool, tuple[Any, int] | None]:
     """Return whether a cursor of this order leads to earlier rows, and the value and key where it stands."""
     try:
         before, value, pk, its_order = json.loads(b64_decode(cursor.encode()))
-        # No column holds a NUL, and PostgreSQL refuses to look for one.
-        if its_order != order or "\0" in str(value):
+        # No row has what databases refuse, and PostgreSQL refuses to look for it, too.
+        if its_order != order or not is_storable(str(value)):
             return False, None
         return bool(before), (value, int(pk))
     except UNREADABLE:

@@ -3,7 +3,6 @@
 Clients see it as cancelled. The timeline distinguishes it from a cancellation by an administrator.
 """
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,10 +16,9 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.lib.locks import for_update
 from bursary.lib.retries import repeated_after_deadlocks
+from bursary.lib.texts import is_storable
 
 LONGEST_REASON = 1000  # characters
-
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # PostgreSQL stores no NUL, and UTF-8 has no surrogates
 
 
 @dataclass
@@ -68,7 +66,7 @@ def _checked_text(reason: str) -> str:
             % {"count": len(text), "most": LONGEST_REASON},
             _("Shorten the reason, or leave it out."),
         )
-    if _UNSTORABLE.search(text):
+    if not is_storable(text):
         raise DeclineRefused(
             "decline_reason_unreadable",
             _("The reason contains characters that cannot be displayed."),

@@ -8,7 +8,7 @@ from typing import Any
 from bursary.assignments.choices import ActionType, ErrorReason, Status
 from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.budgets.models import LedgerEntry
-from bursary.lib import logs
+from bursary.lib import texts
 
 ATTEMPTS_LOGGED = 10
 TRACEBACK_LENGTH = 20_000  # characters
@@ -154,4 +154,4 @@ def _logged(
 
 def storable(text: str) -> str:
     """Return the last `TRACEBACK_LENGTH` characters of a text, as every database stores them."""
-    return logs.storable(text[-TRACEBACK_LENGTH:])
+    return texts.storable(text[-TRACEBACK_LENGTH:], instead=texts.REPLACEMENT)

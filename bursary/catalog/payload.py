@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Mapping
 
-from bursary.catalog.values import storable_text
+from bursary.lib.texts import storable as storable_text
 
 MAX_DEPTH = 100  # levels of nesting; upstream's deepest record has 9
 MAX_BITS = 1023  # of a whole number; MySQL's JSON refuses one beyond a double

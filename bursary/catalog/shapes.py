@@ -25,8 +25,8 @@ from bursary.catalog.values import (
     Uuid,
     cents,
     is_key,
-    storable_text,
 )
+from bursary.lib.texts import storable
 
 MAX_NOTES = 50  # a record may be wrong in a thousand places
 DATES = ("start_date", "end_date", "enroll_start", "enroll_by")
@@ -119,7 +119,7 @@ class CourseShape(CommonShape):
         """
         source, name, path = self.product_source, "", "product_source"
         if isinstance(source, str):
-            name = storable_text(source)
+            name = storable(source)
         elif isinstance(source, dict):
             read = SourceShape.read(source, notes, "product_source.")
             if read.slug:

@@ -14,6 +14,8 @@ from uuid import UUID
 from django.utils.dateparse import parse_datetime
 from pydantic import PlainValidator
 
+from bursary.lib.texts import storable
+
 MAX_KEY = 255  # characters, as in upstream's column
 MAX_SLUG = 64  # characters; upstream's longest has 22
 MAX_COUNT = 32_767  # the maximum of a small integer column
@@ -23,7 +25,6 @@ MAX_YEAR = 9998  # year 9999 overflows when shown in a time zone east of Greenwi
 MAX_SPELLING = 64  # characters of a date or a price; the longest date that upstream serves has 27
 
 _KEY = re.compile(rf"[^\s\x00-\x1f\x7f\ud800-\udfff]{{1,{MAX_KEY}}}")
-_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 _PLAIN_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 _ONE_CENT = Decimal("0.01")
 
@@ -40,13 +41,6 @@ def is_key(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and _KEY.fullmatch(value) is not None
 
 
-def storable_text(text: str) -> str:
-    """Return the text without NUL characters and lone surrogates, which PostgreSQL refuses."""
-    if text.isascii() and "\x00" not in text:  # true of nearly every text, and ten times faster
-        return text
-    return _UNSTORABLE.sub("", text)
-
-
 def key(value: object) -> str:
     """Read a content key."""
     if not is_key(value):
@@ -55,10 +49,10 @@ def key(value: object) -> str:
 
 
 def text(value: object) -> str:
-    """Read text of any length, without the characters that `storable_text` removes."""
+    """Read text of any length, without the characters that databases refuse."""
     if not isinstance(value, str):
         raise UnusableValue("is not text")
-    return storable_text(value)
+    return storable(value)
 
 
 def slug(value: object) -> str:

@@ -17,7 +17,7 @@ from django.db.models import QuerySet
 from bursary.delivery.errors import FAULTS, LONGEST_OUTAGE, DeliveryError, ServerPaused
 from bursary.delivery.models import MailServer
 from bursary.delivery.smtp_answers import mail_errors_translated
-from bursary.lib import leases, logs, retries
+from bursary.lib import leases, logs, retries, texts
 from bursary.lib.prepared import PreparedSelect
 from bursary.lib.retries import repeated_after_deadlocks
 
@@ -94,7 +94,7 @@ def _fails(error: DeliveryError, probe: MailServer | None, *, now: datetime) -> 
     server, _made = repeated_after_deadlocks(MailServer.objects.get_or_create)(name=NAME)
     rows = MailServer.objects.filter(pk=server.pk)
     fault = FAULTS[error.error_code]
-    detail = logs.storable(logs.without_addresses(error.detail))
+    detail = texts.storable(logs.without_addresses(error.detail), instead=texts.REPLACEMENT)
     columns: dict[str, Any] = {
         "error_code": error.error_code,
         "detail": detail,

@@ -19,6 +19,7 @@ from bursary.events.models import EventKind, EventOutcome, EventSource, InboxEve
 from bursary.lib import batches, leases, logs, retries
 from bursary.lib.clock import Clock
 from bursary.lib.retries import repeated_after_deadlocks
+from bursary.lib.texts import storable
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def set_aside(event_id: str, *, source: EventSource, error: str, now: datetime) 
             received_at=now,
             settled_at=now,
             outcome=EventOutcome.UNREADABLE,
-            last_error=_storable(error),
+            last_error=storable(error)[:LONGEST_ERROR],
         )
     )
 
@@ -130,7 +131,7 @@ def _apply(event: InboxEvent, *, clock: Clock) -> str:
     now = clock()
     if word and now - event.received_at < TRIED_FOR:
         wait = retries.longest_back_off(event.attempts, first=FIRST_WAIT, longest=LONGEST_WAIT)
-        leases.settle([event], due_at=now + wait, now=now, last_error=_storable(error))
+        leases.settle([event], due_at=now + wait, now=now, last_error=storable(error)[:LONGEST_ERROR])
         return word
     if word:
         logger.warning("Event %s (%s) finally failed: %s", event.event_id, event.kind, error)
@@ -141,10 +142,6 @@ def _apply(event: InboxEvent, *, clock: Clock) -> str:
         finished_wins=True,
         settled_at=now,
         outcome=outcome,
-        last_error=_storable(error),
+        last_error=storable(error)[:LONGEST_ERROR],
     )
     return outcome.value
-
-
-def _storable(error: str) -> str:
-    return logs.storable(error.replace("\0", ""))[:LONGEST_ERROR]

@@ -5,6 +5,7 @@ import re
 import traceback
 from urllib.parse import unquote
 
+from bursary.lib import texts
 from bursary.lib.database_errors import is_outage
 
 LONGEST_LINE = 300  # characters of an error
@@ -62,18 +63,13 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {first}"[:LONGEST_LINE]
 
 
-def storable(text: str) -> str:
-    """Return text that every database stores: without NULs and lone surrogates, which answers may contain."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
-
-
 def log_failure(what: str, error: Exception, *, log: logging.Logger) -> str:
     """Log what failed with the error in one line and a stack trace; return that line.
 
     `Logger.exception` would log the error's whole message, which may name people. An outage of the database
     or the disk has no stack trace: its cause is not in the code.
     """
-    line = storable(one_line(error))
+    line = texts.storable(one_line(error), instead=texts.REPLACEMENT)
     where = "" if is_outage(error) else "".join(["\n", *traceback.format_tb(error.__traceback__)]).rstrip()
     log.error("%s: %s%s", what, line, where)
     return line

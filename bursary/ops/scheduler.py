@@ -19,7 +19,7 @@ from bursary.assignments import account_linking, mailbox_keys
 from bursary.assignments.sweeps import SweepResult
 from bursary.delivery import executors
 from bursary.events import inbox
-from bursary.lib import leases, logs, retries
+from bursary.lib import leases, logs, retries, texts
 from bursary.lib.clock import Clock, renewing
 from bursary.lib.inserts import insert_missing
 from bursary.lib.threads import PollingThread
@@ -176,7 +176,7 @@ def _run_if_due(task: TaskDefinition, *, pk: int, clock: Clock) -> bool:
         summary = task.run(renewing(row, clock=clock, lease=task.lease))
     except TaskFailed as failed:
         logger.warning("Task %s failed: %s", task.name, failed)
-        error = logs.storable(str(failed))
+        error = texts.storable(str(failed), instead=texts.REPLACEMENT)
     except Exception as raised:  # noqa: BLE001  # the scheduler survives whatever a task raises, and logs it
         error = logs.log_failure(f"Task {task.name} failed", raised, log=logger)
     now = clock()
@@ -189,7 +189,7 @@ def _run_if_due(task: TaskDefinition, *, pk: int, clock: Clock) -> bool:
         finished_at=now,
         failures=failures,
         last_error=error,
-        summary=json.loads(logs.storable(to_json(summary))),
+        summary=json.loads(texts.storable(to_json(summary), instead=texts.REPLACEMENT)),
     )
     return True
 

@@ -1,7 +1,8 @@
-"""Leases, locks, pages, chunks, inserts of what may be there, back-off, random waits and the reading of
-digits have one place each: `bursary/lib/`."""
+"""Leases, locks, pages, chunks, inserts of what may be there, back-off, random waits, the reading of
+digits and what databases refuse of a text have one place each: `bursary/lib/`."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,6 +121,39 @@ def test_only_lib_backs_off_and_makes_chunks() -> None:
 )
 def test_a_back_off_and_a_chunk_by_hand_are_found(source: str) -> None:
     assert list(by_hand(source)) == [1]
+
+
+def storable_by_hand(source: str) -> Iterator[int]:
+    """Yield the line of each pattern for what databases refuse of a text, and of each replaced NUL."""
+    for node in nodes(source):
+        match node:
+            case ast.Constant(value=str(text)) if re.fullmatch(r"\[.*(\ud800|\\ud800).*]", text):
+                found = [re.search(text, character) is not None for character in "\0\ud800\x01\n"]
+                if found == [True, True, False, False]:
+                    yield node.lineno
+            case ast.Call(func=ast.Attribute(attr="replace"), args=[ast.Constant(value="\0"), _]):
+                yield node.lineno
+
+
+def test_only_lib_makes_texts_storable() -> None:
+    assert [
+        place(module, line)
+        for module in modules()
+        if module.relative_to(PACKAGE).parts[0] != "lib"
+        for line in storable_by_hand(source_of(module))
+    ] == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        r"UNSTORABLE = re.compile('[\0\ud800-\udfff]')",
+        r"UNSTORABLE = re.compile(r'[\x00\ud800-\udfff]')",
+        r"text.replace('\0', '')",
+    ],
+)
+def test_a_text_that_is_made_storable_by_hand_is_found(source: str) -> None:
+    assert list(storable_by_hand(source)) == [1]
 
 
 def _imported(node: ast.Import | ast.ImportFrom) -> set[str | None]:

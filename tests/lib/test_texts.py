@@ -1,0 +1,33 @@
+"""Every database stores a text without NULs and lone surrogates, and with every other character."""
+
+import pytest
+
+from bursary.access.models import User
+from bursary.lib.texts import REPLACEMENT, is_storable, storable
+
+KEPT = ["", "plain", "tab\tand line\n", "\x01\x1f\x7f", "Introducción", "\ud7ff\ue000\ufffd\uffff", "\N{OWL}"]
+
+
+@pytest.mark.parametrize("text", KEPT, ids=ascii)
+def test_a_storable_text_stays_as_it_is(text: str) -> None:
+    assert is_storable(text)
+    assert storable(text) == storable(text, instead="?") == text
+
+
+@pytest.mark.parametrize("refused", [chr(code) for code in (0, 0xD800, 0xDBFF, 0xDC00, 0xDFFF)], ids=ascii)
+@pytest.mark.parametrize("text", KEPT, ids=ascii)
+def test_what_databases_refuse_is_taken_out_or_replaced(refused: str, text: str) -> None:
+    broken = f"{refused}{text}{refused}{refused}"
+    assert not is_storable(broken)
+    assert storable(broken) == text
+    assert storable(broken, instead=REPLACEMENT) == f"\ufffd{text}\ufffd\ufffd"
+
+
+@pytest.mark.on_every_engine
+@pytest.mark.django_db
+@pytest.mark.parametrize("instead", ["", REPLACEMENT])
+def test_every_database_stores_a_storable_text(instead: str) -> None:
+    text = storable("".join([*KEPT, "\0\ud800\udfff"]), instead=instead)
+    user = User.objects.create(username="a", last_name=text)
+    user.refresh_from_db()
+    assert user.last_name == text
