@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from typing import TypeVar
 
-from django.db import models, transaction
+from django.db import models
 from django.db.models import F, Q
 
 from bursary.access import known_learners
@@ -26,10 +27,13 @@ from bursary.lib import logs
 from bursary.lib.batches import keyset_pages
 from bursary.lib.clock import Clock
 from bursary.lib.locks import for_update
+from bursary.lib.retries import in_transaction
 
 logger = logging.getLogger(__name__)
 
 BATCH = 500
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -45,30 +49,33 @@ class RekeyResult:
 
 
 def rekey(*, clock: Clock) -> RekeyResult:
-    """Give every row its key, a transaction a batch; an interrupted run is continued by the next one.
+    """Give every row its key, a transaction a batch, which is repeated after deadlocks.
 
-    Users come first, then links, then assignments, for which both are looked up.
+    An interrupted run is continued by the next one. Users come first, then links, then assignments, for
+    which both are looked up.
     """
     result = RekeyResult()
 
-    def attempt(batch: Callable[[], int], name: str) -> int:
+    def attempt(batch: Callable[[], T], name: str, *, otherwise: T) -> T:
         clock()  # renews the lease of the task
         try:
-            with transaction.atomic():
-                return batch()
+            return in_transaction(batch)
         except sweeps.RECOVERABLE as failure:
             result.failed[name] = logs.log_failure(f"Re-keying failed: {name}", failure, log=logger)
-            return 0
+            return otherwise
 
     for pks in _suspects(User):
-        result.users += attempt(partial(_rekey_users, pks), f"users from {pks[0]}")
+        result.users += attempt(partial(_rekey_users, pks), f"users from {pks[0]}", otherwise=0)
     for pks in _suspects(LearnerLink):
-        result.links += attempt(partial(_rekey_links, pks), f"links from {pks[0]}")
+        result.links += attempt(partial(_rekey_links, pks), f"links from {pks[0]}", otherwise=0)
     for pks in _suspects(LearnerContentAssignment):
         rows = LearnerContentAssignment.objects.filter(pk__in=pks).order_by("budget")
         for budget, uuid in rows.values_list("budget", "budget__uuid").distinct():
-            batch = partial(_rekey_assignments, budget, pks, now=clock(), result=result)
-            result.assignments += attempt(batch, f"assignments from {pks[0]} in budget {uuid}")
+            batch = partial(_rekey_assignments, budget, pks, now=clock())
+            name = f"assignments from {pks[0]} in budget {uuid}"
+            rekeyed, left = attempt(batch, name, otherwise=(0, 0))
+            result.assignments += rekeyed
+            result.left += left
     return result
 
 
@@ -106,8 +113,11 @@ def _rekey_links(pks: Sequence[int]) -> int:
     return len(links)
 
 
-def _rekey_assignments(budget_pk: int, pks: Sequence[int], *, now: datetime, result: RekeyResult) -> int:
-    """Give a budget's assignments their key, and keep one open for a learner. Return the number of keys."""
+def _rekey_assignments(budget_pk: int, pks: Sequence[int], *, now: datetime) -> tuple[int, int]:
+    """Give a budget's assignments their key, and keep one open for a learner.
+
+    Return the number of those that got a key, and of those left for the next run.
+    """
     budget = ledger.lock(budget_pk)  # so that no allocation creates another meanwhile
     here = LearnerContentAssignment.objects.filter(budget=budget_pk).order_by("pk")
     keys = {row.pk: learner_key(row.learner_email) for row in for_update(here.filter(pk__in=pks))}
@@ -115,11 +125,11 @@ def _rekey_assignments(budget_pk: int, pks: Sequence[int], *, now: datetime, res
     of_one_learner: dict[tuple[str, str], list[LearnerContentAssignment]] = defaultdict(list)
     for row in rows:
         of_one_learner[row.content_key, keys.get(row.pk) or row.present_key].append(row)
-    alike, rekeyed = [], 0
+    alike, rekeyed, left = [], 0, 0
     for (_content, key), group in of_one_learner.items():
         new = [row for row in group if row.pk in keys and row.mailbox_key != key]
         if new and any(row.redeeming_since for row in group if len(group) > 1):
-            result.left += len(new)
+            left += len(new)
             continue
         rekeyed += len(new)
         if len(group) == 1 and new and new[0].learner_key == key:
@@ -129,7 +139,7 @@ def _rekey_assignments(budget_pk: int, pks: Sequence[int], *, now: datetime, res
     here.filter(pk__in=alike).update(mailbox_key=F("learner_key"), second_row=0)
     accounts = known_learners.accounts_of(keys.values()).order_by().values_list("pk", flat=True)
     User.objects.filter(pk__in=list(accounts)).update(runs_left=LINKING_RUNS)
-    return rekeyed
+    return rekeyed, left
 
 
 def _rekey_one_learner(

@@ -4,14 +4,15 @@ import hashlib
 import os
 import random
 import threading
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from django.db import IntegrityError, connections
-from django.db.models import Sum
+from django.db import IntegrityError, OperationalError, connections
+from django.db.models import QuerySet, Sum
 
-from bursary.access import links
+from bursary.access import known_learners, links
 from bursary.access.links import Link
 from bursary.access.models import LearnerLink, User, learner_key
 from bursary.assignments import account_linking, erasure, mailbox_keys, redemption, signed_links
@@ -264,6 +265,27 @@ def test_a_batch_that_fails_stops_no_other_and_is_named(monkeypatch: pytest.Monk
     assert ALICE not in str(result.failed)
     assert str(broken.budget.uuid) in str(result.failed)
     assert [one.mailbox_key for one in reloaded(broken, other)] == [None, learner_key(BOB)]
+
+
+@pytest.mark.on_every_engine
+def test_a_batch_is_repeated_after_a_deadlock_and_counted_once(
+    two_rows: tuple[LearnerContentAssignment, LearnerContentAssignment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older, newer = two_rows
+    LearnerContentAssignment.objects.filter(pk=older.pk).update(redeeming_since=NOW)
+    free = as_before(given_assignment(older.budget, given_content(key="FreeX+F1"), address=BOB), BOB)
+    accounts_of, tries = known_learners.accounts_of, []
+
+    def deadlocked(keys: Iterable[str]) -> QuerySet[User]:
+        tries.append(keys)
+        if len(tries) == 1:
+            raise OperationalError(1213, "Deadlock found when trying to get lock; try restarting transaction")
+        return accounts_of(keys)
+
+    monkeypatch.setattr(known_learners, "accounts_of", deadlocked)
+    assert rekey() == RekeyResult(assignments=1, left=2)
+    assert len(tries) == 2
+    assert [one.mailbox_key for one in reloaded(older, newer, free)] == [None, None, learner_key(BOB)]
 
 
 LEARNERS = 100_000 if "BURSARY_TEST_SOAK" in os.environ else 600  # one in five of them is there twice
