@@ -181,11 +181,13 @@ def _extend_batch(
         uuid: why for uuid in asked if (why := refusal(found.get(uuid), until=days.get(uuid, now), now=now))
     }
     before = {found[uuid].pk: found[uuid] for uuid in asked if uuid not in outcome.refused}
-    after = _written({one.pk: days[uuid] for uuid, one in found.items() if one.pk in before}, now=now)
-    bound = [pk for pk, one in after.items() if one.expires_at <= before[pk].expires_at]
-    # Written back as it was. The derived columns are as before: a run that opens before the new date and not
-    # before the old deadline would have extended that, as it closes after it.
-    LearnerContentAssignment.objects.bulk_update([before[pk] for pk in bound], ["extended_until"])
+    instants = {one.pk: days[uuid] for uuid, one in found.items() if one.pk in before}
+    with transaction.atomic():
+        after = _written(instants, now=now)
+        bound = [pk for pk, one in after.items() if one.expires_at <= before[pk].expires_at]
+        transaction.set_rollback(bool(bound))  # so that no column of a refused one changes
+    if bound:
+        _written({pk: day for pk, day in instants.items() if pk not in set(bound)}, now=now)
     outcome.refused |= {
         before[pk].uuid: _BOUND_BY.get(after[pk].expires_reason, ExtensionRefusal.NOT_LATER) for pk in bound
     }
@@ -195,13 +197,9 @@ def _extend_batch(
         for one in extended
     ]
     details = {one.pk: _in_words(it, budget) for one, it in zip(extended, outcome.extended, strict=True)}
+    key = dedup_key or f"{now:%Y-%m-%dT%H%M%S.%f}"
     actions.record(
-        extended,
-        ActionType.DEADLINE_EXTENDED,
-        now=now,
-        actor=actor,
-        dedup_key=dedup_key or f"{now:%Y-%m-%dT%H%M%S.%f}",
-        detail=details,
+        extended, ActionType.DEADLINE_EXTENDED, now=now, actor=actor, dedup_key=key, detail=details
     )
     return outcome
 

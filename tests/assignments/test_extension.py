@@ -140,7 +140,6 @@ def test_what_ends_by_its_content_or_budget_is_refused_and_stays_as_it_was(
 def test_an_extension_that_a_date_forbids_leaves_the_deadline_and_what_it_depends_on(
     subtests: pytest.Subtests,
 ) -> None:
-    columns = ("extended_until", "content_enroll_by", "expires_at", "expires_reason", "grace_until")
     rows = LearnerContentAssignment.objects.order_by("pk")
     opens_later = (100, 110)  # days after which enrolment in another run of the course opens and closes
     for ends, due, closes, refusal in (
@@ -156,12 +155,28 @@ def test_an_extension_that_a_date_forbids_leaves_the_deadline_and_what_it_depend
             given_run(course, f"{course.content_key}+R2", enroll_start=opens, enroll_by=closes_later)
             allocate(budget, course, ALICE, due_date=due and NOW + due * DAY)
             row = rows.get(budget=budget)
-            before = rows.values(*columns).get(budget=budget)
+            before = rows.values().get(budget=budget)
 
-            assert extend(row).refused == {row.uuid: refusal}
+            assert extend(row, now=NOW + DAY).refused == {row.uuid: refusal}
 
-            assert rows.values(*columns).get(budget=budget) == before
+            assert rows.values().get(budget=budget) == before
     assert derived_audit.audit(clock=lambda: NOW).differences == []
+
+
+@pytest.mark.on_every_engine
+def test_a_refused_extension_does_not_bring_a_deadline_forward_that_had_drifted() -> None:
+    drifted = given_assignment(content=given_content(enroll_by=NOW + 30 * DAY))
+    row = LearnerContentAssignment.objects.filter(pk=drifted.pk)
+    row.update(expires_at=NOW + 60 * DAY)
+    before = row.values().get()
+    other = given_assignment(drifted.budget)
+
+    done = extend(drifted, other, now=NOW + DAY)
+
+    assert done.refused == {drifted.uuid: ExtensionRefusal.BOUND_BY_ENROLMENT}
+    assert row.values().get() == before
+    row.update(expires_at=NOW + 30 * DAY)
+    assert deadline_of(other) == (LATER, "EXTENSION_PASSED")
 
 
 def test_a_date_that_is_not_later_is_refused() -> None:
