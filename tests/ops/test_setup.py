@@ -159,6 +159,8 @@ def test_what_is_missing_is_asked_for_on_a_terminal(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("option", "text"),
     [
+        ("--customer", "L" * 256),
+        ("--budget", "B" * 256),
         ("--limit", "much"),
         ("--catalog-uuid", "ours"),
         ("--administrator-email", "ada at larkspur"),
@@ -174,6 +176,11 @@ def test_an_option_that_cannot_be_read_is_refused_before_anything_is_asked(
     monkeypatch.setattr("builtins.input", Mock(side_effect=AssertionError("asked")))
     with pytest.raises(CommandError, match=f"^{option}"):
         call_command("setup", option, text)
+
+
+def test_an_end_that_cannot_be_read_is_refused_with_the_time_zone_in_which_it_is_meant() -> None:
+    with pytest.raises(CommandError, match="without a zone it is meant in Europe/Madrid"):
+        run(ends="tomorrow")
 
 
 def test_the_end_of_the_input_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

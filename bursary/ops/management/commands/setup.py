@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
 from django.core.validators import validate_email
 from django.utils.text import slugify
 
-from bursary.budgets.models import Customer
+from bursary.budgets.models import Budget, Customer
 from bursary.lib import moments
 from bursary.lib.money import dollars
 from bursary.ops import setup
@@ -39,12 +40,13 @@ QUESTIONS = {
 }
 """The required options, and the questions for them."""
 READERS: Mapping[str, Callable[[str], object]] = {
+    "customer": partial(Customer._meta.get_field("name").clean, model_instance=None),
     "administrator_email": validate_email,
+    "budget": partial(Budget._meta.get_field("name").clean, model_instance=None),
     "limit": setup.cents,
     "catalog_uuid": _uuid,
     "slug": partial(Customer._meta.get_field("slug").clean, model_instance=None),
     "time_zone": partial(Customer._meta.get_field("time_zone").clean, model_instance=None),
-    "ends": partial(moments.read, zone=moments.UTC_ZONE, end_of_day=True),
 }
 """The functions that parse an option or an answer, or raise ValueError or ValidationError."""
 
@@ -92,6 +94,9 @@ class Command(OperatorCommand):
         for name, read in READERS.items():
             if options[name]:
                 _require_readable(name, read, options[name])
+        if options["ends"]:
+            read_end = partial(moments.read, zone=ZoneInfo(options["time_zone"]), end_of_day=True)
+            _require_readable("ends", read_end, options["ends"])
         given = options | {name: self._ask(name) for name in missing}
         plan = SetupPlan(
             customer=given["customer"],
@@ -116,18 +121,13 @@ class Command(OperatorCommand):
         while True:
             text = input(f"{QUESTIONS[name]}: ").strip()
             try:
-                READERS.get(name, _required)(text)
+                READERS[name](text)
             except ValidationError as error:
                 self.stderr.write(" ".join(error.messages))
             except ValueError as error:
                 self.stderr.write(f"{text}: {error}" if text else "An answer is needed.")
             else:
                 return text
-
-
-def _required(text: str) -> None:
-    if not text:
-        raise ValueError
 
 
 def _require_readable(name: str, read: Callable[[str], object], text: str) -> None:
