@@ -114,7 +114,7 @@ class LinkedCustomerOutput(serializers.Serializer[Any]):
 
 
 class AlgoliaOutput(serializers.Serializer[Any]):
-    """The keys of a search service, which are empty."""
+    """The keys of a search service, always null."""
 
     secured_algolia_api_key = serializers.CharField(allow_null=True)
     valid_until = serializers.DateTimeField(allow_null=True)

@@ -59,7 +59,8 @@ class ActionSerializer(serializers.ModelSerializer[LearnerContentAssignmentActio
     """An action in lists. Without stack traces."""
 
     completed_at = serializers.SerializerMethodField(
-        help_text="When the action succeeded; null before, and for a failure: see `failed_at`"
+        help_text="When the action succeeded, was skipped or was superseded; null before, and for a final "
+        "failure, which the timeline dates by `failed_at`"
     )
     error_reason = TextOrNullField(
         help_text="The reason of a final failure, in enterprise-access' words, else null"
@@ -81,7 +82,7 @@ class ActionSerializer(serializers.ModelSerializer[LearnerContentAssignmentActio
         )
 
     def get_completed_at(self, action: LearnerContentAssignmentAction) -> datetime | None:
-        """Return when it succeeded. Clients expect null for a failure; its time is `failed_at`."""
+        """Return when it ended. Clients expect null for a failure; its time is `failed_at`."""
         return None if action.status == Status.FAILED else action.completed_at
 
 
