@@ -102,11 +102,11 @@ def _next_refresh_in_words(report: Explanation, *, course: str | None) -> str:
         interval=_in_words(planned["good_for_seconds"] or 0).removeprefix("1 "),
         longest_wait=_in_words(planned["longest_pause_seconds"] or 0),
     )
-    at = f"{_brief(planned['at'])} UTC" if planned["at"] else "not scheduled"
-    sentence = f"Next refresh: {at} ({reason})."
+    scheduled = f"{_brief(planned['at'])} UTC" if planned["at"] else "not scheduled"
+    at = f"{scheduled} ({reason})."
     if sooner := planned["brought_forward_at"]:
-        sentence += f" Brought forward to {_brief(sooner)} UTC: open assignments depend on it."
-    return sentence
+        at = f"{_brief(sooner)} UTC, as open assignments depend on it; without them {at}"
+    return f"Next refresh: {at}"
 
 
 def _in_words(seconds: int) -> str:

@@ -11,7 +11,7 @@ from django.db.models import F, Max, QuerySet
 
 from bursary.catalog import parser
 from bursary.replica import merge, renamed_keys, schedule
-from bursary.replica.models import CatalogMembership, ColdRead, ContentChange, ContentMetadata
+from bursary.replica.models import CatalogMembership, ColdRead, ContentChange, ContentMetadata, ContentType
 
 MAX_NAMED = 100
 """Runs, catalogs and remembered answers that an explanation names."""
@@ -31,6 +31,10 @@ _OF_THE_ROW = (
     "digest",
     "upstream_modified",
 )
+
+
+_OF_RUNS = ("offered", "enrollable")
+"""Columns that other content than runs has no values for."""
 
 
 class RefreshReason(enum.StrEnum):
@@ -128,6 +132,8 @@ def _values(content: ContentMetadata, course: ContentMetadata | None) -> list[di
         "parent": content.parent_key or None,
         **{name: getattr(content, name) for name in merge.COLUMNS},
     }
+    if content.content_type != ContentType.COURSERUN:
+        columns |= dict.fromkeys(_OF_RUNS)
     # A run is cut from its course's record, unless it has one of its own.
     owner = course if course and "content_type" not in content.payload else content
     paths = parser.paths(owner.payload, content.content_key)

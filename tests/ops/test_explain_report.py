@@ -90,6 +90,21 @@ def test_each_value_has_its_path_in_the_record_and_its_last_change() -> None:
     assert values["enroll_by"]["read_from"] == "normalized_metadata.enroll_by_date"
 
 
+def test_columns_of_runs_have_no_value_for_a_course() -> None:
+    course = given(with_run=False)
+    run_key = "course-v1:Tides+1"
+    world.given_content(run_key, parent=course, content_type=ContentType.COURSERUN)
+
+    ContentMetadata.objects.filter(content_key=run_key).update(offered=True, enrollable=False)
+
+    of_runs = ("offered", "enrollable")
+    for key, expected in ((KEY, [None, None]), (run_key, [True, False])):
+        values = {one["field"]: one["value"] for one in reported(key)["values"]}
+        assert [values[name] for name in of_runs] == expected
+    lines = [line.split() for line in run()[0].splitlines()]
+    assert [line[line.index(name) + 2] for name in of_runs for line in lines if name in line] == ["-", "-"]
+
+
 def test_the_row_its_catalogs_and_its_runs_are_reported_as_text_and_json() -> None:
     content = given(
         with_run=False,
@@ -136,7 +151,10 @@ def test_open_assignments_are_counted_and_bring_the_next_refresh_forward() -> No
     assert report["open_assignments"] == 3
     assert report["next_look"]["at"] == "2026-03-02T15:00:00Z"
     assert report["next_look"]["brought_forward_at"] == "2026-03-02T10:00:00Z"
-    assert "Brought forward to 2026-03-02 10:00:00 UTC: open assignments depend on it." in run()[0]
+    assert (
+        "Next refresh: 2026-03-02 10:00:00 UTC, as open assignments depend on it; without them "
+        "2026-03-02 15:00:00 UTC (every 6 hours)." in run()[0]
+    )
 
 
 @pytest.mark.parametrize(
