@@ -51,7 +51,9 @@ def require_confirmed(confirmed: int, *, count: int, refused: Mapping[str, int])
 def _refusals_in_words(refused: Mapping[str, int]) -> str:
     if not refused:
         return ""
-    return f" It would be refused for {counts_in_words(refused, none='')}.{_remedy(refused)}"
+    assignments = counted_in_words(sum(refused.values()), "assignment")
+    counts = counts_in_words(refused, none="")
+    return f" It would be refused for {assignments}: {counts}.{_remedy(refused)}"
 
 
 def require_budget(uuid: UUID) -> Budget:
@@ -122,7 +124,7 @@ class RepairCommand(OperatorCommand):
         if confirm is None:
             by_code = _by_code(in_time)
             found_text = self._found_in_words(count, by_code, refusals, options)
-            text = found_text or _nothing_in_words(_by_code(of_any_code))
+            text = found_text or _nothing_in_words(of_any_code, late=late)
             summary = {"count": count, "causes": by_code, "refused": refusals, "failed": _first_of(found)}
             return self.answer({"dry_run": True, **summary}, text)
         require_confirmed(confirm, count=count, refused=refusals)
@@ -185,11 +187,16 @@ def _by_code(failed: QuerySet[LearnerContentAssignmentAction]) -> dict[str, int]
     return dict(failed.values_list("error_code").annotate(count=Count("pk")))
 
 
-def _nothing_in_words(others: Mapping[str, int]) -> str:
+def _nothing_in_words(others: QuerySet[LearnerContentAssignmentAction], *, late: Q | None) -> str:
     """Return the sentence that there is nothing to do, with counts of the failures of other error codes."""
-    if not others:
+    if not others.exists():
         return "Nothing failed that can be repaired: there is nothing to do."
-    return f"Nothing failed by this cause. By others: {counts_in_words(others, none='none')}."
+    by_code = _by_code(others.filter(~late) if late else others)
+    in_words = counts_in_words(by_code, none="none in time")
+    rows = LearnerContentAssignment.objects.filter(pk__in=others.values("assignment"))
+    which = Q(pk__in=others.values("pk"))
+    refused = failures.expected_refusals(rows, late=late, which=which)
+    return f"Nothing failed by this cause. By others: {in_words}.{_refusals_in_words(refused)}"
 
 
 class RetryCommand(RepairCommand):

@@ -141,7 +141,10 @@ def _failed_table(failed: Sequence[FailedWork]) -> RenderableType:
         table.add_row(escape(one.cause), one.action_type, _count(one.count), _time(one.latest), one.fault)
     if len(failed) > MAX_LINES:
         table.add_row(f"and {len(failed) - MAX_LINES} more: see --json")
-    examples = [f"{one.cause}: {one.sentence} `bursary timeline {one.example}`" for one in failed[:MAX_LINES]]
+    examples = [
+        f"{one.cause}, {one.action_type}: {one.sentence} `bursary timeline {one.example}`"
+        for one in failed[:MAX_LINES]
+    ]
     return Group(
         _titled(table, "Failed, to be repaired: most first"),
         Text("\n".join([*examples, *_remedies(failed), ""])),
@@ -161,7 +164,7 @@ def _remedies(failed: Sequence[FailedWork]) -> list[str]:
         when = " once the others are repaired" if in_time else ""
         remedies.append(
             f"Too late for a retry, as the deadline has passed or the course has started: {_count(late)}. "
-            f"Skip it{when}: `bursary skip_failed`."
+            f"Skip {'it' if late == 1 else 'them'}{when}: `bursary skip_failed`."
         )
     return remedies
 

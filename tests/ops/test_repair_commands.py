@@ -101,22 +101,20 @@ def test_what_is_too_late_to_repeat_is_said_before_and_after_with_the_command_th
     rejected.update(action_type=ActionType.REMINDED, error_code="mail_server_unreachable")
     monkeypatch.setattr(timezone, "now", lambda: NOW + timedelta(days=90))  # past the deadline
     advice = "What is too late to repeat can only be skipped: `bursary skip_failed`."
+    refused_for_one = "It would be refused for 1 assignment: 1 too_late_to_repeat."
     assert run("retry_failed") == (
-        "Found 2 assignments: 2 mail_server_unreachable. It would be refused for 1 too_late_to_repeat. "
-        f"{advice} To do it, add --confirm 2."
+        "Found 2 assignments: 2 mail_server_unreachable. "
+        f"{refused_for_one} {advice} To do it, add --confirm 2."
     )
     counted = as_json("retry_failed")
     assert (counted["count"], counted["refused"]) == (2, {"too_late_to_repeat": 1})
     with pytest.raises(CommandError) as refused:
         run("retry_failed", "--confirm", "3")
     assert str(refused.value) == (
-        "Found 2 assignments, instead of 3. It would be refused for 1 too_late_to_repeat. "
-        f"{advice} Nothing was changed."
+        f"Found 2 assignments, instead of 3. {refused_for_one} {advice} Nothing was changed."
     )
-    assert run("retry_failed", "--action-type", "reminded") == (
-        f"It would be refused for 1 too_late_to_repeat. {advice}"
-    )
-    with pytest.raises(CommandError, match=r"nothing to do. It would be refused for 1 too_late"):
+    assert run("retry_failed", "--action-type", "reminded") == f"{refused_for_one} {advice}"
+    with pytest.raises(CommandError, match=f"nothing to do. {refused_for_one}"):
         run("retry_failed", "--action-type", "reminded", "--confirm", "1")
     said = run("retry_failed", "--confirm", "2")
     assert said == f"2 retried. Refused: 1 too_late_to_repeat; --json names them. {advice}"
@@ -267,6 +265,25 @@ def test_where_nothing_failed_by_a_cause_the_other_causes_are_named(budget: Budg
     assert as_json("retry_failed", "--cause", "worker_died")["count"] == 0
 
 
+def test_what_is_too_late_by_other_causes_is_counted_apart(
+    budget: Budget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = LearnerContentAssignmentAction.objects.filter(status=Status.FAILED)
+    failed.exclude(assignment__learner_email=ALICE).update(action_type=ActionType.REMINDED)
+    monkeypatch.setattr(timezone, "now", lambda: NOW + timedelta(days=90))  # past the deadline
+    late = (
+        "It would be refused for 2 assignments: 2 too_late_to_repeat. "
+        "What is too late to repeat can only be skipped: `bursary skip_failed`."
+    )
+    assert run("retry_failed", "--cause", "worker_died") == (
+        f"Nothing failed by this cause. By others: 1 mail_server_unreachable. {late}"
+    )
+    failed.update(action_type=ActionType.REMINDED)
+    assert run("retry_failed", "--cause", "worker_died") == (
+        f"Nothing failed by this cause. By others: none in time. {late.replace('2', '3')}"
+    )
+
+
 def test_the_number_to_confirm_is_that_of_the_deadlines_that_would_change(budget: Budget) -> None:
     later = LearnerContentAssignment.objects.filter(learner_email=BOB)
     done = extension.extend(
@@ -281,7 +298,7 @@ def test_the_number_to_confirm_is_that_of_the_deadlines_that_would_change(budget
 
     assert "Of 3 open assignments, 2 would be extended" in said
     assert "To do it, add --confirm 2." in said
-    with pytest.raises(CommandError, match=r"instead of 3. It would be refused for 1 deadline_not_later. No"):
+    with pytest.raises(CommandError, match=r"instead of 3.* for 1 assignment: 1 deadline_not_later. No"):
         run("extend_deadlines", str(budget.uuid), "2026-07-31", "--confirm", "3")
     answer = run("extend_deadlines", str(budget.uuid), "2026-07-31", "--confirm", "2")
     assert answer.startswith("2 extended. Refused: 1 deadline_not_later")

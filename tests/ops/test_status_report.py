@@ -131,7 +131,10 @@ def test_what_failed_is_counted_by_cause_until_it_is_repaired() -> None:
     assert failed.latest == failed.first == NOW
     assert LearnerContentAssignment.objects.get(uuid=failed.example).learner_email.endswith(".invalid")
     shown = screen()
-    assert f"address_rejected: The address does not exist. `bursary timeline {failed.example}`" in shown
+    assert (
+        f"address_rejected, notified: The address does not exist. `bursary timeline {failed.example}`"
+        in shown
+    )
     assert "address_rejected: a retry would fail again." in shown
     assert "`bursary correct_address OLD NEW`" in shown
     assert "retry_failed" not in shown
@@ -159,6 +162,14 @@ def test_of_what_is_too_late_to_retry_it_says_to_skip_it() -> None:
     shown = screen()
     assert f"{too_late}Skip it: `bursary skip_failed`." in shown
     assert "retry_failed" not in shown
+
+    of_bob = LearnerContentAssignmentAction.objects.filter(
+        action_type=ActionType.LEARNER_LINKED, assignment__learner_email=BOB
+    )
+    of_bob.update(
+        action_type=ActionType.NUDGED, status=Status.FAILED, completed_at=NOW, due_at=None, early=None, **why
+    )
+    assert f"{too_late.replace('1', '2')}Skip them: `bursary skip_failed`." in screen()
 
 
 def test_links_to_set_a_password_that_were_given_up_are_counted_for_a_day() -> None:
