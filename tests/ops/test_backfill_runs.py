@@ -127,6 +127,20 @@ def test_a_dry_run_sends_no_request_and_changes_nothing(upstream: Upstream, budg
     assert (unattached(), upstream.requests) == (3, [])
 
 
+def test_what_is_attached_is_counted_in_a_sentence(budget: Budget) -> None:
+    def in_words(**options: Any) -> str:
+        out = StringIO()
+        call_command("backfill_content", stdout=out, stderr=StringIO(), **options)
+        return out.getvalue().strip()
+
+    assert in_words(dry_run=True) == "Each assignment has its content: there is nothing to attach."
+    given_unattached(budget, TIDES, count=2)
+    assert in_words(dry_run=True) == "No assignment would be attached."
+    given_content(TIDES)
+    assert in_words(dry_run=True) == "2 assignments would be attached, to 1 row of content."
+    assert in_words() == "2 assignments attached, to 1 row of content."
+
+
 def test_a_catalog_that_does_not_answer_is_named_and_the_rest_is_joined(
     upstream: Upstream, budget: Budget
 ) -> None:
