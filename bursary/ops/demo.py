@@ -24,7 +24,7 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import terms
 from bursary.budgets.models import Budget, Customer
 from bursary.lib.batches import Advance
-from bursary.ops import accounts, demo_history, demo_year
+from bursary.ops import accounts, demo_history, demo_year, serving
 from bursary.ops.accounts import Credentials, Person
 from bursary.ops.demo_year import DemoYear
 from bursary.ops.setup import SetupPlan, set_up
@@ -98,10 +98,16 @@ def refuse_real_database() -> None:
 
 
 def load(
-    *, now: datetime, advance: Advance, weeks: int = 0, advance_year: Advance = lambda _done: None
+    *,
+    now: datetime,
+    advance: Advance,
+    weeks: int = 0,
+    advance_year: Advance = lambda _done: None,
+    serves: bool = False,
 ) -> Demo:
     """Make missing parts of the demonstration, with `weeks` of its year, and write its file.
 
+    The file names the address that this process `serves` or that the environment gives, else keeps its own.
     Raises NotADemonstration, and ContentUnavailable if the configured catalog does not answer.
     """
     refuse_real_database()
@@ -120,7 +126,7 @@ def load(
     demo_history.load(budgets, administrator=administrator)
     if other := User.objects.filter(username=OTHER_ADMINISTRATOR.username).first():
         users["other administrator"] = other
-    record = _record(customer, budgets[0].catalog_uuid, users)
+    record = _record(customer, budgets[0].catalog_uuid, users, serves=serves)
     return Demo(
         demo_file(),
         record,
@@ -214,17 +220,17 @@ def _load_content(budget: Budget, *, now: datetime, advance: Advance = lambda _d
     )
 
 
-def _record(customer: Customer, catalog_uuid: UUID, users: Mapping[str, User]) -> dict[str, Any]:
+def _record(
+    customer: Customer, catalog_uuid: UUID, users: Mapping[str, User], *, serves: bool
+) -> dict[str, Any]:
     """Write the file, with the earlier file's credentials if they still work; return its content."""
     file = demo_file()
-    try:
-        before = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        before = None
-    known = before.get("users", {}) if isinstance(before, dict) else {}
+    before = _earlier_record(file)
+    known = before.get("users", {})
+    renews_address = serves or serving.is_address_given() or "base_url" not in before
     budgets = Budget.objects.filter(customer__slug__in=SLUGS).select_related("customer").order_by("pk")
     record = {
-        "base_url": settings.BASE_URL,
+        "base_url": settings.BASE_URL if renews_address else before["base_url"],
         "customer_uuid": str(customer.uuid),
         "catalog_uuid": str(catalog_uuid),
         "budgets": [
@@ -247,6 +253,14 @@ def _record(customer: Customer, catalog_uuid: UUID, users: Mapping[str, User]) -
     draft.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     draft.replace(file)
     return record
+
+
+def _earlier_record(file: Path) -> dict[str, Any]:
+    try:
+        before = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return before if isinstance(before, dict) else {}
 
 
 def _credentials(user: User, known: Mapping[str, str]) -> dict[str, Any]:

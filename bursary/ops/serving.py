@@ -48,6 +48,11 @@ def default_bind() -> str:
     return f"{HOST}:{os.environ.get('PORT') or DEFAULT_PORT}"
 
 
+def is_address_given() -> bool:
+    """Return whether the environment names the port or the public address."""
+    return any(os.environ.get(name) for name in ("PORT", "BURSARY_BASE_URL"))
+
+
 def listen(bind: str) -> socket.socket:
     """Listen on `HOST:PORT`; return the socket. Raises CannotListen, or its subclass NotAnAddress."""
     host, _, port = bind.rpartition(":")

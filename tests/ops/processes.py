@@ -60,9 +60,9 @@ def bursary(*arguments: str, env: Environment) -> subprocess.CompletedProcess[st
     return python("-c", QUICKLY, *arguments, env=env)
 
 
-def demonstrated(folder: Path) -> Demonstration:
+def demonstrated(folder: Path, *, port: str = "8123") -> Demonstration:
     """Make a folder a demonstration, or do so again; return it, and what was printed."""
-    ran = bursary("demo", "--no-serve", "--json", "--weeks", "0", env=environment(folder, PORT="8123"))
+    ran = bursary("demo", "--no-serve", "--json", "--weeks", "0", env=environment(folder, PORT=port))
     assert (ran.returncode, ran.stderr) == (0, "")
     return Demonstration(folder, json.loads(ran.stdout))
 

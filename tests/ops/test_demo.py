@@ -80,8 +80,9 @@ def test_an_empty_folder_becomes_a_demonstration_and_running_it_again_does_no_ha
     check_the_past(tmp_path)
     before, catalog = counts(tmp_path), next((tmp_path / "catalog").iterdir()).stat().st_mtime_ns
 
-    demonstrated(tmp_path)
+    again = demonstrated(tmp_path, port="")  # a server may run at the address that the file names
 
+    assert again.printed["base_url"] == "http://127.0.0.1:8123"
     assert file.read_text() == first
     assert counts(tmp_path) == before
     assert next((tmp_path / "catalog").iterdir()).stat().st_mtime_ns == catalog
@@ -186,7 +187,7 @@ def test_every_budget_and_every_sign_in_is_printed_with_what_that_user_sees(
     given_budget(customer=other, name="Clinical skills", catalog_uuid=uuid4())
     users = {"administrator": given_user(username="ada"), "other administrator": given_user(username="grace")}
 
-    record = demo_module._record(customer, catalog_uuid, users)
+    record = demo_module._record(customer, catalog_uuid, users, serves=False)
     printed = _text(Demo(tmp_path, record, contents=200, assignments=6), serves=False)
 
     assert "200 courses, 2 budgets" in printed
@@ -195,6 +196,31 @@ def test_every_budget_and_every_sign_in_is_printed_with_what_that_user_sees(
         entry = record["users"][role]
         assert f"{entry['password']}  sees {demo_module.VISIBLE_TO[role]}" in printed
         assert User.objects.get(username=entry["username"]).check_password(entry["password"])
+
+
+@pytest.mark.django_db
+def test_the_file_names_the_address_that_is_served_or_given_and_else_keeps_its_own(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.VAR_DIR, settings.BASE_URL = tmp_path, "http://127.0.0.1:8000"
+    for name in ("PORT", "BURSARY_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    customer = given_customer()
+
+    def named(*, before: str, serves: bool = False) -> str:
+        demo_module.demo_file().write_text(before, encoding="utf-8")
+        record = demo_module._record(customer, uuid4(), {}, serves=serves)
+        return str(record["base_url"])
+
+    elsewhere = json.dumps({"base_url": "http://127.0.0.1:8123"})
+    assert named(before=elsewhere) == "http://127.0.0.1:8123"
+    assert named(before=elsewhere, serves=True) == settings.BASE_URL
+    for nothing in ("{}", "[]", "no JSON"):
+        assert named(before=nothing) == settings.BASE_URL
+    for name in ("PORT", "BURSARY_BASE_URL"):
+        with monkeypatch.context() as given:
+            given.setenv(name, "8000")
+            assert named(before=elsewhere) == settings.BASE_URL
 
 
 @pytest.mark.django_db

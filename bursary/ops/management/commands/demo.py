@@ -42,7 +42,9 @@ class Command(OperatorCommand):
                 progress("Loading the sample catalog", total=200) as advance,
                 progress("Going through a year", total=weeks) as advance_year,
             ):
-                loaded = demo.load(now=now, advance=advance, weeks=weeks, advance_year=advance_year)
+                loaded = demo.load(
+                    now=now, advance=advance, weeks=weeks, advance_year=advance_year, serves=not no_serve
+                )
         except (serving.CannotListen, demo.NotADemonstration) as why:
             raise CommandError(str(why)) from why
         except ContentUnavailable as silent:
