@@ -99,6 +99,26 @@ def test_a_catalog_that_does_not_answer_fails_the_run_after_the_others_were_done
     assert in_words.getvalue() == ""
 
 
+def test_a_file_that_is_missing_is_to_be_put_there_and_another_catalog_to_be_waited_for(
+    folder: Path, settings: Settings
+) -> None:
+    def advice() -> str:
+        with pytest.raises(CommandError) as refused:
+            run(catalog=[FIRST])
+        return str(refused.value)
+
+    before = f"Catalog {FIRST}: The catalog's file {folder}/{FIRST}.jsonl cannot be read: "
+    repair = "Put the file there, readable, then run this again."
+    assert advice() == f"{before}No such file or directory. There is no content yet. {repair}"
+    given_catalog(folder, FIRST, records=slice(0, 2))
+    run(catalog=[FIRST])
+    (folder / f"{FIRST}.jsonl").unlink()
+    assert advice() == f"{before}No such file or directory. Content stays as it was. {repair}"
+    settings.CATALOG_URL, settings.OAUTH_URL = "http://127.0.0.1:1/", "http://127.0.0.1:1/token"
+    settings.OAUTH_CLIENT_ID = settings.OAUTH_CLIENT_SECRET = "bursary"
+    assert advice().endswith(" Content stays as it was. Try again later.")
+
+
 def test_what_is_asked_for_by_key_and_is_not_there_is_said_and_noted(folder: Path) -> None:
     given_catalog(folder, FIRST, records=slice(0, 2))
     run(catalog=[FIRST])

@@ -11,6 +11,8 @@ from django.utils import timezone
 from bursary.ops import refresh_runs
 from bursary.ops.console import OperatorCommand, counted_in_words, progress
 from bursary.ops.refresh_runs import CatalogRefresh
+from bursary.replica import refresh
+from bursary.replica.models import ContentMetadata
 from bursary.replica.refresh import RefreshReport
 
 
@@ -101,10 +103,7 @@ class Command(OperatorCommand):
         for one in done:
             self._warn(one.report)
         if failures := " ".join(one.failure for one in done if one.failure):
-            advice = "Content stays as it was; try again later."
-            if any(one.report.alarm for one in done):
-                advice = f"{advice} If so much really has gone: --accept-drop."
-            raise CommandError(f"{failures} {advice}")
+            raise CommandError(f"{failures} {_advice(done)}")
         # A dry run stores nothing, so a key that a catalog has may still be unknown after it.
         if unknown and not (dry_run and any(one.report.records for one in done)):
             raise CommandError(f"No catalog has {', '.join(unknown)}.")
@@ -113,6 +112,19 @@ class Command(OperatorCommand):
         if total := report.unparsable_total:
             first = "; ".join(f"{bad.key or '(no key)'}: {bad.reason}" for bad in report.unparsable[:5])
             self.stderr.write(f"Warning: could not use {counted_in_words(total, 'record')}, such as {first}.")
+
+
+def _advice(done: Sequence[CatalogRefresh]) -> str:
+    """Return the sentences on what became of the content, and what to do."""
+    is_loaded, is_file = ContentMetadata.objects.exists(), refresh.upstream_state() is None
+    sentences = ["Content stays as it was." if is_loaded else "There is no content yet."]
+    if is_file and any(one.unavailable for one in done):
+        sentences.append("Put the file there, readable, then run this again.")
+    else:
+        sentences.append("Try again later.")
+    if any(one.report.alarm for one in done):
+        sentences.append("If so much really has gone: --accept-drop.")
+    return " ".join(sentences)
 
 
 def _text(done: Sequence[CatalogRefresh], *, keys: Sequence[str], unknown: Sequence[str]) -> str:
