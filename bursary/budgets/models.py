@@ -181,7 +181,8 @@ class Budget(models.Model):
         REMIND_DAYS_BEFORE, "Days before the deadline on which learners who have not answered are reminded"
     )
     nudge_days_before = _list_of_days(
-        NUDGE_DAYS_BEFORE, "Days before the start on which learners are reminded that it starts soon"
+        NUDGE_DAYS_BEFORE,
+        "Days before the start of the content on which learners are mailed that it starts soon",
     )
     active = models.BooleanField(default=True)
     retired_at = models.DateTimeField(null=True, blank=True)

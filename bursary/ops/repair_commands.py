@@ -35,7 +35,7 @@ def add_confirm(parser: CommandParser) -> None:
         "--confirm",
         type=number,
         metavar="N",
-        help="Do it if exactly N assignments are found; without it, count them and change nothing.",
+        help="Do it if it changes exactly N assignments; without it, count them and change nothing.",
     )
 
 
@@ -91,7 +91,7 @@ class RepairCommand(OperatorCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        ids = "Only failed work of this assignment, by any id that `bursary timeline` takes."
+        ids = "Only failed work of these assignments; `bursary timeline --help` names the ids."
         parser.add_argument("ids", nargs="*", metavar="ID", help=ids)
         of_code = "Only failed work of this cause; may be repeated."
         parser.add_argument("--cause", action="append", metavar="CODE", choices=sorted(FAULTS), help=of_code)

@@ -27,6 +27,11 @@ from bursary.replica.models import CatalogListing
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 MAX_KEYS = 10
 """Content keys that a sentence names at most."""
+IDS = (
+    "the uuid of an assignment, an action, an allocation batch, a notice, a transaction or a budget; the id "
+    "of an event; a Message-ID; the name that a mail provider gave to a mail in the last thirty days; or a "
+    "learner's address"
+)
 
 
 def find(text: str, *, now: datetime) -> QuerySet[LearnerContentAssignment]:
@@ -47,12 +52,9 @@ def require(text: str, *, now: datetime) -> QuerySet[LearnerContentAssignment]:
     if found.exists():
         return found
     if known := answered_by(text):
-        raise CommandError(f"There is no assignment {text}. {known}")
+        raise CommandError(f"No assignment is found by {text}. {known}")
     raise CommandError(
-        f"There is no assignment {text}, and nothing else has this id. Give the uuid of an assignment, "
-        "an action, an allocation batch, a notice, a transaction or a budget; the id of an event; a "
-        "Message-ID; the name that a mail provider gave to a mail in the last thirty days; or a "
-        "learner's address. Users and accounts are in the admin, by number."
+        f"Nothing is found by {text}. Give {IDS}. Users and accounts are in the admin, by number."
     )
 
 

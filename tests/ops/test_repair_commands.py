@@ -157,7 +157,7 @@ def test_a_type_that_there_is_not_is_refused_with_those_that_can_be_typed(budget
 def test_an_id_that_means_no_assignment_is_refused_and_nothing_is_changed(budget: Budget) -> None:
     known = str(LearnerContentAssignment.objects.earliest("pk").uuid)
     for ids, sentence in (
-        ([known, "no-such-id"], "There is no assignment no-such-id, and nothing else has this id."),
+        ([known, "no-such-id"], "Nothing is found by no-such-id."),
         ([str(given_budget().uuid)], "This is a budget, and nothing has been assigned from it."),
         ([known] * 101, "These are 101 ids; give 100 at most."),
     ):

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError, call_command, load_command_class
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -173,11 +173,21 @@ def test_an_address_with_one_assignment_has_its_timeline() -> None:
 
 
 @pytest.mark.on_every_engine
-@pytest.mark.parametrize("text", ["", "nothing", "4711", "00000000-0000-4000-8000-000000000000", "9" * 30])
+@pytest.mark.parametrize(
+    "text", ["", "nothing", "4711", "nobody@x.example", "00000000-0000-4000-8000-000000000000", "9" * 30]
+)
 def test_what_means_nothing_is_said_to_be_unknown(text: str) -> None:
     given_assignment()
-    with pytest.raises(CommandError, match="There is no assignment"):
+    with pytest.raises(CommandError, match=re.escape(f"Nothing is found by {text}. Give the uuid of")):
         call_command("timeline", text)
+
+
+def test_the_help_names_the_same_ids_as_the_error() -> None:
+    with pytest.raises(CommandError) as unknown:
+        call_command("timeline", "nothing")
+    options = load_command_class("bursary.ops", "timeline").create_parser("bursary", "timeline")._actions
+    (named,) = (one.help for one in options if one.dest == "id")
+    assert str(named).removesuffix(".").lower() in str(unknown.value).lower()
 
 
 @pytest.mark.on_every_engine

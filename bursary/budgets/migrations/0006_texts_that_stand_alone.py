@@ -28,6 +28,11 @@ class Migration(migrations.Migration):
             field=models.PositiveBigIntegerField(blank=True, help_text='Limit in cents; empty: unlimited', null=True),
         ),
         migrations.AlterField(
+            model_name='budget',
+            name='nudge_days_before',
+            field=models.CharField(blank=True, db_default='7,1', default='7,1', help_text='Days before the start of the content on which learners are mailed that it starts soon', max_length=64, validators=[bursary.budgets.models.check_days]),
+        ),
+        migrations.AlterField(
             model_name='customer',
             name='contact_email',
             field=models.EmailField(blank=True, db_default='', default='', help_text="The address that learners write and reply to; empty: the first administrator's", max_length=254),

@@ -18,9 +18,9 @@ class Command(OperatorCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        add_sample(parser, default=SAMPLE, everything="Compare all assignments.")
+        add_sample(parser, default=SAMPLE, everything="Check all assignments.")
         parser.add_argument(
-            "--budget", type=UUID, metavar="UUID", help="Compare only this budget's assignments."
+            "--budget", type=UUID, metavar="UUID", help="Check only this budget's assignments."
         )
 
     def run(self, **options: Any) -> None:

@@ -29,12 +29,12 @@ class Command(OperatorCommand):
         how.add_argument(
             "--dated-ahead",
             action="store_true",
-            help="Make work due now that a clock running ahead dated too late; do nothing else.",
+            help="Make due now what was dated too late by a clock that ran ahead; do nothing else.",
         )
         how.add_argument(
             "--postponed",
             action="store_true",
-            help="Do what is due, and now also what was postponed, such as after a mail server was repaired.",
+            help="Do what is due and what was postponed, for example once the mail server is repaired.",
         )
         how.add_argument("--dry-run", action="store_true", help="Count what is due and do nothing.")
 

@@ -11,7 +11,9 @@ from bursary.ops.console import OperatorCommand, progress, to_json
 
 
 class Command(OperatorCommand):
-    help = "Erase the personal data of expired assignments after the notice of it, or after thirty days."
+    help = (
+        "Erase the personal data of expired assignments, once the learner was notified or after thirty days."
+    )
     dry_run_help = "Count what is due; change nothing."
 
     def run(self, *, dry_run: bool, **_options: Any) -> None:

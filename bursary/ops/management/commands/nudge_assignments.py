@@ -4,5 +4,5 @@ from bursary.ops.sweep_commands import NUDGING, SweepCommand
 
 
 class Command(SweepCommand):
-    help = "Remind learners that their course starts soon, on the days that their budget names."
+    help = "Mail learners that their course starts soon, on the days that their budget names."
     sweep = NUDGING

@@ -52,12 +52,12 @@ READERS: Mapping[str, Callable[[str], object]] = {
 
 
 class Command(OperatorCommand):
-    help = "Make a customer with an administrator and a budget. What exists stays as it is."
+    help = "Make an organisation with an administrator and a budget. What exists stays as it is."
     dry_run_help = "Show what would be made; make nothing."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--customer", metavar="NAME", help="The organisation's name.")
+        parser.add_argument("--customer", metavar="NAME", help="The name of the organisation, the customer.")
         parser.add_argument(
             "--slug", metavar="SLUG", help="The organisation's short name; made from its name unless given."
         )
@@ -146,7 +146,7 @@ def _text(done: SetUp, *, dry_run: bool) -> str:
     budget = done.budget
     lines = [
         f"{'Would make' if dry_run else 'Made'}: {', '.join(done.made)}.",
-        f"Customer       {done.customer.name} ({done.customer.slug})",
+        f"Organisation   {done.customer.name} ({done.customer.slug})",
         f"User name      {done.administrator.username}",
         f"Budget         {budget.name}, {dollars(budget.limit_cents)}, {budget.uuid}",
     ]

@@ -19,17 +19,13 @@ TIME = "%Y-%m-%d %H:%M:%S"
 class Command(OperatorCommand):
     help = (
         "Print what was done about an assignment, and what failed and why; --traceback adds stack traces. "
-        "An id or a learner's address with several assignments lists these."
+        "Of an id or a learner's address with several assignments, list them."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        ids = (
-            "The uuid of an assignment, an action, a batch, a notice, a transaction or a "
-            "budget; a Message-ID; or "
-            "a learner's address."
-        )
-        parser.add_argument("id", metavar="ID", help=ids)
+        ids = timeline_ids.IDS.removeprefix("the ")
+        parser.add_argument("id", metavar="ID", help=f"The {ids}.")
 
     def run(self, *, id: str, traceback: bool, **_options: Any) -> None:
         found = timeline_ids.require(id, now=timezone.now())
