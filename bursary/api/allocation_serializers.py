@@ -23,7 +23,7 @@ REFUSED = (
 
 
 class UnchangedAssignmentSerializer(AssignmentSerializer):
-    """An assignment for which nothing was allocated to its learner, and why."""
+    """An assignment that a learner already has, or declined, so that none was allocated, and the verdict."""
 
     verdict = serializers.ChoiceField(choices=[one.value for one in NO_CHANGE], read_only=True)
 
@@ -51,7 +51,9 @@ class JoiningOutput(serializers.Serializer[Any]):
 class DroppedOutput(serializers.Serializer[Any]):
     """A part of an entry that was left out, such as a name."""
 
-    position = serializers.IntegerField()
+    position = serializers.IntegerField(
+        help_text="The position in the list that was sent, from 0, of the entry that it was part of"
+    )
     text = serializers.CharField()
     column = serializers.CharField(
         allow_null=True,

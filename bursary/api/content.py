@@ -55,6 +55,7 @@ class BoundedSearch(SearchFilter):
     """Searches titles for each word. The length is limited, as databases fail on thousands of words."""
 
     MAX_CHARACTERS = 255
+    search_description = "Words that each occur in the title"
 
     def get_search_terms(self, request: Request) -> list[str]:
         """Return the words. Raises ValidationError."""
@@ -78,8 +79,8 @@ class Scoped(APIView):
 class ContentList(Scoped, generics.ListAPIView[ContentMetadata]):
     """List the content of your catalogs. `as_of` is the last time that upstream confirmed it.
 
-    Where they are served content differently, with other restricted runs, it has a row for each of these
-    variants.
+    A course of which several catalogs have different records, with different restricted runs, has a row for
+    each of these variants.
     """
 
     permission_classes = (ReadsContent,)
@@ -96,10 +97,10 @@ class ContentList(Scoped, generics.ListAPIView[ContentMetadata]):
 
 
 class ContentDetail(Scoped, generics.RetrieveAPIView[ContentMetadata]):
-    """Read one course or run, with the record as upstream serves it to `catalog`.
+    """Read one course or run, with upstream's record of it in the catalog that `catalog` names.
 
-    Without `catalog`: to your catalogs; the record has the links of the one that holds the content. If
-    several do, it has no links, and if they are served it differently, `catalog` is needed.
+    Without `catalog`, it is the record in the one of your catalogs that holds the content. If several hold
+    it, the record has no links; if their records differ otherwise, `catalog` is needed.
     """
 
     reasons = {400: (CatalogNeeded.reason,)}

@@ -59,7 +59,7 @@ class PageOutput(serializers.Serializer[Any]):
 
 
 class LearnerStateCountOutput(serializers.Serializer[Any]):
-    """The number of assignments that administrators see in a state."""
+    """The number of assignments with one learner state, the state that administrators see."""
 
     learner_state = serializers.ChoiceField(choices=[one.label for one in LearnerState if one.label])
     count = serializers.IntegerField()
@@ -122,7 +122,7 @@ UNDERSTOOD = {
 COUNT_IS_ESTIMATED = {
     "type": "boolean",
     "description": "Sent, as true, where a search finds more than 1,000: `count`, `num_pages` and "
-    "`learner_state_counts` are estimates then, and `next` is not",
+    "`learner_state_counts` are estimates then; `next` is exact",
 }
 
 

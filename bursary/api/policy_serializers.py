@@ -23,7 +23,7 @@ def finite(cents: int | None) -> int:
 
 
 class ConfigurationOfPolicyOutput(serializers.Serializer[Any]):
-    """A budget as an assignment configuration, with the uuid of that."""
+    """The assignment configuration of a budget, with its own uuid."""
 
     uuid = serializers.UUIDField()
     enterprise_customer_uuid = serializers.UUIDField()

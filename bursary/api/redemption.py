@@ -167,7 +167,7 @@ def _part(page: int, *, others: bool) -> PreparedSelect:
 
 
 class CanRedeem(APIView):
-    """Check for each content key whether you can redeem it, from which budget and price, or why not."""
+    """Check for each content key whether you can redeem it, from which budget, at which price, or why not."""
 
     query = (_KEYS,)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, cast
 
-from django_filters import BaseCSVFilter
+from django_filters import BaseCSVFilter, OrderingFilter
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 from drf_spectacular.utils import OpenApiParameter
@@ -75,6 +75,7 @@ _OF_FILTERS: Mapping[type, Shape] = {
     NumberFilter: {"type": "integer", "minimum": -LARGEST_NUMBER, "maximum": LARGEST_NUMBER},
     TextFilter: {"type": "string", "minLength": 1, "maxLength": LONGEST_TEXT},
 }
+_OF_ORDERINGS = "The keys to sort by, separated by commas; a `-` before a key reverses its order"
 _KEY = OpenApiParameter(
     HEADER,
     {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": r"^[\x20-\x7e]+$"},
@@ -133,6 +134,10 @@ class Schema(AutoSchema):
             if shape:
                 many = isinstance(one, BaseCSVFilter)
                 parameter["schema"] = {"type": "array", "items": shape, "minItems": 1} if many else shape
+            if isinstance(one, OrderingFilter):
+                parameter["description"] = _OF_ORDERINGS
+            elif isinstance(one, BaseCSVFilter):
+                parameter["description"] = f"{one.label or 'Any of these values'}, separated by commas"
             parameter["allowEmptyValue"] = self.api_view.passes_over_empty
         return found
 

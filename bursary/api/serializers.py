@@ -96,7 +96,7 @@ class TimelineActionSerializer(ActionSerializer):
     )
     attempt_log = serializers.SerializerMethodField()
     failed_at = serializers.SerializerMethodField(
-        help_text="When the action failed finally; null if it did not"
+        help_text="When the action failed for good; null if it did not"
     )
 
     class Meta(ActionSerializer.Meta):

@@ -69,7 +69,7 @@ class RunTerms:
 
     key: str
     offered: bool
-    """Published and marketable, or marketable outside."""
+    """Published and marketable, or marketable outside upstream's own site."""
     enrollable: bool
     """Upstream's word at its last sync. It counts only where neither enrolment date is known."""
     start: datetime | None

@@ -101,7 +101,8 @@ class ContentMetadata(LeasedRow):
     )
     active = models.BooleanField(default=False)
     offered = models.BooleanField(
-        default=False, help_text="Whether a run is published and marketable, or marketable outside"
+        default=False,
+        help_text="Whether a run is published and marketable, or marketable outside upstream's own site",
     )
     enrollable = models.BooleanField(
         default=False, help_text="Whether upstream flagged a run as enrollable at its last sync"

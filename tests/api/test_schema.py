@@ -117,6 +117,22 @@ def test_every_filter_and_ordering_is_described(schema: Any) -> None:
     assert {"content_title", "-content_title", "content_partner"} <= set(orderings)
 
 
+def test_no_parameter_is_described_by_a_librarys_default(schema: Any) -> None:
+    described = {
+        (one["name"], one.get("description", "").strip())
+        for methods in schema["paths"].values()
+        for one_operation in methods.values()
+        for one in one_operation.get("parameters", ())
+    }
+    defaults = ("A search term", "Ordering", "Which field", "Multiple values may be")
+    assert {one for one in described if one[1].startswith(defaults)} == set()
+    assert {text for name, text in described if name == "ordering"} == {
+        "The keys to sort by, separated by commas; a `-` before a key reverses its order"
+    }
+    assert dict(described)["state__in"] == "Any of these values, separated by commas"
+    assert dict(described)["learner_email__in"] == "Any of these addresses of learners, separated by commas"
+
+
 def test_the_envelope_of_the_assignments_has_the_counts(schema: Any) -> None:
     answer = operation(schema, "/admin/assignments/", "get")["responses"]["200"]
     reference = answer["content"]["application/json"]["schema"]["$ref"].split("/")[-1]

@@ -93,7 +93,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='contentmetadata',
             name='offered',
-            field=models.BooleanField(default=False, help_text='Whether a run is published and marketable, or marketable outside'),
+            field=models.BooleanField(default=False, help_text="Whether a run is published and marketable, or marketable outside upstream's own site"),
         ),
         migrations.AlterField(
             model_name='contentmetadata',
