@@ -116,7 +116,8 @@ class Cancel(BudgetView):
 class Remind(BudgetView):
     """Remind the learners of the named assignments that are open; the others are listed with the reason.
 
-    Answers 422 if none could be reminded. A repeated request sends no second e-mail.
+    Answers 422 if none could be reminded. A request that is repeated within ten minutes sends no second
+    e-mail; a later one does.
     """
 
     permission = Permission.REMIND
@@ -134,7 +135,8 @@ class Remind(BudgetView):
 class Nudge(BudgetView):
     """Send the learners of the named assignments an e-mail that the content starts soon.
 
-    Answers 422 if none could be nudged. A repeated request sends no second e-mail.
+    Answers 422 if none could be nudged. A request that is repeated within ten minutes sends no second
+    e-mail; a later one does.
     """
 
     permission = Permission.REMIND

@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from threading import Barrier, BrokenBarrierError
 from typing import Any
@@ -17,6 +18,7 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.renderers import OpenApiJsonRenderer
 
 from bursary.api import docs, subsidy_urls, urls
+from bursary.assignments import reminders
 from tests import described
 from tests.api.door import Door, refusal_of
 from tests.docs.pages import first_column, page
@@ -131,6 +133,15 @@ def test_no_parameter_is_described_by_a_librarys_default(schema: Any) -> None:
     }
     assert dict(described)["state__in"] == "Any of these values, separated by commas"
     assert dict(described)["learner_email__in"] == "Any of these addresses of learners, separated by commas"
+
+
+def test_reminding_again_is_described_with_the_time_after_which_it_sends_a_mail(schema: Any) -> None:
+    assert timedelta(minutes=10) == reminders.REQUEST_INTERVAL
+    for ending in ("/remind/", "/nudge/"):
+        description = operation(schema, ending, "post")["description"]
+        assert "repeated within ten minutes sends no second e-mail; a later one does." in " ".join(
+            description.split()
+        )
 
 
 def test_the_envelope_of_the_assignments_has_the_counts(schema: Any) -> None:
