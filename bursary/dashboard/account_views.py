@@ -18,6 +18,7 @@ from django.views.decorators.http import require_http_methods
 from bursary.access import sign_in_limits
 from bursary.access.models import ApiKey, User
 from bursary.access.permissions import Permission, may_anywhere
+from bursary.access.zones import zone_of
 from bursary.dashboard.account_forms import (
     MAX_KEYS,
     ChangePasswordForm,
@@ -58,6 +59,7 @@ def account(request: HttpRequest) -> HttpResponse:
         "new_key": new_key,
         "form": form,
         "may_have_keys": may_have_keys,
+        "zone": zone_of(user),
     }
     return render(request, "dashboard/account.html", context, status=422 if form.errors else 200)
 

@@ -1,7 +1,7 @@
 """One's own account: API keys and the password, also a forgotten one."""
 
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -166,6 +166,18 @@ def test_the_hour_of_a_keys_last_use_is_kept_by_one_write_an_hour(
     row.note_use(now=at + timedelta(minutes=10))
     row.refresh_from_db()
     assert row.last_used_at == at.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+
+
+def test_the_dates_of_keys_are_in_the_zone_of_the_users_organisation(signed_in: Client, ada: User) -> None:
+    row, _key = ApiKey.issue(ada, name="report")
+    late = datetime(2026, 3, 1, 23, tzinfo=UTC)  # midnight in Madrid
+    used, end = late + timedelta(days=1), late + timedelta(days=30)
+    ApiKey.objects.filter(pk=row.pk).update(created=late, last_used_at=used, expires_at=end)
+    with time_machine.travel(late + timedelta(days=2), tick=False):
+        signed_in.force_login(ada)
+        page = signed_in.get("/account/").content.decode()
+    for shown in (">2 Mar 2026<", ">Tuesday, 3 March 2026, 00:00 (Madrid time)<", ">1 Apr 2026<"):
+        assert shown in page
 
 
 def test_the_page_takes_at_most_twelve_queries(
