@@ -44,7 +44,7 @@ DECIDED_BY: Mapping[str, Any] = {
     ExpiryReason.ENROLL_BY: gettext_lazy("enrolment closes"),
     ExpiryReason.BUDGET_END: gettext_lazy("the budget ends"),
     ExpiryReason.DUE_DATE: gettext_lazy("your due date"),
-    ExpiryReason.EXTENSION: gettext_lazy("extended to then"),
+    ExpiryReason.EXTENSION: gettext_lazy("it was extended"),
 }
 """Which date decides the deadline of an open assignment."""
 

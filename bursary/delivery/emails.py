@@ -43,13 +43,14 @@ BECAUSE: Mapping[ExpiryReason, Any] = {
     ExpiryReason.ENROLL_BY: _("enrolment closes then"),
     ExpiryReason.BUDGET_END: _("the budget that pays for it ends then"),
     ExpiryReason.DUE_DATE: _("the due date that was set"),
-    ExpiryReason.EXTENSION: _("the deadline was extended to then"),
+    ExpiryReason.EXTENSION: _("it was extended"),
 }
 """The reason for a deadline, as a clause that follows it and a colon; a lazy text."""
 _TO_LEARNERS = {
     **BECAUSE,
     ExpiryReason.ALLOCATION_AGE: _("after that it cannot be accepted any more"),
     ExpiryReason.DUE_DATE: _("your organisation asks for an answer by then"),
+    ExpiryReason.EXTENSION: _("the deadline was extended"),
 }
 
 _EMPTY_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")

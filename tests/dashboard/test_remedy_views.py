@@ -232,7 +232,9 @@ def test_a_deadline_is_extended_to_the_end_of_the_day_in_the_organisations_zone(
     assignment: LearnerContentAssignment, ada: Client
 ) -> None:
     form = words(ada.get(at("extend-deadline", assignment)))
-    assert "It is Sunday, 31 May 2026, 11:00 (Madrid time): after that the assignment expires." in form
+    assert (
+        "The deadline is Sunday, 31 May 2026, 11:00 (Madrid time): after that the assignment expires." in form
+    )
     assert "until the end of that day, Madrid time" in form
 
     done = ada.post(at("extend-deadline", assignment), {"until": "2026-07-10"}, follow=True)
@@ -240,7 +242,9 @@ def test_a_deadline_is_extended_to_the_end_of_the_day_in_the_organisations_zone(
     assert alerts(done) == [
         ("success", "The deadline is extended to Friday, 10 July 2026, 23:59 (Madrid time).")
     ]
-    assert "10 July 2026, 23:59 (Madrid time): the deadline was extended to then." in words(done)
+    assert "10 July 2026, 23:59 (Madrid time): it was extended." in words(done)
+    again = words(ada.get(at("extend-deadline", assignment)))
+    assert "The deadline is Friday, 10 July 2026, 23:59 (Madrid time): it was extended." in again
 
 
 def test_a_deadline_that_another_date_cuts_short_says_so_before_and_after(ada_of_bounded: Any) -> None:
