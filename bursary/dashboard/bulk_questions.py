@@ -104,8 +104,7 @@ def reminded_lately(rows: QuerySet[LearnerContentAssignment], now: datetime) -> 
     found = mails.aggregate(count=Count("assignment", distinct=True), latest=Max("created"))
     if not (count := found["count"]):
         return ""
-    left = found["latest"] + reminders.REQUEST_INTERVAL - now
-    minutes = max(1, ceil(left / timedelta(minutes=1)))
+    minutes = minutes_to_wait(found["latest"], now=now)
     if not to_be_reminded(rows, now):
         text = _(
             "No learner can be reminded now: each had an e-mail a moment ago. Come again in %(minutes)s min."
@@ -118,6 +117,12 @@ def reminded_lately(rows: QuerySet[LearnerContentAssignment], now: datetime) -> 
         count,
     )
     return text % {"count": count, "minutes": minutes}
+
+
+def minutes_to_wait(requested: datetime, *, now: datetime) -> int:
+    """Return the minutes after which a reminder may follow a mail requested at that time; at least one."""
+    left = requested + reminders.REQUEST_INTERVAL - now
+    return max(1, ceil(left / timedelta(minutes=1)))
 
 
 def to_be_reminded(rows: QuerySet[LearnerContentAssignment], now: datetime) -> int:

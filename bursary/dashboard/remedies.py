@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.messages import ERROR, INFO, SUCCESS
-from django.db.models import Q
+from django.db.models import Max, Q
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
@@ -31,7 +31,7 @@ from bursary.assignments.extension import Extension, ExtensionRefusal
 from bursary.assignments.failures import RepairRefusal
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import LONGEST_AGE_DAYS
-from bursary.dashboard import bulk_work
+from bursary.dashboard import bulk_questions, bulk_work
 from bursary.delivery.emails import was_notified
 from bursary.lib import moments
 from bursary.lib.moments import FAR_FUTURE
@@ -125,11 +125,17 @@ def remind(assignment: LearnerContentAssignment, *, now: datetime, actor: User) 
     """Remind the learner."""
     found = reminders.remind(assignment.budget, uuids=[assignment.uuid], now=now, actor=actor)
     if found.on_their_way:
-        return RemedyResult(
-            INFO, _("A mail was sent a moment ago, or is under way: no reminder is sent beside it.")
+        of_it = LearnerContentAssignment.objects.filter(pk=assignment.pk)
+        mails = reminders.recent_invitations(of_it, now=now)
+        latest = mails.aggregate(latest=Max("created"))["latest"] or now
+        sentence = _(
+            "A mail was sent a moment ago, or is being sent, so that no reminder was requested. "
+            "Come again in %(minutes)s min."
         )
+        minutes = bulk_questions.minutes_to_wait(latest, now=now)
+        return RemedyResult(INFO, sentence % {"minutes": minutes})
     return _refusal(found.refused, assignment, actor=actor) or RemedyResult(
-        SUCCESS, _("The reminder is under way: the timeline says what becomes of it.")
+        SUCCESS, _("A reminder was requested: the timeline says what becomes of it.")
     )
 
 

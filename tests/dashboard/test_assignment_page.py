@@ -103,11 +103,11 @@ def test_what_follows_it_gets_what_may_have_changed_and_leaves_the_messages(
 
     part = ada.get(address, headers={"HX-Request": "true"}).content.decode()
 
-    assert ("<html" in part, "The reminder is under way" in part) == (False, False)
+    assert ("<html" in part, "A reminder was requested" in part) == (False, False)
     assert '<p id="status" hx-swap-oob="innerMorph"><span class="chip chip-info">Waiting</span>' in part
     assert '<div id="actions" hx-swap-oob="innerMorph">' in part
     assert "A reminder to" in part
-    assert "The reminder is under way" in page(ada, assignment)
+    assert "A reminder was requested" in page(ada, assignment)
 
 
 def test_the_picture_has_a_title_and_its_steps_in_words(
