@@ -18,13 +18,14 @@ from bursary.access.permissions import Permission, granted
 from bursary.assignments import derived
 from bursary.assignments.choices import State
 from bursary.assignments.models import LearnerContentAssignment
-from bursary.budgets.models import Budget, NotInUse
+from bursary.budgets.models import ALLOCATION_AGE_DAYS, Budget, NotInUse
 from bursary.dashboard import charts
 from bursary.dashboard.charts import BarChart
 from bursary.dashboard.money_bars import MoneyBar, money_bar
 
 BUDGETS_PAGE = 50
 MAX_SPENDERS = 10
+WEEKS_AHEAD = ALLOCATION_AGE_DAYS // 7 + 2  # that many days end in one of them, from any day of the week
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def load(user: User, uuid: UUID, *, now: datetime) -> BudgetPage | None:
     budget = visible_budget(user, uuid)
     if budget is None:
         return None
-    starts = charts.week_starts(now, zone=budget.customer.zone)
+    starts = charts.week_starts(now, zone=budget.customer.zone, weeks=WEEKS_AHEAD)
     waiting = LearnerContentAssignment.objects.filter(
         budget=budget,
         state=State.ALLOCATED,

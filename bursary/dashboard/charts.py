@@ -39,17 +39,17 @@ class BarChart:
     rows: Sequence[ChartRow]
     most: int
     totals: Sequence[int]
-    width: int = WEEKS * (BAR + GAP) - GAP
+    width: int
     height: int = HEIGHT
     bar: int = BAR
 
 
-def week_starts(first: datetime, *, zone: ZoneInfo) -> list[datetime]:
-    """Return the first instants of `WEEKS` weeks, the first of them with `first` in it."""
+def week_starts(first: datetime, *, zone: ZoneInfo, weeks: int = WEEKS) -> list[datetime]:
+    """Return the first instants of so many weeks, the first of them with `first` in it."""
     local = first.astimezone(zone)
     monday = local.date() - timedelta(days=local.weekday())
     return [
-        datetime.combine(monday + timedelta(weeks=number), time(), tzinfo=zone) for number in range(WEEKS)
+        datetime.combine(monday + timedelta(weeks=number), time(), tzinfo=zone) for number in range(weeks)
     ]
 
 
@@ -104,7 +104,7 @@ def bar_chart(
             if height:
                 parts.append(ChartPart(name, week * (BAR + GAP), HEIGHT - top, height))
     totals: list[Any] = [sum(column) for column in zip(*(row.numbers for row in rows), strict=True)]
-    return BarChart(parts, rows, most, totals)
+    return BarChart(parts, rows, most, totals, width=len(rows) * (BAR + GAP) - GAP)
 
 
 def _scaled(number: int, most: int) -> int:

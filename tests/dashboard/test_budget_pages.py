@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.test import Client
@@ -15,7 +16,8 @@ from django.utils import timezone
 from bursary.access.models import Role
 from bursary.assignments.choices import State
 from bursary.assignments.models import LearnerContentAssignment
-from bursary.budgets.models import Budget
+from bursary.budgets.models import ALLOCATION_AGE_DAYS, Budget
+from bursary.dashboard import budget_pages, charts
 from bursary.dashboard.money_bars import money_bar
 from tests import world
 
@@ -62,8 +64,16 @@ def test_what_comes_free_is_given_by_week(client: Client, budget: Budget) -> Non
     assert '2 Mar 2026</th><td class="number">$398.00</td>' in text
     assert '9 Mar 2026</th><td class="number">$199.00</td>' in text
     assert 'All weeks</th><td class="number">$597.00</td>' in text
-    assert "$597.00 in these 13 weeks." in text
+    assert "$597.00 in these 14 weeks." in text
     assert "$199.00 is reserved for longer." in text.partition("<figure")[0]
+
+
+def test_the_weeks_reach_to_the_default_deadline_of_what_is_assigned_today() -> None:
+    for day in range(7):
+        now = world.NOW + timedelta(days=day)
+        zone = ZoneInfo("Europe/Madrid")
+        starts = charts.week_starts(now, zone=zone, weeks=budget_pages.WEEKS_AHEAD)
+        assert charts.end_of(starts) > now + timedelta(days=ALLOCATION_AGE_DAYS)
 
 
 def test_what_is_reserved_for_longer_alone_is_said_without_a_picture(client: Client, budget: Budget) -> None:
