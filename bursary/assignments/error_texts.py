@@ -42,7 +42,7 @@ ERROR_TEXTS: Mapping[str, ErrorText] = {
     "message_refused": ErrorText(
         _("The mail server refused the message."),
         _ASK_OPERATOR,
-        _("The server's answer, on the timeline, says why: settle that with it, then retry it."),
+        _("The timeline has the server's answer. Ask the server's operator about it, then retry it."),
     ),
     "message_invalid": ErrorText(
         _("The message could not be built."),

@@ -111,7 +111,7 @@ def _failures(budgets: Sequence[Budget], *, operates: bool, now: datetime) -> li
                 kind="danger",
                 sentence=f"{_what_failed(one, zone=budgets[0].customer.zone)} {why.sentence} {next_step}",
                 url=f"{reverse('assignment-list')}?{query}",
-                link=_("Show them"),
+                link=_show(one.count),
                 verb=verb,
                 button=_("Skip") if verb == "skip" else _("Retry"),
                 query=query,
@@ -185,9 +185,8 @@ def _notice(notice: DeadlineNotice) -> Attention:
     words = {"count": notice.assignments, "until": until, "why": notice.get_reason_display()}
     title, url = _title_and_list(notice)
     query = url.partition("?")[2]
-    return Attention(
-        "calendar-due", "warning", sentence % words, url, _("Show them"), about=title, query=query
-    )
+    link = _show(notice.assignments)
+    return Attention("calendar-due", "warning", sentence % words, url, link, about=title, query=query)
 
 
 def _deadlines(
@@ -223,13 +222,18 @@ def _deadlines(
             "warning",
             sentence,
             url,
-            _("Show them"),
+            _show(found["count"]),
             verb="remind",
             button=_("Remind"),
             query=query,
             quiet=found["lately"] >= found["waiting"] > 0,
         )
     ]
+
+
+def _show(count: int) -> str:
+    """Return the text of the link to so many assignments."""
+    return ngettext("Show it", "Show them", count)
 
 
 def _of_budget(budget: Budget, *, now: datetime) -> list[Attention]:
@@ -240,7 +244,7 @@ def _of_budget(budget: Budget, *, now: datetime) -> list[Attention]:
     if budget.ends_at and budget.ends_at <= now + ENDS_SOON and money.free_cents != 0:
         until = moments.in_words(budget.ends_at, zone=budget.customer.zone)
         words = {"until": until, "free": dollars(money.free_cents)}
-        sentence = _("The budget ends on %(until)s; what is free of it: %(free)s.") % words
+        sentence = _("The budget ends on %(until)s. Still free: %(free)s.") % words
     elif (
         money.whole_cents
         and money.free_cents is not None

@@ -137,8 +137,8 @@ class BulkSteps:
 
     @property
     def question(self) -> str:
-        """The question to confirm."""
-        return self.verb.question(self.count)
+        """The question to confirm, or that there is nothing to do. At most two queries."""
+        return self.verb.question(self.count) if self.ready else _("There is nothing to do")
 
     @cached_property
     def about(self) -> QuestionScope:

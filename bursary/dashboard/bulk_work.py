@@ -239,7 +239,7 @@ VERBS: Mapping[str, Verb] = {
             "retry",
             Permission.ALLOCATE,
             gettext_lazy("Retry"),
-            gettext_lazy("What failed is done again, such as a mail that is sent to the same address."),
+            gettext_lazy("What failed is tried again. A mail goes to the same address as before."),
             gettext_lazy("Retried"),
             gettext_lazy("Nothing to do"),
             lambda count: (

@@ -112,7 +112,7 @@ def test_what_is_due_later_has_its_hour(client: Client, budget: Budget, content:
 
     text = page(client, made, htmx=True)
 
-    assert "Each is tried by Monday, 2 March 2026, 11:00 (Madrid time), or sooner." in text
+    assert "Each is tried by Monday, 2 March 2026, 11:00 (Madrid time) at the latest." in text
     assert "within a minute" not in text
 
 

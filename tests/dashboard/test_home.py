@@ -158,6 +158,7 @@ def test_near_deadlines_are_counted_with_the_money_that_comes_free(client: Clien
     shown = attention(client)
 
     assert "1 assignment has its deadline in the next seven days. $199.00 comes free" in shown
+    assert ">Show it<" in shown
     assert 'name="query" value="within=7&sort=expires_at"' in shown
     assert 'value="remind"' in shown
 
@@ -187,7 +188,7 @@ def test_near_deadlines_say_when_they_were_reminded_and_come_last_while_that_is_
     [
         ({"limit_cents": 2 * world.PRICE}, None),
         ({"limit_cents": world.PRICE + 100}, "nearly used up: $1.00 of $200.00 is free"),
-        ({"ends_at": TODAY + timedelta(days=29)}, "The budget ends on"),
+        ({"ends_at": TODAY + timedelta(days=29)}, ":00 (Madrid time). Still free: $"),
         ({"ends_at": TODAY + timedelta(days=31)}, None),
         ({"ends_at": TODAY + timedelta(days=29), "active": False}, None),
     ],

@@ -216,6 +216,8 @@ def test_what_can_be_done_to_none_of_them_has_no_button(client: Client, budget: 
         assert f"<li>{why} (5)</li>" in question
         assert "<button" not in question
         assert "<textarea" not in question
+        assert ">There is nothing to do</h1>" in question
+        assert "The money is free at once." not in question
 
 
 def test_those_that_had_a_mail_a_moment_ago_are_counted_before_and_named_after(
