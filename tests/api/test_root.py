@@ -19,7 +19,7 @@ from tests.api.door import Door
 from tests.docs.pages import page
 from tests.world import NOW, given_api_key, given_budget, given_customer, given_user
 
-CALLS = re.findall(r"^(?:KEY=|curl ).*$", page("README.md"), re.MULTILINE)
+CALLS = re.findall(r"^(?:(?:API|KEY)=|known\(\)|curl ).*$", page("README.md"), re.MULTILINE)
 
 
 @pytest.mark.django_db
@@ -61,12 +61,13 @@ def test_the_first_calls_of_the_readme_work_as_they_stand(live_server: LiveServe
     budget = given_budget()
     key = given_api_key(given_user(Role.ADMINISTRATOR, customer=budget.customer, username="ada"))
     (tmp_path / "var").mkdir()
-    (tmp_path / "var" / "demo.json").write_text(json.dumps({"users": {"administrator": {"api_key": key}}}))
-    script = "\necho\n".join(CALLS).replace("http://127.0.0.1:8000", live_server.url)
+    known = {"base_url": live_server.url, "users": {"administrator": {"api_key": key}}}
+    (tmp_path / "var" / "demo.json").write_text(json.dumps(known))
+    script = "\n".join(f"{call}; echo" if call.startswith("curl") else call for call in CALLS)
     script = script.replace("python3", sys.executable).replace("curl", "curl --silent --noproxy 127.0.0.1")
     said = subprocess.run(
         ["/bin/sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
     )
-    first, second = said.stdout.split("\n", 2)[1:]
+    first, second = said.stdout.splitlines()
     assert json.loads(first)["you"]["username"] == "ada"
     assert json.loads(second)["results"][0]["uuid"] == str(budget.uuid)

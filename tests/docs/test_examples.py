@@ -111,11 +111,13 @@ def test_what_the_calls_need_is_read_from_the_demonstration_as_the_page_says(tmp
     assert setting is not None
     users = {"administrator": {"api_key": "bur_ada"}, "learner": {"api_key": "bur_lena"}}
     budget = {"uuid": "a-budget", "assignment_configuration_uuid": "its-configuration"}
-    known = {"customer_uuid": "a-customer", "budgets": [budget], "users": users}
+    site = "http://127.0.0.1:8001"
+    known = {"base_url": site, "customer_uuid": "a-customer", "budgets": [budget], "users": users}
     (tmp_path / "var").mkdir()
     (tmp_path / "var/demo.json").write_text(json.dumps(known))
 
-    script = setting.group() + "echo $KEY $LEARNERS_KEY $CUSTOMER $POLICY $CONFIGURATION"
+    script = setting.group() + "echo $SITE $API $KEY $LEARNERS_KEY $CUSTOMER $POLICY $CONFIGURATION"
     said = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
 
-    assert said.stdout.split() == ["bur_ada", "bur_lena", "a-customer", "a-budget", "its-configuration"]
+    known_by_name = f"{site} {site}/api/v1 bur_ada bur_lena a-customer a-budget its-configuration"
+    assert said.stdout.strip() == known_by_name
