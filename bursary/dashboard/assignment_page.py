@@ -50,6 +50,8 @@ class AdministratorPart:
     in_catalog: bool
     starts_at: datetime | None
     """The start that the learner's page shows."""
+    of_another_run: bool
+    """Whether that is the start of another run than the content's own, which is a course's advertised run."""
     message: str | None
     """The message to the learners of the latest batch that allocated it; None without a batch."""
     links_ended_by_correction: bool
@@ -120,11 +122,11 @@ def _of_administrator(
     now: datetime,
 ) -> AdministratorPart:
     actions = list(assignment.actions.all())
-    at_and_pk = [(timeline_entries.happened_at(one), one.pk) for one in actions]
-    newest_first = [pk for _at, pk in sorted(at_and_pk, reverse=True)]
-    pages = Paginator(newest_first, timeline_entries.PAGE).get_page(number)
+    at_and_pk = sorted(((timeline_entries.happened_at(one), one.pk) for one in actions), reverse=True)
+    pages = Paginator([pk for _at, pk in at_and_pk], timeline_entries.PAGE).get_page(number)
     available = remedies.available(assignment, roles=roles, now=now)
     rows = content_comparison.content_rows(assignment)
+    starts_at = content_display.starts_of([assignment], now=now)[assignment.pk]
     corrected_at = [one.created for one in actions if one.action_type == ActionType.EMAIL_CORRECTED]
     due = [one.due_at for one in actions if one.due_at and one.due_at < now + FOLLOWED]
     reader = EntryReader(
@@ -144,7 +146,8 @@ def _of_administrator(
         content_differs=any(row.changed for row in rows),
         of_course=content_comparison.is_course(assignment),
         in_catalog=assignment.content is None or getattr(assignment, "in_catalog", True),
-        starts_at=content_display.starts_of([assignment], now=now)[assignment.pk],
+        starts_at=starts_at,
+        of_another_run=starts_at not in (None, content_display.start(assignment)),
         message=message,
         links_ended_by_correction=assignment.links_revoked_at in corrected_at,
         under_way=bool(due),

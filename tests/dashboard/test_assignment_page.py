@@ -306,6 +306,14 @@ def test_of_a_course_the_date_that_bounds_its_deadline_is_beside_the_advertised_
     row = world.given_assignment(content=course)
     client.force_login(world.given_user(Role.ADMINISTRATOR, customer=row.budget.customer))
 
+    next_run = "That is the next run that learners can join: the advertised run has started."
+    start = "<dt>Start</dt><dd>Wednesday, 10 June 2026, 11:00 (Madrid time)"
+    assert f"{start}<br><small>{next_run}</small></dd>" in page(client, row)
+    LearnerContentAssignment.objects.update(state="accepted", accepted_at=NOW)
+    could = "That was the next run that learners could join: the advertised run had started."
+    assert could in page(client, row)
+    LearnerContentAssignment.objects.update(state="allocated", accepted_at=None)
+
     shown = box(client, row)
 
     assert "Join by, in any run 30 June 2026, 11:00" in shown
@@ -313,6 +321,9 @@ def test_of_a_course_the_date_that_bounds_its_deadline_is_beside_the_advertised_
     assert "Advertised run starts 26 January 2025, 10:00" in shown
     assert "A run is one edition of the course, with its own dates." in shown
     assert "Enrolment closes" not in shown
+
+    type(course).objects.filter(pk=course.pk).update(start_date=NOW + timedelta(days=20))
+    assert "<dt>Start</dt><dd>Sunday, 22 March 2026, 10:00 (Madrid time)</dd>" in page(client, row)
 
 
 def test_a_run_alone_has_dates_of_its_own(client: Client) -> None:
@@ -324,6 +335,7 @@ def test_a_run_alone_has_dates_of_its_own(client: Client) -> None:
 
     assert "Enrolment closes 1 May 2026, 11:00" in shown
     assert ("any run" in shown, "Advertised" in shown) == (False, False)
+    assert "the next run that" not in page(client, row)
 
 
 def test_a_life_of_one_day_has_hours(ada: Client, assignment: LearnerContentAssignment) -> None:

@@ -105,7 +105,7 @@ def test_after_declining_the_list_the_file_and_the_pages_keep_the_start_that_was
         (row,) = csv.DictReader(exported.splitlines())
         return [
             *re.findall(r"<dt>Starts</dt><dd>(.*?)</dd>", own),
-            *re.findall(r"<dt>Start</dt><dd>(.*?)</dd>", one),
+            *re.findall(r"<dt>Start</dt><dd>(.*?)<", one),
             *re.findall(r'data-label="Start" class="time">(.*?)</td>', listed),
             *(row[name] for name in row if name.startswith("Start (")),
         ]
