@@ -1,6 +1,7 @@
 """Every model and every member of an enum is in the glossary, and the glossary names no other."""
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 
 import pytest
@@ -121,8 +122,9 @@ def test_the_order_of_learner_states_is_the_one_that_is_stored() -> None:
     assert f"Sorted as {stored}, {LearnerState.NONE.value} for null." in GLOSSARY
 
 
-def test_each_word_is_explained_once() -> None:
+def test_each_word_is_explained_once_in_alphabetical_order() -> None:
     words = [row[0] for row in rows(section(GLOSSARY, "Words"))]
 
     assert len(words) == len(set(words))
+    assert words == sorted(words, key=lambda word: re.sub("[^a-z ]", "", word.lower()))
     assert all(len(row) == 4 and row[1] and row[2] for row in rows(section(GLOSSARY, "Words")))
