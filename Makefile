@@ -19,7 +19,7 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME DJANGO_SETTINGS_MODULE
 # Compiling what a process imports takes it longer than to import it, and `make test` starts about a hundred.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test test-on-sqlite test-on-postgres test-mariadb package soak fuzz faults bench against modes growth load smoke performance memory catalogs pages mails routes node client mutants must-fail \
+.PHONY: help run test test-mariadb package soak fuzz faults bench against modes growth load smoke performance memory catalogs pages mails routes node client mutants must-fail \
 	messages screenshots check clean
 
 help:
@@ -30,24 +30,17 @@ run: .venv/.run  ## Start Bursary with demonstration data on http://127.0.0.1:80
 
 DATABASES ?= sqlite postgres
 
-PYTEST := $(BIN)/python -m pytest --durations 10 --durations-min 3
-
-# Side by side, and with more workers than cores: what waits for a time-out leaves its core to another.
-test: .venv/.dev  ## Run every test on SQLite, and meanwhile those that depend on the engine on PostgreSQL (ARGS=… for pytest)
-	@$(MAKE) --no-print-directory --keep-going --jobs $(addprefix test-on-,$(DATABASES))
-
-test-on-sqlite: .venv/.dev
-	@echo "== Tests on sqlite"
-	@BURSARY_TEST_DB=sqlite MAKEFLAGS= $(PYTEST) -n 3 $(ARGS)
-
-test-on-postgres: .venv/.dev
-	@output=$$(mktemp); trap 'rm -f "$$output"' EXIT INT TERM; \
-	BURSARY_TEST_DB=postgres MAKEFLAGS= $(PYTEST) -n $(if $(filter sqlite,$(DATABASES)),1,3) $(ARGS) >"$$output" 2>&1; \
-	status=$$?; echo; echo "== Tests on postgres"; cat "$$output"; exit $$status
+# More workers than cores: a test that waits for a time-out leaves its core to another.
+test: .venv/.dev  ## Run every test on SQLite, then those that depend on the engine on PostgreSQL (ARGS=… for pytest)
+	@failed=; for database in $(DATABASES); do \
+		echo "== Tests on $$database"; \
+		BURSARY_TEST_DB=$$database $(BIN)/python -m pytest -n 3 --durations 10 --durations-min 3 $(ARGS) || failed="$$failed $$database"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "Tests failed on:$$failed" >&2; exit 1; fi
 
 test-mariadb: .venv/.dev  ## Run the tests that depend on the engine on MariaDB (Debian: apt-get install mariadb-server)
 	@echo "== Tests on mariadb"
-	@BURSARY_TEST_DB=mariadb $(PYTEST) -n 3 $(ARGS)
+	@BURSARY_TEST_DB=mariadb $(BIN)/python -m pytest -n 3 --durations 10 --durations-min 3 $(ARGS)
 
 package: .venv/.dev  ## Build the package, install it in a folder from a package index, and run the demonstration from it
 	BURSARY_TEST_PACKAGE=1 $(BIN)/python -m pytest -n0 $(ARGS) tests/ops/test_distribution.py
