@@ -11,7 +11,7 @@ from django.db.models.functions import Coalesce
 from bursary.access.models import NoticeAddress, Role, RoleGrant, SeenAdministrator, User
 from bursary.budgets.models import Customer
 from bursary.lib import batches
-from bursary.lib.prepared import PreparedSelect, Slot
+from bursary.lib.prepared import Parameter, PreparedSelect
 
 SEEN_WITHIN = timedelta(days=90)
 """How long an administrator by token stays a contact after the last token with that role."""
@@ -43,11 +43,11 @@ def contacts_of(customers: Collection[Customer]) -> dict[int, str]:
 
 @PreparedSelect
 def _first_administrators() -> QuerySet[Customer, Any]:
-    """Return the customers of a slot, as pks, each with its first administrator's address or an empty one."""
+    """Return the pks of these customers, each with its first administrator's address or an empty one."""
     grants = RoleGrant.objects.filter(role=Role.ADMINISTRATOR, user__is_active=True)
     grants = grants.filter(customer=OuterRef("pk")).exclude(user__email="").order_by("user")
     first = Coalesce(Subquery(grants.values("user__email")[:1]), Value(""))
-    customers = Customer.objects.filter(pk__in=Slot("customers", Customer._meta.pk))
+    customers = Customer.objects.filter(pk__in=Parameter("customers", Customer._meta.pk))
     return customers.order_by().values_list("pk", first)
 
 

@@ -17,7 +17,7 @@ from bursary.budgets.models import Customer
 from bursary.lib import inserts
 from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update
-from bursary.lib.prepared import PreparedSelect, Slot
+from bursary.lib.prepared import Parameter, PreparedSelect
 
 KEYS_PER_QUERY = 5000
 ROWS_PER_STATEMENT = 2000
@@ -75,8 +75,8 @@ def all_keys(learner_key: str) -> list[str]:
 
 @PreparedSelect
 def _accounts() -> QuerySet[User, Any]:
-    """Return the accounts that have or had an address with a key of the slot `keys`."""
-    keys = Slot("keys", AccountAddress._meta.get_field("learner_key"))
+    """Return the accounts that have or had an address with a key of the parameter `keys`."""
+    keys = Parameter("keys", AccountAddress._meta.get_field("learner_key"))
     earlier = AccountAddress.objects.filter(learner_key__in=keys).values("user")
     present, had = (
         User.objects.filter(condition)
@@ -114,9 +114,9 @@ def link(customer: Customer, addresses: Mapping[str, str], *, now: datetime) -> 
 
 @PreparedSelect
 def _links() -> QuerySet[LearnerLink, Any]:
-    """Return the links of the slots `keys` and `customer`, locked."""
+    """Return the links of the parameters `keys` and `customer`, locked."""
     field = LearnerLink._meta.get_field
-    customer, keys = Slot("customer", field("customer")), Slot("keys", field("learner_key"))
+    customer, keys = Parameter("customer", field("customer")), Parameter("keys", field("learner_key"))
     known = LearnerLink.objects.filter(customer=customer, learner_key__in=keys)
     return for_update(known).order_by("pk").values_list("learner_key", "pk")
 

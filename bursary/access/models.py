@@ -21,7 +21,7 @@ from bursary.access.sign_in_failures import SignInFailures as SignInFailures  # 
 from bursary.budgets.models import Customer
 from bursary.lib import mailbox
 from bursary.lib.leases import LeasedRow
-from bursary.lib.prepared import Slot
+from bursary.lib.prepared import Parameter
 
 # Runs of `account_linking` in which an account is read after a change: assignments may be committed late.
 LINKING_RUNS = 10
@@ -40,7 +40,7 @@ def key_of_canonical(address: str) -> str:
     return hashlib.sha256(address.encode(errors="surrogatepass")).hexdigest()
 
 
-def of_mailboxes(learner_keys: Collection[str] | Slot) -> Q:
+def of_mailboxes(learner_keys: Collection[str] | Parameter) -> Q:
     """Return the condition that a row's address has one of these keys, even if the row is not re-keyed."""
     return Q(mailbox_key__in=learner_keys) | Q(learner_key__in=learner_keys)
 

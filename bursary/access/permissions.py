@@ -12,7 +12,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from bursary.access.models import KeyScope, Role, RoleGrant, TokenRoles, User
 from bursary.budgets.models import Customer
-from bursary.lib.prepared import Slot
+from bursary.lib.prepared import Parameter
 
 
 class Permission(enum.StrEnum):
@@ -109,10 +109,10 @@ def granted(user: User, permission: Permission, *, customer: str) -> Exists:
     return granted_to_account(user.pk, permission, customer=customer)
 
 
-def granted_to_account(user: int | Slot, permission: Permission, *, customer: str) -> Exists:
+def granted_to_account(user: int | Parameter, permission: Permission, *, customer: str) -> Exists:
     """Return the condition of `granted` for an account's own grants, without a token's roles.
 
-    `user` is a primary key, or a slot for one. The caller calls `check_scope`.
+    `user` is a primary key, or a parameter for one. The caller calls `check_scope`.
     """
     return Exists(_grants(user, permission, customer_pk=OuterRef(customer)))
 
@@ -123,7 +123,9 @@ def check_scope(user: User, permission: Permission) -> None:
         raise ScopeTooNarrow(user.key_scope, permission)
 
 
-def _grants(user: int | Slot, permission: Permission, *, customer_pk: int | OuterRef) -> QuerySet[RoleGrant]:
+def _grants(
+    user: int | Parameter, permission: Permission, *, customer_pk: int | OuterRef
+) -> QuerySet[RoleGrant]:
     for_this_one = Q(customer=customer_pk) | Q(role=Role.OPERATOR)
     return RoleGrant.objects.filter(for_this_one, user=user, role__in=PERMISSIONS[permission])
 

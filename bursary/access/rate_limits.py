@@ -13,13 +13,13 @@ from django.db.models import Case, F, Q, QuerySet, Value, When
 from bursary.access.models import RequestTally
 from bursary.lib import batches
 from bursary.lib.inserts import insert_missing
-from bursary.lib.prepared import PreparedUpdate, Slot
+from bursary.lib.prepared import Parameter, PreparedUpdate
 from bursary.lib.retries import in_transaction
 
 MINUTE = 60  # seconds
 KEPT_FOR = timedelta(days=1)
 
-_MINUTE, _NEXT_MINUTE = (Slot(name, RequestTally.minute.field) for name in ("minute", "next_minute"))
+_MINUTE, _NEXT_MINUTE = (Parameter(name, RequestTally.minute.field) for name in ("minute", "next_minute"))
 # The next minute may be the present one by another machine's clock; a later minute is from a wrong clock.
 _ANOTHER = Q(minute__lt=_MINUTE) | Q(minute__gt=_NEXT_MINUTE)
 
@@ -27,7 +27,10 @@ _ANOTHER = Q(minute__lt=_MINUTE) | Q(minute__gt=_NEXT_MINUTE)
 @PreparedUpdate
 def _count() -> tuple[QuerySet[RequestTally], dict[str, object]]:
     """Count a request of the caller, unless the limit of this minute is reached."""
-    limit, caller = Slot("limit", RequestTally.count.field), Slot("caller", RequestTally.caller.field)
+    limit, caller = (
+        Parameter("limit", RequestTally.count.field),
+        Parameter("caller", RequestTally.caller.field),
+    )
     return RequestTally.objects.filter(_ANOTHER | Q(count__lt=limit), caller=caller), {
         # MariaDB assigns from left to right. The count depends on the old minute, so the minute comes last.
         "count": Case(When(_ANOTHER, then=Value(1)), default=F("count") + 1),

@@ -8,16 +8,16 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from bursary.lib.batches import chunks
-from bursary.lib.prepared import PreparedSelect, Slot
+from bursary.lib.prepared import Parameter, PreparedSelect
 
 SESSIONS_AT_ONCE = 500
 
 
 @PreparedSelect
 def _sessions() -> QuerySet[Session]:
-    """Return the session of the slot `key`, unless it has expired."""
+    """Return the session of the parameter `key`, unless it has expired."""
     field = Session._meta.get_field
-    key, now = Slot("key", field("session_key")), Slot("now", field("expire_date"))
+    key, now = Parameter("key", field("session_key")), Parameter("now", field("expire_date"))
     return Session.objects.filter(session_key=key, expire_date__gt=now)
 
 

@@ -18,7 +18,7 @@ from django.utils.crypto import salted_hmac
 from bursary.access.models import SignInFailures, User
 from bursary.lib import batches
 from bursary.lib.inserts import insert_missing
-from bursary.lib.prepared import PreparedSelect, Slot
+from bursary.lib.prepared import Parameter, PreparedSelect
 from bursary.lib.retries import repeated_after_deadlocks
 
 WINDOW = timedelta(minutes=30)
@@ -67,7 +67,7 @@ class LimitedBackend(ModelBackend):
         return user if user and self.user_can_authenticate(user) else None
 
 
-_ACCOUNT = PreparedSelect(lambda: User.objects.filter(pk=Slot("pk", User._meta.pk)))
+_ACCOUNT = PreparedSelect(lambda: User.objects.filter(pk=Parameter("pk", User._meta.pk)))
 
 
 def locked_until(request: HttpRequest) -> datetime | None:

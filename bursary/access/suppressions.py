@@ -15,7 +15,7 @@ from django.utils.crypto import salted_hmac
 
 from bursary.access.models import Suppression, SuppressionReason, learner_key
 from bursary.lib import batches
-from bursary.lib.prepared import PreparedSelect, Slot
+from bursary.lib.prepared import Parameter, PreparedSelect
 
 KEPT_FOR = timedelta(days=2 * 365)
 """How long a suppression lasts: mailboxes change hands."""
@@ -63,8 +63,8 @@ def reasons_of(
 
 @PreparedSelect
 def _kept() -> QuerySet[Suppression, Any]:
-    """Return the suppressions with the hashes of a slot."""
-    hashes = Slot("hashes", Suppression._meta.get_field("address_hash"))
+    """Return the suppressions with the hashes of a parameter."""
+    hashes = Parameter("hashes", Suppression._meta.get_field("address_hash"))
     rows = Suppression.objects.filter(address_hash__in=hashes).order_by()
     return rows.values_list("customer", "address_hash", "reason")
 

@@ -19,7 +19,7 @@ from bursary.access import token_accounts, tokens
 from bursary.access.models import ApiKey, KeyScope, User
 from bursary.access.signing_keys import PAUSE, SigningKeysUnavailable
 from bursary.access.tokens import Claims, TokenRefused
-from bursary.lib.prepared import PreparedSelect, Slot
+from bursary.lib.prepared import Parameter, PreparedSelect
 
 TOKEN_REASONS = (
     *("token_malformed", "token_algorithm_refused", "token_key_unknown", "token_signature_wrong"),
@@ -32,8 +32,8 @@ TOKEN_REASONS = (
 
 @PreparedSelect
 def _keys() -> QuerySet[ApiKey]:
-    """Return the key with the digest in the slot."""
-    digest = Slot("digest", ApiKey._meta.get_field("digest"))
+    """Return the key with the digest in the parameter."""
+    digest = Parameter("digest", ApiKey._meta.get_field("digest"))
     return ApiKey.objects.select_related("user").filter(digest=digest)
 
 

@@ -18,11 +18,11 @@ from bursary.access.permissions import Permission, check_scope, granted, granted
 from bursary.api.authentication import caller
 from bursary.api.inputs import validated
 from bursary.budgets.models import Account, Customer
-from bursary.lib.prepared import PreparedSelect, Slot
+from bursary.lib.prepared import Parameter, PreparedSelect
 
 Row = TypeVar("Row", bound=Model)
-USER = Slot("user", User._meta.pk)
-"""The slot of the caller's id in a prepared statement."""
+USER = Parameter("user", User._meta.pk)
+"""The parameter of the caller's id in a prepared statement."""
 
 NO_CUSTOMER = "There is no such organisation."
 _NAMES = {"enterprise_customer_uuid": "uuid", "enterprise_customer_slug": "slug"}
@@ -63,9 +63,9 @@ def _statement(
     @PreparedSelect
     def statement() -> QuerySet[Any]:
         named: QuerySet[Any] = rows().order_by()
-        slots = {name: Slot(name, named.model._meta.get_field(name)) for name in names}
+        parameters = {name: Parameter(name, named.model._meta.get_field(name)) for name in names}
         permitted = granted_to_account(USER, permission, customer=customer)
-        named = named.filter(**slots).annotate(permitted=permitted)
+        named = named.filter(**parameters).annotate(permitted=permitted)
         return named
 
     return statement

@@ -48,7 +48,7 @@ from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget, Customer
 from bursary.delivery import runner
-from bursary.lib.prepared import PreparedSelect, Slot
+from bursary.lib.prepared import Parameter, PreparedSelect
 from bursary.replica import reads, renamed_keys
 from bursary.replica.reads import ContentUnavailable
 from bursary.replica.types import CatalogKey
@@ -154,13 +154,13 @@ def _part(page: int, *, others: bool) -> PreparedSelect:
             LearnerContentAssignment._meta.get_field(name)
             for name in ("learner_key", "lms_user_id", "created")
         )
-        mine = of_mailboxes(Slot("keys", keys)) | Q(lms_user_id=Slot("lms_user_id", lms_user_id))
+        mine = of_mailboxes(Parameter("keys", keys)) | Q(lms_user_id=Parameter("lms_user_id", lms_user_id))
         own = LearnerContentAssignment.objects.filter(
-            mine, ~acknowledgement.acknowledged(), budget__customer=Slot("customer", Customer._meta.pk)
+            mine, ~acknowledgement.acknowledged(), budget__customer=Parameter("customer", Customer._meta.pk)
         )
         if others:
             own = own.filter(known_learners.learns_at("budget__customer"))
-        ordered = listing.in_learners_order(own, now=Slot("now", created))
+        ordered = listing.in_learners_order(own, now=Parameter("now", created))
         return shown_assignments.annotated(ordered)[start : start + MAX_ASSIGNMENTS + 1]
 
     return statement

@@ -27,7 +27,7 @@ from bursary.assignments.outcomes import PAID_WAIT, AttemptResult, Failed, NotTr
 from bursary.budgets.models import Customer
 from bursary.lib import inserts, leases
 from bursary.lib.locks import for_update
-from bursary.lib.prepared import PreparedSelect, Slot
+from bursary.lib.prepared import Parameter, PreparedSelect
 from bursary.lib.retries import repeated_after_deadlocks
 
 requested = Signal()
@@ -219,7 +219,7 @@ def finish(action: LearnerContentAssignmentAction, outcome: AttemptResult, *, no
 
 @PreparedSelect
 def _locked_address() -> QuerySet[LearnerContentAssignment, str]:
-    rows = LearnerContentAssignment.objects.filter(pk=Slot("pk", LearnerContentAssignment._meta.pk))
+    rows = LearnerContentAssignment.objects.filter(pk=Parameter("pk", LearnerContentAssignment._meta.pk))
     return for_update(rows).values_list("learner_email", flat=True)
 
 

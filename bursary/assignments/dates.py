@@ -22,7 +22,7 @@ from bursary.assignments.choices import ExpiryReason
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget, read_days
 from bursary.lib.moments import FAR_FUTURE
-from bursary.lib.prepared import Slot, instant
+from bursary.lib.prepared import Parameter, instant
 
 GRACE = timedelta(hours=24)
 """For how long a deadline that was brought forward expires nothing: the change may be a mistake."""
@@ -88,7 +88,7 @@ def end_without_content(assignment: LearnerContentAssignment, *, age_ends_at: da
 
 
 def deadline_columns(
-    *, age_ends_at: Combinable, enroll_by: Combinable, budget_end: Combinable, now: datetime | Slot
+    *, age_ends_at: Combinable, enroll_by: Combinable, budget_end: Combinable, now: datetime | Parameter
 ) -> dict[str, Combinable]:
     """Return `deadline` as SQL: the values of an assignment's `grace_until`, `expires_at`, `expires_reason`.
 

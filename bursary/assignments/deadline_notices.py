@@ -18,7 +18,7 @@ from bursary.budgets.models import Budget
 from bursary.lib import leases
 from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update
-from bursary.lib.prepared import Slot, built_once
+from bursary.lib.prepared import Parameter, prepared_select
 from bursary.replica.joining import NotJoinable
 from bursary.replica.types import CatalogKey
 
@@ -135,7 +135,7 @@ def _notice_unjoinable(of: str, pks: Sequence[int], *, now: datetime, due_at: da
         _create(counts, now=now, due_at=due_at, reason=reason)
 
 
-_PKS, _NOW = Slot("pks", Budget._meta.pk), Slot("now", DateTimeField())
+_PKS, _NOW = Parameter("pks", Budget._meta.pk), Parameter("now", DateTimeField())
 
 
 def _cannot_be_joined(of: str) -> QuerySet[LearnerContentAssignment, Any]:
@@ -153,7 +153,7 @@ def _cannot_be_joined(of: str) -> QuerySet[LearnerContentAssignment, Any]:
 
 def _unjoinable(of: str, pks: Sequence[int], *, now: datetime) -> dict[_Key, tuple[int, str]]:
     """Return how many open assignments cannot be joined, by budget and content, and why."""
-    counts = built_once(_cannot_be_joined, of).read(pks=pks, now=now)
+    counts = prepared_select(_cannot_be_joined, of).read(pks=pks, now=now)
     held = offers.by_key({CatalogKey(catalog, key) for _b, _c, catalog, key, _n, _last in counts})
     found: dict[_Key, tuple[int, str]] = {}
     for budget, content, catalog, key, count, last in counts:

@@ -43,7 +43,7 @@ from bursary.budgets.models import Budget
 from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update
 from bursary.lib.moments import FAR_FUTURE, MICROSECOND
-from bursary.lib.prepared import PreparedUpdate, Slot, instant
+from bursary.lib.prepared import Parameter, PreparedUpdate, instant
 from bursary.replica import joining
 from bursary.replica.models import CatalogMembership, ContentMetadata, ContentType
 
@@ -251,7 +251,7 @@ def _write_deadlines(assignments: QuerySet[LearnerContentAssignment], *, now: da
     assignments.filter(_OPEN).update(**_deadlines(now=now))
 
 
-def _deadlines(*, now: datetime | Slot) -> dict[str, object]:
+def _deadlines(*, now: datetime | Parameter) -> dict[str, object]:
     ends_at = Budget.objects.filter(pk=OuterRef("budget_id")).values("ends_at")[:1]
     columns = dates.deadline_columns(
         age_ends_at=F("age_ends_at"),
@@ -280,7 +280,7 @@ def joinable_from(one: LearnerContentAssignment, *, now: datetime) -> datetime:
     return max(one.allocated_at, min(now, one.content_enroll_by - MICROSECOND))
 
 
-def last_closing(*, now: datetime | Slot) -> Coalesce:
+def last_closing(*, now: datetime | Parameter) -> Coalesce:
     """Return `joining.last_closing` as SQL for assignments: by the runs of their content in their catalogs.
 
     An assignment without content keeps the date of its allocation.
@@ -336,8 +336,8 @@ def _progress() -> dict[str, Combinable]:
     return {"learner_state": _learner_state(), "recent_action_at": recent_action_at, **waited}
 
 
-_NOW = Slot("now", DateTimeField())
-_THESE = Q(pk__in=Slot("pks", LearnerContentAssignment._meta.pk))
+_NOW = Parameter("now", DateTimeField())
+_THESE = Q(pk__in=Parameter("pks", LearnerContentAssignment._meta.pk))
 
 
 _Update = tuple[QuerySet[LearnerContentAssignment], Mapping[str, object]]
@@ -356,14 +356,14 @@ def _deadlines_of_these() -> _Update:
 
 @PreparedUpdate
 def _deadlines_of_contents() -> _Update:
-    contents = Slot("contents", ContentMetadata._meta.pk)
+    contents = Parameter("contents", ContentMetadata._meta.pk)
     rows = LearnerContentAssignment.objects.filter(in_catalog(), _OPEN, content__in=contents)
     return rows, _deadlines(now=_NOW)
 
 
 @PreparedUpdate
 def _progress_of_one() -> _Update:
-    pk = Slot("pk", LearnerContentAssignment._meta.pk)
+    pk = Parameter("pk", LearnerContentAssignment._meta.pk)
     return LearnerContentAssignment.objects.filter(pk=pk), _progress()
 
 

@@ -29,7 +29,7 @@ from bursary.assignments.sweeps import SweepResult
 from bursary.budgets import ledger
 from bursary.lib.batches import Advance, chunks
 from bursary.lib.locks import for_update
-from bursary.lib.prepared import Slot
+from bursary.lib.prepared import Parameter
 from bursary.lib.retries import repeated_after_deadlocks
 
 AT_THE_LATEST = timedelta(days=30)  # after expiry, notified or not
@@ -88,7 +88,7 @@ class ErasureResult:
         return not (self.not_yet or self.failed)
 
 
-def due(now: datetime | Slot) -> QuerySet[LearnerContentAssignment]:
+def due(now: datetime | Parameter) -> QuerySet[LearnerContentAssignment]:
     """Return the expired assignments to erase at `now`: those without open work.
 
     After thirty days also those with pending work, but never those with running work.

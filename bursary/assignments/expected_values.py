@@ -24,7 +24,7 @@ from bursary.assignments.choices import (
 from bursary.assignments.dates import ReminderDate
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.lib.moments import FAR_FUTURE
-from bursary.lib.prepared import PreparedSelect, Slot
+from bursary.lib.prepared import Parameter, PreparedSelect
 from bursary.replica import joining
 from bursary.replica.joining import RunTerms
 from bursary.replica.models import ContentMetadata, ContentType
@@ -53,9 +53,9 @@ _PK = LearnerContentAssignment._meta.pk
 
 @PreparedSelect
 def _assignments() -> QuerySet[LearnerContentAssignment]:
-    """Return the assignments of a slot, with what their columns are derived from."""
+    """Return the assignments of a parameter, with what their columns are derived from."""
     return (
-        LearnerContentAssignment.objects.filter(pk__in=Slot("pks", _PK))
+        LearnerContentAssignment.objects.filter(pk__in=Parameter("pks", _PK))
         .select_related("budget", "content")
         .annotate(in_catalog=derived.in_catalog())
         .defer("content__payload", "content__partners")
@@ -65,8 +65,8 @@ def _assignments() -> QuerySet[LearnerContentAssignment]:
 
 @PreparedSelect
 def _actions() -> QuerySet[LearnerContentAssignmentAction]:
-    """Return the actions of the assignments of a slot that are compared."""
-    these = {"assignment__in": Slot("assignments", _PK), "action_type__in": _COMPARED}
+    """Return the actions of the assignments of a parameter that are compared."""
+    these = {"assignment__in": Parameter("assignments", _PK), "action_type__in": _COMPARED}
     return LearnerContentAssignmentAction.objects.filter(**these).only(*_READ).order_by("created", "pk")
 
 

@@ -12,10 +12,10 @@ from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.assignments.sweeps import SweepResult
 from bursary.budgets import ledger
 from bursary.lib.batches import Advance
-from bursary.lib.prepared import Slot
+from bursary.lib.prepared import Parameter
 
 
-def due(now: datetime | Slot) -> QuerySet[LearnerContentAssignment]:
+def due(now: datetime | Parameter) -> QuerySet[LearnerContentAssignment]:
     """Return the assignments that expire at `now`: open, past deadline and grace, and not being redeemed.
 
     Where a change brought the deadline forward, an assignment does not expire before an administrator was

@@ -39,7 +39,7 @@ from bursary.lib import moments
 from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update
 from bursary.lib.moments import FAR_FUTURE
-from bursary.lib.prepared import Slot
+from bursary.lib.prepared import Parameter
 from bursary.lib.retries import repeated_after_deadlocks
 
 DAYS_APART = 30
@@ -127,7 +127,7 @@ def counts(budgets: Collection[Budget], *, zone: ZoneInfo, now: datetime) -> lis
     ]
 
 
-def too_late(now: datetime | Slot) -> Q:
+def too_late(now: datetime | Parameter) -> Q:
     """Return the condition that a retry of failed work would be skipped: its date has passed.
 
     It is a reminder after the deadline, or a nudge after the start, or with a start that is now unknown.

@@ -11,7 +11,7 @@ from bursary.assignments import failures
 from bursary.assignments.choices import APPLIES_IN, END_NOTICES, ActionType
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
-from bursary.lib.prepared import Slot, built_once
+from bursary.lib.prepared import Parameter, prepared_select
 
 
 def by_error_code(failed: QuerySet[LearnerContentAssignmentAction]) -> QuerySet[Any, Any]:
@@ -21,12 +21,12 @@ def by_error_code(failed: QuerySet[LearnerContentAssignmentAction]) -> QuerySet[
 
 
 def _among(column: str) -> QuerySet[Any, Any]:
-    """Return the same of the failed work to repair that has one of the keys of a slot in this column."""
-    keys = Slot("keys", LearnerContentAssignment._meta.pk)
+    """Return the same of the failed work to repair that has one of the keys of a parameter in this column."""
+    keys = Parameter("keys", LearnerContentAssignment._meta.pk)
     return by_error_code(failures.to_repair().filter(**{f"{column}__in": keys}))
 
 
-_BUDGETS, _NOW = Slot("budgets", Budget._meta.pk), Slot("now", DateTimeField())
+_BUDGETS, _NOW = Parameter("budgets", Budget._meta.pk), Parameter("now", DateTimeField())
 
 
 def in_budgets(budgets: Collection[Budget]) -> dict[str, int]:
@@ -36,12 +36,12 @@ def in_budgets(budgets: Collection[Budget]) -> dict[str, int]:
 
 def in_budget_keys(budgets: Sequence[int]) -> dict[str, int]:
     """Return the same for the primary keys of budgets."""
-    return dict(built_once(_among, "assignment__budget").read(keys=budgets))
+    return dict(prepared_select(_among, "assignment__budget").read(keys=budgets))
 
 
 def of_assignments(assignments: Sequence[int]) -> dict[str, int]:
     """Return the same among the assignments with these primary keys."""
-    return dict(built_once(_among, "assignment").read(keys=assignments)) if assignments else {}
+    return dict(prepared_select(_among, "assignment").read(keys=assignments)) if assignments else {}
 
 
 def assignments_by_code(budgets: Any, *, most: int) -> dict[str, set[int]] | None:
@@ -79,7 +79,7 @@ def repairable(budgets: Collection[Budget], *, now: datetime) -> list[Repairable
     """Return the failed work of budgets by error code, the latest first. One query."""
     found = []
     pks = [budget.pk for budget in budgets]
-    for code, count, retryable, skippable, of_ended, since, *each in built_once(_in_time).read(
+    for code, count, retryable, skippable, of_ended, since, *each in prepared_select(_in_time).read(
         budgets=pks, now=now
     ):
         by_work = {kind: one for kind, one in zip(APPLIES_IN, each, strict=True) if one}

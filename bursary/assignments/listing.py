@@ -46,7 +46,7 @@ from bursary.assignments.models import LearnerContentAssignment, LearnerContentA
 from bursary.assignments.shown_assignments import JOIN_BY, ShownAssignment
 from bursary.lib import mailbox, moments
 from bursary.lib.moments import FAR_FUTURE, UTC_ZONE
-from bursary.lib.prepared import PreparedSelect, Slot
+from bursary.lib.prepared import Parameter, PreparedSelect
 from bursary.replica import reads, renamed_keys
 
 DEFAULT_ORDERING = "-recent_action_time"
@@ -292,14 +292,14 @@ class AssignmentFilters(django_filters.FilterSet):
 
 
 def open_first(
-    assignments: QuerySet[LearnerContentAssignment], *, now: datetime | Slot
+    assignments: QuerySet[LearnerContentAssignment], *, now: datetime | Parameter
 ) -> QuerySet[LearnerContentAssignment, int]:
     """Return the primary keys, `in_learners_order`."""
     return in_learners_order(assignments, now=now).values_list("pk", flat=True)
 
 
 def in_learners_order(
-    assignments: QuerySet[LearnerContentAssignment], *, now: datetime | Slot
+    assignments: QuerySet[LearnerContentAssignment], *, now: datetime | Parameter
 ) -> QuerySet[LearnerContentAssignment]:
     """Return the assignments: open ones by deadline, then accepted, then ended ones."""
     still_open = Q(state=State.ALLOCATED) & (Q(expires_at__gt=now) | Q(redeeming_since__isnull=False))
@@ -380,11 +380,11 @@ def with_timelines(
 
 def _shown(*, with_join_by: bool) -> QuerySet[LearnerContentAssignment]:
     # The date of the column `content_enroll_by`, read from the content itself; NULL for none.
-    last = derived.last_closing(now=Slot("now", DateTimeField()))
+    last = derived.last_closing(now=Parameter("now", DateTimeField()))
     join_by = NullIf(Case(When(derived.in_catalog(), then=last), default=F(JOIN_BY)), Value(FAR_FUTURE))
     more = {"join_by": join_by} if with_join_by else {}
     return (
-        LearnerContentAssignment.objects.filter(pk__in=Slot("pks", LearnerContentAssignment._meta.pk))
+        LearnerContentAssignment.objects.filter(pk__in=Parameter("pks", LearnerContentAssignment._meta.pk))
         .select_related("content", "budget__customer", "budget__account")
         .annotate(
             learns_here=known_learners.learns_at("budget__customer"),

@@ -25,7 +25,7 @@ from bursary.budgets.models import Budget
 from bursary.lib import mailbox
 from bursary.lib.batches import slices
 from bursary.lib.locks import for_update
-from bursary.lib.prepared import PreparedSelect, Slot
+from bursary.lib.prepared import Parameter, PreparedSelect
 from bursary.replica.models import ContentMetadata
 
 MAX_ADDRESSES = 10_000
@@ -248,7 +248,7 @@ def match_learners(
     return matches
 
 
-def of_course(course_key: str | Slot) -> Q:
+def of_course(course_key: str | Parameter) -> Q:
     """Return the condition that an assignment is of this course or of one of its runs."""
     return Q(content_key=course_key) | Q(parent_content_key=course_key)
 
@@ -294,9 +294,9 @@ def _existing(
 
 
 def _of_learners(*, lock: bool) -> QuerySet[LearnerContentAssignment]:
-    """Return the assignments that `_existing` asks for, by slots; with `lock`, locked."""
-    slots = {
-        name: Slot(name, LearnerContentAssignment._meta.get_field(column))
+    """Return the assignments that `_existing` asks for, by parameters; with `lock`, locked."""
+    parameters = {
+        name: Parameter(name, LearnerContentAssignment._meta.get_field(column))
         for name, column in (
             ("budget", "budget"),
             ("content_key", "content_key"),
@@ -305,9 +305,9 @@ def _of_learners(*, lock: bool) -> QuerySet[LearnerContentAssignment]:
             ("people", "lms_user_id"),
         )
     }
-    same_course = of_course(slots["course_key"]) | Q(content_key=slots["content_key"])
-    mine = of_mailboxes(slots["keys"]) | Q(lms_user_id__in=slots["people"])
-    rows = LearnerContentAssignment.objects.filter(same_course, mine, budget=slots["budget"])
+    same_course = of_course(parameters["course_key"]) | Q(content_key=parameters["content_key"])
+    mine = of_mailboxes(parameters["keys"]) | Q(lms_user_id__in=parameters["people"])
+    rows = LearnerContentAssignment.objects.filter(same_course, mine, budget=parameters["budget"])
     rows = rows.only(*COLUMNS).order_by("pk")
     return for_update(rows) if lock else rows
 

@@ -19,7 +19,7 @@ from bursary.budgets.models import Budget
 from bursary.lib import moments
 from bursary.lib.locks import for_update
 from bursary.lib.moments import FAR_FUTURE
-from bursary.lib.prepared import PreparedSelect, Slot
+from bursary.lib.prepared import Parameter, PreparedSelect
 from bursary.replica import joining, reads
 from bursary.replica.joining import JoiningRefusal, JoiningTerms, NotJoinable, RunTerms, lacks_runs
 from bursary.replica.models import CatalogMembership, Completeness, ContentMetadata, ContentType
@@ -190,7 +190,7 @@ def assigned_rows(pks: Collection[int]) -> QuerySet[ContentMetadata]:
     return joining.with_courses(pks).filter(Exists(assignments))
 
 
-def cannot_be_joined(*, now: datetime | Slot) -> Q:
+def cannot_be_joined(*, now: datetime | Parameter) -> Q:
     """Return the condition on assignments with content that learners cannot join it now, by the replica.
 
     Unlike `Offer.terms`, it needs no lock and is for many assignments at once. A course with a summary record
@@ -244,7 +244,7 @@ def _stored(pk: int, *, catalog_uuid: uuid.UUID, lock: bool) -> Offer:
 
 
 def _rows(*, lock: bool) -> QuerySet[ContentMetadata]:
-    """Return the row of a slot; with `lock`, with its runs, locked."""
+    """Return the row of a parameter; with `lock`, with its runs, locked."""
     contents = ContentMetadata.objects.defer("payload")
     itself = contents.filter(pk=_PK)
     if not lock:
@@ -257,15 +257,15 @@ def _rows(*, lock: bool) -> QuerySet[ContentMetadata]:
 
 @PreparedSelect
 def _members() -> QuerySet[CatalogMembership]:
-    """Return what the catalog of a slot holds of the row of another, and of its runs."""
-    key = Slot("key", ContentMetadata._meta.get_field("parent_key"))
+    """Return what the catalog of a parameter holds of the row of another, and of its runs."""
+    key = Parameter("key", ContentMetadata._meta.get_field("parent_key"))
     runs = Q(content__content_type=ContentType.COURSERUN, content__parent_key=key)
-    catalog = Slot("catalog", CatalogMembership._meta.get_field("catalog_uuid"))
+    catalog = Parameter("catalog", CatalogMembership._meta.get_field("catalog_uuid"))
     members = CatalogMembership.objects.filter(Q(content=_PK) | runs, catalog_uuid=catalog)
     return members.select_related("content").defer("content__payload")
 
 
-_PK = Slot("pk", ContentMetadata._meta.pk)
+_PK = Parameter("pk", ContentMetadata._meta.pk)
 _ROWS = {lock: PreparedSelect(partial(_rows, lock=lock)) for lock in (False, True)}
 
 

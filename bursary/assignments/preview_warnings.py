@@ -25,7 +25,7 @@ from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.lib.batches import chunks
 from bursary.lib.mailbox import RESERVED
-from bursary.lib.prepared import PreparedSelect, Slot
+from bursary.lib.prepared import Parameter, PreparedSelect
 
 LEARNERS_PER_QUERY = 10_000  # three parameters for each; SQLite takes 32,766
 
@@ -311,12 +311,12 @@ def _other_assignments(
 
 @PreparedSelect
 def _same_course() -> QuerySet[LearnerContentAssignment]:
-    """Return the assignments that `_other_assignments` asks for, by slots."""
+    """Return the assignments that `_other_assignments` asks for, by parameters."""
     field = LearnerContentAssignment._meta.get_field
-    course = Slot("course", field("content_key"))
-    customer = Slot("customer", Budget._meta.get_field("customer"))
-    mine = of_mailboxes(Slot("keys", field("learner_key")))
-    mine |= Q(lms_user_id__in=Slot("ids", field("lms_user_id")))
+    course = Parameter("course", field("content_key"))
+    customer = Parameter("customer", Budget._meta.get_field("customer"))
+    mine = of_mailboxes(Parameter("keys", field("learner_key")))
+    mine |= Q(lms_user_id__in=Parameter("ids", field("lms_user_id")))
     declined = LearnerContentAssignmentAction.objects.filter(
         assignment=OuterRef("pk"), action_type=ActionType.DECLINED
     )

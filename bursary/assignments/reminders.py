@@ -25,7 +25,7 @@ from bursary.budgets.models import Budget
 from bursary.lib.batches import Advance
 from bursary.lib.locks import for_update
 from bursary.lib.moments import FAR_FUTURE
-from bursary.lib.prepared import Slot
+from bursary.lib.prepared import Parameter
 from bursary.lib.retries import repeated_after_deadlocks
 
 REQUEST_INTERVAL = timedelta(minutes=10)  # at least, between two mails on request to one learner
@@ -34,14 +34,14 @@ STARTED = "past its start"
 WITHOUT_START = "without a start"
 
 
-def to_remind(now: datetime | Slot) -> QuerySet[LearnerContentAssignment]:
+def to_remind(now: datetime | Parameter) -> QuerySet[LearnerContentAssignment]:
     """Return the open assignments to check for a reminder at `now`; not each of them gets a mail."""
     return LearnerContentAssignment.objects.filter(
         state=State.ALLOCATED, remind_at__lte=now, redeeming_since=None
     )
 
 
-def to_nudge(now: datetime | Slot) -> QuerySet[LearnerContentAssignment]:
+def to_nudge(now: datetime | Parameter) -> QuerySet[LearnerContentAssignment]:
     """Return the open and accepted assignments to check for a nudge at `now`; not each gets a mail."""
     return LearnerContentAssignment.objects.filter(
         state__in=IN_FORCE, nudge_at__lte=now, redeeming_since=None, forgotten_at=None

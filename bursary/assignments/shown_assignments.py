@@ -21,7 +21,7 @@ from bursary.assignments.unanswered import newest_failure
 from bursary.budgets.models import Budget
 from bursary.lib.batches import chunks
 from bursary.lib.moments import FAR_FUTURE
-from bursary.lib.prepared import PreparedSelect, Slot
+from bursary.lib.prepared import Parameter, PreparedSelect
 from bursary.replica import joining, reads
 
 JOIN_BY = "content_enroll_by"
@@ -123,7 +123,7 @@ def annotated(
     return found.annotate(account_ended=learner_accounts.ended_column()) if with_account_ended else found
 
 
-_THESE = LearnerContentAssignment.objects.filter(pk__in=Slot("pks", LearnerContentAssignment._meta.pk))
+_THESE = LearnerContentAssignment.objects.filter(pk__in=Parameter("pks", LearnerContentAssignment._meta.pk))
 _NAMED = {
     ended: PreparedSelect(partial(annotated, _THESE.order_by(), with_account_ended=ended))
     for ended in (False, True)
@@ -132,14 +132,14 @@ _NAMED = {
 
 @PreparedSelect
 def _budgets() -> QuerySet[Budget]:
-    these = Budget.objects.filter(pk__in=Slot("pks", Budget._meta.pk))
+    these = Budget.objects.filter(pk__in=Parameter("pks", Budget._meta.pk))
     return these.select_related("customer", "account").order_by()
 
 
 @PreparedSelect
 def _timelines() -> QuerySet[LearnerContentAssignmentAction, Any]:
-    """Return what is shown of the actions of the assignments of a slot."""
-    assignments = Slot("assignments", LearnerContentAssignment._meta.pk)
+    """Return what is shown of the actions of the assignments of a parameter."""
+    assignments = Parameter("assignments", LearnerContentAssignment._meta.pk)
     rows = LearnerContentAssignmentAction.objects.filter(assignment__in=assignments).timeline()
     return rows.values_list("assignment", *ShownAction._fields)
 

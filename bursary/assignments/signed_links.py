@@ -25,7 +25,7 @@ from bursary.budgets import ledger
 from bursary.budgets.models import Customer
 from bursary.lib import moments
 from bursary.lib.locks import for_update
-from bursary.lib.prepared import PreparedSelect, Slot
+from bursary.lib.prepared import Parameter, PreparedSelect
 from bursary.lib.retries import repeated_after_deadlocks
 
 logger = logging.getLogger(__name__)
@@ -144,9 +144,9 @@ def _opened(link: Link, *, lock: bool = False) -> LearnerContentAssignment:
 
 
 def _named(*, lock: bool) -> QuerySet[LearnerContentAssignment]:
-    """Return the assignment that a link names by slots, with its content; with `lock`, it alone."""
+    """Return the assignment that a link names by parameters, with its content; with `lock`, it alone."""
     field = LearnerContentAssignment._meta.get_field
-    uuid, cycle = (Slot(name, field(name)) for name in ("uuid", "cycle"))
+    uuid, cycle = (Parameter(name, field(name)) for name in ("uuid", "cycle"))
     rows = LearnerContentAssignment.objects.filter(uuid=uuid, cycle=cycle)
     if lock:
         return for_update(rows)  # without joins, which would lock what they join

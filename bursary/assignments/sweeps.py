@@ -21,7 +21,7 @@ from bursary.budgets.models import Budget
 from bursary.lib import logs
 from bursary.lib.batches import Advance, chunks
 from bursary.lib.locks import for_update
-from bursary.lib.prepared import Slot, built_once
+from bursary.lib.prepared import Parameter, prepared_select
 from bursary.lib.retries import repeated_after_deadlocks
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ MAX_BATCHES = 100_000  # per sweep, so that it ends even if a batch leaves its r
 RECOVERABLE = (Error, LedgerError, lifecycle.MoveRefused, OSError)
 """Failures of one budget's batch that do not stop the others."""
 
-DueRows = Callable[[datetime | Slot], QuerySet[LearnerContentAssignment]]
+DueRows = Callable[[datetime | Parameter], QuerySet[LearnerContentAssignment]]
 
 
 @dataclass
@@ -77,13 +77,13 @@ def _first_due(
     due: DueRows, *, now: datetime, order: str, pks: Sequence[int] | None = None
 ) -> dict[int, UUID]:
     """Return pk and uuid of the budgets (of `pks`, if given) that have something due, first the oldest."""
-    return dict(built_once(_budgets, due, order, pks is not None).read(now=now, pks=pks))
+    return dict(prepared_select(_budgets, due, order, pks is not None).read(now=now, pks=pks))
 
 
 def _budgets(due: DueRows, order: str, chosen: bool) -> QuerySet[Budget, Any]:
-    rows = Budget.objects.filter(pk__in=Slot("pks", Budget._meta.pk)) if chosen else Budget.objects.all()
+    rows = Budget.objects.filter(pk__in=Parameter("pks", Budget._meta.pk)) if chosen else Budget.objects.all()
     # In order, though any row would do: so each budget is read from an index that begins with the budget.
-    rows_due = due(Slot("now", DateTimeField())).filter(budget=OuterRef("pk")).order_by(order, "id")
+    rows_due = due(Parameter("now", DateTimeField())).filter(budget=OuterRef("pk")).order_by(order, "id")
     found = rows.alias(oldest=Subquery(rows_due.values(order)[:1])).filter(oldest__isnull=False)
     return found.order_by("oldest", "pk").values_list("pk", "uuid")
 

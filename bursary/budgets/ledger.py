@@ -18,7 +18,7 @@ from django.utils.translation import gettext
 from bursary.budgets.models import Account, Budget, LedgerEntry, LedgerEntryState
 from bursary.lib.locks import for_update
 from bursary.lib.money import dollars
-from bursary.lib.prepared import PreparedSelect, PreparedUpdate, Slot
+from bursary.lib.prepared import Parameter, PreparedSelect, PreparedUpdate
 
 
 class LedgerError(Exception):
@@ -51,7 +51,7 @@ def lock(budget_pk: int) -> Budget:
     return budget
 
 
-_THE_BUDGET = Budget.objects.filter(pk=Slot("budget", Budget._meta.pk))
+_THE_BUDGET = Budget.objects.filter(pk=Parameter("budget", Budget._meta.pk))
 # By subquery, not by join: a join would lock the budget first.
 _ACCOUNT = PreparedSelect(lambda: for_update(Account.objects.filter(pk__in=_THE_BUDGET.values("account"))))
 _BUDGET = PreparedSelect(lambda: for_update(_THE_BUDGET.all()))
@@ -150,7 +150,7 @@ def _move_held(budget: Budget, *, cents: int, spend: bool = False) -> None:
                 raise LedgerError(f"Fewer than {cents} cents are reserved.")
 
 
-_PK, _CENTS = Slot("pk", models.BigAutoField()), Slot("cents", models.BigIntegerField())
+_PK, _CENTS = Parameter("pk", models.BigAutoField()), Parameter("cents", models.BigIntegerField())
 _HELD, _SPENT = F("held_cents"), F("spent_cents")
 
 

@@ -12,7 +12,7 @@ from django.db.models import DateTimeField, Exists, F, OuterRef, Q, QuerySet
 from bursary.assignments import dates
 from bursary.budgets.models import Budget
 from bursary.dashboard.forms import Choice
-from bursary.lib.prepared import Slot, built_once
+from bursary.lib.prepared import Parameter, prepared_select
 from bursary.replica import joining
 from bursary.replica.models import CatalogMembership, ContentMetadata, ContentType
 
@@ -73,29 +73,31 @@ def catalog_choices(
     until = due_date if due_date and due_date > now else None
     before, _reason = dates.deadline(budget, enroll_by=None, allocated_at=now, due_date=until)
     asked: dict[str, Any] = {"catalog": budget.catalog_uuid, "now": now, "before": before}
-    found = list(_searched(words, **asked)) if words.split() else built_once(_first).read(**asked)
+    found = list(_searched(words, **asked)) if words.split() else prepared_select(_first).read(**asked)
     heads = found[:MAX_COURSES]
     courses = [one.content_key for one in heads if one.content_type == ContentType.COURSE]
     runs: dict[str, list[Any]] = defaultdict(list)
-    for run in built_once(_runs, MAX_RUNS).read(courses=courses, **asked) if courses else ():
+    for run in prepared_select(_runs, MAX_RUNS).read(courses=courses, **asked) if courses else ():
         runs[run.parent_key].append(run)
     groups = [_group(one, runs[one.content_key], chosen=chosen, now=now) for one in heads]
     keys = {one.content_key for one in heads} | {run.content_key for of in runs.values() for run in of}
     if chosen and chosen.content_key not in keys:
-        kept = built_once(_chosen).first(key=chosen.content_key, **asked)
+        kept = prepared_select(_chosen).first(key=chosen.content_key, **asked)
         groups = [*([_group(kept, [], chosen=chosen, now=now)] if kept else []), *groups]
     groups = [one for one in groups if one.shown]
     return CatalogChoices(groups, found=len(heads), has_more=len(found) > MAX_COURSES)
 
 
-def _joinable(catalog: UUID | Slot, now: datetime | Slot, before: datetime | Slot) -> QuerySet[Any]:
+def _joinable(
+    catalog: UUID | Parameter, now: datetime | Parameter, before: datetime | Parameter
+) -> QuerySet[Any]:
     return (
         joining.joinable(catalog_uuid=catalog, now=now, before=before).filter(gone_at=None).defer("payload")
     )
 
 
 def _searched(
-    words: str, *, catalog: UUID | Slot, now: datetime | Slot, before: datetime | Slot
+    words: str, *, catalog: UUID | Parameter, now: datetime | Parameter, before: datetime | Parameter
 ) -> QuerySet[Any]:
     """Return the first matches, and one more: courses, and runs of which the catalog has no course."""
     here = CatalogMembership.objects.filter(content=OuterRef("pk"), catalog_uuid=catalog)
@@ -113,8 +115,8 @@ def _searched(
 
 
 _KEY = ContentMetadata._meta.get_field("content_key")
-_CATALOG = Slot("catalog", CatalogMembership._meta.get_field("catalog_uuid"))
-_NOW, _BEFORE = Slot("now", DateTimeField()), Slot("before", DateTimeField())
+_CATALOG = Parameter("catalog", CatalogMembership._meta.get_field("catalog_uuid"))
+_NOW, _BEFORE = Parameter("now", DateTimeField()), Parameter("before", DateTimeField())
 
 
 def _first() -> QuerySet[Any]:
@@ -127,12 +129,12 @@ def _priced() -> QuerySet[Any]:
 
 def _runs(most: int) -> QuerySet[Any]:
     """Return the runs of courses, the earliest start first."""
-    runs = _priced().filter(content_type=ContentType.COURSERUN, parent_key__in=Slot("courses", _KEY))
+    runs = _priced().filter(content_type=ContentType.COURSERUN, parent_key__in=Parameter("courses", _KEY))
     return runs.order_by(F("start_date").asc(nulls_last=True), "content_key")[:most]
 
 
 def _chosen() -> QuerySet[Any]:
-    return _priced().filter(content_key=Slot("key", _KEY)).order_by("pk")[:1]
+    return _priced().filter(content_key=Parameter("key", _KEY)).order_by("pk")[:1]
 
 
 def _group(content: Any, runs: Sequence[Any], *, chosen: Choice | None, now: datetime) -> CourseChoices:

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy
 
 from bursary.access.models import Role, RoleGrant, User
 from bursary.budgets.models import Customer
-from bursary.lib.prepared import PreparedSelect, Slot
+from bursary.lib.prepared import Parameter, PreparedSelect
 
 _REMEDIES = (
     *("remind-learner", "extend-deadline", "cancel-assignment", "correct-address"),
@@ -88,7 +88,7 @@ def context(request: HttpRequest) -> dict[str, Any]:
 
 @PreparedSelect
 def _first_grants() -> QuerySet[RoleGrant]:
-    roles, user = (Role.OPERATOR, Role.ADMINISTRATOR), Slot("user", User._meta.pk)
+    roles, user = (Role.OPERATOR, Role.ADMINISTRATOR), Parameter("user", User._meta.pk)
     grants = RoleGrant.objects.filter(user=user, role__in=roles).select_related("customer")
     return grants.order_by("-role", "pk")[:2]  # operators first
 

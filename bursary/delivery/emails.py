@@ -35,7 +35,7 @@ from bursary.delivery.provider_answers import ACTION_KEY, LONGEST_REF
 from bursary.delivery.smtp_backend import cut_off_after
 from bursary.lib import mailbox, moments
 from bursary.lib.logs import without_tokens
-from bursary.lib.prepared import PreparedSelect, Slot
+from bursary.lib.prepared import Parameter, PreparedSelect
 from bursary.lib.retries import longest_back_off
 
 BECAUSE: Mapping[ExpiryReason, Any] = {
@@ -158,15 +158,15 @@ def read_ahead(actions: Sequence[LearnerContentAssignmentAction]) -> None:
 @PreparedSelect
 def _ended_or_held() -> QuerySet[LearnerContentAssignment, Any]:
     """Return, by assignment, whether its learner's account has ended, and its catalog holds the content."""
-    pks = Slot("pks", LearnerContentAssignment._meta.pk)
+    pks = Parameter("pks", LearnerContentAssignment._meta.pk)
     rows = LearnerContentAssignment.objects.filter(pk__in=pks).order_by()
     return rows.values_list("pk", learner_accounts.ended_column(), derived.in_catalog())
 
 
 @PreparedSelect
 def _messages() -> QuerySet[AllocationBatch, Any]:
-    """Return the messages of the batches of a slot."""
-    batches = Slot("batches", AllocationBatch._meta.get_field("uuid"))
+    """Return the messages of the batches of a parameter."""
+    batches = Parameter("batches", AllocationBatch._meta.get_field("uuid"))
     return AllocationBatch.objects.filter(uuid__in=batches).order_by().values_list("uuid", "message")
 
 

@@ -25,7 +25,7 @@ from django.db.models.expressions import Combinable
 
 from bursary.lib.batches import delete_first
 from bursary.lib.locks import for_update, update_in_order
-from bursary.lib.prepared import PreparedUpdate, Slot, built_once
+from bursary.lib.prepared import Parameter, PreparedUpdate, prepared_select
 from bursary.lib.retries import in_transaction
 
 NOT_BEFORE = 0
@@ -41,8 +41,8 @@ MAX_DELAY = timedelta(days=31)
 
 _RANGES = range(3)
 _INSTANT, _EARLY = models.DateTimeField(), models.PositiveSmallIntegerField()
-_NOW, _PKS = Slot("now", _INSTANT), Slot("pks", models.BigAutoField())
-_UNTIL, _AGAIN_EARLY = Slot("until", _INSTANT), Slot("early", _EARLY)
+_NOW, _PKS = Parameter("now", _INSTANT), Parameter("pks", models.BigAutoField())
+_UNTIL, _AGAIN_EARLY = Parameter("until", _INSTANT), Parameter("early", _EARLY)
 _SCHEDULED_MEANWHILE = Q(due_at__lt=F("lease_until"))
 
 
@@ -230,7 +230,7 @@ def postpone(
     )
 
 
-def postponing(*, until: datetime | Combinable, condition: Q, now: datetime | Slot) -> dict[str, Combinable]:
+def postponing(*, until: datetime | Combinable, condition: Q, now: datetime | Parameter) -> dict[str, Case]:
     """Return the columns with which an update makes the free rows that meet `condition` due at `until`.
 
     For an update of locked rows that writes other columns as well: put these first, because MariaDB assigns
@@ -295,10 +295,10 @@ def _first_rows(rows: "Rows[Any]", *, now: datetime, limit: int, pks: Pks, lock:
 
 
 def _read(rows: "Rows[Row]", statement: Callable[..., QuerySet[Any, Any]], *more: Any, **given: Any) -> Any:
-    """Read `statement(rows, *more)`, with values in its slots."""
+    """Read `statement(rows, *more)`, with values in its parameters."""
     if isinstance(rows, QuerySet):
         return statement(rows, *more, **given)
-    return built_once(statement, rows, *more).read(**given)
+    return prepared_select(statement, rows, *more).read(**given)
 
 
 def _first_of(
@@ -319,7 +319,7 @@ def _query(rows: "Rows[Row]") -> QuerySet[Row]:
     return rows if isinstance(rows, QuerySet) else rows()
 
 
-def _due(now: datetime | Slot) -> list[Q]:
+def _due(now: datetime | Parameter) -> list[Q]:
     """Return the index ranges in which rows may be claimed at `now`: one for each of `_RANGES`."""
     free = _free(now)
     return [
@@ -329,7 +329,7 @@ def _due(now: datetime | Slot) -> list[Q]:
     ]
 
 
-def _free(now: datetime | Slot) -> Q:
+def _free(now: datetime | Parameter) -> Q:
     return Q(lease_until=None) | Q(lease_until__lte=now) | Q(lease_until__gt=now + MAX_DELAY)
 
 
@@ -392,8 +392,8 @@ def _prepared(
     field = model._meta.get_field
     mine: dict[str, object] = {"pk__in": _PKS}
     if condition is not None:
-        mine = {name: Slot(f"{name} before", field(name)) for name in condition}
-        mine |= {"pk": Slot("pk", model._meta.pk), "fence": Slot("fence", field("fence"))}
+        mine = {name: Parameter(f"{name} before", field(name)) for name in condition}
+        mine |= {"pk": Parameter("pk", model._meta.pk), "fence": Parameter("fence", field("fence"))}
         mine["lease_until__isnull"] = False
-    written = {name: Slot(name, field(name)) for name in columns} | dict(expressions)
+    written = {name: Parameter(name, field(name)) for name in columns} | dict(expressions)
     return PreparedUpdate(lambda: (model._default_manager.filter(**mine), written | lease()))

@@ -1,6 +1,6 @@
 """Statements with SQL that is built once: the ORM needs more time to build it than the database to run it.
 
-Each value that differs from call to call is a `Slot`; nothing else in the statement may differ.
+Each value that differs from call to call is a `Parameter`; nothing else in the statement may differ.
 """
 
 import re
@@ -20,45 +20,45 @@ from django.db.models.sql.compiler import SQLCompiler
 _PLACEHOLDER = re.compile(r"%%|IN \(%s\)|%s")
 
 
-class Slot(Expression):
+class Parameter(Expression):
     """A parameter of a prepared statement: a value, or with `__in` a list, that each call gives.
 
     For a column that an update writes, a call may map each value to primary keys; other rows keep theirs.
-    Adding a time to a slot, or subtracting it, does so with the instant that the call gives.
+    Adding a time to a parameter, or subtracting it, does so with the instant that the call gives.
 
     None and an empty list become NULL, which equals nothing: the condition finds no row. So a negated
-    condition must not have a slot that may be one of these.
+    condition must not have a parameter that may be one of these.
     """
 
     def __init__(self, name: str, output_field: Any, *, later: timedelta = timedelta()) -> None:
         super().__init__(output_field=output_field)
         self.name, self.later = name, later
 
-    def __add__(self, other: timedelta) -> "Slot":  # type: ignore[override]  # of an expression it is one, too
-        return Slot(self.name, self.output_field, later=self.later + other)
+    def __add__(self, other: timedelta) -> "Parameter":  # type: ignore[override]  # of an expression it is one, too
+        return Parameter(self.name, self.output_field, later=self.later + other)
 
-    def __sub__(self, other: timedelta) -> "Slot":  # type: ignore[override]  # likewise
+    def __sub__(self, other: timedelta) -> "Parameter":  # type: ignore[override]  # likewise
         return self + -other
 
     def as_sql(self, compiler: SQLCompiler, connection: Any) -> tuple[str, Any]:
-        """Return a placeholder, with the slot itself as its parameter."""
+        """Return a placeholder, and this object in place of its value."""
         return "%s", [self]
 
 
-def instant(given: datetime | Slot) -> Expression:
-    """Return an instant, or the slot for one, as an expression for database functions."""
-    return given if isinstance(given, Slot) else Value(given)
+def instant(given: datetime | Parameter) -> Expression:
+    """Return an instant, or the parameter for one, as an expression for database functions."""
+    return given if isinstance(given, Parameter) else Value(given)
 
 
 class PreparedSelect:
-    """A query set with slots, read with other values each time. Decorates the function that returns it."""
+    """A query set, read with other values each time. Decorates the function that returns it."""
 
     def __init__(self, rows: Callable[[], QuerySet[Any, Any]]) -> None:
         self._rows, self.__doc__ = rows, rows.__doc__
         self._built: dict[str, _Select] = {}
 
     def read(self, **given: Any) -> list[Any]:
-        """Return the rows of the query set with these values in its slots. One statement."""
+        """Return the rows of the query set with these values in its parameters. One statement."""
         if connection.vendor not in self._built:
             self._built[connection.vendor] = _Select(self._rows())
         return self._built[connection.vendor].read(given)
@@ -75,7 +75,7 @@ class PreparedSelect:
 
 
 @lru_cache(maxsize=512)
-def built_once(rows: Callable[..., QuerySet[Any, Any]], *arguments: Hashable) -> PreparedSelect:
+def prepared_select(rows: Callable[..., QuerySet[Any, Any]], *arguments: Hashable) -> PreparedSelect:
     """Return the statement that reads `rows(*arguments)`, the same one for the same arguments."""
     return PreparedSelect(partial(rows, *arguments))
 
@@ -124,7 +124,7 @@ def _filled(
     values: list[Any] = []
     written: list[str] = []  # replaces each placeholder of `sql`; empty: it stays
     for one in parameters:
-        value, text = _filling(one, given[one.name], database) if isinstance(one, Slot) else ([one], "")
+        value, text = _filling(one, given[one.name], database) if isinstance(one, Parameter) else ([one], "")
         values += value
         written.append(text)
     if not any(written):
@@ -137,15 +137,15 @@ def _filled(
     return _PLACEHOLDER.sub(placeholder, sql), values
 
 
-def _filling(slot: Slot, given: Any, database: Any) -> tuple[list[Any], str]:
-    """Return the values of a slot, and the text that replaces its placeholder, if any."""
-    if isinstance(slot.output_field, JSONField):  # a list or a mapping is one value
-        return _adapted(slot, [given], database), ""
+def _filling(parameter: Parameter, given: Any, database: Any) -> tuple[list[Any], str]:
+    """Return the values of a parameter, and the text that replaces its placeholder, if any."""
+    if isinstance(parameter.output_field, JSONField):  # a list or a mapping is one value
+        return _adapted(parameter, [given], database), ""
     if isinstance(given, Mapping):
-        return _by_pk(slot, given, database)
+        return _by_pk(parameter, given, database)
     if isinstance(given, list | tuple | set | frozenset):
-        return _listed(_adapted(slot, given, database), database)
-    return _adapted(slot, [given + slot.later if slot.later else given], database), ""
+        return _listed(_adapted(parameter, given, database), database)
+    return _adapted(parameter, [given + parameter.later if parameter.later else given], database), ""
 
 
 def _listed(values: list[Any], database: Any) -> tuple[list[Any], str]:
@@ -156,25 +156,25 @@ def _listed(values: list[Any], database: Any) -> tuple[list[Any], str]:
     return values, f"IN ({', '.join(['%s'] * len(values))})"
 
 
-def _by_pk(slot: Slot, given: Mapping[Any, Iterable[int]], database: Any) -> tuple[list[Any], str]:
+def _by_pk(parameter: Parameter, given: Mapping[Any, Iterable[int]], database: Any) -> tuple[list[Any], str]:
     """Return parameters and SQL that write each value to its rows, and leave other rows unchanged."""
     column, pk = (
         f"{database.ops.quote_name(one.model._meta.db_table)}.{database.ops.quote_name(one.column)}"
-        for one in (slot.output_field, slot.output_field.model._meta.pk)
+        for one in (parameter.output_field, parameter.output_field.model._meta.pk)
     )
     values: list[Any] = []
     cases = ""
     for value, pks in given.items():
         rows, condition = _listed(list(pks), database)
-        values += [*rows, *_adapted(slot, [value], database)]
+        values += [*rows, *_adapted(parameter, [value], database)]
         cases += f" WHEN {pk} {condition} THEN %s"
     return values, f"CASE{cases} ELSE {column} END" if cases else column
 
 
-def _adapted(slot: Slot, values: Iterable[Any], database: Any) -> list[Any]:
-    """Return values as the slot's field prepares them for this database. None is NULL, in JSON fields too."""
-    prepare = slot.output_field.get_db_prep_value
-    as_they_are = (NoneType, int, str) if isinstance(slot.output_field, CharField) else (NoneType, int)
+def _adapted(parameter: Parameter, values: Iterable[Any], database: Any) -> list[Any]:
+    """Return values as the field prepares them for this database. None is NULL, in JSON fields too."""
+    prepare = parameter.output_field.get_db_prep_value
+    as_they_are = (NoneType, int, str) if isinstance(parameter.output_field, CharField) else (NoneType, int)
     return [value if type(value) in as_they_are else prepare(value, database) for value in values]
 
 
@@ -202,7 +202,7 @@ def _instance(model: type[Model], db: str, names: Sequence[str], values: Sequenc
 class PreparedUpdate:
     """An update of the same columns of a query set each time. Decorates the function that returns both.
 
-    The query set and the values of the columns may have slots.
+    The query set and the values of the columns may have parameters.
     """
 
     def __init__(self, update: Callable[[], tuple[QuerySet[Any], Mapping[str, object]]]) -> None:
@@ -210,7 +210,7 @@ class PreparedUpdate:
         self._built: dict[str, tuple[str, list[Any]]] = {}
 
     def run(self, **given: Any) -> int:
-        """Update the rows with these values in the slots; return their number. One statement.
+        """Update the rows with these values in the parameters; return their number. One statement.
 
         Runs in the caller's transaction, if there is one.
         """

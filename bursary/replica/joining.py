@@ -18,7 +18,7 @@ from django.db.models.functions import Coalesce, Least, NullIf
 
 from bursary.catalog.records import Completeness, ContentType
 from bursary.lib.moments import FAR_FUTURE
-from bursary.lib.prepared import PreparedSelect, Slot
+from bursary.lib.prepared import Parameter, PreparedSelect
 from bursary.replica.models import CatalogMembership, ContentMetadata
 
 
@@ -223,22 +223,22 @@ def runs_of(
 
 @PreparedSelect
 def _runs() -> QuerySet[CatalogMembership, Any]:
-    """Return the runs that the catalogs of a slot hold of the courses of another."""
-    courses = Slot("courses", ContentMetadata._meta.get_field("parent_key"))
+    """Return the runs that the catalogs of a parameter hold of the courses of another."""
+    courses = Parameter("courses", ContentMetadata._meta.get_field("parent_key"))
     runs = Q(content__parent_key__in=courses, content__content_type=ContentType.COURSERUN)
-    catalogs = Slot("catalogs", CatalogMembership._meta.get_field("catalog_uuid"))
+    catalogs = Parameter("catalogs", CatalogMembership._meta.get_field("catalog_uuid"))
     held = CatalogMembership.objects.filter(runs, catalog_uuid__in=catalogs).order_by()
     columns = ("catalog_uuid", "content__parent_key", "content__content_key")
     return held.values_list(*columns, *(f"content__{name}" for name in TERMS))
 
 
 def _held(*, with_runs: bool) -> QuerySet[CatalogMembership, Any]:
-    """Return what the catalogs of a slot hold of the keys of another, as `HeldContent` is made of it."""
-    keys = Slot("keys", ContentMetadata._meta.get_field("content_key"))
+    """Return what the catalogs of a parameter hold of the keys of another, as `HeldContent` is made of it."""
+    keys = Parameter("keys", ContentMetadata._meta.get_field("content_key"))
     condition = Q(content__content_key__in=keys)
     if with_runs:
         condition |= Q(content__content_type=ContentType.COURSERUN, content__parent_key__in=keys)
-    catalogs = Slot("catalogs", CatalogMembership._meta.get_field("catalog_uuid"))
+    catalogs = Parameter("catalogs", CatalogMembership._meta.get_field("catalog_uuid"))
     members = CatalogMembership.objects.filter(condition, catalog_uuid__in=catalogs)
     columns = ("catalog_uuid", "content", "content__parent_key", "content__content_key")
     return members.order_by("pk").values_list(*columns, *(f"content__{name}" for name in TERMS))
@@ -298,7 +298,9 @@ def closes(*, prefix: str = "") -> Least:
     return Least(*(Coalesce(F(f"{prefix}{date}"), FAR_FUTURE) for date in ("enroll_by", "end_date")))
 
 
-def joinable(*, catalog_uuid: UUID | Slot, now: datetime | Slot, before: datetime | Slot) -> QuerySet[Any]:
+def joinable(
+    *, catalog_uuid: UUID | Parameter, now: datetime | Parameter, before: datetime | Parameter
+) -> QuerySet[Any]:
     """Return the courses and runs of a catalog that can be joined, each with its `JoiningTerms`.
 
     They are annotated as `joining_run`, `joining_price` and `join_by`; NULL is unknown.

@@ -15,7 +15,7 @@ from django.db.models import Case, F, QuerySet, When
 
 from bursary.catalog.records import Completeness, Content, ContentType
 from bursary.lib import inserts
-from bursary.lib.prepared import PreparedUpdate, Slot
+from bursary.lib.prepared import Parameter, PreparedUpdate
 from bursary.replica import merge
 from bursary.replica.merge import FetchContext, Merge, MergeDecision, StoredContent
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata
@@ -133,8 +133,8 @@ def note_seen(contents: Collection[int], *, context: FetchContext) -> None:
 @PreparedUpdate
 def _note_seen() -> tuple[QuerySet[CatalogMembership], dict[str, object]]:
     field = CatalogMembership._meta.get_field
-    catalog, now = Slot("catalog", field("catalog_uuid")), Slot("now", field("seen_at"))
-    contents = Slot("contents", ContentMetadata._meta.pk)
+    catalog, now = Parameter("catalog", field("catalog_uuid")), Parameter("now", field("seen_at"))
+    contents = Parameter("contents", ContentMetadata._meta.pk)
     seen = CatalogMembership.objects.filter(catalog_uuid=catalog, content__in=contents, seen_at__lt=now)
     missed_later = When(missing_since__gt=now, then=F("missing_since"))
     return seen, {"seen_at": now, "missing_since": Case(missed_later, default=None)}

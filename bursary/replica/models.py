@@ -14,7 +14,7 @@ from django.db.models import Exists, OuterRef, Q
 from bursary.catalog.records import Completeness as Completeness
 from bursary.catalog.records import ContentType as ContentType
 from bursary.lib.leases import LeasedRow
-from bursary.lib.prepared import Slot
+from bursary.lib.prepared import Parameter
 
 CONTENT_TYPES = [(one.value, one.name.capitalize()) for one in ContentType]
 """The content types as choices of a field."""
@@ -212,7 +212,7 @@ class CatalogMembership(models.Model):
         return f"{self.content_id} in {self.catalog_uuid}"
 
 
-def in_catalog(catalog_uuid: UUID | Slot) -> Exists:
+def in_catalog(catalog_uuid: UUID | Parameter) -> Exists:
     """Return a condition, or annotation, on content: the catalog holds this row."""
     return Exists(CatalogMembership.objects.filter(content=OuterRef("pk"), catalog_uuid=catalog_uuid))
 

@@ -19,7 +19,7 @@ from django.db.models import FilteredRelation, Q, QuerySet
 
 from bursary.catalog.payload import with_links
 from bursary.catalog.values import is_key
-from bursary.lib.prepared import PreparedSelect, Slot
+from bursary.lib.prepared import Parameter, PreparedSelect
 from bursary.replica import cold_reads, refresh, renamed_keys, schedule, shadow, upstream_cache
 from bursary.replica.joining import is_summary
 from bursary.replica.models import (
@@ -83,7 +83,7 @@ def content_for(content_key: str, *, catalog_uuid: UUID, now: datetime) -> Conte
     return content
 
 
-def held_by(catalog_uuid: UUID | Slot) -> QuerySet[ContentMetadata]:
+def held_by(catalog_uuid: UUID | Parameter) -> QuerySet[ContentMetadata]:
     """Return the content of a catalog, the runs in it included."""
     return ContentMetadata.objects.filter(in_catalog(catalog_uuid))
 
@@ -170,10 +170,10 @@ def texts_of(courses: Collection[tuple[UUID, str]]) -> dict[tuple[UUID, str], Co
 
 @PreparedSelect
 def _texts() -> QuerySet[CatalogMembership, Any]:
-    """Return what `texts_of` reads: of the keys of a slot, what the catalogs of another hold."""
+    """Return what `texts_of` reads: of the keys of a parameter, what the catalogs of another hold."""
     rows = CatalogMembership.objects.filter(
-        catalog_uuid__in=Slot("catalogs", CatalogMembership._meta.get_field("catalog_uuid")),
-        content__content_key__in=Slot("keys", ContentMetadata._meta.get_field("content_key")),
+        catalog_uuid__in=Parameter("catalogs", CatalogMembership._meta.get_field("catalog_uuid")),
+        content__content_key__in=Parameter("keys", ContentMetadata._meta.get_field("content_key")),
     )
     columns = ("catalog_uuid", "content__content_key", "content__payload", "links")
     return rows.order_by("-pk").values_list(*columns)
@@ -192,9 +192,9 @@ def _stored(content_key: str, *, catalog_uuid: UUID) -> ContentMetadata | None:
 
 @PreparedSelect
 def _row() -> QuerySet[ContentMetadata]:
-    """Return the row that the catalog of a slot holds with the key of another."""
-    catalog = Slot("catalog", CatalogMembership._meta.get_field("catalog_uuid"))
-    key = Slot("key", ContentMetadata._meta.get_field("content_key"))
+    """Return the row that the catalog of a parameter holds with the key of another."""
+    catalog = Parameter("catalog", CatalogMembership._meta.get_field("catalog_uuid"))
+    key = Parameter("key", ContentMetadata._meta.get_field("content_key"))
     return held_by(catalog).defer("payload").filter(content_key=key)[:1]
 
 

@@ -20,7 +20,7 @@ from bursary.lib import leases, retries
 from bursary.lib.batches import chunks
 from bursary.lib.inserts import insert_missing
 from bursary.lib.locks import for_update
-from bursary.lib.prepared import PreparedUpdate, Slot
+from bursary.lib.prepared import Parameter, PreparedUpdate
 from bursary.lib.retries import in_transaction, repeated_after_deadlocks
 from bursary.replica.models import (
     CatalogListing,
@@ -142,20 +142,20 @@ def confirm(
 def _confirm() -> tuple[QuerySet[ContentMetadata], dict[str, object]]:
     """Confirm rows. MariaDB assigns from left to right: columns that others compare with come last."""
     field = ContentMetadata._meta.get_field
-    now, until = Slot("now", field("checked_at")), Slot("until", field("fresh_until"))
-    expected = Q(expected_since=None) | Q(expected_since__lte=now, pk__in=Slot("changed", field("id")))
+    now, until = Parameter("now", field("checked_at")), Parameter("until", field("fresh_until"))
+    expected = Q(expected_since=None) | Q(expected_since__lte=now, pk__in=Parameter("changed", field("id")))
     earlier = Q(due_at__lte=now) | Q(due_at=F("fresh_until"))
     earlier |= Q(due_at=None) & ~Q(content_type=ContentType.COURSERUN)
-    return ContentMetadata.objects.filter(pk__in=Slot("pks", ContentMetadata._meta.pk)), {
+    return ContentMetadata.objects.filter(pk__in=Parameter("pks", ContentMetadata._meta.pk)), {
         **leases.postponing(until=until, condition=expected & earlier, now=now),
         "fresh_until": until,
         "checked_at": now,
         "failures": 0,
         "last_error": "",
         "quarantined_digest": "",
-        "source": Slot("source", field("source")),
-        "upstream_modified": Slot("versions", field("upstream_modified")),
-        "served_digest": Slot("served", field("served_digest")),
+        "source": Parameter("source", field("source")),
+        "upstream_modified": Parameter("versions", field("upstream_modified")),
+        "served_digest": Parameter("served", field("served_digest")),
         "served_digest_at": now,
     }
 

@@ -24,7 +24,7 @@ from django.db.models import Q, QuerySet
 from bursary.catalog import parser, payload, values
 from bursary.catalog.records import ContentType
 from bursary.lib.locks import for_update
-from bursary.lib.prepared import PreparedSelect, Slot
+from bursary.lib.prepared import Parameter, PreparedSelect
 from bursary.lib.retries import in_transaction
 from bursary.replica import membership, schedule
 from bursary.replica.merge import FetchContext
@@ -157,7 +157,7 @@ def _confirm(served: Mapping[int, _Served], *, context: FetchContext) -> dict[in
 
 @PreparedSelect
 def _of_keys() -> QuerySet[ContentMetadata, Any]:
-    keys = Slot("keys", ContentMetadata._meta.get_field("content_key"))
+    keys = Parameter("keys", ContentMetadata._meta.get_field("content_key"))
     rows = ContentMetadata.objects.filter(content_key__in=keys).order_by("content_key", "variant")
     return for_update(rows).values_list(*_Row._fields)
 
@@ -183,9 +183,11 @@ def _held(
 @PreparedSelect
 def _memberships() -> QuerySet[CatalogMembership, Any]:
     field = CatalogMembership._meta.get_field
-    either = Q(content__in=Slot("contents", ContentMetadata._meta.pk))
-    either |= Q(named_by__in=Slot("courses", field("named_by")))
-    members = CatalogMembership.objects.filter(either, catalog_uuid=Slot("catalog", field("catalog_uuid")))
+    either = Q(content__in=Parameter("contents", ContentMetadata._meta.pk))
+    either |= Q(named_by__in=Parameter("courses", field("named_by")))
+    members = CatalogMembership.objects.filter(
+        either, catalog_uuid=Parameter("catalog", field("catalog_uuid"))
+    )
     return members.values_list(*_Membership._fields)
 
 

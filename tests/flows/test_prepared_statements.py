@@ -39,7 +39,7 @@ from bursary.budgets.models import Budget, Customer
 from bursary.dashboard import catalog_choices, shell
 from bursary.delivery import emails
 from bursary.lib import leases
-from bursary.lib.prepared import PreparedSelect, Slot, built_once
+from bursary.lib.prepared import Parameter, PreparedSelect, prepared_select
 from bursary.replica import joining, reads
 from bursary.replica.models import CatalogMembership, ContentMetadata
 from tests.world import NOW, allocate, given_budget, given_content, given_customer, given_user
@@ -118,14 +118,14 @@ class Comparison:
         return [one.pk for one in self.some(of)]
 
     def check(self, module: ModuleType, *statements: PreparedSelect, **given: Any) -> None:
-        """Build each query set anew, with the values in the places of the slots."""
+        """Build each query set anew, with the values in the places of the parameters."""
         for prepared in statements:
-            found = compared(prepared.read(**given))  # first: it is built with its slots
+            found = compared(prepared.read(**given))  # first: it is built with its parameters
             with self._monkeypatch.context() as then:
-                then.setattr(module, "Slot", lambda name, _field: given[name])
-                for name, slot in [*vars(module).items()]:
-                    if isinstance(slot, Slot) and slot.name in given:
-                        then.setattr(module, name, given[slot.name])
+                then.setattr(module, "Parameter", lambda name, _field: given[name])
+                for name, parameter in [*vars(module).items()]:
+                    if isinstance(parameter, Parameter) and parameter.name in given:
+                        then.setattr(module, name, given[parameter.name])
                 rows: Callable[[], QuerySet[Any, Any]] = prepared._rows
                 assert found == compared(list(rows()))
 
@@ -145,8 +145,8 @@ def test_those_about_content_give_what_their_query_sets_give(comparison: Compari
         check(reads, reads._row, key=keys[0], catalog=catalogs[0])
         days = {"now": NOW, "before": NOW + timedelta(days=90)}
         offered = {"catalog": catalogs[0], "courses": keys, "key": keys[0]} | days
-        choices = (built_once(catalog_choices._first), built_once(catalog_choices._chosen))
-        check(catalog_choices, *choices, built_once(catalog_choices._runs, 100), **offered)
+        choices = (prepared_select(catalog_choices._first), prepared_select(catalog_choices._chosen))
+        check(catalog_choices, *choices, prepared_select(catalog_choices._runs, 100), **offered)
         content = comparison.chance.choice(world.contents)
         check(offers, *offers._ROWS.values(), pk=content.pk)
         check(offers, offers._members, pk=content.pk, key=content.content_key, catalog=catalogs[0])
@@ -171,7 +171,7 @@ def test_those_about_assignments_give_what_their_query_sets_give(comparison: Com
         batches = [one.allocation_batch_uuid for one in some(world.assignments)]
         check(emails, emails._messages, batches=batches)
         pks, rows = comparison.pks(actions), timeline._with_assignments
-        claimed = built_once(leases._of_pks, rows).read(pks=pks)
+        claimed = prepared_select(leases._of_pks, rows).read(pks=pks)
         assert compared(claimed) == compared(list(rows().filter(pk__in=pks)))
         one = comparison.chance.choice(world.assignments)
         check(signed_links, *signed_links._NAMED.values(), uuid=one.uuid, cycle=one.cycle)
@@ -186,9 +186,9 @@ def test_those_about_failed_work_give_what_their_query_sets_give(comparison: Com
         check, statement = partial(comparison.check, failures_by_code), failures_by_code._among
         budgets = comparison.pks(comparison.world.budgets)
         assignments = comparison.pks(comparison.world.assignments)
-        check(built_once(statement, "assignment__budget"), keys=budgets)
-        check(built_once(statement, "assignment"), keys=assignments)
-        check(built_once(failures_by_code._in_time), budgets=budgets, now=NOW + timedelta(days=200))
+        check(prepared_select(statement, "assignment__budget"), keys=budgets)
+        check(prepared_select(statement, "assignment"), keys=assignments)
+        check(prepared_select(failures_by_code._in_time), budgets=budgets, now=NOW + timedelta(days=200))
         found += len(failures_by_code.of_assignments(assignments)) + len(
             failures_by_code.in_budget_keys(budgets)
         )
@@ -205,7 +205,7 @@ def test_those_about_what_sweeps_find_give_what_their_query_sets_give(comparison
             for chosen in (False, True):
                 for after in (-a_day, days * a_day):
                     given = {"now": NOW + after, "pks": comparison.pks(comparison.world.budgets)}
-                    statement = built_once(sweeps._budgets, due, order, chosen)
+                    statement = prepared_select(sweeps._budgets, due, order, chosen)
                     comparison.check(sweeps, statement, **given)
                     found[order] += len(statement.read(**given))
         expiry.expire_due(now=NOW + 100 * a_day)

@@ -96,7 +96,7 @@ def test_rows_of_a_function_are_asked_for_claimed_and_locked_as_those_of_its_que
             found += [(row.pk, row.attempts, row.before_claim) for row in claimed]
         assert leases.release(claimed) == 1
         ROWS().update(attempts=0, fence=0)
-        # A slot's value is in parentheses of its own.
+        # A parameter's value is in parentheses of its own.
         return [re.sub(r"\(('[^']*'\S*?)\)", r"\1", query["sql"]) for query in queries], found
 
     expected = asked(ROWS())

@@ -21,7 +21,7 @@ from pytest_django import DjangoAssertNumQueries
 from bursary.access.models import LearnerLink
 from bursary.budgets.models import Budget, Customer
 from bursary.lib.locks import for_update
-from bursary.lib.prepared import PreparedSelect, PreparedUpdate, Slot, instant
+from bursary.lib.prepared import Parameter, PreparedSelect, PreparedUpdate, instant
 from bursary.replica.models import ContentChange, ContentMetadata
 from tests.world import NOW, given_budget, given_content, given_customer
 
@@ -43,13 +43,13 @@ def links(count: int) -> list[LearnerLink]:
     ]
 
 
-def slot(name: str, model: Any, field: str) -> Slot:
-    return Slot(name, model._meta.get_field(field))
+def parameter(name: str, model: Any, field: str) -> Parameter:
+    return Parameter(name, model._meta.get_field(field))
 
 
 def test_the_one_row_is_got_or_there_is_none_of_its_model() -> None:
     [link] = links(1)
-    prepared = PreparedSelect(lambda: LearnerLink.objects.filter(pk=slot("pk", LearnerLink, "id")))
+    prepared = PreparedSelect(lambda: LearnerLink.objects.filter(pk=parameter("pk", LearnerLink, "id")))
     assert prepared.get(pk=link.pk) == link
     with pytest.raises(LearnerLink.DoesNotExist):
         prepared.get(pk=0)
@@ -65,9 +65,9 @@ def test_rows_are_those_of_the_query_set_with_any_values(subtests: pytest.Subtes
 
     prepared = PreparedSelect(
         lambda: asked(
-            slot("keys", LearnerLink, "learner_key"),
-            slot("since", LearnerLink, "created"),
-            slot("one", LearnerLink, "mailbox_key"),
+            parameter("keys", LearnerLink, "learner_key"),
+            parameter("since", LearnerLink, "created"),
+            parameter("one", LearnerLink, "mailbox_key"),
         )
     )
     later = NOW + timedelta(seconds=2)
@@ -89,11 +89,11 @@ def test_values_and_columns_are_converted_as_their_fields_are(
     budget, other = given_budget(), given_budget()
     content = given_content(partners=[{"name": "Riverside"}], price_cents=None)
     of_uuid = PreparedSelect(
-        lambda: Budget.objects.select_related("customer").filter(uuid=slot("uuid", Budget, "uuid"))
+        lambda: Budget.objects.select_related("customer").filter(uuid=parameter("uuid", Budget, "uuid"))
     )
     of_key = PreparedSelect(
         lambda: ContentMetadata.objects.only("partners", "price_cents").filter(
-            content_key__in=slot("keys", ContentMetadata, "content_key")
+            content_key__in=parameter("keys", ContentMetadata, "content_key")
         )
     )
     for one in (budget, other):
@@ -102,7 +102,7 @@ def test_values_and_columns_are_converted_as_their_fields_are(
             assert (found, found.uuid, found.customer.uuid) == (one, one.uuid, one.customer.uuid)
     assert of_uuid.first(uuid=uuid4()) is None
     of_uuids = PreparedSelect(
-        lambda: Budget.objects.order_by("pk").filter(uuid__in=slot("uuids", Budget, "uuid"))
+        lambda: Budget.objects.order_by("pk").filter(uuid__in=parameter("uuids", Budget, "uuid"))
     )
     for found in ([budget], [budget, other]):
         assert of_uuids.read(uuids=[one.uuid for one in found]) == found
@@ -122,13 +122,16 @@ def test_an_update_writes_each_row_its_value_and_leaves_the_others(
     subtests: pytest.Subtests, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     rows = links(5)
-    created = slot("created", LearnerLink, "created")
+    created = parameter("created", LearnerLink, "created")
 
     @PreparedUpdate
     def prepared() -> tuple[QuerySet[LearnerLink], dict[str, object]]:
         earlier = {"created__lt": created + timedelta(seconds=4) - timedelta(seconds=1)}
-        chosen = LearnerLink.objects.filter(pk__in=slot("pks", LearnerLink, "id"), **earlier)
-        return chosen, {"learner_email": slot("emails", LearnerLink, "learner_email"), "mailbox_key": "%s"}
+        chosen = LearnerLink.objects.filter(pk__in=parameter("pks", LearnerLink, "id"), **earlier)
+        return chosen, {
+            "learner_email": parameter("emails", LearnerLink, "learner_email"),
+            "mailbox_key": "%s",
+        }
 
     first, second, third, fourth, late = (one.pk for one in rows)
     as_they_were = {one.pk: (one.learner_email, one.mailbox_key) for one in rows}
@@ -154,8 +157,8 @@ def test_a_list_or_mapping_is_one_value_of_a_column_of_json_and_none_is_null(
     change = ContentChange.objects.create(content=given_content(), field="partners", old=0, created=NOW)
     prepared = PreparedUpdate(
         lambda: (
-            ContentChange.objects.filter(pk=slot("pk", ContentChange, "id")),
-            {"old": slot("old", ContentChange, "old")},
+            ContentChange.objects.filter(pk=parameter("pk", ContentChange, "id")),
+            {"old": parameter("old", ContentChange, "old")},
         )
     )
     for old in ([], [{"name": "%s"}], {"name": ["Riverside"]}, "Riverside", None):
@@ -173,7 +176,7 @@ def test_rows_are_locked_as_by_the_query_set() -> None:
     def asked(keys: Any) -> QuerySet[LearnerLink]:
         return for_update(LearnerLink.objects.filter(learner_key__in=keys).order_by("pk"))
 
-    prepared = PreparedSelect(lambda: asked(slot("keys", LearnerLink, "learner_key")))
+    prepared = PreparedSelect(lambda: asked(parameter("keys", LearnerLink, "learner_key")))
     with CaptureQueriesContext(connection) as queries:
         assert prepared.read(keys=["key-0"]) == list(asked(["key-0"]))
     locked, expected = (query["sql"] for query in queries)
@@ -181,7 +184,7 @@ def test_rows_are_locked_as_by_the_query_set() -> None:
 
 
 def test_an_instant_is_a_value_of_sql_and_its_slot_stays_one() -> None:
-    created = slot("created", LearnerLink, "created")
+    created = parameter("created", LearnerLink, "created")
     assert instant(created) is created
     assert instant(NOW) == Value(NOW)
 
@@ -189,21 +192,21 @@ def test_an_instant_is_a_value_of_sql_and_its_slot_stays_one() -> None:
 def test_a_statement_stands_in_the_place_of_the_function_that_it_decorates_and_keeps_its_docstring() -> None:
     @PreparedSelect
     def asked() -> QuerySet[Customer]:
-        """Return the customer with the slug of a slot."""
-        return Customer.objects.filter(slug=slot("slug", Customer, "slug"))
+        """Return the customer with the slug of a parameter."""
+        return Customer.objects.filter(slug=parameter("slug", Customer, "slug"))
 
     @PreparedUpdate
     def renamed() -> tuple[QuerySet[Customer], dict[str, object]]:
-        """Rename the customer of a slot."""
-        return Customer.objects.filter(pk=slot("pk", Customer, "id")), {
-            "name": slot("name", Customer, "name")
+        """Rename the customer of a parameter."""
+        return Customer.objects.filter(pk=parameter("pk", Customer, "id")), {
+            "name": parameter("name", Customer, "name")
         }
 
     customer = given_customer()
     renamed.run(pk=customer.pk, name="Riverside")
     assert asked.get(slug=customer.slug).name == "Riverside"
-    assert asked.__doc__ == "Return the customer with the slug of a slot."
-    assert renamed.__doc__ == "Rename the customer of a slot."
+    assert asked.__doc__ == "Return the customer with the slug of a parameter."
+    assert renamed.__doc__ == "Rename the customer of a parameter."
 
 
 def test_the_sql_is_built_once() -> None:
@@ -211,7 +214,7 @@ def test_the_sql_is_built_once() -> None:
 
     def asked() -> QuerySet[Customer]:
         built.append(None)
-        return Customer.objects.filter(slug=slot("slug", Customer, "slug"))
+        return Customer.objects.filter(slug=parameter("slug", Customer, "slug"))
 
     prepared, customer = PreparedSelect(asked), given_customer()
     assert [prepared.first(slug=one) for one in (customer.slug, "none", customer.slug)] == [
@@ -249,14 +252,14 @@ def asked_in_a_thread(prepared: PreparedSelect) -> tuple[list[str], "ref[Any]"]:
 
 
 def test_each_thread_asks_by_its_own_connection() -> None:
-    prepared = PreparedSelect(lambda: Customer.objects.filter(slug=slot("slug", Customer, "slug")))
+    prepared = PreparedSelect(lambda: Customer.objects.filter(slug=parameter("slug", Customer, "slug")))
     assert prepared.read(slug="none") == []
     asked, _connection = asked_in_a_thread(prepared)
     assert len(asked) == 1
 
 
 def test_a_statement_does_not_keep_the_connection_of_the_thread_that_built_it() -> None:
-    prepared = PreparedSelect(lambda: Customer.objects.filter(slug=slot("slug", Customer, "slug")))
+    prepared = PreparedSelect(lambda: Customer.objects.filter(slug=parameter("slug", Customer, "slug")))
     _asked, of_thread = asked_in_a_thread(prepared)
     gc.collect()
     assert of_thread() is None
@@ -269,7 +272,7 @@ def test_what_is_made_without_a_constructor_is_as_the_query_set_makes_it(subtest
     def asked(pk: Any) -> QuerySet[Budget]:
         return Budget.objects.select_related("customer").defer("name").filter(pk=pk)
 
-    prepared = PreparedSelect(lambda: asked(Slot("pk", Budget._meta.pk)))
+    prepared = PreparedSelect(lambda: asked(Parameter("pk", Budget._meta.pk)))
     constructed = Mock()
     pre_init.connect(constructed)
     try:
@@ -305,7 +308,7 @@ def test_a_model_with_a_constructor_of_its_own_keeps_it(own: str, monkeypatch: p
 
     from_db = classmethod(lambda _model, *args: noted(*args))
     monkeypatch.setattr(Customer, own, noted if own == "__init__" else from_db)
-    prepared = PreparedSelect(lambda: Customer.objects.filter(slug=slot("slug", Customer, "slug")))
+    prepared = PreparedSelect(lambda: Customer.objects.filter(slug=parameter("slug", Customer, "slug")))
     assert prepared.first(slug=customer.slug) == customer
     assert made == [own]
 
@@ -314,7 +317,7 @@ def test_as_many_values_as_a_request_may_name_are_one_statement(
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
     customer = given_customer()
-    prepared = PreparedSelect(lambda: Customer.objects.filter(slug__in=slot("slugs", Customer, "slug")))
+    prepared = PreparedSelect(lambda: Customer.objects.filter(slug__in=parameter("slugs", Customer, "slug")))
     for slugs in (
         [customer.slug, *map(str, range(40_000))],
         [None, customer.slug],
