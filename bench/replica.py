@@ -59,7 +59,7 @@ class Fetch:
 
     raw: Sequence[Sequence[object]]
     rows: Sequence[Sequence[Mapping[str, Any]]]
-    named_by: Mapping[str, str]
+    via_course: Mapping[str, str]
     context: FetchContext
 
 
@@ -70,7 +70,7 @@ def fetched(numbers: Sequence[int], *, title: str, now: datetime | None = None) 
     context = FetchContext(world.CATALOG, f"bench:{world.CATALOG}", now, RefreshSource.CRON)
     raw = [[catalog.course(number) for number in batch] for batch in chunks(numbers, ingest.BATCH)]
     rows: list[list[dict[str, Any]]] = []
-    named_by: dict[str, str] = {}
+    via_course: dict[str, str] = {}
     for batch in raw:
         found = [
             (one, payload.served_digest(served, code=unchanged.code_digest()))
@@ -78,9 +78,9 @@ def fetched(numbers: Sequence[int], *, title: str, now: datetime | None = None) 
             for course in [parser.parse(served)]
             for one in (course, *course.runs)
         ]
-        named_by |= {one.content_key: one.parent_key or "" for one, _digest in found}
+        via_course |= {one.content_key: one.parent_key or "" for one, _digest in found}
         rows.append([_row(one, digest=digest, context=context) for one, digest in found])
-    return Fetch(raw, rows, named_by, context)
+    return Fetch(raw, rows, via_course, context)
 
 
 def _row(content: Content, *, digest: str, context: FetchContext) -> dict[str, Any]:
@@ -173,7 +173,7 @@ def _store(rows: Sequence[Mapping[str, Any]], *, fetch: Fetch) -> None:
         insert(
             _MEMBERS,
             [
-                prepared(CatalogMembership(content_id=ids[key], named_by=fetch.named_by[key], **member))
+                prepared(CatalogMembership(content_id=ids[key], via_course=fetch.via_course[key], **member))
                 for key in ids
             ],
         )
@@ -260,7 +260,7 @@ def new(count: int) -> Fetch:
 def again(known: Fetch, count: int, first: int, *, title: str = "") -> Fetch:
     """Return a later fetch of the same courses, which differ only by a title."""
     found = fetched(range(first, first + count), title=title or "Course")
-    return replace(found, named_by=known.named_by)
+    return replace(found, via_course=known.via_course)
 
 
 def cases(scale: Scale) -> Iterator[Case]:

@@ -97,7 +97,7 @@ def given_content(
     if parent:
         catalogs |= set(parent.memberships.values_list("catalog_uuid", flat=True))
     for uuid_ in catalogs:
-        given_membership(content, catalog=uuid_, links=links, named_by=content.parent_key)
+        given_membership(content, catalog=uuid_, links=links, via_course=content.parent_key)
     if with_run:
         given_run(content)
     return content
@@ -142,13 +142,13 @@ def given_membership(
     *,
     catalog: uuid.UUID,
     links: dict[str, object] | None = None,
-    named_by: str = "",
+    via_course: str = "",
 ) -> CatalogMembership:
     """Let a catalog hold the content, with links of its own."""
     return CatalogMembership.objects.create(
         catalog_uuid=catalog,
         content=content,
-        named_by=named_by,
+        via_course=via_course,
         created=NOW,
         seen_at=NOW,
         links=links or {},

@@ -56,7 +56,7 @@ def can_add(assignment: LearnerContentAssignment, *, user: User) -> bool:
     if not user.learner_key or own.filter(pk=assignment.pk).exists():
         return False
     has_account = assignment.lms_user_id is not None
-    return not (has_account or known_learners.accounts_of([assignment.present_key]).exists())
+    return not (has_account or known_learners.accounts_of([assignment.mailbox_or_learner_key]).exists())
 
 
 @repeated_after_deadlocks
@@ -75,7 +75,7 @@ def add(token: str, *, user: User, now: datetime) -> LearnerContentAssignment:
             raise AccountWithoutAddress
         if not can_add(assignment, user=user):
             raise AddressOfAnotherAccount
-        key = assignment.present_key
+        key = assignment.mailbox_or_learner_key
         kept, _new = AccountAddress.objects.get_or_create(
             learner_key=key, defaults={"user": user, "address": assignment.learner_email}
         )

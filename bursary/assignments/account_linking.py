@@ -133,7 +133,7 @@ def _assigned_twice(users: Sequence[int], now: datetime) -> _Found:
     )
     alike: dict[tuple[int, int, str], list[LearnerContentAssignment]] = defaultdict(list)
     for row in free.order_by("pk").only("uuid", "budget", "content_key", "mailbox_key", "state"):
-        alike[user_of[row.present_key], row.budget_id, row.content_key].append(row)
+        alike[user_of[row.mailbox_or_learner_key], row.budget_id, row.content_key].append(row)
     for (user_pk, _budget, _content), (found, *others) in alike.items():
         if others and any(one.state == State.ALLOCATED for one in (found, *others)):
             yield user_pk, found, partial(_keep_one, found, user_pk, now=now)

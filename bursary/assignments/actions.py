@@ -391,7 +391,7 @@ def _link(rows: Sequence[LearnerContentAssignmentAction]) -> None:
     for one in linked:
         by_customer[one_of[one.assignment.budget_id].budget.customer].append(one)
     for customer, theirs in by_customer.items():
-        addresses = {one.assignment.present_key: one.recipient for one in theirs}
+        addresses = {one.assignment.mailbox_or_learner_key: one.recipient for one in theirs}
         links = known_learners.link(customer, addresses, now=theirs[0].created)
         for one in theirs:
-            one.provider_ref = known_learners.reference(links[one.assignment.present_key])
+            one.provider_ref = known_learners.reference(links[one.assignment.mailbox_or_learner_key])

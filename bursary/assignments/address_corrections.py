@@ -121,7 +121,7 @@ def corrected_addresses(detail: str) -> dict[str, str]:
 def _write_address(assignment: LearnerContentAssignment, addressee: Addressee, now: datetime) -> None:
     assignment.learner_email = addressee.address
     assignment.learner_key = assignment.mailbox_key = addressee.learner_key
-    assignment.second_row = 0
+    assignment.duplicate_pk = 0
     known = known_learners.by_keys([addressee.learner_key])
     assignment.lms_user_id = known[addressee.learner_key].lms_user_id
     # Links are bound to an address: an old one would work again where that address is restored.

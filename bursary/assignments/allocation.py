@@ -357,14 +357,14 @@ def assign_identity(matches: Iterable[Match]) -> None:
         assignment, addressee = one.assignment, one.addressee
         if assignment is None:
             continue
-        before = (assignment.learner_email, assignment.present_key, assignment.lms_user_id)
+        before = (assignment.learner_email, assignment.mailbox_or_learner_key, assignment.lms_user_id)
         person = one.lms_user_id or assignment.lms_user_id
         if before == (addressee.address, addressee.learner_key, person):
             continue
         assignment.learner_email, assignment.lms_user_id = addressee.address, person
-        if assignment.present_key != addressee.learner_key:
+        if assignment.mailbox_or_learner_key != addressee.learner_key:
             assignment.learner_key = assignment.mailbox_key = addressee.learner_key
-            assignment.second_row = 0
+            assignment.duplicate_pk = 0
         changed.append(assignment)
     LearnerContentAssignment.objects.bulk_update(changed, IDENTITY, batch_size=500)
 

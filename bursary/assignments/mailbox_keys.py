@@ -124,7 +124,7 @@ def _rekey_assignments(budget_pk: int, pks: Sequence[int], *, now: datetime) -> 
     rows = for_update(here.filter(Q(pk__in=keys) | Q(mailbox_key__in=keys.values())))
     of_one_learner: dict[tuple[str, str], list[LearnerContentAssignment]] = defaultdict(list)
     for row in rows:
-        of_one_learner[row.content_key, keys.get(row.pk) or row.present_key].append(row)
+        of_one_learner[row.content_key, keys.get(row.pk) or row.mailbox_or_learner_key].append(row)
     alike, rekeyed, left = [], 0, 0
     for (_content, key), group in of_one_learner.items():
         new = [row for row in group if row.pk in keys and row.mailbox_key != key]
@@ -136,7 +136,7 @@ def _rekey_assignments(budget_pk: int, pks: Sequence[int], *, now: datetime) -> 
             alike.append(new[0].pk)
         elif new:
             _rekey_one_learner(budget, group, key=key, now=now)
-    here.filter(pk__in=alike).update(mailbox_key=F("learner_key"), second_row=0)
+    here.filter(pk__in=alike).update(mailbox_key=F("learner_key"), duplicate_pk=0)
     accounts = known_learners.accounts_of(keys.values()).order_by().values_list("pk", flat=True)
     User.objects.filter(pk__in=list(accounts)).update(runs_left=LINKING_RUNS)
     return rekeyed, left
@@ -157,8 +157,8 @@ def _rekey_one_learner(
         if person is None and other.state != State.ACCEPTED:
             person, own = own, None
         LearnerContentAssignment.objects.filter(pk=other.pk).update(
-            mailbox_key=key, second_row=other.pk, lms_user_id=own
+            mailbox_key=key, duplicate_pk=other.pk, lms_user_id=own
         )
     LearnerContentAssignment.objects.filter(pk=kept.pk).update(
-        mailbox_key=key, second_row=0, lms_user_id=person
+        mailbox_key=key, duplicate_pk=0, lms_user_id=person
     )

@@ -31,7 +31,7 @@ from bursary.replica.models import ContentMetadata
 MAX_ADDRESSES = 10_000
 ROWS_PER_QUERY = 5000
 
-IDENTITY = ("learner_email", "learner_key", "mailbox_key", "second_row", "lms_user_id")
+IDENTITY = ("learner_email", "learner_key", "mailbox_key", "duplicate_pk", "lms_user_id")
 """The columns of an assignment that identify its learner."""
 COLUMNS = (
     *("uuid", "budget", "content", "content_key", "parent_content_key", *IDENTITY),
@@ -194,7 +194,9 @@ class _Found:
 
     def __init__(self, assignments: Iterable[LearnerContentAssignment], *, rank: _Rank) -> None:
         ascending = sorted(assignments, key=rank)
-        self._by: dict[str | int, LearnerContentAssignment] = {one.present_key: one for one in ascending}
+        self._by: dict[str | int, LearnerContentAssignment] = {
+            one.mailbox_or_learner_key: one for one in ascending
+        }
         self._by |= {one.lms_user_id: one for one in ascending if one.lms_user_id}
 
     def of(self, identities: Iterable[str | int]) -> list[LearnerContentAssignment]:
@@ -337,7 +339,7 @@ class _Earlier:
         failed = [one for one in same if one.learner_state == LearnerState.FAILED]
         self.unnotified = failures.not_notified(failed, now=now) if failed else set()
         # Of a learner's two rows the one in force counts, else the one that stayed when they were re-keyed.
-        self.same = _Found(same, rank=lambda one: (*_rank(one, self.declined), not one.second_row, -one.pk))
+        self.same = _Found(same, rank=lambda one: (*_rank(one, self.declined), not one.duplicate_pk, -one.pk))
         valid = [] if repeats.allow_another else still_valid(others, now=now)
         self.elsewhere = _Found(valid, rank=lambda one: (one.state == State.ACCEPTED, -one.pk))
 
@@ -357,7 +359,7 @@ def _match(
     assignment = max(found, key=lambda one: _rank(one, earlier.declined), default=None)
     other = max(others, key=lambda one: one.state == State.ACCEPTED, default=None)
     if assignment is not None and assignment.state in IN_FORCE:
-        at_this_address = assignment.present_key == addressee.learner_key
+        at_this_address = assignment.mailbox_or_learner_key == addressee.learner_key
         unnotified = at_this_address and assignment.pk in earlier.unnotified
         verdict = Verdict.NOTIFIED_AGAIN if unnotified else Verdict.UNCHANGED
     elif other is not None:
@@ -372,7 +374,7 @@ def _match(
     # A forgotten learner's placeholder is not another address of theirs.
     known_by_other_address = (
         assignment is not None
-        and assignment.present_key != addressee.learner_key
+        and assignment.mailbox_or_learner_key != addressee.learner_key
         and assignment.forgotten_at is None
     )
     # Of several rows, another has the LMS user id, which is unique.

@@ -48,11 +48,12 @@ class LearnerContentAssignment(AddressedRow):
     parent_content_key = models.CharField(max_length=255, blank=True, help_text="Key of a run's course")
     learner_email = models.CharField(max_length=254)
     learner_key = models.CharField(max_length=64)
-    second_row = models.PositiveBigIntegerField(
+    duplicate_pk = models.PositiveBigIntegerField(
         default=0,
+        db_column="second_row",
         db_default=0,
         editable=False,
-        help_text="0, or the row's own pk if it is the learner's second row of the content in the budget",
+        help_text="0, or the row's own pk if the learner has another row of the content in the budget",
     )
     lms_user_id = models.PositiveBigIntegerField(null=True, blank=True)
     price_cents = models.PositiveBigIntegerField(help_text="Cents: reserved while open, spent once accepted")
@@ -115,9 +116,9 @@ class LearnerContentAssignment(AddressedRow):
             models.UniqueConstraint(
                 fields=["budget", "learner_key", "content_key"], name="one_assignment_for_an_address"
             ),
-            # A learner has a second row where two turned out to be one learner's when they were re-keyed.
+            # A learner has a duplicate row where two turned out to be one learner's when they were re-keyed.
             models.UniqueConstraint(
-                fields=["budget", "mailbox_key", "content_key", "second_row"],
+                fields=["budget", "mailbox_key", "content_key", "duplicate_pk"],
                 name="one_assignment_for_a_mailbox",
             ),
             models.UniqueConstraint(
@@ -171,7 +172,7 @@ class LearnerContentAssignment(AddressedRow):
         return str(self.uuid)
 
     @property
-    def present_key(self) -> str:
+    def mailbox_or_learner_key(self) -> str:
         """Return the key by which its learner is compared, also before it is re-keyed."""
         return self.mailbox_key or self.learner_key
 

@@ -264,7 +264,7 @@ def _elsewhere(
     """Yield, for each learner with other assignments of the course, the one that matters most."""
     by_identity: dict[str | int, list[tuple[WarningCode, LearnerContentAssignment]]] = {}
     for code, other in _other_assignments(budget, to_allocate, course_key=course_key, now=now):
-        for identity in (other.present_key, other.lms_user_id or ""):
+        for identity in (other.mailbox_or_learner_key, other.lms_user_id or ""):
             by_identity.setdefault(identity, []).append((code, other))
     in_order = list(WarningCode)
     for one in to_allocate:

@@ -303,7 +303,9 @@ def _begin(
     with transaction.atomic():
         # The learner's assignments of the course in the budget: another may be paid, instead of this one.
         course = assignment.parent_content_key or assignment.content_key
-        person = known_learners.same_person(assignment.present_key, lms_user_id=assignment.lms_user_id)
+        person = known_learners.same_person(
+            assignment.mailbox_or_learner_key, lms_user_id=assignment.lms_user_id
+        )
         mine = Q(pk=assignment.pk) | Q(matching.of_course(course), person)
         rows = for_update(LearnerContentAssignment.objects.filter(mine, budget=assignment.budget_id))
         of_course = {one.pk: one for one in rows.order_by("pk")}

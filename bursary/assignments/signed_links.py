@@ -137,7 +137,7 @@ def _opened(link: Link, *, lock: bool = False) -> LearnerContentAssignment:
         raise LinkRevoked
     # Mails of an earlier release bear the older key, which a row keeps when it is re-keyed.
     if link.digest not in [
-        _digest(assignment, key) for key in (assignment.present_key, assignment.learner_key)
+        _digest(assignment, key) for key in (assignment.mailbox_or_learner_key, assignment.learner_key)
     ]:
         raise LinkRevoked
     return assignment

@@ -22,7 +22,7 @@ from bursary.lib.retries import repeated_after_deadlocks
 @repeated_after_deadlocks
 def link_learner(action: LearnerContentAssignmentAction) -> Done:
     """Link the action's recipient to the assignment's customer, where an earlier release requested it."""
-    customer, key = action.assignment.budget.customer, action.assignment.present_key
+    customer, key = action.assignment.budget.customer, action.assignment.mailbox_or_learner_key
     with transaction.atomic():
         links = known_learners.link(customer, {key: action.recipient}, now=action.created)
     return Done(provider_ref=known_learners.reference(links[key]))

@@ -27,7 +27,7 @@ class ContentMetadataAdmin(ReadOnlyAdmin):
 
 @admin.register(models.CatalogMembership)
 class CatalogMembershipAdmin(ReadOnlyAdmin):
-    list_display = ("catalog_uuid", "content", "named_by", "created", "seen_at", "missing_since")
+    list_display = ("catalog_uuid", "content", "via_course", "created", "seen_at", "missing_since")
     list_select_related = ("content",)
     search_fields = ("=catalog_uuid", "content__content_key")
     deferred = ("links", "content__payload")

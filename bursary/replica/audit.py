@@ -108,7 +108,7 @@ class ContentAudit:
 
 def subjects(catalog_uuid: UUID | None = None) -> QuerySet[CatalogMembership]:
     """Return the memberships to compare, of one catalog if given. Runs are compared with their courses."""
-    rows = CatalogMembership.objects.filter(named_by="", content__gone_at=None)
+    rows = CatalogMembership.objects.filter(via_course="", content__gone_at=None)
     return rows.filter(catalog_uuid=catalog_uuid) if catalog_uuid else rows
 
 

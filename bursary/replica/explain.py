@@ -90,7 +90,8 @@ def explain(content_key: str, *, now: datetime) -> Explanation | None:
     rows = ContentChange.objects.filter(pk__in=list(newest)).order_by("field")
     changes = {row["field"]: row for row in rows.values("field", "old", "new", "source", "created")}
     held = CatalogMembership.objects.filter(content=content).order_by("catalog_uuid")
-    catalogs = list(held.values("catalog_uuid", "named_by", "seen_at", "missing_since")[:MAX_NAMED])
+    held_as = held.values("catalog_uuid", "seen_at", "missing_since", named_by=F("via_course"))
+    catalogs = list(held_as[:MAX_NAMED])
     runs = ContentMetadata.objects.filter(parent_key=content.content_key).order_by("content_key")
     runs = runs.only("content_key", "start_date", "enroll_by")[:MAX_NAMED]
     return {

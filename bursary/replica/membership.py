@@ -48,7 +48,7 @@ class _Held(NamedTuple):
     """A record of what the catalog holds, and the course that names it; "" where the catalog lists it."""
 
     merge: Merge
-    named_by: str
+    via_course: str
 
 
 def named_keys(chosen: Mapping[str, Content], *, context: FetchContext) -> set[str]:
@@ -57,7 +57,7 @@ def named_keys(chosen: Mapping[str, Content], *, context: FetchContext) -> set[s
     if not courses:
         return set()
     # A run's own `parent_key` says less: another catalog may have it from a course by another key.
-    rows = CatalogMembership.objects.filter(catalog_uuid=context.catalog_uuid, named_by__in=courses)
+    rows = CatalogMembership.objects.filter(catalog_uuid=context.catalog_uuid, via_course__in=courses)
     return set(rows.order_by().values_list("content__content_key", flat=True))
 
 
@@ -220,19 +220,19 @@ def _upsert(held: Iterable[_Held], *, known: Mapping[str, CatalogMembership], co
     rows = []
     for one in held:
         content, before = one.merge.content, known.get(one.merge.row.content_key)
-        links, named_by = (before.links, before.named_by) if before else ({}, one.named_by)
+        links, via_course = (before.links, before.via_course) if before else ({}, one.via_course)
         row = CatalogMembership(
             catalog_uuid=context.catalog_uuid,
             content_id=one.merge.row.pk,
             created=context.now,
             seen_at=context.now,
             links=(content.links or links) if one.merge.agreed else (links or content.links),
-            named_by=one.named_by if named_by else "",  # once listed by the catalog itself, it stays so
+            via_course=one.via_course if via_course else "",  # once listed by the catalog itself, it stays so
         )
-        if not before or (row.links, row.named_by) != (links, named_by):
+        if not before or (row.links, row.via_course) != (links, via_course):
             rows.append(row)
     inserts.insert_all(
-        rows, size=ROWS_PER_STATEMENT, unique=("catalog_uuid", "content"), update=("links", "named_by")
+        rows, size=ROWS_PER_STATEMENT, unique=("catalog_uuid", "content"), update=("links", "via_course")
     )
 
 
@@ -249,7 +249,7 @@ def _end_unnamed(
     unnamed = [
         one
         for key, one in known.items()
-        if one.named_by in naming and key not in named and one.seen_at <= context.now
+        if one.via_course in naming and key not in named and one.seen_at <= context.now
     ]
     if unnamed:
         CatalogMembership.objects.filter(pk__in=[one.pk for one in unnamed]).delete()

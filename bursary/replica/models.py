@@ -187,9 +187,10 @@ class CatalogMembership(models.Model):
     catalog_uuid = models.UUIDField()
     content = models.ForeignKey(ContentMetadata, on_delete=models.PROTECT, related_name="memberships")
     created = models.DateTimeField()
-    named_by = models.CharField(
+    via_course = models.CharField(
         max_length=255,
         blank=True,
+        db_column="named_by",
         default="",
         help_text="Key of the course with the full record that names the run; empty: the catalog lists it",
     )
@@ -206,7 +207,7 @@ class CatalogMembership(models.Model):
             models.UniqueConstraint(fields=["catalog_uuid", "content"], name="content_once_in_a_catalog"),
         ]
         # With the content, so that paging through what a catalog lists itself needs no sorting.
-        indexes = [models.Index(fields=["named_by", "catalog_uuid", "content"], name="content_named_by")]
+        indexes = [models.Index(fields=["via_course", "catalog_uuid", "content"], name="content_named_by")]
 
     def __str__(self) -> str:
         return f"{self.content_id} in {self.catalog_uuid}"

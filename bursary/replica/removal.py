@@ -135,7 +135,7 @@ def record_missing(pks: Collection[int], *, context: FetchContext) -> Missing:
 
 def listed_memberships(catalog_uuid: UUID) -> QuerySet[CatalogMembership]:
     """Return the memberships of what the catalog lists itself, without the runs that courses name."""
-    return CatalogMembership.objects.filter(catalog_uuid=catalog_uuid, named_by="")
+    return CatalogMembership.objects.filter(catalog_uuid=catalog_uuid, via_course="")
 
 
 def alarms() -> dict[UUID, str]:
@@ -172,7 +172,7 @@ def _concerned(pks: Collection[int], *, catalog_uuid: UUID) -> QuerySet[ContentM
     uuids = set(missed.filter(content_type=ContentType.COURSE).values_list("uuid", flat=True)) - {None}
     courses = ContentMetadata.objects.filter(uuid__in=uuids).order_by()
     keys = {*missed.values_list("content_key", flat=True), *courses.values_list("content_key", flat=True)}
-    named = CatalogMembership.objects.filter(catalog_uuid=catalog_uuid, named_by__in=keys)
+    named = CatalogMembership.objects.filter(catalog_uuid=catalog_uuid, via_course__in=keys)
     # As values: of a subquery in an OR, PostgreSQL reads every row of the table.
     runs = set(named.values_list("content", flat=True))
     about = Q(content_key__in=keys) | Q(parent_key__in=keys) | Q(pk__in=runs)
@@ -193,7 +193,7 @@ def _follow_to_other_keys(successors: Mapping[int, int], *, context: FetchContex
     differences: list[tuple[int, str, object, object]] = []
     for old, new in successors.items():
         former_key, content_key = rows[old].content_key, rows[new].content_key
-        members.filter(named_by=former_key).update(named_by=content_key)
+        members.filter(via_course=former_key).update(via_course=content_key)
         renamed_keys.remember(former_key, content_key=content_key)
         differences.append((new, "content_key", former_key, content_key))
         changed = merge.differences(columns[old], columns[new])
@@ -217,7 +217,7 @@ def _end(pks: Collection[int], *, context: FetchContext) -> None:
     """End memberships, those of the runs that these courses name included; all of it is locked."""
     courses = ContentMetadata.objects.filter(pk__in=pks, content_type=ContentType.COURSE)
     rows = CatalogMembership.objects.filter(
-        Q(content__in=pks) | Q(named_by__in=list(courses.values_list("content_key", flat=True))),
+        Q(content__in=pks) | Q(via_course__in=list(courses.values_list("content_key", flat=True))),
         catalog_uuid=context.catalog_uuid,
     )
     ended = dict(rows.order_by("content").values_list("pk", "content"))

@@ -158,14 +158,14 @@ def _served_in_this_listing(keys: Collection[str], *, context: FetchContext) -> 
 
 
 def _rename(keys: Mapping[str, str]) -> dict[int, tuple[str, str]]:
-    named = CatalogMembership.objects.filter(named_by__in=keys).values("content")
+    named = CatalogMembership.objects.filter(via_course__in=keys).values("content")
     about = Q(content_key__in=keys) | Q(parent_key__in=keys) | Q(pk__in=named)
     locked = for_update(ContentMetadata.objects.filter(about).order_by("content_key", "variant"))
     rows = {pk: (key, keys[key]) for pk, key in locked.values_list("pk", "content_key") if key in keys}
     for old, new in keys.items():
         ContentMetadata.objects.filter(content_key=old).update(content_key=new)
         ContentMetadata.objects.filter(parent_key=old).update(parent_key=new)
-        CatalogMembership.objects.filter(named_by=old).update(named_by=new)
+        CatalogMembership.objects.filter(via_course=old).update(via_course=new)
         remember(old, content_key=new)
     return rows
 

@@ -182,8 +182,8 @@ def catalogs_to_ask(rows: Iterable[ContentMetadata]) -> dict[int, CatalogKey]:
     """
     holders: dict[int, dict[UUID, str]] = defaultdict(dict)
     held = CatalogMembership.objects.filter(content__in=[row.pk for row in rows]).order_by("catalog_uuid")
-    for content, catalog_uuid, named_by in held.values_list("content", "catalog_uuid", "named_by"):
-        holders[content][catalog_uuid] = named_by
+    for content, catalog_uuid, via_course in held.values_list("content", "catalog_uuid", "via_course"):
+        holders[content][catalog_uuid] = via_course
     asked: dict[int, CatalogKey] = {}
     for row in rows:
         catalog = next(iter(holders[row.pk]), None)

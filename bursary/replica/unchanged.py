@@ -70,7 +70,7 @@ class _Membership(NamedTuple):
     """A membership of the catalog: a row that it holds."""
 
     content: int
-    named_by: str
+    via_course: str
     seen_at: datetime
     links: payload.Links
 
@@ -175,7 +175,7 @@ def _held(
     named: dict[str, set[int]] = defaultdict(set)
     for one in map(_Membership._make, members):
         held[one.content] = one
-        named[one.named_by].add(one.content)
+        named[one.via_course].add(one.content)
     times = Counter(keys[pk] for pk in held if pk in keys)
     return {pk: one for pk, one in held.items() if times[keys.get(pk, "")] == 1}, named
 
@@ -184,7 +184,7 @@ def _held(
 def _memberships() -> QuerySet[CatalogMembership, Any]:
     field = CatalogMembership._meta.get_field
     either = Q(content__in=Parameter("contents", ContentMetadata._meta.pk))
-    either |= Q(named_by__in=Parameter("courses", field("named_by")))
+    either |= Q(via_course__in=Parameter("courses", field("via_course")))
     members = CatalogMembership.objects.filter(
         either, catalog_uuid=Parameter("catalog", field("catalog_uuid"))
     )
@@ -210,8 +210,8 @@ def _is_unchanged(
             and not _is_older(one, row, context=context)
             for row in rows
         )
-        and not held[course.pk].named_by
-        and all(held[run.pk].named_by in ("", key) for run in runs)
+        and not held[course.pk].via_course
+        and all(held[run.pk].via_course in ("", key) for run in runs)
         and named.get(key, set()) <= {run.pk for run in runs}
     )
 

@@ -150,7 +150,7 @@ def test_the_timeline_and_the_pages_name_the_run(
 
 def thin(course: str) -> None:
     """Let the course be known as a listing of the search shape has it: without its runs."""
-    CatalogMembership.objects.exclude(named_by="").delete()
+    CatalogMembership.objects.exclude(via_course="").delete()
     ContentMetadata.objects.filter(content_key=course).update(completeness=Completeness.THIN)
 
 

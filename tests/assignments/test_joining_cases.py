@@ -307,7 +307,7 @@ def test_what_the_catalog_does_not_have_is_not_redeemed_from_before_the_replica(
 
 def forget(assignment: LearnerContentAssignment, *, joined: str) -> None:
     """Leave a thin row of its course, or none: as of assignments from before the replica."""
-    CatalogMembership.objects.exclude(named_by="").delete()
+    CatalogMembership.objects.exclude(via_course="").delete()
     rows = ContentMetadata.objects.filter(content_key=assignment.content_key)
     rows.update(completeness=Completeness.THIN)
     if joined == "unknown":

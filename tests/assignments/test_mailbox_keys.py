@@ -117,8 +117,8 @@ def test_of_two_of_one_mailbox_the_older_open_one_stays_and_the_money_of_the_oth
     assert rekey() == RekeyResult(assignments=2)
 
     older, newer = reloaded(*two_rows)
-    assert (older.state, older.mailbox_key, older.second_row) == (State.ALLOCATED, learner_key(ALICE), 0)
-    assert (newer.state, newer.mailbox_key, newer.second_row) == (
+    assert (older.state, older.mailbox_key, older.duplicate_pk) == (State.ALLOCATED, learner_key(ALICE), 0)
+    assert (newer.state, newer.mailbox_key, newer.duplicate_pk) == (
         State.CANCELLED,
         learner_key(ALICE),
         newer.pk,
@@ -140,8 +140,8 @@ def test_what_was_accepted_stays_although_it_is_newer(
     deliver(now=NOW + DAY)
     rekey()
     reloaded(older, newer)
-    assert (newer.state, newer.second_row) == (State.ACCEPTED, 0)
-    assert (older.state, older.second_row) == (State.CANCELLED, older.pk)
+    assert (newer.state, newer.duplicate_pk) == (State.ACCEPTED, 0)
+    assert (older.state, older.duplicate_pk) == (State.CANCELLED, older.pk)
     budget = Budget.objects.get()
     assert (budget.held_cents, budget.spent_cents) == (0, PRICE)
 

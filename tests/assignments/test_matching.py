@@ -159,7 +159,7 @@ def test_of_an_address_with_two_ended_assignments_the_one_that_stayed_counts(
 ) -> None:
     second = given(budget, content, OLD_ADDRESS, State.EXPIRED)
     first = given(budget, content, ALICE, State.EXPIRED)
-    same = {"mailbox_key": first.learner_key, "second_row": first.pk}
+    same = {"mailbox_key": first.learner_key, "duplicate_pk": first.pk}
     LearnerContentAssignment.objects.filter(pk=second.pk).update(**same)
 
     [one] = match(budget, content, ALICE)
@@ -254,7 +254,7 @@ def test_an_assignment_takes_the_address_and_id_of_the_request(
 ) -> None:
     moved = given(budget, content, OLD_ADDRESS, State.CANCELLED, lms_user_id=7)
     known = given(budget, content, BOB, State.CANCELLED, lms_user_id=8)
-    LearnerContentAssignment.objects.filter(pk=moved.pk).update(second_row=moved.pk)
+    LearnerContentAssignment.objects.filter(pk=moved.pk).update(duplicate_pk=moved.pk)
     given_user(email=ALICE, lms_user_id=7)
     found = match(budget, content, CAROL, BOB.capitalize(), ALICE)
     allocation.assign_identity(found)
@@ -262,7 +262,7 @@ def test_an_assignment_takes_the_address_and_id_of_the_request(
     known.refresh_from_db()
     assert (moved.learner_email, moved.lms_user_id) == (ALICE, 7)
     assert moved.learner_key == moved.mailbox_key == found[2].addressee.learner_key
-    assert moved.second_row == 0  # of the new address it is the first
+    assert moved.duplicate_pk == 0  # of the new address it is the first
     assert (known.learner_email, known.lms_user_id) == (found[1].addressee.address, 8)  # the id stays
 
 

@@ -123,7 +123,7 @@ def check_that_all_is_as_upstream(upstream: Upstream, catalog_uuid: UUID = CATAL
     rows = {row.content_key: row for row in ContentMetadata.objects.all()}
     members = upstream.database.members(str(catalog_uuid))
     held = CatalogMembership.objects.filter(catalog_uuid=catalog_uuid)
-    assert set(held.filter(named_by="").values_list("content__content_key", flat=True)) == members
+    assert set(held.filter(via_course="").values_list("content__content_key", flat=True)) == members
     for record in upstream.database.by_keys(str(catalog_uuid), members):
         course = parser.parse(record)
         for content in (course, *course.runs):

@@ -39,7 +39,7 @@ def versions_after(before: Versions) -> Versions:
     """
     rows = ContentMetadata.objects.order_by().only(*Version._fields)
     after = {row.pk: Version(*(getattr(row, name) for name in Version._fields)) for row in rows}
-    members = CatalogMembership.objects.filter(named_by="", content__content_type=ContentType.COURSERUN)
+    members = CatalogMembership.objects.filter(via_course="", content__content_type=ContentType.COURSERUN)
     listed_runs = set(members.values_list("content", flat=True))
     for pk, was in before.items():
         now = after[pk]  # rows are never deleted
@@ -122,7 +122,7 @@ def check_content(expected: ExpectedContent, *, now: datetime) -> None:
         rows = {one.content.content_key: one for one in held}
         assert rows.keys() == view.keys(), (catalog_uuid, rows.keys() ^ view.keys())
         for key, content in view.items():
-            assert rows[key].named_by in ("", content.parent_key)
+            assert rows[key].via_course in ("", content.parent_key)
             is_summary = content.completeness is Completeness.THIN
             _check_row(rows[key].content, named.get(key, content) if is_summary else content)
             if content.content_type is ContentType.COURSE:

@@ -75,7 +75,7 @@ def test_refreshers_of_new_content_wait_for_each_other_and_create_each_row_once(
     reports = at_once(tasks)
 
     assert ContentMetadata.objects.count() == sum(report.created for report in reports) == rows_of(courses)
-    assert CatalogMembership.objects.filter(named_by="").count() == len(courses)
+    assert CatalogMembership.objects.filter(via_course="").count() == len(courses)
     assert not any(report.unparsable_total for report in reports)
     assert not ContentChange.objects.exists()
 

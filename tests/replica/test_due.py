@@ -94,7 +94,7 @@ def test_each_catalog_is_asked_for_what_it_holds() -> None:
     refresh_rows_due(upstream, now=STALE + 24 * HOUR)
 
     assert sorted(upstream.questions) == sorted([tuple(sorted(keys_of(here))), tuple(sorted(keys_of(there)))])
-    assert CatalogMembership.objects.filter(named_by="").count() == 4
+    assert CatalogMembership.objects.filter(via_course="").count() == 4
 
 
 def test_while_one_catalog_is_silent_the_others_are_refreshed() -> None:

@@ -46,7 +46,7 @@ def read_by_key(catalogs: Catalogs, catalog: UUID, key: str, *, hours: float) ->
 def held(catalog: UUID) -> dict[str, str]:
     """Return the courses that name what the catalog holds of this course, by key; "" for itself."""
     rows = CatalogMembership.objects.filter(catalog_uuid=catalog, content__content_key__contains="MoveX")
-    return dict(rows.values_list("content__content_key", "named_by"))
+    return dict(rows.values_list("content__content_key", "via_course"))
 
 
 def test_memberships_and_assignments_follow_as_soon_as_the_former_key_is_not_found(

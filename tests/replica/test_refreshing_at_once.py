@@ -76,4 +76,4 @@ def test_listings_and_refreshers_of_changed_content_meet_and_none_fails() -> Non
 
     assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]
     assert ContentMetadata.objects.filter(parent_key="", title="New").count() == 100
-    assert CatalogMembership.objects.filter(named_by="").count() == 100
+    assert CatalogMembership.objects.filter(via_course="").count() == 100

@@ -19,7 +19,7 @@ DAY = timedelta(days=1)
 
 
 def held(catalog_uuid: UUID = CATALOG) -> int:
-    return CatalogMembership.objects.filter(catalog_uuid=catalog_uuid, named_by="").count()
+    return CatalogMembership.objects.filter(catalog_uuid=catalog_uuid, via_course="").count()
 
 
 @pytest.mark.on_every_engine

@@ -49,7 +49,7 @@ def test_rows_runs_memberships_and_assignments_follow(catalogs: Catalogs) -> Non
     assert row_of(ORDINARY, NEW) == row_of(ALLOWED, NEW) == before
     assert row_of(ORDINARY, RUN).parent_key == NEW
     named = CatalogMembership.objects.filter(content__content_key=RUN)
-    assert set(named.values_list("named_by", flat=True)) == {NEW}
+    assert set(named.values_list("via_course", flat=True)) == {NEW}
     assert not ContentMetadata.objects.filter(content_key=MOVE).exists()
     keys = LearnerContentAssignment.objects.order_by("pk").values_list("content_key", "parent_content_key")
     assert list(keys) == [(NEW, ""), (RUN, NEW)]

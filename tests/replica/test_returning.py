@@ -36,7 +36,7 @@ def test_it_comes_back_and_is_announced() -> None:
     with announcements() as announced:
         listing_of(upstream, now=NOW + 3 * DAY)
 
-    assert (row().gone_at, row(RUNS[0]).gone_at, CatalogMembership.objects.filter(named_by="").count()) == (
+    assert (row().gone_at, row(RUNS[0]).gone_at, CatalogMembership.objects.filter(via_course="").count()) == (
         None,
         None,
         30,

@@ -38,7 +38,7 @@ def test_a_run_that_a_catalog_lists_is_held_and_refers_to_its_course_by_key() ->
     report = bring_in(a_run())
 
     assert (report.listed, row(ALONE).parent_key) == (1, COURSE)
-    assert CatalogMembership.objects.get().named_by == ""
+    assert CatalogMembership.objects.get().via_course == ""
     assert [one.content_key for one in reads.held_by(CATALOG)] == [ALONE]
 
 
@@ -190,7 +190,7 @@ def test_an_older_fetch_of_its_own_record_changes_nothing() -> None:
 
 def test_what_a_catalog_lists_itself_does_not_end_with_a_course_that_names_it_no_more() -> None:
     bring_in(a_course(), a_run())
-    assert CatalogMembership.objects.get(content=row(ALONE)).named_by == ""
+    assert CatalogMembership.objects.get(content=row(ALONE)).via_course == ""
 
     report = bring_in(without_it(), a_run(), now=NOW + HOUR)
 
@@ -209,4 +209,4 @@ def test_what_a_catalog_lists_itself_stays_its_own_where_its_course_is_fetched_a
             now=NOW + hours * HOUR,
             by=RefreshSource.CRON,
         )
-        assert CatalogMembership.objects.get(content=row(ALONE)).named_by == ""
+        assert CatalogMembership.objects.get(content=row(ALONE)).via_course == ""

@@ -130,14 +130,14 @@ SEQUENCES: dict[str, Sequence[Step]] = {
     "a later lookup has missed it": [FIRST, membership_of(COURSE, missing_since=NOW + 12 * HOUR), AGAIN],
     "it was gone": [FIRST, membership_of(COURSE), written(gone_at=NOW + HOUR), AGAIN],
     "the catalog does not hold a run": [FIRST, membership_of(RUNS[0]), AGAIN],
-    "a run is held for another course": [FIRST, membership_of(RUNS[0], named_by="GlobeX+C900"), AGAIN],
-    "it is held as a run": [FIRST, membership_of(COURSE, named_by="GlobeX+C900"), AGAIN],
+    "a run is held for another course": [FIRST, membership_of(RUNS[0], via_course="GlobeX+C900"), AGAIN],
+    "it is held as a run": [FIRST, membership_of(COURSE, via_course="GlobeX+C900"), AGAIN],
     "it is held with a run that it does not name": [
         FIRST,
         served(
             a_course(key="GlobeX+C900", uuid=None, course_runs=[{"key": "course-v1:GlobeX+C900+1"}]), hours=1
         ),
-        membership_of("course-v1:GlobeX+C900+1", named_by=COURSE),
+        membership_of("course-v1:GlobeX+C900+1", via_course=COURSE),
         AGAIN,
     ],
     "it was in quarantine": [

@@ -111,7 +111,7 @@ def check_content(rows: dict[int, dict[str, Any]]) -> None:
             assert (run.offered, run.enrollable) == (recorded.offered, recorded.enrollable)
     for one in CatalogMembership.objects.filter(catalog_uuid=CATALOG).select_related("content"):
         assert set(one.links) <= {"enrollment_url", "marketing_url", "xapi_activity_id"}
-        assert one.named_by == one.content.parent_key
+        assert one.via_course == one.content.parent_key
     assert (
         CatalogMembership.objects.filter(links={}, catalog_uuid=CATALOG, content__parent_key__gt="").count()
         == 0

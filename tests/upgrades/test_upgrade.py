@@ -63,7 +63,7 @@ def test_a_recorded_database_migrates_with_everything_in_it(file: Path) -> None:
         recorded = recording["rows"].get(model._meta.label)
         rows = model._default_manager.all()
         if model is CatalogMembership:  # a run has a membership of its own since
-            rows = rows.filter(named_by="")
+            rows = rows.filter(via_course="")
         assert recorded is None or rows.count() == len(recorded), model._meta.label
         for row in model._default_manager.all():
             row.validate_constraints()
