@@ -140,7 +140,7 @@ def no_op() -> None:
     """Claim, begin and finish each action, without doing anything."""
     from bursary.assignments import actions, outcomes  # noqa: PLC0415  # needs the settings
 
-    while batch := actions.claim(now=timezone.now(), lease=settings.LEASE, limit=20, begun=False):
+    while batch := actions.claim(now=timezone.now(), lease=settings.LEASE, limit=20, start=False):
         for action in batch:
             actions.begin(action, now=timezone.now(), lease=settings.LEASE)
             actions.finish(action, outcomes.Done(), now=timezone.now())

@@ -189,8 +189,8 @@ class CanRedeem(APIView):
         now = timezone.now()
         best = redemption.chosen_by_key(found, courses={key: parents.get(key) for key in keys}, now=now)
         refused = _refusals(best, now=now)
-        begun = redemption.redemptions([one for one in best.values() if one])
-        bodies = dict(zip(begun, _redemptions(list(begun.values())), strict=True))
+        actions = redemption.redemptions([one for one in best.values() if one])
+        bodies = dict(zip(actions, _redemptions(list(actions.values())), strict=True))
         found_by = {key: bodies.get(one.pk) if one else None for key, one in best.items()}
         return Response(
             [_redeemability(one, best[key], refused.get(key), found_by[key]) for one, key in asked.items()]
@@ -232,7 +232,7 @@ def _redeemability(
     key: str,
     best: LearnerContentAssignment | None,
     refused: redemption.RedemptionRefused | None,
-    begun: dict[str, Any] | None,
+    body: dict[str, Any] | None,
 ) -> dict[str, Any]:
     reason = refused and as_reason(refused)
     accepted = best is not None and best.state == State.ACCEPTED
@@ -250,7 +250,7 @@ def _redeemability(
         "has_successful_redemption": accepted,
         "list_price": best and {"usd": best.price_cents / CENTS_IN_A_DOLLAR, "usd_cents": best.price_cents},
         "redeemable_subsidy_access_policy": policy if can_redeem else None,
-        "redemptions": [begun] if begun else [],
+        "redemptions": [body] if body else [],
         "reasons": [reason] if reason else [],
         "display_reason": reason,
     }

@@ -9,11 +9,12 @@ from rest_framework import serializers
 from bursary.assignments.choices import ActionType, ErrorReason, ExpiryReason, LearnerState, Status
 from bursary.assignments.learner_accounts import AccountEnded
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.outcomes import FIRST_OCCURRENCES
 from bursary.replica import reads
 from bursary.replica.models import ContentMetadata
 
 LEARNER_STATES = [state.label for state in LearnerState if state.label]
-INTERNAL_OF_ATTEMPTS = ("traceback", "counted", "first_met")  # for people, and for the runner
+INTERNAL_OF_ATTEMPTS = ("traceback", "counted", FIRST_OCCURRENCES)  # for people, and for the runner
 
 
 class TextOrNullField(serializers.CharField):

@@ -143,14 +143,14 @@ def readdress(assignment: LearnerContentAssignment, *, now: datetime) -> None:
 
 
 def claim(
-    *, now: datetime, lease: timedelta, limit: int, pks: Sequence[int] | None = None, begun: bool = True
+    *, now: datetime, lease: timedelta, limit: int, pks: Sequence[int] | None = None, start: bool = True
 ) -> list[LearnerContentAssignmentAction]:
     """Claim at most `limit` due actions (of `pks`, if given) for `lease`; return them with their assignments.
 
-    Actions that no longer fit their assignment's cycle or state are superseded instead. With `begun`, each is
+    Actions that no longer fit their assignment's cycle or state are superseded instead. With `start`, each is
     running, and its attempt is counted; without, `begin` does so later for each.
     """
-    columns = _begun(now) if begun else {}
+    columns = _attempt_started(now) if start else {}
     claimed = leases.claim(_with_assignments, now=now, lease=lease, limit=limit, pks=pks, **columns)
     obsolete = [action for action in claimed if not still_applies(action)]
     ended: dict[str, Any] = {"finished_wins": True, "status": Status.SUPERSEDED}
@@ -170,14 +170,14 @@ def begin(action: LearnerContentAssignmentAction, *, now: datetime, lease: timed
     corrected.
     """
     same_address = {"recipient": action.recipient}
-    begun = _begun(now) | {"attempts": action.attempts + 1}  # counted under this claim alone
-    if not leases.renew(action, now=now, lease=lease, condition=same_address, **begun):
+    started = _attempt_started(now) | {"attempts": action.attempts + 1}  # counted under this claim alone
+    if not leases.renew(action, now=now, lease=lease, condition=same_address, **started):
         return False
     action.status, action.attempts, action.modified = Status.RUNNING, action.attempts + 1, now
     return True
 
 
-def _begun(now: datetime) -> dict[str, Any]:
+def _attempt_started(now: datetime) -> dict[str, Any]:
     return {"status": Status.RUNNING, "attempts": F("attempts") + 1, "modified": now}
 
 

@@ -11,6 +11,7 @@ from bursary.budgets.models import LedgerEntry
 from bursary.lib import texts
 
 ATTEMPTS_LOGGED = 10
+FIRST_OCCURRENCES = "first_met"  # the key in the attempt log
 TRACEBACK_LENGTH = 20_000  # characters
 PAID_WAIT = timedelta(minutes=30)  # between attempts to accept what is paid, once any other work is given up
 
@@ -127,18 +128,18 @@ def attempts_towards_limit(action: LearnerContentAssignmentAction) -> int:
     return int(last.get("counted", logged)) + action.attempts - logged
 
 
-def first_met(action: LearnerContentAssignmentAction) -> dict[str, datetime]:
+def first_occurrences(action: LearnerContentAssignmentAction) -> dict[str, datetime]:
     """Return the time of the first occurrence of each temporary error, by its code."""
     last = action.attempt_log[-1] if action.attempt_log else {}
-    return {code: datetime.fromisoformat(at) for code, at in last.get("first_met", {}).items()}
+    return {code: datetime.fromisoformat(at) for code, at in last.get(FIRST_OCCURRENCES, {}).items()}
 
 
 def _logged(
     action: LearnerContentAssignmentAction, failure: Failure, now: datetime, *, limited_by_time: bool = False
 ) -> list[dict[str, object]]:
-    met = first_met(action)
+    first = first_occurrences(action)
     if limited_by_time:
-        met.setdefault(failure.error_code, now)
+        first.setdefault(failure.error_code, now)
     entry: dict[str, object] = {
         "at": now.isoformat(),
         "attempt": action.attempts,
@@ -146,9 +147,9 @@ def _logged(
         "detail": storable(failure.detail),
         "traceback": storable(failure.traceback),
     }
-    if met:
+    if first:
         entry["counted"] = attempts_towards_limit(action) - limited_by_time
-        entry["first_met"] = {code: at.isoformat() for code, at in met.items()}
+        entry[FIRST_OCCURRENCES] = {code: at.isoformat() for code, at in first.items()}
     return [*action.attempt_log, entry][-ATTEMPTS_LOGGED:]
 
 

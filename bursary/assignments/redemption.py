@@ -318,8 +318,8 @@ def _begin(
             raise refused
         if unjoined and _waiting(locked):
             raise unjoined
-        if begun := redemptions([locked]).get(locked.pk):
-            return begun
+        if existing := redemptions([locked]).get(locked.pk):
+            return existing
         return _request(locked, "" if key == locked.content_key else key, now=now, actor=actor)
 
 

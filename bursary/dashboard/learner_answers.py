@@ -32,7 +32,7 @@ from bursary.lib.retries import in_transaction, repeated_after_deadlocks
 from bursary.replica import reads
 
 
-class Standing(enum.StrEnum):
+class InvitationState(enum.StrEnum):
     """The actions that the learner can take on an assignment now."""
 
     OPEN = "open"
@@ -52,7 +52,7 @@ class Invitation:
     """An assignment as its learner sees it, without its price."""
 
     assignment: LearnerContentAssignment
-    standing: Standing
+    state: InvitationState
     chip: Chip
     """The state at present."""
     deadline: DeadlineText | None
@@ -98,22 +98,21 @@ def invitation(assignment: LearnerContentAssignment, *, message: str, now: datet
     if not (ended or blocked):
         asked = (assignment, assignment.content_key)
         blocked = redemption.unjoinable([asked], now=now).get((assignment.pk, assignment.content_key))
-    state = assignment.state
     if ended:
-        standing = Standing.ENDED
-    elif state == State.ACCEPTED:
-        standing = Standing.ACCEPTED
+        state = InvitationState.ENDED
+    elif assignment.state == State.ACCEPTED:
+        state = InvitationState.ACCEPTED
     elif blocked:
-        standing = Standing.BLOCKED
+        state = InvitationState.BLOCKED
     else:
-        standing = Standing.BUSY if assignment.redeeming_since else Standing.OPEN
+        state = InvitationState.BUSY if assignment.redeeming_since else InvitationState.OPEN
     about = content_display.about(assignment, now=now)
     return Invitation(
         assignment=assignment,
-        standing=standing,
+        state=state,
         chip=state_chip(assignment, now=now, declined=declined),
         deadline=deadline_in_words(assignment, to_learner=True)
-        if state in (State.ALLOCATED, State.EXPIRED)
+        if assignment.state in (State.ALLOCATED, State.EXPIRED)
         else None,
         course_url="" if ended else course_url(assignment),
         about=about,

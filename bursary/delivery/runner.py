@@ -64,7 +64,7 @@ def drain(*, clock: Clock, most: int, pks: Sequence[int] | None = None, seconds:
                 time.sleep(max(0.0, min(wait, ends_at - time.monotonic(), MAX_WAIT_SECONDS)))
                 continue
             limit = min(size, most - tried, mails or BATCH)
-            batch = actions.claim(now=clock(), lease=settings.LEASE, limit=limit, pks=chosen, begun=False)
+            batch = actions.claim(now=clock(), lease=settings.LEASE, limit=limit, pks=chosen, start=False)
             full = len(batch) == limit
             batch = _within_rate(batch, now=clock())
             done = _work_through(batch, due, clock=clock, ends_at=ends_at)
@@ -164,9 +164,9 @@ def _retry_or_give_up(
     """
     if error.permanent:
         return _given_up(action, failure)
-    met = outcomes.first_met(action)
+    first = outcomes.first_occurrences(action)
     ends_at = min(
-        met.get(error.error_code, now) + error.retry_for, min(met.values(), default=now) + LONGEST_OUTAGE
+        first.get(error.error_code, now) + error.retry_for, min(first.values(), default=now) + LONGEST_OUTAGE
     )
     of_its_kind = 1 + sum(entry["cause"] == error.error_code for entry in action.attempt_log)
     if now >= ends_at or of_its_kind >= (error.most_attempts or of_its_kind + 1):

@@ -57,19 +57,19 @@ SCENARIOS = (
 def load(budgets: Sequence[Budget], *, administrator: User) -> None:
     """Run each scenario's missing steps; days are counted back from when the customer was made.
 
-    A scenario that has begun continues with its course. It is left out if the catalog has no suitable course,
-    or the budget no money.
+    A scenario with steps already run continues with its course. It is left out if the catalog has no
+    suitable course, or the budget no money.
     """
     began = budgets[0].customer.created
     by_name = {budget.name: budget for budget in budgets}
-    begun = [(one, _course_of(one, by_name[one.budget], began=began)) for one in SCENARIOS]
-    used = [course.pk for _scenario, course in begun if course]
+    with_courses = [(one, _course_of(one, by_name[one.budget], began=began)) for one in SCENARIOS]
+    used = [course.pk for _scenario, course in with_courses if course]
     unused = {
         name: iter(_suitable(budget, began=began).exclude(pk__in=used)[: len(SCENARIOS)])
         for name, budget in by_name.items()
     }
     with demo_mail.expected_failures_unlogged():
-        for scenario, known in begun:
+        for scenario, known in with_courses:
             if course := known or next(unused[scenario.budget], None):
                 with suppress(allocation.AllocationRefused):
                     budget = by_name[scenario.budget]
@@ -83,7 +83,7 @@ def courses_of(budget: Budget) -> QuerySet[ContentMetadata]:
 
 
 def _course_of(scenario: DemoScenario, budget: Budget, *, began: datetime) -> ContentMetadata | None:
-    """Return the course of a scenario that has begun."""
+    """Return the course of a scenario with steps already run."""
     first = LearnerContentAssignmentAction.objects.filter(
         assignment__budget=budget,
         assignment__learner_key=learner_key(scenario.address),

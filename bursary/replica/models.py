@@ -255,7 +255,7 @@ class ContentChange(models.Model):
 
 
 class CatalogListing(LeasedRow):
-    """A catalog's listings: the last complete one, the one being read, and the standing alarm.
+    """A catalog's listings: the last complete one, the one being read, and the alarm, if there is one.
 
     `due_at` is when the catalog is listed next.
     """

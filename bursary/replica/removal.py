@@ -1,8 +1,8 @@
 """Ends a catalog membership after two lookups by key, an hour apart, have both returned nothing.
 
 A missing entry in a listing is not enough: a listing leaves out what is inactive, and may be cut short
-without saying so. The drop guard: nothing is removed while a catalog has shrunk by more than
-a fifth.
+without saying so. Nothing is removed while a catalog has shrunk by more than a
+fifth.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence

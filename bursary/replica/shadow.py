@@ -46,7 +46,7 @@ Differences = dict[tuple[str, str], tuple[object, object]]
 
 @dataclass(frozen=True)
 class ShadowReport:
-    """The comparisons since the last reset. `standing` differences were there when last compared."""
+    """The comparisons since the last reset. `standing` differences have not healed."""
 
     since: datetime | None
     compared: int
@@ -56,7 +56,7 @@ class ShadowReport:
     healed: int
     unrecorded: int
     differences: list[dict[str, Any]]
-    """The first standing ones, with the `upstream` and the `replica` value of each."""
+    """The first unhealed ones, with the `upstream` and the `replica` value of each."""
 
 
 @dataclass
@@ -87,22 +87,22 @@ def report(*, most: int) -> ShadowReport:
     """Return the comparisons since the last reset, with at most `most` differences."""
     counts = ("compared", "fields_compared", "incomparable", "unrecorded")
     totals = ShadowTally.objects.aggregate(Min("since"), **{name: Sum(name, default=0) for name in counts})
-    standing = ShadowDifference.objects.filter(healed_at=None)
+    unhealed = ShadowDifference.objects.filter(healed_at=None)
     return ShadowReport(
         since=totals.pop("since__min"),
         **totals,
-        standing=standing.count(),
+        standing=unhealed.count(),
         healed=ShadowDifference.objects.exclude(healed_at=None).count(),
         differences=list(
-            standing.values(*_REPORTED, upstream=F("upstream_value"), replica=F("replica_value"))[:most]
+            unhealed.values(*_REPORTED, upstream=F("upstream_value"), replica=F("replica_value"))[:most]
         ),
     )
 
 
 def compare_again(*, clock: Clock) -> None:
     """Compare again what differed when it was last compared, also where it is no longer read."""
-    standing = ShadowDifference.objects.filter(healed_at=None)
-    rows = standing.values_list("pk", "catalog_uuid", "content_key")
+    unhealed = ShadowDifference.objects.filter(healed_at=None)
+    rows = unhealed.values_list("pk", "catalog_uuid", "content_key")
     for page in keyset_pages(rows, size=KEYS_PER_ROUND):
         found = {CatalogKey(catalog_uuid, key) for _pk, catalog_uuid, key in page}
         runs = ContentMetadata.objects.filter(content_key__in={key.content_key for key in found})

@@ -127,9 +127,9 @@ def test_when_each_temporary_error_was_met_first_is_read_from_the_last_entry() -
     older = {"attempt": 1, "first_met": {"other": LATER.isoformat()}}
     last = {"attempt": 2, "first_met": {"mailbox_unavailable": NOW.isoformat()}}
 
-    assert outcomes.first_met(attempt(3)) == {}
-    assert outcomes.first_met(attempt(3, {"attempt": 1})) == {}
-    assert outcomes.first_met(attempt(3, older, last)) == {"mailbox_unavailable": NOW}
+    assert outcomes.first_occurrences(attempt(3)) == {}
+    assert outcomes.first_occurrences(attempt(3, {"attempt": 1})) == {}
+    assert outcomes.first_occurrences(attempt(3, older, last)) == {"mailbox_unavailable": NOW}
 
 
 def test_only_the_last_attempts_are_kept() -> None:

@@ -27,7 +27,7 @@ from bursary.assignments.learner_accounts import AccountEnded
 from bursary.assignments.matching import Verdict
 from bursary.assignments.preview_warnings import WarningCode
 from bursary.budgets.models import LedgerEntryState, NotInUse
-from bursary.dashboard.learner_answers import Standing
+from bursary.dashboard.learner_answers import InvitationState
 from bursary.events.models import EventKind, EventOutcome, EventSource
 from bursary.replica import merge
 from bursary.replica.audit import Finding
@@ -60,7 +60,7 @@ MEMBERS: Mapping[str, set[str]] = {
     "ExtensionRefusal": set(ExtensionRefusal),
     "Span": set(Span),
     "RepairRefusal": set(RepairRefusal),
-    "Standing": set(Standing),
+    "InvitationState": set(InvitationState),
     "Verdict": {verdict.value for verdict in Verdict},
     "WarningCode": {code.value for code in WarningCode},
     "MergeDecision": {decision.name.lower() for decision in merge.MergeDecision},
