@@ -217,10 +217,10 @@ def of_courses(size: int) -> Iterator[Case]:
 
     def refresh(catalog: UUID) -> None:
         from bursary.replica import refresh  # noqa: PLC0415  # needs the settings
-        from bursary.replica.models import RefreshSource  # noqa: PLC0415  # needs the settings
+        from bursary.replica.models import RefreshTrigger  # noqa: PLC0415  # needs the settings
 
         now = datetime.now(UTC) + timedelta(hours=next(_hours))
-        report = refresh.refresh_catalog(catalog, source=Listing(size), now=now, by=RefreshSource.CRON)
+        report = refresh.refresh_catalog(catalog, source=Listing(size), now=now, trigger=RefreshTrigger.CRON)
         if report.listed < size:
             raise RuntimeError(str(report))
         last[:] = [catalog]

@@ -168,13 +168,13 @@ def cases(upstream: Upstream, *, rounds: int) -> Iterator[dict[str, Any]]:
 def prepare(upstream: Upstream) -> None:
     """Name the catalog in the settings, and bring it into the replica."""
     from bursary.replica import refresh  # noqa: PLC0415  # needs the settings
-    from bursary.replica.models import RefreshSource  # noqa: PLC0415  # needs the settings
+    from bursary.replica.models import RefreshTrigger  # noqa: PLC0415  # needs the settings
 
     settings.CATALOG_URL = settings.OAUTH_URL = upstream.url
     settings.OAUTH_CLIENT_ID, settings.OAUTH_CLIENT_SECRET = "bench", "no secret"
     settings.UPSTREAM_DEADLINE = settings.CONTENT_READ_DEADLINE = timedelta(seconds=30)
     source, now = refresh.configured_source(), datetime.now(UTC)
-    report = refresh.refresh_catalog(CATALOG, source=source, now=now, by=RefreshSource.CRON)
+    report = refresh.refresh_catalog(CATALOG, source=source, now=now, trigger=RefreshTrigger.CRON)
     if report.created < COURSES:
         raise RuntimeError(str(report))
 

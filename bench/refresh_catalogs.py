@@ -70,7 +70,7 @@ def refresh_all(hours: int, *, catalogs: int) -> None:
     """Refresh every catalog, in this process, and print what that took and left."""
     django.setup()
     from bursary.replica import refresh  # noqa: PLC0415  # needs the settings
-    from bursary.replica.models import ContentMetadata, RefreshSource  # noqa: PLC0415  # needs the settings
+    from bursary.replica.models import ContentMetadata, RefreshTrigger  # noqa: PLC0415  # needs the settings
 
     before, records = time.monotonic(), 0
     for catalog in range(catalogs):
@@ -78,7 +78,7 @@ def refresh_all(hours: int, *, catalogs: int) -> None:
             UUID(int=catalog + 1),
             source=refresh.configured_source(),
             now=datetime(2026, 11, 27, tzinfo=UTC) + timedelta(hours=hours, minutes=catalog),
-            by=RefreshSource.CRON,
+            trigger=RefreshTrigger.CRON,
         )
         records += report.records
     seconds, peak = round(time.monotonic() - before, 1), peak_mb()

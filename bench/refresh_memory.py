@@ -105,14 +105,14 @@ def refresh_once(hours: int) -> None:
     """Refresh the configured catalog, in this process, and print what that took."""
     django.setup()
     from bursary.replica import refresh  # noqa: PLC0415  # needs the settings
-    from bursary.replica.models import RefreshSource  # noqa: PLC0415  # needs the settings
+    from bursary.replica.models import RefreshTrigger  # noqa: PLC0415  # needs the settings
 
     before = time.monotonic()
     report = refresh.refresh_catalog(
         CATALOG,
         source=refresh.configured_source(),
         now=datetime(2026, 11, 22, tzinfo=UTC) + timedelta(hours=hours),
-        by=RefreshSource.CRON,
+        trigger=RefreshTrigger.CRON,
     )
     print(
         json.dumps(

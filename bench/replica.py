@@ -22,7 +22,7 @@ from bursary.catalog.records import Content, ContentType
 from bursary.lib.batches import chunks
 from bursary.replica import ingest, merge, schedule, unchanged
 from bursary.replica.merge import FetchContext
-from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata, RefreshSource
+from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata, RefreshTrigger
 from tests import world
 
 _CONTENT, _MEMBERS = ContentMetadata._meta.db_table, CatalogMembership._meta.db_table
@@ -67,7 +67,7 @@ def fetched(numbers: Sequence[int], *, title: str, now: datetime | None = None) 
     """Return what upstream answers for these courses, later than anything before."""
     now = now or world.NOW + timedelta(hours=next(_hours))
     catalog = Catalog(max(numbers) + 1, title)
-    context = FetchContext(world.CATALOG, f"bench:{world.CATALOG}", now, RefreshSource.CRON)
+    context = FetchContext(world.CATALOG, f"bench:{world.CATALOG}", now, RefreshTrigger.CRON)
     raw = [[catalog.course(number) for number in batch] for batch in chunks(numbers, ingest.BATCH)]
     rows: list[list[dict[str, Any]]] = []
     via_course: dict[str, str] = {}
@@ -96,7 +96,7 @@ def _row(content: Content, *, digest: str, context: FetchContext) -> dict[str, A
         digest=content.digest,
         served_digest=digest,
         served_digest_at=context.now,
-        source=context.by,
+        source=context.trigger,
         fetched_from=context.fetched_from,
         upstream_modified=content.upstream_modified,
         fetched_at=context.now,
@@ -209,7 +209,7 @@ def _confirm(
                 " last_error = '', quarantined_digest = '',"
                 " due_at = CASE WHEN content_type = 'courserun' AND due_at IS NULL THEN NULL ELSE %s END"
                 f" WHERE id IN ({_listed(found)}) AND checked_at <= %s",
-                [str(fetch.context.by), now, now, at, at, now],
+                [str(fetch.context.trigger), now, now, at, at, now],
             )
 
 
@@ -225,7 +225,7 @@ def _note(keys: set[str], *, before: Mapping[str, Mapping[str, Any]], fetch: Fet
                     field=name,
                     old=before[key][name],
                     new=after[key][name],
-                    source=fetch.context.by,
+                    source=fetch.context.trigger,
                     created=fetch.context.now,
                 )
             )

@@ -20,7 +20,7 @@ from bursary.replica.models import (
     Completeness,
     ContentMetadata,
     ContentType,
-    RefreshSource,
+    RefreshTrigger,
 )
 from bursary.replica.refresh import content_changed
 
@@ -58,7 +58,7 @@ AS_FETCHED: dict[str, Any] = {
     "completeness": Completeness.FULL,
     "active": True,
     "digest": "0" * 64,
-    "source": RefreshSource.CRON,
+    "source": RefreshTrigger.CRON,
     "fetched_at": NOW,
     "checked_at": NOW,
     "changed_at": NOW,

@@ -6,7 +6,7 @@ from bursary.assignments import backfill
 from bursary.lib.batches import Advance
 from bursary.lib.clock import Clock
 from bursary.replica import refresh
-from bursary.replica.models import RefreshSource
+from bursary.replica.models import RefreshTrigger
 from bursary.replica.refresh import ContentUnavailable
 
 NAMED = 500
@@ -82,7 +82,7 @@ def _fetch_unknown(keys: list[str], done: BackfillRun, *, clock: Clock) -> dict[
                     catalog_uuid=catalog_uuid,
                     source=refresh.configured_source(),
                     now=clock(),
-                    by=RefreshSource.CRON,
+                    trigger=RefreshTrigger.CRON,
                 )
                 rejected = {one.key: (one.reason, one.detail) for one in report.unparsable}
                 reasons |= {key: rejected[other] for key, other in asked.items() if other in rejected}

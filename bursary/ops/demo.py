@@ -29,7 +29,7 @@ from bursary.ops.accounts import Credentials, Person
 from bursary.ops.demo_year import DemoYear
 from bursary.ops.setup import SetupPlan, set_up
 from bursary.replica import refresh
-from bursary.replica.models import RefreshSource
+from bursary.replica.models import RefreshTrigger
 
 CUSTOMER, SLUG, TIME_ZONE = "Larkspur Logistics", "larkspur-logistics", "Europe/Madrid"
 ACCOUNT_LIMIT_CENTS = 120_000_000
@@ -215,7 +215,7 @@ def _load_content(budget: Budget, *, now: datetime, advance: Advance = lambda _d
         budget.catalog_uuid,
         source=refresh.configured_source(),
         now=now,
-        by=RefreshSource.CRON,
+        trigger=RefreshTrigger.CRON,
         progress=advance,
     )
 

@@ -15,7 +15,7 @@ from bursary.lib import leases
 from bursary.lib.batches import Advance, keyset_pages
 from bursary.lib.clock import Clock, renewing
 from bursary.replica import cold_reads, refresh, removal, schedule
-from bursary.replica.models import CatalogMembership, ContentMetadata, FormerContentKey, RefreshSource
+from bursary.replica.models import CatalogMembership, ContentMetadata, FormerContentKey, RefreshTrigger
 from bursary.replica.refresh import ContentUnavailable, RefreshReport
 
 ROWS_PER_RUN = 500
@@ -140,11 +140,11 @@ def refresh_catalogs(
     dry_run: bool,
     advance: Advance,
     accept_drop: bool = False,
-    anew: bool = False,
+    resume: bool = True,
 ) -> list[CatalogRefresh]:
     """Refresh each catalog in full. One that is unavailable does not stop the others.
 
-    An interrupted listing is resumed; with `anew`, it begins again.
+    With `resume`, an interrupted listing is resumed; else it begins again.
     """
     done: list[CatalogRefresh] = []
     for catalog_uuid in catalogs:
@@ -153,7 +153,7 @@ def refresh_catalogs(
         def progress(records: int, before: int = before) -> None:
             advance(before + records)
 
-        flags = {"dry_run": dry_run, "in_full": True, "accept_drop": accept_drop, "anew": anew}
+        flags = {"dry_run": dry_run, "merge_unchanged": True, "accept_drop": accept_drop, "resume": resume}
         done.append(_refresh(catalog_uuid, clock=clock, advance=progress, **flags))
     return done
 
@@ -180,9 +180,9 @@ def refresh_keys(
                 catalog_uuid=catalog_uuid,
                 source=refresh.configured_source(),
                 now=now,
-                by=RefreshSource.CRON,
+                trigger=RefreshTrigger.CRON,
                 dry_run=dry_run,
-                in_full=True,
+                merge_unchanged=True,
             )
         except ContentUnavailable as failure:
             done.append(CatalogRefresh(catalog_uuid, failure.so_far, str(failure)))
@@ -210,9 +210,9 @@ def _refresh(
     clock: Clock,
     advance: Advance | None = None,
     dry_run: bool = False,
-    in_full: bool = False,
+    merge_unchanged: bool = False,
     accept_drop: bool = False,
-    anew: bool = False,
+    resume: bool = True,
 ) -> CatalogRefresh:
     try:
         report = refresh.refresh_catalog(
@@ -220,11 +220,11 @@ def _refresh(
             source=refresh.configured_source(),
             now=clock(),
             clock=clock,
-            by=RefreshSource.CRON,
+            trigger=RefreshTrigger.CRON,
             dry_run=dry_run,
-            in_full=in_full,
+            merge_unchanged=merge_unchanged,
             accept_drop=accept_drop,
-            anew=anew,
+            resume=resume,
             progress=advance,
         )
     except ContentUnavailable as failure:

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from bursary.catalog.records import Completeness, Content, ContentType
-from bursary.replica.models import RefreshSource
+from bursary.replica.models import RefreshTrigger
 
 _AS_PARSED = (
     "uuid",
@@ -86,8 +86,8 @@ class FetchContext:
     catalog_uuid: UUID
     fetched_from: str
     now: datetime
-    by: RefreshSource
-    in_full: bool = False
+    trigger: RefreshTrigger
+    merge_unchanged: bool = False
     """Whether unchanged records are merged, too: that repairs a row that was altered in the database."""
 
     @property

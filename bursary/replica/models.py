@@ -20,7 +20,7 @@ CONTENT_TYPES = [(one.value, one.name.capitalize()) for one in ContentType]
 """The content types as choices of a field."""
 
 
-class RefreshSource(models.TextChoices):
+class RefreshTrigger(models.TextChoices):
     """What caused a fetch from upstream."""
 
     EVENT = "event"
@@ -128,7 +128,7 @@ class ContentMetadata(LeasedRow):
     )
 
     source = models.CharField(
-        max_length=8, choices=RefreshSource.choices, help_text="What caused the last fetch"
+        max_length=8, choices=RefreshTrigger.choices, help_text="What caused the last fetch"
     )
     fetched_from = models.CharField(
         max_length=128, help_text="The upstream and the catalog that served the payload"
@@ -243,7 +243,7 @@ class ContentChange(models.Model):
         blank=True,
         help_text="The only catalog that the change concerns; empty: all that hold the content",
     )
-    source = models.CharField(max_length=8, choices=RefreshSource.choices)
+    source = models.CharField(max_length=8, choices=RefreshTrigger.choices)
     created = models.DateTimeField()
 
     class Meta:

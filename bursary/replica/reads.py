@@ -27,7 +27,7 @@ from bursary.replica.models import (
     ContentMetadata,
     ContentType,
     ReadMode,
-    RefreshSource,
+    RefreshTrigger,
     in_catalog,
 )
 from bursary.replica.refresh import ContentUnavailable as ContentUnavailable
@@ -233,7 +233,7 @@ def _fetch(content_key: str, *, catalog_uuid: UUID, now: datetime) -> ContentMet
         catalog_uuid=catalog_uuid,
         source=refresh.configured_source(),
         now=now,
-        by=RefreshSource.READ,
+        trigger=RefreshTrigger.READ,
         within=settings.CONTENT_READ_DEADLINE,
     )
     content = _stored(content_key, catalog_uuid=catalog_uuid)

@@ -31,7 +31,7 @@ from bursary.replica.ingest import RefreshReport as RefreshReport
 from bursary.replica.ingest import RejectedRecord, ingest
 from bursary.replica.ingest import content_changed as content_changed
 from bursary.replica.merge import FetchContext
-from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata, RefreshSource
+from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata, RefreshTrigger
 
 logger = logging.getLogger(__name__)
 FIRST_ANALYZED = 1000
@@ -89,25 +89,25 @@ def refresh_catalog(
     *,
     source: CatalogSource,
     now: datetime,
-    by: RefreshSource,
+    trigger: RefreshTrigger,
     dry_run: bool = False,
-    in_full: bool = False,
+    merge_unchanged: bool = False,
     accept_drop: bool = False,
-    anew: bool = False,
+    resume: bool = True,
     clock: Clock | None = None,
     progress: Advance | None = None,
 ) -> RefreshReport:
     """Store all records of a catalog; then ask by key for what its listing leaves out (see `removal`).
 
     `clock` gives the time of each request; without it, each has the time `now`. `progress` is called with the
-    number of records so far, after each batch and request. A dry run writes nothing. With `in_full`,
+    number of records so far, after each batch and request. A dry run writes nothing. With `merge_unchanged`,
     unchanged records are merged, too. With `accept_drop`, more than a fifth of the catalog may be missing.
-    An interrupted listing is resumed, unless `anew`. The report names unusable records.
+    With `resume`, an interrupted listing is resumed. The report names unusable records.
     Raises ContentUnavailable where upstream stops answering; nothing is removed then. An exception of a
     receiver of `content_changed` rolls back the present batch and ends the refresh.
     """
-    context = _context(source, catalog_uuid, now=now, by=by, in_full=in_full)
-    listing = _Listing(context, source, resume=not (dry_run or anew), clock=clock or (lambda: now))
+    context = _context(source, catalog_uuid, now=now, trigger=trigger, merge_unchanged=merge_unchanged)
+    listing = _Listing(context, source, resume=resume and not dry_run, clock=clock or (lambda: now))
     report = RefreshReport()
     try:
         for part in listing.read(dry_run=dry_run):
@@ -132,17 +132,17 @@ def refresh_keys(
     catalog_uuid: UUID,
     source: CatalogSource,
     now: datetime,
-    by: RefreshSource,
+    trigger: RefreshTrigger,
     within: timedelta | None = None,
     dry_run: bool = False,
-    in_full: bool = False,
+    merge_unchanged: bool = False,
 ) -> RefreshReport:
     """Store the records that a catalog returns for these keys. For a run it may return the course.
 
     Each request names at most `BATCH` keys and takes at most `within`. A key that upstream does not have
     changes nothing, unless the replica holds it in this catalog. Raises like `refresh_catalog`.
     """
-    context = _context(source, catalog_uuid, now=now, by=by, in_full=in_full)
+    context = _context(source, catalog_uuid, now=now, trigger=trigger, merge_unchanged=merge_unchanged)
     report = RefreshReport()
     for asked in chunks(sorted(set(keys)), BATCH):
         try:
@@ -190,15 +190,15 @@ class DueRefresh:
     def refresh(self, rows: Sequence[ContentMetadata]) -> bool:
         """Refresh claimed rows, one request per catalog and source; return False if no catalog answered."""
         asked = schedule.catalogs_to_ask(rows)
-        groups: dict[tuple[UUID | None, RefreshSource], _Claimed] = defaultdict(dict)
+        groups: dict[tuple[UUID | None, RefreshTrigger], _Claimed] = defaultdict(dict)
         for row in rows:
-            by = RefreshSource.EVENT if row.expected_since else RefreshSource.CRON
+            trigger = RefreshTrigger.EVENT if row.expected_since else RefreshTrigger.CRON
             catalog, key = asked.get(row.pk, (None, row.content_key))
-            groups[catalog, by][row] = key
-        answered = [self._refresh(catalog, by, group) for (catalog, by), group in groups.items()]
+            groups[catalog, trigger][row] = key
+        answered = [self._refresh(catalog, trigger, group) for (catalog, trigger), group in groups.items()]
         return any(answered)
 
-    def _refresh(self, catalog_uuid: UUID | None, by: RefreshSource, claimed: "_Claimed") -> bool:
+    def _refresh(self, catalog_uuid: UUID | None, trigger: RefreshTrigger, claimed: "_Claimed") -> bool:
         now, rows = self._clock(), list(claimed)
         lease_ends = min(row.lease_until or now for row in rows)
         if now + settings.CONTENT_FETCH_DEADLINE > lease_ends:  # the groups before took long
@@ -210,7 +210,7 @@ class DueRefresh:
         if error := self._unavailable.get(catalog_uuid):
             self._postpone(rows, error=error)
             return False
-        context = _context(self._source, catalog_uuid, now=now, by=by)
+        context = _context(self._source, catalog_uuid, now=now, trigger=trigger)
         try:
             self.report += _refresh_claimed(claimed, source=self._source, context=context)
         except CatalogUnavailable as failure:
@@ -343,6 +343,11 @@ def _keys_in(found: Iterable[object]) -> set[str]:
 
 
 def _context(
-    source: CatalogSource, catalog_uuid: UUID, *, now: datetime, by: RefreshSource, in_full: bool = False
+    source: CatalogSource,
+    catalog_uuid: UUID,
+    *,
+    now: datetime,
+    trigger: RefreshTrigger,
+    merge_unchanged: bool = False,
 ) -> FetchContext:
-    return FetchContext(catalog_uuid, f"{source.name}:{catalog_uuid}", now, by, in_full)
+    return FetchContext(catalog_uuid, f"{source.name}:{catalog_uuid}", now, trigger, merge_unchanged)

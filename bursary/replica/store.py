@@ -158,7 +158,7 @@ def record_changes(
             old=old,
             new=new,
             catalog_uuid=context.catalog_uuid if field == "membership" else catalog_uuid,
-            source=context.by,
+            source=context.trigger,
             created=context.now,
         )
         for pk, field, old, new in changes
@@ -266,7 +266,7 @@ def _row(
         digest=content.digest,
         served_digest=digest,
         served_digest_at=context.now,
-        source=context.by,
+        source=context.trigger,
         fetched_from=context.fetched_from,
         upstream_modified=content.upstream_modified,
         fetched_at=context.now,
@@ -326,7 +326,12 @@ def _confirm(agreed: Sequence[Merge], *, digests: Mapping[str, str], context: Fe
             served[digest].append(one.row.pk)
     if until:
         schedule.confirm(
-            until, changed=rewritten, versions=versions, served=served, now=context.now, source=context.by
+            until,
+            changed=rewritten,
+            versions=versions,
+            served=served,
+            now=context.now,
+            source=context.trigger,
         )
     if rewritten:
         shown = ContentMetadata.objects.filter(pk__in=rewritten, expected_since__lte=context.now)

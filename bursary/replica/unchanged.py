@@ -91,7 +91,7 @@ def confirm(batch: Sequence[object], *, context: FetchContext) -> tuple[dict[int
         if all(named[name] == 1 for name in names[position])
     }
     digests = {key: one.digest for one in distinct.values() for key in one.keys}
-    if not distinct or context.in_full:
+    if not distinct or context.merge_unchanged:
         return {}, digests
     return in_transaction(lambda: _confirm(distinct, context=context)), digests
 
@@ -240,5 +240,5 @@ def _write(
             until[context.now + schedule.fresh_for(kind)].append(row.pk)
             if modified and row.fetched_from == context.fetched_from and row.upstream_modified != modified:
                 versions[modified].append(row.pk)
-    schedule.confirm(until, changed=(), versions=versions, served={}, now=context.now, source=context.by)
+    schedule.confirm(until, changed=(), versions=versions, served={}, now=context.now, source=context.trigger)
     membership.note_seen([row.pk for rows in found.values() for row in rows], context=context)

@@ -52,20 +52,22 @@ class _Cached:
         return now < self.at + schedule.fresh_for("absent" if self.content is None else "cached")
 
 
-def look_up(keys: LookupKeys, *, now: datetime, anew: bool = False) -> LookupResult:
-    """Return upstream's answers from the cache, or request them; with `anew`, request all of them.
+def look_up(keys: LookupKeys, *, now: datetime, bypass_cache: bool = False) -> LookupResult:
+    """Return upstream's answers from the cache, or request them; with `bypass_cache`, request all of them.
 
     Raises nothing where upstream does not answer. Raises RuntimeError where a request would be made inside a
     transaction, which would stay open meanwhile.
     """
     ends_at = time.monotonic() + settings.CONTENT_READ_DEADLINE.total_seconds()
-    cached = {} if anew else _cached(keys)
+    cached = {} if bypass_cache else _cached(keys)
     missing: dict[UUID, dict[CatalogKey, str]] = defaultdict(dict)
     for key, asked in _stale(keys, cached, now=now).items():
         missing[key.catalog_uuid][key] = asked
     answered: KnownContent = {}
     for catalog_uuid, lookups in missing.items():
-        answered |= _ask_once(catalog_uuid, lookups, cached, anew=anew, ends_at=ends_at, now=now)
+        answered |= _ask_once(
+            catalog_uuid, lookups, cached, bypass_cache=bypass_cache, ends_at=ends_at, now=now
+        )
     # An old answer that there is no such content does not stand in for a newer one.
     kept = {key: one.content for key, one in cached.items() if one.fresh(now) or one.content is not None}
     return LookupResult(kept | answered, answered)
@@ -76,14 +78,14 @@ def _ask_once(
     lookups: LookupKeys,
     cached: dict[CatalogKey, _Cached],
     *,
-    anew: bool,
+    bypass_cache: bool,
     ends_at: float,
     now: datetime,
 ) -> KnownContent:
     """Ask a catalog when no other lookup does, for the answers that no lookup has cached meanwhile."""
 
     def known() -> KnownContent | None:
-        if not anew:
+        if not bypass_cache:
             cached.update(_cached(lookups))
         return None if _stale(lookups, cached, now=now) else {}
 

@@ -20,7 +20,7 @@ from bursary.replica.models import (
     ColdRead,
     ContentMetadata,
     ContentType,
-    RefreshSource,
+    RefreshTrigger,
     ShadowDifference,
     ShadowTally,
 )
@@ -55,7 +55,7 @@ def upstream(settings: Settings, mode: str, courses: list[str]) -> Iterator[Upst
 
 def filled() -> None:
     """Bring the replica up to date."""
-    refresh.refresh_catalog(CATALOG, source=refresh.configured_source(), now=NOW, by=RefreshSource.CRON)
+    refresh.refresh_catalog(CATALOG, source=refresh.configured_source(), now=NOW, trigger=RefreshTrigger.CRON)
 
 
 def allocate(door: Door, budget: Budget, key: str, *addresses: str, price_cents: int = PRICE) -> Answer:

@@ -17,7 +17,7 @@ import pytest
 from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.catalog.source import open_source
 from bursary.replica import refresh
-from bursary.replica.models import ContentMetadata, RefreshSource
+from bursary.replica.models import ContentMetadata, RefreshTrigger
 from tests.architecture.source import PACKAGE
 from tests.replica.listing import a_course
 from tests.world import ALICE, CATALOG, NOW, allocate, given_budget, given_content
@@ -70,7 +70,11 @@ def test_a_payload_becomes_a_row_through_few_files(tmp_path: Path) -> None:
 
     files = files_of(
         lambda: refresh.refresh_catalog(
-            CATALOG, source=source, now=NOW, by=RefreshSource.CRON, progress=lambda _records: stop_counting()
+            CATALOG,
+            source=source,
+            now=NOW,
+            trigger=RefreshTrigger.CRON,
+            progress=lambda _records: stop_counting(),
         ),
         layers={"catalog", "replica"},
     )

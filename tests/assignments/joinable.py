@@ -8,7 +8,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from bursary.replica import refresh
-from bursary.replica.models import RefreshSource
+from bursary.replica.models import RefreshTrigger
 from tests.replica.listing import Listing, Record
 from tests.world import CATALOG
 
@@ -35,7 +35,7 @@ def serve(edit: Edit | None = None, *, now: datetime, without: str = "", catalog
             if edit:
                 edit(record)
     listing = Listing(one for one in served if one["key"] != without)
-    refresh.refresh_catalog(catalog, source=listing, now=now, by=RefreshSource.CRON)
+    refresh.refresh_catalog(catalog, source=listing, now=now, trigger=RefreshTrigger.CRON)
 
 
 def of_run(record: Record, **dates: object) -> None:

@@ -12,7 +12,7 @@ from bursary.assignments.choices import ExpiryReason
 from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
 from bursary.lib.moments import FAR_FUTURE
 from bursary.replica import refresh
-from bursary.replica.models import ContentMetadata, RefreshSource
+from bursary.replica.models import ContentMetadata, RefreshTrigger
 from bursary.replica.types import CatalogKey
 from tests.assignments.joinable import CASES, DAY, HOUR, NOW
 from tests.replica.listing import Listing
@@ -39,7 +39,7 @@ def serve(*, now: datetime, hidden: str = "", without: str = "", **dates: Any) -
         runs[name] |= {"status": "unpublished", "is_marketable": False}
     record["course_runs"] = [run for name, run in runs.items() if name not in without.split()]
     record["content_last_modified"] = now.isoformat()
-    refresh.refresh_catalog(CATALOG, source=Listing([record]), now=now, by=RefreshSource.CRON)
+    refresh.refresh_catalog(CATALOG, source=Listing([record]), now=now, trigger=RefreshTrigger.CRON)
 
 
 @pytest.fixture(params=[{}, CLOSED_IN_2024], ids=["no end of enrolment", "enrolment closed in 2024"])

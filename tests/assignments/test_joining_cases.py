@@ -16,7 +16,7 @@ from bursary.assignments.redemption import RedemptionRefused
 from bursary.budgets import terms
 from bursary.budgets.models import Budget
 from bursary.replica import refresh
-from bursary.replica.models import CatalogMembership, Completeness, ContentMetadata, RefreshSource
+from bursary.replica.models import CatalogMembership, Completeness, ContentMetadata, RefreshTrigger
 from bursary.replica.refresh import ContentUnavailable
 from tests.assignments.joinable import CASES, DAY, NOW
 from tests.replica.listing import Listing, Record
@@ -33,7 +33,7 @@ def records() -> list[Record]:
 
 def serve(*served: Record, now: datetime = NOW) -> None:
     """Refresh the catalog, which serves these records."""
-    refresh.refresh_catalog(CATALOG, source=Listing(served), now=now, by=RefreshSource.CRON)
+    refresh.refresh_catalog(CATALOG, source=Listing(served), now=now, trigger=RefreshTrigger.CRON)
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from bursary.assignments.models import LearnerContentAssignment, LearnerContentA
 from bursary.budgets import terms
 from bursary.budgets.models import Account, Budget
 from bursary.replica import refresh
-from bursary.replica.models import ContentMetadata, RefreshSource
+from bursary.replica.models import ContentMetadata, RefreshTrigger
 from tests.elapsed import until
 from tests.replica.listing import OTHER_CATALOG, Listing
 from tests.together import together, until_a_lock_is_waited_for
@@ -130,7 +130,7 @@ def test_an_allocation_that_meets_a_content_change_has_the_new_deadline() -> Non
     with ThreadPoolExecutor(1) as thread:
         refresh.content_changed.connect(allocate_meanwhile)
         try:
-            refresh.refresh_catalog(CATALOG, source=Listing([record]), now=NOW, by=RefreshSource.CRON)
+            refresh.refresh_catalog(CATALOG, source=Listing([record]), now=NOW, trigger=RefreshTrigger.CRON)
         finally:
             refresh.content_changed.disconnect(allocate_meanwhile)
         allocating[0].result(timeout=120)
@@ -149,7 +149,7 @@ def test_whichever_of_a_content_change_and_allocations_comes_first_the_new_deadl
             **on_terms(content, enroll_by=moved),
         }
         change = partial(
-            refresh.refresh_catalog, CATALOG, source=Listing([record]), now=NOW, by=RefreshSource.EVENT
+            refresh.refresh_catalog, CATALOG, source=Listing([record]), now=NOW, trigger=RefreshTrigger.EVENT
         )
         allocations = [
             partial(allocate, budget, content, *addresses(5, start=days * 100 + 5 * n)) for n in range(6)

@@ -14,7 +14,7 @@ from pytest_django import Settings
 
 from bursary.assignments.choices import ActionType, Status
 from bursary.replica import refresh
-from bursary.replica.models import Completeness, ContentMetadata, RefreshSource
+from bursary.replica.models import Completeness, ContentMetadata, RefreshTrigger
 from tests.api.door import Door
 from tests.docs.pages import page, rows, section
 from tests.world import (
@@ -56,7 +56,7 @@ def test_the_smallest_record_is_a_full_course_that_can_be_allocated(
     )
     (tmp_path / f"{CATALOG}.jsonl").write_text(line)
     settings.CATALOG_URL = f"{tmp_path.as_uri()}/"
-    refresh.refresh_catalog(CATALOG, source=refresh.configured_source(), now=NOW, by=RefreshSource.CRON)
+    refresh.refresh_catalog(CATALOG, source=refresh.configured_source(), now=NOW, trigger=RefreshTrigger.CRON)
     course = ContentMetadata.objects.get(content_key=json.loads(line)["key"])
 
     allocated = allocate(given_budget(), course, ALICE, price_cents=14_900)

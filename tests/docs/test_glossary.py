@@ -33,7 +33,7 @@ from bursary.replica import merge
 from bursary.replica.audit import Finding
 from bursary.replica.explain import RefreshReason
 from bursary.replica.joining import JoiningRefusal
-from bursary.replica.models import ColdReadStatus, Completeness, ContentType, ReadMode, RefreshSource
+from bursary.replica.models import ColdReadStatus, Completeness, ContentType, ReadMode, RefreshTrigger
 from bursary.upstream.breaker import BreakerState
 from bursary.upstream.errors import Outage
 from tests.architecture.source import definitions, modules
@@ -66,7 +66,7 @@ MEMBERS: Mapping[str, set[str]] = {
     "MergeDecision": {decision.name.lower() for decision in merge.MergeDecision},
     "Completeness": {one.value for one in Completeness},
     "ContentType": {one.value for one in ContentType},
-    "RefreshSource": set(RefreshSource.values),
+    "RefreshTrigger": set(RefreshTrigger.values),
     "RefreshReason": {why.value for why in RefreshReason},
     "Finding": {finding.value for finding in Finding},
     "Effect": {effect.value for effect in Effect},

@@ -16,7 +16,7 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.delivery import notices
 from bursary.ops import scheduler
 from bursary.replica import refresh
-from bursary.replica.models import ContentMetadata, RefreshSource
+from bursary.replica.models import ContentMetadata, RefreshTrigger
 from tests.smtp import MailServer
 from tests.world import CATALOG, NOW, PRICE, addresses, allocate, deliver, given_budget
 
@@ -57,7 +57,7 @@ def upstream(tmp_path: Path, settings: Settings) -> Edit:
         }
         file.write_text(json.dumps(course))
         report = refresh.refresh_catalog(
-            CATALOG, source=refresh.configured_source(), now=now, by=RefreshSource.CRON
+            CATALOG, source=refresh.configured_source(), now=now, trigger=RefreshTrigger.CRON
         )
         assert report.unparsable_total == 0
 

@@ -14,7 +14,7 @@ from bursary.access.models import LearnerLink, Role, learner_key
 from bursary.budgets.models import Budget
 from bursary.delivery import runner
 from bursary.replica import refresh
-from bursary.replica.models import ContentMetadata, RefreshSource
+from bursary.replica.models import ContentMetadata, RefreshTrigger
 from tests.letters import link_in
 from tests.smtp import MailServer
 from tests.world import (
@@ -41,7 +41,7 @@ def replicated(settings: Settings) -> ContentMetadata:
     settings.CATALOG_URL = SAMPLE.as_uri()
     now = timezone.now()
     report = refresh.refresh_catalog(
-        CATALOG, source=refresh.configured_source(), now=now, by=RefreshSource.CRON
+        CATALOG, source=refresh.configured_source(), now=now, trigger=RefreshTrigger.CRON
     )
     assert report.created > 200
     open_runs = ContentMetadata.objects.filter(

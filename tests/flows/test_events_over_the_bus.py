@@ -18,7 +18,7 @@ from bursary.events import inbox
 from bursary.events.models import InboxEvent
 from bursary.ops import refresh_runs
 from bursary.replica import refresh
-from bursary.replica.models import ContentMetadata, RefreshSource
+from bursary.replica.models import ContentMetadata, RefreshTrigger
 from tests import world
 from tests.elapsed import PATIENCE, until
 from tests.enterprise_catalog.server import (
@@ -74,7 +74,7 @@ def machine(bus: RedisServer, tmp_path: Path) -> Environment:
 def read_all(now: datetime) -> Any:
     """Read the whole catalog as upstream serves it, and return what was different."""
     return refresh.refresh_catalog(
-        CATALOG, source=refresh.configured_source(), now=now, by=RefreshSource.CRON
+        CATALOG, source=refresh.configured_source(), now=now, trigger=RefreshTrigger.CRON
     )
 
 

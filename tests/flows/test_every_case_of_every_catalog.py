@@ -26,7 +26,7 @@ from bursary.access.models import Role
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.replica import reads, refresh
-from bursary.replica.models import CatalogMembership, ContentMetadata, RefreshSource
+from bursary.replica.models import CatalogMembership, ContentMetadata, RefreshTrigger
 from tests.api.door import Door, allocating, refusal_of
 from tests.enterprise_catalog.server import CLIENT_ID, CLIENT_SECRET, enterprise_catalog
 from tests.once import made_once
@@ -134,7 +134,7 @@ def bring_in() -> None:
             catalog,
             source=refresh.configured_source(),
             now=NOW - timedelta(hours=12 - hours),
-            by=RefreshSource.CRON,
+            trigger=RefreshTrigger.CRON,
         )
 
 

@@ -16,7 +16,7 @@ from pytest_django import Settings
 from bursary.access.models import Role
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.replica import refresh
-from bursary.replica.models import ContentMetadata, RefreshSource
+from bursary.replica.models import ContentMetadata, RefreshTrigger
 from tests.api.door import Door, allocating, refusal_of
 from tests.enterprise_catalog.server import CLIENT_ID, CLIENT_SECRET, enterprise_catalog
 from tests.replica.listing import Record
@@ -149,7 +149,7 @@ def bring_in(tmp_path: Path, settings: Settings) -> Callable[..., dict[str, Reco
             for name, value in access.items():
                 setattr(settings, name, value)
             catalog = refresh.configured_source()
-            refresh.refresh_catalog(CATALOG, source=catalog, now=NOW - SECOND, by=RefreshSource.CRON)
+            refresh.refresh_catalog(CATALOG, source=catalog, now=NOW - SECOND, trigger=RefreshTrigger.CRON)
         return stored()
 
     return read

@@ -15,7 +15,7 @@ from bursary.assignments.outcomes import Done, Failed, Failure
 from bursary.delivery import file_backend
 from bursary.ops import retention, scheduler
 from bursary.ops.models import ScheduledTask
-from bursary.replica.models import ContentChange, ContentMetadata, RefreshSource
+from bursary.replica.models import ContentChange, ContentMetadata, RefreshTrigger
 from tests.world import BOB, NOW, action_of, given_assignment, given_content
 
 RETENTION = [task for task in scheduler.TASKS if task.name == retention.TASK]
@@ -130,7 +130,7 @@ def test_a_run_that_fails_loses_no_progress(monkeypatch: pytest.MonkeyPatch) -> 
 
 def change(content: ContentMetadata, *, ago: timedelta = timedelta(0), field: str = "title") -> ContentChange:
     return ContentChange.objects.create(
-        content=content, field=field, old="A", new="B", source=RefreshSource.values[0], created=NOW - ago
+        content=content, field=field, old="A", new="B", source=RefreshTrigger.values[0], created=NOW - ago
     )
 
 

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 
 from bursary.catalog.source import Access, CatalogSource, open_source
 from bursary.replica import refresh
-from bursary.replica.models import ContentChange, ContentMetadata, RefreshSource
+from bursary.replica.models import ContentChange, ContentMetadata, RefreshTrigger
 from bursary.replica.refresh import RefreshReport
 from tests.enterprise_catalog.server import CLIENT_ID, CLIENT_SECRET, Upstream
 from tests.replica.listing import CATALOG, COURSE, NOW, Listing
@@ -24,7 +24,9 @@ def over_http(upstream: Upstream) -> CatalogSource:
 
 
 def bring_in(*records: object, catalog_uuid: UUID = CATALOG, now: datetime = NOW) -> RefreshReport:
-    return refresh.refresh_catalog(catalog_uuid, source=Listing(records), now=now, by=RefreshSource.CRON)
+    return refresh.refresh_catalog(
+        catalog_uuid, source=Listing(records), now=now, trigger=RefreshTrigger.CRON
+    )
 
 
 def row(content_key: str = COURSE) -> ContentMetadata:

@@ -12,7 +12,7 @@ from pytest_django import Settings
 from bursary.catalog import parser
 from bursary.catalog.jsonl_source import FolderCatalog
 from bursary.replica import refresh
-from bursary.replica.models import ContentMetadata, RefreshSource
+from bursary.replica.models import ContentMetadata, RefreshTrigger
 from bursary.replica.refresh import RefreshReport
 from tests.replica.listing import CATALOG, DATA, OTHER_CATALOG, Record
 
@@ -75,7 +75,7 @@ class Catalogs:
 
     def sync(self, catalog: UUID, *, hours: float = 0) -> RefreshReport:
         return refresh.refresh_catalog(
-            catalog, source=self.source, now=NOW + hours * HOUR, by=RefreshSource.CRON
+            catalog, source=self.source, now=NOW + hours * HOUR, trigger=RefreshTrigger.CRON
         )
 
     def sync_both(self, *, hours: float = 0) -> None:

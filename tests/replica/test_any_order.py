@@ -27,7 +27,7 @@ from bursary.catalog.http_source import HttpCatalog
 from bursary.catalog.parser import Completeness
 from bursary.ops import refresh_runs
 from bursary.replica import audit, reads, refresh, schedule
-from bursary.replica.models import ContentChange, ContentMetadata, ContentType, RefreshSource
+from bursary.replica.models import ContentChange, ContentMetadata, ContentType, RefreshTrigger
 from tests.replica import agreement
 from tests.replica.expected_content import CATALOGS, NAMES, PUBLIC, RESTRICTED
 from tests.replica.listing import NOW
@@ -215,11 +215,13 @@ class AnyOrder(UpstreamHistory):
         """Refresh in one of four ways. An outage is all that may come of it."""
         with suppress(refresh.ContentUnavailable):
             if way == "listing":
-                refresh.refresh_catalog(catalog, source=self.source, now=self.now, by=RefreshSource.CRON)
+                refresh.refresh_catalog(
+                    catalog, source=self.source, now=self.now, trigger=RefreshTrigger.CRON
+                )
             elif way == "keys":
                 keys = [course.key for course in self.expected.courses.values()]
                 refresh.refresh_keys(
-                    keys, catalog_uuid=catalog, source=self.source, now=self.now, by=RefreshSource.EVENT
+                    keys, catalog_uuid=catalog, source=self.source, now=self.now, trigger=RefreshTrigger.EVENT
                 )
             elif way == "due":
                 refresh.refresh_due(clock=self.clock, source=self.source, most=MOST)

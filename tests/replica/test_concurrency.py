@@ -8,7 +8,7 @@ import pytest
 from django.db import connection, transaction
 
 from bursary.replica import reads, refresh
-from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata, RefreshSource
+from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata, RefreshTrigger
 from bursary.replica.refresh import RefreshReport
 from tests.replica.listing import (
     CATALOG,
@@ -50,7 +50,7 @@ def at_once(tasks: list[Callable[[], RefreshReport]]) -> list[RefreshReport]:
 def refresher(records: list[Record], *, seconds: int) -> Callable[[], RefreshReport]:
     now = NOW + timedelta(seconds=seconds)
     source = Listing(records)
-    return lambda: refresh.refresh_catalog(CATALOG, source=source, now=now, by=RefreshSource.CRON)
+    return lambda: refresh.refresh_catalog(CATALOG, source=source, now=now, trigger=RefreshTrigger.CRON)
 
 
 def rows_of(courses: list[Record]) -> int:

@@ -9,7 +9,7 @@ import pytest
 
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.replica import refresh
-from bursary.replica.models import ContentChange, ContentMetadata, RefreshSource
+from bursary.replica.models import ContentChange, ContentMetadata, RefreshTrigger
 from tests.replica import agreement
 from tests.replica.listing import Record
 from tests.replica.replicated import announcements
@@ -95,7 +95,7 @@ def test_of_two_catalogs_a_fetch_that_began_earlier_and_ends_later_loses(
     catalogs.sync(ORDINARY, hours=2)
 
     refresh.refresh_keys(
-        [MOVE], catalog_uuid=ALLOWED, source=under_way, now=NOW + HOUR, by=RefreshSource.CRON
+        [MOVE], catalog_uuid=ALLOWED, source=under_way, now=NOW + HOUR, trigger=RefreshTrigger.CRON
     )
 
     assert row_of(ALLOWED, MOVE).title == "Edited"

@@ -11,7 +11,7 @@ from django.db import connection
 
 from bursary.catalog import payload as payloads
 from bursary.replica import reads, refresh
-from bursary.replica.models import Completeness, ContentMetadata, RefreshSource
+from bursary.replica.models import Completeness, ContentMetadata, RefreshTrigger
 from bursary.replica.refresh import RefreshReport
 from tests.enterprise_catalog.database import content_key
 from tests.enterprise_catalog.server import CATALOG, enterprise_catalog
@@ -26,7 +26,9 @@ CASES = json.loads((DATA / "catalog-hostile.index.json").read_text())
 
 def replicated(records: list[Record]) -> tuple[RefreshReport, dict[str, ContentMetadata]]:
     with enterprise_catalog(records) as upstream:
-        report = refresh.refresh_catalog(CATALOG, source=over_http(upstream), now=NOW, by=RefreshSource.CRON)
+        report = refresh.refresh_catalog(
+            CATALOG, source=over_http(upstream), now=NOW, trigger=RefreshTrigger.CRON
+        )
     return report, {row.content_key: row for row in ContentMetadata.objects.all()}
 
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from bursary.replica import refresh
-from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata, RefreshSource
+from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata, RefreshTrigger
 from bursary.replica.refresh import RefreshReport
 from tests.enterprise_catalog import faults
 from tests.enterprise_catalog.server import CATALOG, Upstream, enterprise_catalog
@@ -31,7 +31,9 @@ def upstream() -> Iterator[Upstream]:
         yield running
 
 
-def read(upstream: Upstream, *, now: datetime, killed_after: int = 1000, anew: bool = False) -> RefreshReport:
+def read(
+    upstream: Upstream, *, now: datetime, killed_after: int = 1000, resume: bool = True
+) -> RefreshReport:
     """Read the catalog as a process of its own would."""
     upstream.requests.clear()
 
@@ -43,8 +45,8 @@ def read(upstream: Upstream, *, now: datetime, killed_after: int = 1000, anew: b
         CATALOG,
         source=over_http(upstream),
         now=now,
-        by=RefreshSource.CRON,
-        anew=anew,
+        trigger=RefreshTrigger.CRON,
+        resume=resume,
         progress=die,
     )
 
@@ -95,7 +97,9 @@ def test_one_that_ended_before_its_first_record_is_not_gone_on_with(upstream: Up
     upstream.recovers()
     source = over_http(upstream)
     key = RECORDS[7]["key"]
-    refresh.refresh_keys([key], catalog_uuid=CATALOG, source=source, now=NOW + HOUR, by=RefreshSource.CRON)
+    refresh.refresh_keys(
+        [key], catalog_uuid=CATALOG, source=source, now=NOW + HOUR, trigger=RefreshTrigger.CRON
+    )
     upstream.edit(key, title="Edited")
 
     report = read(upstream, now=NOW + 2 * HOUR)
@@ -114,7 +118,11 @@ def test_what_was_asked_for_later_is_newer_however_long_the_reading_takes() -> N
         def after_the_first_page(records: int) -> None:
             if records == 50:
                 refresh.refresh_keys(
-                    keys, catalog_uuid=OTHER_CATALOG, source=source, now=next(moments), by=RefreshSource.EVENT
+                    keys,
+                    catalog_uuid=OTHER_CATALOG,
+                    source=source,
+                    now=next(moments),
+                    trigger=RefreshTrigger.EVENT,
                 )
                 for key in keys:
                     upstream.database.edit(key, title="Edited")
@@ -125,7 +133,7 @@ def test_what_was_asked_for_later_is_newer_however_long_the_reading_takes() -> N
             source=source,
             now=next(moments),
             clock=lambda: next(moments),
-            by=RefreshSource.CRON,
+            trigger=RefreshTrigger.CRON,
             progress=after_the_first_page,
         )
 
@@ -143,14 +151,14 @@ def test_once_it_was_read_to_its_end_the_next_reads_everything(upstream: Upstrea
     assert (report.records, report.passed_over) == (120, 0)
 
 
-@pytest.mark.parametrize(("later", "anew"), [(HOUR, True), (7 * HOUR, False)])
+@pytest.mark.parametrize(("later", "resume"), [(HOUR, False), (7 * HOUR, True)])
 def test_it_is_read_anew_when_asked_and_when_it_began_long_ago(
-    upstream: Upstream, later: timedelta, anew: bool
+    upstream: Upstream, later: timedelta, resume: bool
 ) -> None:
     with pytest.raises(Killed):
         read(upstream, now=NOW, killed_after=100)
 
-    report = read(upstream, now=NOW + later, anew=anew)
+    report = read(upstream, now=NOW + later, resume=resume)
 
     assert (report.records, report.passed_over) == (120, 0)
 
@@ -158,7 +166,7 @@ def test_it_is_read_anew_when_asked_and_when_it_began_long_ago(
 def test_a_listing_that_raised_an_alarm_is_not_resumed() -> None:
     def read_file(records: int, *, now: datetime) -> RefreshReport:
         source = Listing(RECORDS[:records])
-        return refresh.refresh_catalog(CATALOG, source=source, now=now, by=RefreshSource.CRON)
+        return refresh.refresh_catalog(CATALOG, source=source, now=now, trigger=RefreshTrigger.CRON)
 
     read_file(120, now=NOW)
 
@@ -174,7 +182,7 @@ def test_a_dry_run_of_one_that_was_interrupted_judges_everything(upstream: Upstr
         CATALOG,
         source=over_http(upstream),
         now=NOW + HOUR,
-        by=RefreshSource.CRON,
+        trigger=RefreshTrigger.CRON,
         dry_run=True,
     )
 

@@ -11,7 +11,7 @@ from bursary.replica.models import (
     CatalogMembership,
     ContentChange,
     ContentMetadata,
-    RefreshSource,
+    RefreshTrigger,
 )
 from tests.replica.listing import Record
 from tests.replica.serving import ALLOWED, HOUR, MOVE, NOW, ORDINARY, Catalogs, row_of, without_run
@@ -40,7 +40,9 @@ def rename_while_listed(catalogs: Catalogs, catalog: UUID) -> None:
 
 def read_by_key(catalogs: Catalogs, catalog: UUID, key: str, *, hours: float) -> None:
     now = NOW + hours * HOUR
-    refresh.refresh_keys([key], catalog_uuid=catalog, source=catalogs.source, now=now, by=RefreshSource.CRON)
+    refresh.refresh_keys(
+        [key], catalog_uuid=catalog, source=catalogs.source, now=now, trigger=RefreshTrigger.CRON
+    )
 
 
 def held(catalog: UUID) -> dict[str, str]:

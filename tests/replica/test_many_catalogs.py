@@ -8,7 +8,7 @@ import pytest
 
 from bursary.catalog.http_source import HttpCatalog
 from bursary.replica import refresh
-from bursary.replica.models import ContentMetadata, RefreshSource
+from bursary.replica.models import ContentMetadata, RefreshTrigger
 from tests.enterprise_catalog.database import CatalogDatabase, Record
 from tests.enterprise_catalog.without_sockets import WithoutSockets
 from tests.memory import peak_while
@@ -62,7 +62,7 @@ def refresh_all(upstream: WithoutSockets, *, hours: int, catalogs: Sequence[UUID
     before = upstream.questions
     for catalog in catalogs:
         refresh.refresh_catalog(
-            catalog, source=HttpCatalog(upstream), now=NOW + hours * HOUR, by=RefreshSource.CRON
+            catalog, source=HttpCatalog(upstream), now=NOW + hours * HOUR, trigger=RefreshTrigger.CRON
         )
     return upstream.questions - before
 

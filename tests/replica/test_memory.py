@@ -8,7 +8,7 @@ import pytest
 
 from bursary.catalog.records import KnownKeys
 from bursary.replica import audit, refresh
-from bursary.replica.models import CatalogMembership, ContentMetadata, RefreshSource
+from bursary.replica.models import CatalogMembership, ContentMetadata, RefreshTrigger
 from tests.memory import peak_while
 from tests.replica.listing import NOW, Listing, Record
 
@@ -52,7 +52,7 @@ class Endless(Listing):
 
 def refresh_from(source: Endless, *, hours: int) -> None:
     now = NOW + timedelta(hours=hours)
-    refresh.refresh_catalog(source.catalog_uuid, source=source, now=now, by=RefreshSource.CRON)
+    refresh.refresh_catalog(source.catalog_uuid, source=source, now=now, trigger=RefreshTrigger.CRON)
 
 
 def peak_of(source: Endless, *, hours: int) -> int:

@@ -11,7 +11,7 @@ from bursary.catalog import parser
 from bursary.catalog.records import Completeness, Content
 from bursary.replica import merge
 from bursary.replica.merge import FetchContext, MergeDecision, StoredContent
-from bursary.replica.models import RefreshSource
+from bursary.replica.models import RefreshTrigger
 from tests.replica.listing import CATALOG, COURSE, LATER, NOW, OTHER_CATALOG, a_course
 from tests.replica.replicated import HOUR
 
@@ -22,7 +22,7 @@ ANOTHER = parser.parse(a_course(full_description="Anew."))
 def fetched(
     *, catalog_uuid: object = CATALOG, upstream: str = "listing", now: datetime = NOW
 ) -> FetchContext:
-    return FetchContext(CATALOG, f"{upstream}:{catalog_uuid}", now, RefreshSource.CRON)
+    return FetchContext(CATALOG, f"{upstream}:{catalog_uuid}", now, RefreshTrigger.CRON)
 
 
 def stored(record: Content, context: FetchContext, **columns: Any) -> StoredContent:

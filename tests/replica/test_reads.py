@@ -12,7 +12,7 @@ from django.conf import LazySettings
 from pytest_django import Settings
 
 from bursary.replica import reads, refresh
-from bursary.replica.models import CatalogMembership, ContentMetadata, RefreshSource, in_catalog
+from bursary.replica.models import CatalogMembership, ContentMetadata, RefreshTrigger, in_catalog
 from tests.replica.listing import (
     CATALOG,
     COURSE,
@@ -47,7 +47,7 @@ def upstream(tmp_path: Path, settings: LazySettings) -> Callable[..., Path]:
 
 @pytest.fixture
 def replicated(upstream: object) -> None:
-    refresh.refresh_catalog(CATALOG, source=Listing([a_course()]), now=NOW, by=RefreshSource.CRON)
+    refresh.refresh_catalog(CATALOG, source=Listing([a_course()]), now=NOW, trigger=RefreshTrigger.CRON)
 
 
 @pytest.mark.usefixtures("replicated")
@@ -122,9 +122,9 @@ def test_while_upstream_is_out_only_content_without_a_row_is_unavailable() -> No
 @pytest.mark.usefixtures("replicated")
 def test_a_catalog_holds_its_courses_and_their_runs(django_assert_num_queries: Any) -> None:
     elsewhere = [record for record in recorded("courses") if record["key"] == "GlobeX+B114"]
-    refresh.refresh_catalog(OTHER_CATALOG, source=Listing(elsewhere), now=NOW, by=RefreshSource.CRON)
+    refresh.refresh_catalog(OTHER_CATALOG, source=Listing(elsewhere), now=NOW, trigger=RefreshTrigger.CRON)
     orphan = a_run(key="course-v1:NobodyX+N1+1", parent_content_key="NobodyX+N1")
-    refresh.refresh_catalog(CATALOG, source=Listing([orphan]), now=NOW, by=RefreshSource.CRON)
+    refresh.refresh_catalog(CATALOG, source=Listing([orphan]), now=NOW, trigger=RefreshTrigger.CRON)
 
     held = reads.held_by(CATALOG).values_list("content_key", flat=True)
     assert set(held) == {COURSE, *RUNS, orphan["key"]}

@@ -11,7 +11,7 @@ from django.conf import LazySettings
 from bursary.catalog.parser import Content
 from bursary.catalog.records import UnreadableElement
 from bursary.replica import merge, refresh
-from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata, RefreshSource
+from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata, RefreshTrigger
 from tests.replica.listing import (
     CATALOG,
     COURSE,
@@ -39,7 +39,7 @@ def test_everything_that_a_catalog_lists_is_stored_with_runs_under_their_courses
         CATALOG,
         source=Listing([*recorded("courses"), *recorded("other-types")]),
         now=NOW,
-        by=RefreshSource.CRON,
+        trigger=RefreshTrigger.CRON,
         progress=seen.append,
     )
 
@@ -172,7 +172,9 @@ def test_an_unusable_record_leaves_the_last_good_one_and_says_why() -> None:
 
 
 def test_a_report_names_few_and_counts_all() -> None:
-    report = refresh.refresh_catalog(CATALOG, source=Listing([None] * 620), now=NOW, by=RefreshSource.CRON)
+    report = refresh.refresh_catalog(
+        CATALOG, source=Listing([None] * 620), now=NOW, trigger=RefreshTrigger.CRON
+    )
 
     assert (report.unparsable_total, len(report.unparsable)) == (620, 500)
     assert report.unparsable_total == 620
@@ -266,7 +268,7 @@ def test_a_dry_run_counts_and_writes_nothing() -> None:
             CATALOG,
             source=Listing([changed, *recorded("hostile")]),
             now=NOW + HOUR,
-            by=RefreshSource.CRON,
+            trigger=RefreshTrigger.CRON,
             dry_run=True,
         )
 
@@ -281,7 +283,7 @@ def test_what_came_before_upstream_fell_silent_stays() -> None:
     source = Listing(recorded("courses"), silent_after=2)
 
     with pytest.raises(refresh.ContentUnavailable) as silence:
-        refresh.refresh_catalog(CATALOG, source=source, now=NOW, by=RefreshSource.CRON)
+        refresh.refresh_catalog(CATALOG, source=source, now=NOW, trigger=RefreshTrigger.CRON)
 
     assert silence.value.reason == "catalog_unavailable"
     assert silence.value.so_far.records == 100
@@ -292,7 +294,7 @@ def test_content_is_brought_in_by_key_and_a_run_comes_with_its_course() -> None:
     source = Listing(recorded("courses"))
 
     report = refresh.refresh_keys(
-        [RUNS[0], "NobodyX+N1"], catalog_uuid=CATALOG, source=source, now=NOW, by=RefreshSource.EVENT
+        [RUNS[0], "NobodyX+N1"], catalog_uuid=CATALOG, source=source, now=NOW, trigger=RefreshTrigger.EVENT
     )
 
     assert source.asked == ["NobodyX+N1", RUNS[0]]

@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from bursary.catalog.source import CatalogSource, open_source
 from bursary.replica import reads, refresh
-from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata, RefreshSource
+from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata, RefreshTrigger
 from bursary.replica.refresh import RefreshReport
 from tests.enterprise_catalog import faults
 from tests.enterprise_catalog.database import content_key
@@ -45,8 +45,10 @@ def rows() -> dict[str, dict[str, Any]]:
 
 def bring_in(source: CatalogSource, *, keys: list[str] | None = None) -> RefreshReport:
     if keys is None:
-        return refresh.refresh_catalog(CATALOG, source=source, now=NOW, by=RefreshSource.CRON)
-    return refresh.refresh_keys(keys, catalog_uuid=CATALOG, source=source, now=NOW, by=RefreshSource.CRON)
+        return refresh.refresh_catalog(CATALOG, source=source, now=NOW, trigger=RefreshTrigger.CRON)
+    return refresh.refresh_keys(
+        keys, catalog_uuid=CATALOG, source=source, now=NOW, trigger=RefreshTrigger.CRON
+    )
 
 
 def held() -> set[str]:
@@ -110,7 +112,7 @@ def test_a_sync_that_changed_nothing_writes_no_payload_and_no_history() -> None:
         before = rows()
         upstream.sync()
         report = refresh.refresh_catalog(
-            CATALOG, source=over_http(upstream), now=NOW + HOUR, by=RefreshSource.CRON
+            CATALOG, source=over_http(upstream), now=NOW + HOUR, trigger=RefreshTrigger.CRON
         )
 
     assert (report.changed, report.created, report.unchanged) == (0, 0, len(before))
@@ -138,7 +140,7 @@ def test_a_record_that_upstream_fails_on_keeps_its_last_good_row_and_says_why(up
     upstream.sync()
 
     report = refresh.refresh_catalog(
-        CATALOG, source=over_http(upstream), now=NOW + HOUR, by=RefreshSource.CRON
+        CATALOG, source=over_http(upstream), now=NOW + HOUR, trigger=RefreshTrigger.CRON
     )
 
     [left_out] = report.unparsable
@@ -151,7 +153,7 @@ def test_a_record_that_upstream_fails_on_keeps_its_last_good_row_and_says_why(up
 
     upstream.recovers()
     bring_in(over_http(upstream))
-    refresh.refresh_catalog(CATALOG, source=over_http(upstream), now=NOW + HOUR, by=RefreshSource.CRON)
+    refresh.refresh_catalog(CATALOG, source=over_http(upstream), now=NOW + HOUR, trigger=RefreshTrigger.CRON)
     assert (rows()[COURSE]["failures"], rows()[COURSE]["last_error"]) == (0, "")
 
 

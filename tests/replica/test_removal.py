@@ -7,7 +7,7 @@ import pytest
 
 from bursary.catalog.records import CatalogUnavailable
 from bursary.replica import reads, refresh, removal
-from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata, RefreshSource
+from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata, RefreshTrigger
 from bursary.replica.refresh import RefreshReport
 from tests.replica.listing import CATALOG, COURSE, NOW, OTHER_CATALOG, RUNS
 from tests.replica.replicated import HOUR, announcements, history, row
@@ -283,7 +283,7 @@ def test_lookups_by_key_after_a_listing_report_progress() -> None:
         CATALOG,
         source=upstream,
         now=NOW + 24 * HOUR,
-        by=RefreshSource.CRON,
+        trigger=RefreshTrigger.CRON,
         progress=lambda _records: calls.append(len(upstream.questions)),
     )
 

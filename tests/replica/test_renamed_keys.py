@@ -16,7 +16,7 @@ from bursary.replica.models import (
     CatalogMembership,
     ContentChange,
     ContentMetadata,
-    RefreshSource,
+    RefreshTrigger,
 )
 from tests.api.door import Door
 from tests.replica.listing import Record
@@ -83,7 +83,7 @@ def test_a_listing_that_was_never_ended_makes_no_two_courses_of_it(catalogs: Cat
     renamed(catalogs, ORDINARY)
 
     refresh.refresh_keys(
-        [NEW], catalog_uuid=ORDINARY, source=catalogs.source, now=NOW + 6 * HOUR, by=RefreshSource.CRON
+        [NEW], catalog_uuid=ORDINARY, source=catalogs.source, now=NOW + 6 * HOUR, trigger=RefreshTrigger.CRON
     )
 
     assert row_of(ORDINARY, NEW) == before

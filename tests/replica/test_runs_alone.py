@@ -11,7 +11,7 @@ from pytest_django import Settings
 from bursary.assignments import allocation
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.replica import reads, refresh
-from bursary.replica.models import CatalogMembership, ContentChange, RefreshSource
+from bursary.replica.models import CatalogMembership, ContentChange, RefreshTrigger
 from tests.replica.listing import (
     CATALOG,
     COURSE,
@@ -131,7 +131,7 @@ def test_what_a_catalog_lists_beside_its_course_is_as_the_course_has_it_in_any_o
                 catalog_uuid=CATALOG,
                 source=Upstream([record]),
                 now=NOW + hours * HOUR,
-                by=RefreshSource.CRON,
+                trigger=RefreshTrigger.CRON,
             )
 
     assert (row(ALONE).completeness, row(ALONE).title) == ("full", row().title)
@@ -207,6 +207,6 @@ def test_what_a_catalog_lists_itself_stays_its_own_where_its_course_is_fetched_a
             catalog_uuid=CATALOG,
             source=Upstream([course]),
             now=NOW + hours * HOUR,
-            by=RefreshSource.CRON,
+            trigger=RefreshTrigger.CRON,
         )
         assert CatalogMembership.objects.get(content=row(ALONE)).via_course == ""

@@ -15,7 +15,7 @@ from bursary.replica.models import (
     CatalogMembership,
     Completeness,
     ContentMetadata,
-    RefreshSource,
+    RefreshTrigger,
     ShadowDifference,
     ShadowTally,
 )
@@ -34,7 +34,9 @@ HOUR = timedelta(hours=1)
 @pytest.fixture
 def upstream(settings: Settings) -> Iterator[Upstream]:
     with read_over_http(settings, a_course(TIDES), a_course(KNOTS), mode="shadow") as running:
-        refresh.refresh_catalog(CATALOG, source=refresh.configured_source(), now=NOW, by=RefreshSource.CRON)
+        refresh.refresh_catalog(
+            CATALOG, source=refresh.configured_source(), now=NOW, trigger=RefreshTrigger.CRON
+        )
         yield running
 
 

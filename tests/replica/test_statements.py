@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from bursary.catalog import parser
 from bursary.replica import ingest, refresh
 from bursary.replica.merge import FetchContext
-from bursary.replica.models import CatalogMembership, ContentMetadata, RefreshSource
+from bursary.replica.models import CatalogMembership, ContentMetadata, RefreshTrigger
 from tests.replica.listing import CATALOG, LATER, NOW, OTHER_CATALOG, Listing, Record, recorded
 
 pytestmark = pytest.mark.django_db
@@ -22,7 +22,10 @@ def statements(records: Sequence[Record], *, hours: int, catalog_uuid: UUID = CA
     """Count a refresh's statements. SQLite takes 999 values in one insert: what Django cut counts as one."""
     with CaptureQueriesContext(connection) as queries:
         refresh.refresh_catalog(
-            catalog_uuid, source=Listing(records), now=NOW + timedelta(hours=hours), by=RefreshSource.CRON
+            catalog_uuid,
+            source=Listing(records),
+            now=NOW + timedelta(hours=hours),
+            trigger=RefreshTrigger.CRON,
         )
     said = [query["sql"] for query in queries.captured_queries]
     if connection.vendor != "sqlite":
@@ -52,9 +55,9 @@ def test_fifty_courses_take_as_many_statements_as_ten() -> None:
 
 def test_unchanged_content_takes_one_update_and_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     courses = recorded("courses")[:50]
-    refresh.refresh_catalog(CATALOG, source=Listing(courses), now=NOW, by=RefreshSource.CRON)
+    refresh.refresh_catalog(CATALOG, source=Listing(courses), now=NOW, trigger=RefreshTrigger.CRON)
 
-    context = FetchContext(CATALOG, f"listing:{CATALOG}", NOW + timedelta(hours=1), RefreshSource.CRON)
+    context = FetchContext(CATALOG, f"listing:{CATALOG}", NOW + timedelta(hours=1), RefreshTrigger.CRON)
     monkeypatch.delattr(parser, "parse")
     with CaptureQueriesContext(connection) as queries:
         report = ingest.ingest(touched(courses), context=context)

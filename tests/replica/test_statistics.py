@@ -8,7 +8,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from bursary.replica import refresh
-from bursary.replica.models import ContentMetadata, RefreshSource
+from bursary.replica.models import ContentMetadata, RefreshTrigger
 from tests.replica.listing import CATALOG, NOW, Listing, recorded
 
 pytestmark = [
@@ -21,7 +21,7 @@ def listed(*, dry_run: bool = False) -> int:
     """Bring in a catalog of 200 courses; return how many times statistics are taken meanwhile."""
     source = Listing(recorded("courses"))
     with CaptureQueriesContext(connection) as queries:
-        refresh.refresh_catalog(CATALOG, source=source, now=NOW, by=RefreshSource.CRON, dry_run=dry_run)
+        refresh.refresh_catalog(CATALOG, source=source, now=NOW, trigger=RefreshTrigger.CRON, dry_run=dry_run)
     return sum(query["sql"].startswith("ANALYZE") for query in queries)
 
 

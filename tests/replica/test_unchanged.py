@@ -18,7 +18,7 @@ from bursary.replica.models import (
     ContentChange,
     ContentMetadata,
     FormerContentKey,
-    RefreshSource,
+    RefreshTrigger,
 )
 from tests.replica.listing import (
     BEFORE,
@@ -42,7 +42,7 @@ Step = Callable[[], object]
 
 
 def served(*records: object, hours: float, by: UUID = CATALOG) -> Step:
-    context = FetchContext(by, f"listing:{by}", NOW + hours * HOUR, RefreshSource.CRON)
+    context = FetchContext(by, f"listing:{by}", NOW + hours * HOUR, RefreshTrigger.CRON)
     return lambda: ingest.ingest(records, context=context)
 
 

@@ -65,8 +65,10 @@ def test_a_run_is_found_by_its_course_if_its_key_brings_nothing_any_more(upstrea
     upstream.database.put(course, catalogs=[str(CATALOG)])
     place = CatalogKey(CATALOG, run_of(TIDES))
 
-    assert upstream_cache.look_up({place: place.content_key}, now=NOW, anew=True).known == {place: None}
-    [found] = upstream_cache.look_up({place: TIDES}, now=NOW, anew=True).known.values()
+    assert upstream_cache.look_up({place: place.content_key}, now=NOW, bypass_cache=True).known == {
+        place: None
+    }
+    [found] = upstream_cache.look_up({place: TIDES}, now=NOW, bypass_cache=True).known.values()
     assert found is not None
 
 
@@ -174,7 +176,10 @@ def test_a_lookup_waits_for_another_no_longer_than_for_upstream_nor_than_that_ma
 
     with taking_at_most(AT_ONCE):
         assert look_up(TIDES) == {}
-        assert upstream_cache.look_up({CatalogKey(CATALOG, TIDES): TIDES}, now=NOW, anew=True).known == {}
+        assert (
+            upstream_cache.look_up({CatalogKey(CATALOG, TIDES): TIDES}, now=NOW, bypass_cache=True).known
+            == {}
+        )
     assert keys_asked(upstream) == []
 
     settings.CONTENT_READ_DEADLINE = MINUTE  # in which a busy machine answers
@@ -238,7 +243,9 @@ def test_asked_for_anew_nothing_comes_from_the_cache(upstream: Upstream) -> None
     look_up(TIDES)
     upstream.edit(TIDES, title="Tidal Engines II")
 
-    [found] = upstream_cache.look_up({CatalogKey(CATALOG, TIDES): TIDES}, now=NOW, anew=True).fresh.values()
+    [found] = upstream_cache.look_up(
+        {CatalogKey(CATALOG, TIDES): TIDES}, now=NOW, bypass_cache=True
+    ).fresh.values()
 
     assert found is not None
     assert found.title == "Tidal Engines II"

@@ -18,7 +18,7 @@ from bursary.replica.models import (
     CatalogMembership,
     ContentChange,
     ContentMetadata,
-    RefreshSource,
+    RefreshTrigger,
 )
 from tests.replica.replicated import announcements
 from tests.replica.serving import (
@@ -110,7 +110,9 @@ def test_an_edit_that_one_catalog_is_read_before_and_another_after_is_one_change
     under_way = catalogs.before(MOVE, title="Same everywhere")
     catalogs.sync(ORDINARY, hours=5)
     began = NOW + 4.5 * HOUR
-    refresh.refresh_keys([MOVE], catalog_uuid=ALLOWED, source=under_way, now=began, by=RefreshSource.CRON)
+    refresh.refresh_keys(
+        [MOVE], catalog_uuid=ALLOWED, source=under_way, now=began, trigger=RefreshTrigger.CRON
+    )
     catalogs.sync(ALLOWED, hours=6)
 
     titles = ContentChange.objects.filter(field="title").values_list("content__content_key", "old", "new")

@@ -7,7 +7,7 @@ from uuid import UUID
 from bursary.catalog import parser
 from bursary.catalog.records import CatalogUnavailable, KnownKeys, Unfetched
 from bursary.replica import refresh
-from bursary.replica.models import RefreshSource
+from bursary.replica.models import RefreshTrigger
 from bursary.replica.refresh import RefreshReport
 from tests.replica.listing import CATALOG, NOW, SYNCED, Listing, Record, a_course
 
@@ -99,7 +99,7 @@ def listing_of(
         catalog_uuid,
         source=upstream,
         now=now,
-        by=RefreshSource.CRON,
+        trigger=RefreshTrigger.CRON,
         dry_run=dry_run,
         accept_drop=accept_drop,
     )

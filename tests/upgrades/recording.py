@@ -64,7 +64,7 @@ from bursary.replica.models import (
     ContentMetadata,
     ContentType,
     FormerContentKey,
-    RefreshSource,
+    RefreshTrigger,
     ShadowDifference,
     ShadowTally,
 )
@@ -114,7 +114,7 @@ def _fill_replica() -> None:
     (folder / f"{CATALOG}.jsonl").write_text("\n".join(lines), encoding="utf-8")
     given_budget()  # the catalogs of budgets are refreshed
     call_command("refresh_content", stdout=StringIO())
-    for kind, source in zip(ContentType, [*RefreshSource, RefreshSource.CRON], strict=True):
+    for kind, source in zip(ContentType, [*RefreshTrigger, RefreshTrigger.CRON], strict=True):
         given_content(content_type=kind, source=source)
         ContentChange.objects.create(
             content=ContentMetadata.objects.latest("pk"),

@@ -22,7 +22,7 @@ from bursary.budgets.models import Budget
 from bursary.catalog.jsonl_source import FolderCatalog
 from bursary.delivery.notices import send_due
 from bursary.replica import audit, reads, refresh
-from bursary.replica.models import RefreshSource
+from bursary.replica.models import RefreshTrigger
 from tests.migrated import vacuum_into
 from tests.upgrades.recording import load
 from tests.upgrades.test_upgrade import migrate
@@ -77,7 +77,7 @@ def upgrade() -> None:
 
 def refresh_all(source: FolderCatalog, *, now: datetime) -> None:
     for catalog in FILES:
-        refresh.refresh_catalog(catalog, source=source, now=now, by=RefreshSource.CRON)
+        refresh.refresh_catalog(catalog, source=source, now=now, trigger=RefreshTrigger.CRON)
 
 
 def check_nothing_is_lost(recording: Recording) -> None:

@@ -93,7 +93,7 @@ class Command(OperatorCommand):
                     dry_run=dry_run,
                     advance=advance,
                     accept_drop=options["accept_drop"],
-                    anew=options["anew"],
+                    resume=not options["anew"],
                 )
         unknown = refresh_runs.unknown_keys(keys, done=done)
         summary: dict[str, Any] = {"dry_run": dry_run, "catalogs": [one.summary() for one in done]}
