@@ -21,10 +21,10 @@ from bursary.api.refusals import as_refusal, refusal
 from bursary.api.views import APIView
 from bursary.assignments import allocation, pasted_lists, preview_warnings, shown_assignments
 from bursary.assignments.matching import (
-    NO_CHANGE,
+    FREE_OF_CHARGE,
     BadAddresses,
     Match,
-    RepeatPolicy,
+    Overrides,
     TooManyAddresses,
     Verdict,
 )
@@ -161,17 +161,17 @@ def _parsed(request: Request, budget: Budget) -> tuple[dict[str, Any], PastedLis
         "entries": [entry.text for entry in people.entries],
         "due_date": body.get("due_date"),
         "message": body["message"],
-        "repeats": RepeatPolicy(body["allow_another"], body["reallocate_declined"]),
+        "overrides": Overrides(body["allow_another"], body["reallocate_declined"]),
     }
     return asked, people
 
 
 def _whole(done: allocation.Allocation) -> dict[str, Any]:
     verdicts = {one.assignment.pk: one.verdict for one in done.matches if one.assignment}
-    unchanged = [one.pk for one in done.assignments(*NO_CHANGE)]
+    unchanged = [one.pk for one in done.assignments(*FREE_OF_CHARGE)]
     return {
         "created": _bodies([one.pk for one in done.assignments(Verdict.NEW)]),
-        "updated": _bodies([one.pk for one in done.assignments(Verdict.AGAIN)]),
+        "updated": _bodies([one.pk for one in done.assignments(Verdict.REALLOCATED)]),
         "no_change": [
             {**body, "verdict": verdicts[pk].value}
             for pk, body in zip(unchanged, _bodies(unchanged), strict=True)
@@ -185,7 +185,7 @@ def _bodies(pks: list[int]) -> list[dict[str, Any]]:
 
 
 def _summary(done: allocation.Allocation) -> dict[str, Any]:
-    kinds = {"created": (Verdict.NEW,), "updated": (Verdict.AGAIN,), "no_change": NO_CHANGE}
+    kinds = {"created": (Verdict.NEW,), "updated": (Verdict.REALLOCATED,), "no_change": FREE_OF_CHARGE}
     verdicts = {
         kind: {
             str(one.assignment.uuid): one.verdict.value

@@ -21,7 +21,7 @@ from bursary.api.serializers import LEARNER_STATES, AdminAssignmentSerializer
 from bursary.api.views import APIView
 from bursary.assignments import allocation_batches, listing
 from bursary.assignments.choices import State
-from bursary.assignments.matching import NO_CHANGE, Verdict
+from bursary.assignments.matching import FREE_OF_CHARGE, Verdict
 from bursary.assignments.models import AllocationBatch, LearnerContentAssignment
 
 MAX_UNCHANGED = 1000
@@ -46,7 +46,7 @@ class LeftUnchangedOutput(serializers.Serializer[Any]):
     """An assignment for which nothing was allocated, and why."""
 
     assignment_uuid = serializers.UUIDField()
-    verdict = serializers.ChoiceField(choices=[one.value for one in NO_CHANGE])
+    verdict = serializers.ChoiceField(choices=[one.value for one in FREE_OF_CHARGE])
 
 
 class AllocationBatchOutput(serializers.Serializer[Any]):

@@ -7,7 +7,7 @@ from rest_framework import serializers
 
 from bursary.api.serializers import AssignmentSerializer
 from bursary.assignments.choices import ExpiryReason, State
-from bursary.assignments.matching import NO_CHANGE, BadAddresses, Verdict
+from bursary.assignments.matching import FREE_OF_CHARGE, BadAddresses, Verdict
 from bursary.assignments.preview_warnings import WarningCode
 from bursary.replica.joining import JoiningRefusal
 
@@ -25,7 +25,7 @@ REFUSED = (
 class UnchangedAssignmentSerializer(AssignmentSerializer):
     """An assignment that a learner already has, or declined, so that none was allocated, and the verdict."""
 
-    verdict = serializers.ChoiceField(choices=[one.value for one in NO_CHANGE], read_only=True)
+    verdict = serializers.ChoiceField(choices=[one.value for one in FREE_OF_CHARGE], read_only=True)
 
     class Meta(AssignmentSerializer.Meta):
         fields = (*AssignmentSerializer.Meta.fields, "verdict")
@@ -183,7 +183,7 @@ class AllocateSummaryOutput(serializers.Serializer[Any]):
     counts = AllocatedCountsOutput()
     uuids = AllocatedUuidsOutput()
     verdicts = serializers.DictField(
-        child=serializers.ChoiceField(choices=[one.value for one in NO_CHANGE]),
+        child=serializers.ChoiceField(choices=[one.value for one in FREE_OF_CHARGE]),
         help_text="The verdict on each assignment that was not allocated again, by its uuid",
     )
     recognised = EntryOutput(many=True, help_text="Entries of learners that are known by another address")

@@ -18,7 +18,7 @@ from bursary.access import known_learners
 from bursary.access.models import User, learner_key, of_mailboxes
 from bursary.assignments import actions, derived, matching
 from bursary.assignments.choices import LINK_AND_NOTIFY, ActionType, State, Status
-from bursary.assignments.matching import IDENTITY, Addressee
+from bursary.assignments.matching import LEARNER_COLUMNS, Addressee
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import ledger
 from bursary.lib.locks import for_update
@@ -134,7 +134,7 @@ def _write_address(assignment: LearnerContentAssignment, addressee: Addressee, n
     )
     if siblings.exclude(pk=assignment.pk).exists():
         raise AddressTaken(gettext("Another assignment of this content belongs to that learner."))
-    assignment.save(update_fields=[*IDENTITY, "links_revoked_at", "modified"])
+    assignment.save(update_fields=[*LEARNER_COLUMNS, "links_revoked_at", "modified"])
 
 
 def _start_over(

@@ -27,12 +27,12 @@ from bursary.assignments import (
 )
 from bursary.assignments.choices import ActionType, State
 from bursary.assignments.matching import (
-    COSTLY,
-    IDENTITY,
-    NO_REPEATS,
-    NOT_ALLOCATED,
+    CHARGED,
+    LEARNER_COLUMNS,
+    LEFT_AS_IS,
+    NO_OVERRIDES,
     Match,
-    RepeatPolicy,
+    Overrides,
     Verdict,
 )
 from bursary.assignments.models import AllocationBatch, LearnerContentAssignment
@@ -107,7 +107,7 @@ def allocate(
     now: datetime,
     actor: User | None = None,
     due_date: datetime | None = None,
-    repeats: RepeatPolicy = NO_REPEATS,
+    overrides: Overrides = NO_OVERRIDES,
     message: str = "",
     batch_uuid: UUID | None = None,
 ) -> Allocation:
@@ -124,9 +124,9 @@ def allocate(
         offer = offers.read(known, budget=budget, now=now, before=before, lock=True)
         locked = ledger.lock(budget.pk)
         terms = _check(locked, offer, price_cents=price_cents, now=now, due_date=due_date)
-        match = partial(matching.match_learners, learners=learners, now=now, lock=True, repeats=repeats)
+        match = partial(matching.match_learners, learners=learners, now=now, lock=True, overrides=overrides)
         matches = match(locked, content_key=offer.content.content_key, course_key=offer.course_key)
-        _reserve(locked, cents=price_cents * sum(one.verdict in COSTLY for one in matches))
+        _reserve(locked, cents=price_cents * sum(one.verdict in CHARGED for one in matches))
         batch = AllocationBatch(
             uuid=batch_uuid or uuid4(),
             budget=locked,
@@ -151,7 +151,7 @@ def _write(batch: AllocationBatch, offer: Offer, matches: Sequence[Match]) -> No
     batch.unchanged = {
         verdict.value: [one.assignment.pk for one in found if one.assignment]
         for verdict, found in by_verdict.items()
-        if verdict in NOT_ALLOCATED
+        if verdict in LEFT_AS_IS
     }
     batch.save()
     columns: dict[str, object] = {
@@ -162,7 +162,7 @@ def _write(batch: AllocationBatch, offer: Offer, matches: Sequence[Match]) -> No
         "due_date": batch.due_date,
         **derived.at_allocation(budget, offer=offer, now=now, due_date=batch.due_date),
     }
-    new, again = by_verdict[Verdict.NEW], by_verdict[Verdict.AGAIN]
+    new, again = by_verdict[Verdict.NEW], by_verdict[Verdict.REALLOCATED]
     unnotified = by_verdict[Verdict.NOTIFIED_AGAIN]
     _create(batch, offer, new, columns)
     existing = [one.assignment for one in again if one.assignment]
@@ -183,7 +183,7 @@ def preview(
     entries: Sequence[object],
     now: datetime,
     due_date: datetime | None = None,
-    repeats: RepeatPolicy = NO_REPEATS,
+    overrides: Overrides = NO_OVERRIDES,
 ) -> Preview:
     """Return what `allocate` would do now, address by address, and change nothing.
 
@@ -202,15 +202,15 @@ def preview(
     except AllocationRefused as refused:
         refusals.append(refused)
     learners = matching.learners_of(addressees)
-    match = partial(matching.match_learners, learners=learners, now=now, repeats=repeats)
+    match = partial(matching.match_learners, learners=learners, now=now, overrides=overrides)
     matches = match(budget, content_key=key, course_key=course_key)
-    costly = [one for one in matches if one.verdict in COSTLY]
-    cost = price_cents * len(costly)
+    charged = [one for one in matches if one.verdict in CHARGED]
+    cost = price_cents * len(charged)
     available = ledger.available_cents(budget)
     if short := ledger.shortage(budget, cents=cost):
         refusals.append(_too_expensive(short))
     remaining = None if available is None else available - cost
-    warnings = preview_warnings.find(budget, costly, course_key=course_key, price_cents=price_cents, now=now)
+    warnings = preview_warnings.find(budget, charged, course_key=course_key, price_cents=price_cents, now=now)
     return Preview(matches, bad, refusals, cost, remaining, expires_at, reason, terms, warnings)
 
 
@@ -366,7 +366,7 @@ def assign_identity(matches: Iterable[Match]) -> None:
             assignment.learner_key = assignment.mailbox_key = addressee.learner_key
             assignment.duplicate_pk = 0
         changed.append(assignment)
-    LearnerContentAssignment.objects.bulk_update(changed, IDENTITY, batch_size=500)
+    LearnerContentAssignment.objects.bulk_update(changed, LEARNER_COLUMNS, batch_size=500)
 
 
 def _notify_again(matches: Sequence[Match], batch: AllocationBatch, *, turn: int) -> None:

@@ -31,10 +31,10 @@ from bursary.replica.models import ContentMetadata
 MAX_ADDRESSES = 10_000
 ROWS_PER_QUERY = 5000
 
-IDENTITY = ("learner_email", "learner_key", "mailbox_key", "duplicate_pk", "lms_user_id")
+LEARNER_COLUMNS = ("learner_email", "learner_key", "mailbox_key", "duplicate_pk", "lms_user_id")
 """The columns of an assignment that identify its learner."""
 COLUMNS = (
-    *("uuid", "budget", "content", "content_key", "parent_content_key", *IDENTITY),
+    *("uuid", "budget", "content", "content_key", "parent_content_key", *LEARNER_COLUMNS),
     *("state", "cycle", "learner_state", "redeeming_since", "expires_at", "forgotten_at"),
 )
 """The columns of an existing assignment that matching and allocating again read; no others are loaded."""
@@ -93,9 +93,9 @@ class TooManyAddresses(Exception):
 class Verdict(enum.StrEnum):
     NEW = "new"
     """A first assignment for this learner."""
-    AGAIN = "reallocated"
+    REALLOCATED = "reallocated"
     """It was cancelled, expired or reversed, and is allocated again."""
-    UNCHANGED = "already_assigned"
+    ALREADY_ASSIGNED = "already_assigned"
     """The learner has it already; it costs nothing."""
     NOTIFIED_AGAIN = "notified_again"
     """The learner has it, open, and the mail about it failed: it is sent again, and costs nothing."""
@@ -111,18 +111,18 @@ class Verdict(enum.StrEnum):
     """An earlier entry is the same learner."""
 
 
-COSTLY = (Verdict.NEW, Verdict.AGAIN)
-"""Verdicts on which content is allocated, at its price."""
+CHARGED = (Verdict.NEW, Verdict.REALLOCATED)
+"""Verdicts on which content is allocated: its price is reserved."""
 OTHER_ASSIGNMENT = (Verdict.HAS_OTHER_RUN, Verdict.HAS_COURSE, Verdict.ACCEPTED)
 """Verdicts about an assignment of the same course by another key."""
-NOT_ALLOCATED = (Verdict.UNCHANGED, *OTHER_ASSIGNMENT, Verdict.DECLINED)
-"""Verdicts about an assignment that stays as it is."""
-NO_CHANGE = (Verdict.UNCHANGED, Verdict.NOTIFIED_AGAIN, *OTHER_ASSIGNMENT, Verdict.DECLINED)
-"""Verdicts about an assignment that the learner has, or declined, and that cost nothing."""
+LEFT_AS_IS = (Verdict.ALREADY_ASSIGNED, *OTHER_ASSIGNMENT, Verdict.DECLINED)
+"""Verdicts about an existing assignment that stays as it is."""
+FREE_OF_CHARGE = (Verdict.ALREADY_ASSIGNED, Verdict.NOTIFIED_AGAIN, *OTHER_ASSIGNMENT, Verdict.DECLINED)
+"""Verdicts about an existing assignment that costs nothing: it stays, or its mail is sent again."""
 
 
 @dataclass(frozen=True)
-class RepeatPolicy:
+class Overrides:
     """The verdicts that an administrator overrules in a request, so that the content is allocated."""
 
     allow_another: bool = False
@@ -131,7 +131,7 @@ class RepeatPolicy:
     """Also where the learner declined it before; None: as the customer has set."""
 
 
-NO_REPEATS = RepeatPolicy()
+NO_OVERRIDES = Overrides()
 
 
 @dataclass
@@ -217,7 +217,7 @@ def match_learners(
     learners: Learners,
     now: datetime,
     lock: bool = False,
-    repeats: RepeatPolicy = NO_REPEATS,
+    overrides: Overrides = NO_OVERRIDES,
 ) -> list[Match]:
     """Return the match of each addressee, in order. With `lock`, existing assignments stay locked.
 
@@ -226,25 +226,26 @@ def match_learners(
     """
     known, keys = learners.known, list(learners.known)
     all_keys = list(dict.fromkeys([*keys, *chain.from_iterable(one.other_keys for one in known.values())]))
-    people = [one.lms_user_id for one in known.values() if one.lms_user_id]
+    lms_user_ids = [one.lms_user_id for one in known.values() if one.lms_user_id]
     same = {"budget": budget.pk, "content_key": content_key, "course_key": course_key}
-    existing = _existing(all_keys, people, lock=lock, **same)
-    earlier = _Earlier(existing, budget=budget, content_key=content_key, now=now, repeats=repeats)
+    existing = _existing(all_keys, lms_user_ids, lock=lock, **same)
+    earlier = _Earlier(existing, budget=budget, content_key=content_key, now=now, overrides=overrides)
     first_at: dict[str | int | UUID, int] = {}
     matches = []
     for addressee in learners.addressees:
         learner, position = known[addressee.learner_key], addressee.position
-        person = learner.lms_user_id
-        identities: list[str | int] = [addressee.learner_key, *filter(None, [person]), *learner.other_keys]
+        lms_user_id = learner.lms_user_id
+        ids = [lms_user_id] if lms_user_id else []
+        identities: list[str | int] = [addressee.learner_key, *ids, *learner.other_keys]
         found, of_others = earlier.same.of(identities), earlier.elsewhere.of(identities)
         # Entries of one learner, or that would share an assignment, count once.
         shared = [*identities, *(one.uuid for one in (*found, *of_others))]
         first = min(first_at.setdefault(one, position) for one in shared)
         if first < position:
             first_at |= dict.fromkeys(shared, first)
-            match = Match(addressee, Verdict.DUPLICATE, person, duplicate_of=first)
+            match = Match(addressee, Verdict.DUPLICATE, lms_user_id, duplicate_of=first)
         else:
-            match = _match(addressee, person, found, of_others, earlier)
+            match = _match(addressee, lms_user_id, found, of_others, earlier)
             match.known_by = identities
         matches.append(match)
     return matches
@@ -285,12 +286,12 @@ def which_declined(assignments: Sequence[LearnerContentAssignment]) -> set[int]:
 
 
 def _existing(
-    keys: Sequence[str], people: Sequence[int], *, lock: bool, **same: Any
+    keys: Sequence[str], lms_user_ids: Sequence[int], *, lock: bool, **same: Any
 ) -> list[LearnerContentAssignment]:
     """Return the assignments of learners with these keys or LMS user ids, of the `same` budget and course."""
     found: dict[int, LearnerContentAssignment] = {}
-    for part in slices(max(len(keys), len(people)), ROWS_PER_QUERY):
-        rows = _EXISTING[lock].read(keys=keys[part], people=people[part], **same)
+    for part in slices(max(len(keys), len(lms_user_ids)), ROWS_PER_QUERY):
+        rows = _EXISTING[lock].read(keys=keys[part], lms_user_ids=lms_user_ids[part], **same)
         found.update((assignment.pk, assignment) for assignment in rows)
     return list(found.values())
 
@@ -304,11 +305,11 @@ def _of_learners(*, lock: bool) -> QuerySet[LearnerContentAssignment]:
             ("content_key", "content_key"),
             ("course_key", "content_key"),
             ("keys", "learner_key"),
-            ("people", "lms_user_id"),
+            ("lms_user_ids", "lms_user_id"),
         )
     }
     same_course = of_course(parameters["course_key"]) | Q(content_key=parameters["content_key"])
-    mine = of_mailboxes(parameters["keys"]) | Q(lms_user_id__in=parameters["people"])
+    mine = of_mailboxes(parameters["keys"]) | Q(lms_user_id__in=parameters["lms_user_ids"])
     rows = LearnerContentAssignment.objects.filter(same_course, mine, budget=parameters["budget"])
     rows = rows.only(*COLUMNS).order_by("pk")
     return for_update(rows) if lock else rows
@@ -327,12 +328,12 @@ class _Earlier:
         budget: Budget,
         content_key: str,
         now: datetime,
-        repeats: RepeatPolicy,
+        overrides: Overrides,
     ) -> None:
         same = [one for one in existing if one.content_key == content_key]
         others = [one for one in existing if one.content_key != content_key]
         # The pks of declined ones, unless they are to be allocated again.
-        asked_for = repeats.reallocate_declined
+        asked_for = overrides.reallocate_declined
         self.declined = set() if asked_for else which_declined(same)
         if self.declined and asked_for is None and budget.customer.reallocate_declined:
             self.declined = set()
@@ -340,7 +341,7 @@ class _Earlier:
         self.unnotified = failures.not_notified(failed, now=now) if failed else set()
         # Of a learner's two rows the one in force counts, else the one that stayed when they were re-keyed.
         self.same = _Found(same, rank=lambda one: (*_rank(one, self.declined), not one.duplicate_pk, -one.pk))
-        valid = [] if repeats.allow_another else still_valid(others, now=now)
+        valid = [] if overrides.allow_another else still_valid(others, now=now)
         self.elsewhere = _Found(valid, rank=lambda one: (one.state == State.ACCEPTED, -one.pk))
 
 
@@ -350,7 +351,7 @@ def _rank(assignment: LearnerContentAssignment, declined: Collection[int]) -> tu
 
 def _match(
     addressee: Addressee,
-    person: int | None,
+    lms_user_id: int | None,
     found: Sequence[LearnerContentAssignment],
     others: Sequence[LearnerContentAssignment],
     earlier: _Earlier,
@@ -361,7 +362,7 @@ def _match(
     if assignment is not None and assignment.state in IN_FORCE:
         at_this_address = assignment.mailbox_or_learner_key == addressee.learner_key
         unnotified = at_this_address and assignment.pk in earlier.unnotified
-        verdict = Verdict.NOTIFIED_AGAIN if unnotified else Verdict.UNCHANGED
+        verdict = Verdict.NOTIFIED_AGAIN if unnotified else Verdict.ALREADY_ASSIGNED
     elif other is not None:
         assignment = other
         verdict = Verdict.HAS_OTHER_RUN if other.is_assigned_course_run else Verdict.HAS_COURSE
@@ -370,7 +371,7 @@ def _match(
     elif assignment is None:
         verdict = Verdict.NEW
     else:
-        verdict = Verdict.DECLINED if assignment.pk in earlier.declined else Verdict.AGAIN
+        verdict = Verdict.DECLINED if assignment.pk in earlier.declined else Verdict.REALLOCATED
     # A forgotten learner's placeholder is not another address of theirs.
     known_by_other_address = (
         assignment is not None
@@ -378,4 +379,6 @@ def _match(
         and assignment.forgotten_at is None
     )
     # Of several rows, another has the LMS user id, which is unique.
-    return Match(addressee, verdict, None if len(found) > 1 else person, assignment, known_by_other_address)
+    return Match(
+        addressee, verdict, None if len(found) > 1 else lms_user_id, assignment, known_by_other_address
+    )

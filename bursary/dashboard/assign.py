@@ -16,10 +16,10 @@ from bursary.assignments import allocation, preview_warnings
 from bursary.assignments.allocation import AllocationRefused
 from bursary.assignments.choices import ExpiryReason
 from bursary.assignments.matching import (
-    COSTLY,
+    CHARGED,
     OTHER_ASSIGNMENT,
     BadAddresses,
-    RepeatPolicy,
+    Overrides,
     TooManyAddresses,
     Verdict,
 )
@@ -104,7 +104,7 @@ def submit(form: AssignForm, budget: Budget, *, preview: bool, actor: User, now:
         "content_key": choice.content_key,
         "price_cents": choice.price_cents,
         "entries": [entry.text for entry in entries],
-        "repeats": RepeatPolicy(form.cleaned_data["allow_another"], form.cleaned_data["reallocate_declined"]),
+        "overrides": Overrides(form.cleaned_data["allow_another"], form.cleaned_data["reallocate_declined"]),
         "due_date": form.due_date,
         "now": now,
     }
@@ -151,7 +151,7 @@ def _preview(found: allocation.Preview, budget: Budget, form: AssignForm) -> Ass
         deadline = in_words(found.deadline, reason, customer=budget.customer)
     preview = AssignPreview(
         groups=_groups(messages.checked(found, entries)),
-        learners=sum(one in COSTLY for one in verdicts),
+        learners=sum(one in CHARGED for one in verdicts),
         price_cents=choice.price_cents,
         cost_cents=found.cost_cents,
         remaining_cents=found.remaining_cents,

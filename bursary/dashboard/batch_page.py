@@ -15,7 +15,7 @@ from bursary.access.permissions import Permission, granted, may, may_everywhere
 from bursary.assignments import allocation_batches, cursors, error_texts, listing, statuses
 from bursary.assignments.allocation_batches import MailsPlanned
 from bursary.assignments.choices import LearnerState, State, Status
-from bursary.assignments.matching import COSTLY, Verdict
+from bursary.assignments.matching import CHARGED, Verdict
 from bursary.assignments.models import AllocationBatch, LearnerContentAssignment
 from bursary.dashboard import chips
 from bursary.dashboard.chips import Chip
@@ -26,7 +26,7 @@ PAGE = 50
 MAX_FAILED = 50
 
 _WHY_UNCHANGED: Mapping[str, Any] = {
-    Verdict.UNCHANGED: gettext_lazy("It was assigned before."),
+    Verdict.ALREADY_ASSIGNED: gettext_lazy("It was assigned before."),
     Verdict.HAS_OTHER_RUN: gettext_lazy("Another run of the course was assigned before: %(key)s."),
     Verdict.HAS_COURSE: gettext_lazy("The course was assigned before: %(key)s."),
     Verdict.ACCEPTED: gettext_lazy("The course was accepted before: %(key)s."),
@@ -204,7 +204,7 @@ def unchanged(batch: AllocationBatch, *, start: str) -> Unchanged:
 
 def summary(batch: AllocationBatch) -> str:
     """Return the result of the request, as one or two sentences."""
-    new = sum(batch.counts.get(verdict, 0) for verdict in COSTLY)
+    new = sum(batch.counts.get(verdict, 0) for verdict in CHARGED)
     again = batch.counts.get(Verdict.NOTIFIED_AGAIN, 0)
     sentences = [
         ngettext("Assigned to %(count)s learner.", "Assigned to %(count)s learners.", new)

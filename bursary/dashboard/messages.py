@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from bursary.assignments.allocation import Allocation, AllocationRefused, Preview
 from bursary.assignments.choices import ExpiryReason, State
 from bursary.assignments.matching import (
-    COSTLY,
+    CHARGED,
     OTHER_ASSIGNMENT,
     BadAddresses,
     Match,
@@ -69,7 +69,7 @@ def shown(text: str) -> str:
 
 def done(allocated: Allocation, budget: Budget, *, price_cents: int) -> str:
     """Return the sentences for a successful allocation."""
-    new = len(allocated.assignments(*COSTLY))
+    new = len(allocated.assignments(*CHARGED))
     title = allocated.content.title or allocated.content.content_key
     assigned = ngettext(
         "“%(title)s” is assigned to %(count)s learner: %(cost)s is reserved in %(budget)s.",
@@ -78,7 +78,7 @@ def done(allocated: Allocation, budget: Budget, *, price_cents: int) -> str:
     )
     words = {"title": title, "count": f"{new:,}", "cost": dollars(price_cents * new), "budget": budget.name}
     skipped = {
-        _("%(learners)s had “%(title)s” already."): (Verdict.UNCHANGED,),
+        _("%(learners)s had “%(title)s” already."): (Verdict.ALREADY_ASSIGNED,),
         _("%(learners)s had “%(title)s”, and the mail about it had failed: it is sent again."): (
             Verdict.NOTIFIED_AGAIN,
         ),
@@ -198,7 +198,7 @@ def checked(preview: Preview, entries: Sequence[Entry]) -> list[CheckedEntry]:
                 entry,
                 _result(match, entries),
                 warnings=[one for one in warnings if one.code != WarningCode.BEYOND_AVAILABLE],
-                costs=match.verdict in COSTLY,
+                costs=match.verdict in CHARGED,
                 beyond_available=any(one.code == WarningCode.BEYOND_AVAILABLE for one in warnings),
             )
         )
@@ -206,7 +206,7 @@ def checked(preview: Preview, entries: Sequence[Entry]) -> list[CheckedEntry]:
 
 
 _RESULTS: Mapping[Verdict, tuple[Any, Any]] = {
-    Verdict.UNCHANGED: (
+    Verdict.ALREADY_ASSIGNED: (
         gettext_lazy("is already assigned, and costs nothing"),
         gettext_lazy("is already assigned, to %(address)s, and costs nothing"),
     ),
@@ -260,7 +260,7 @@ def _result(one: Match, entries: Sequence[Entry]) -> str:
         return sentence % {"text": shown(first.text), "line": first.line}
     if one.assignment is None:
         return _("would be assigned")
-    words = _AGAIN[one.assignment.state] if one.verdict is Verdict.AGAIN else _RESULTS[one.verdict]
+    words = _AGAIN[one.assignment.state] if one.verdict is Verdict.REALLOCATED else _RESULTS[one.verdict]
     figures = {"key": one.assignment.content_key, "address": one.assignment.learner_email}
     return str(words[one.known_by_other_address]) % figures
 

@@ -71,7 +71,7 @@ def test_repeating_a_request_changes_nothing_and_costs_nothing() -> None:
 
     again = allocate(budget, content, ALICE, BOB, now=NOW + timedelta(hours=1))
 
-    assert [one.verdict for one in again.matches] == [Verdict.UNCHANGED, Verdict.UNCHANGED]
+    assert [one.verdict for one in again.matches] == [Verdict.ALREADY_ASSIGNED, Verdict.ALREADY_ASSIGNED]
     assert LearnerContentAssignment.objects.count() == 2
     assert LearnerContentAssignmentAction.objects.count() == 6
     assert Budget.objects.get().held_cents == 2 * PRICE
@@ -111,7 +111,7 @@ def test_a_cancelled_assignment_is_allocated_again_in_a_new_cycle() -> None:
 
     done = allocate(budget, content, ALICE, now=later, price_cents=PRICE - 100)
 
-    assert [one.verdict for one in done.matches] == [Verdict.AGAIN]
+    assert [one.verdict for one in done.matches] == [Verdict.REALLOCATED]
     again = LearnerContentAssignment.objects.get()
     assert (again.uuid, again.state, again.cycle) == (first.uuid, State.ALLOCATED, 2)
     assert (again.allocated_at, again.cancelled_at) == (later, None)
@@ -215,7 +215,7 @@ def test_a_preview_counts_what_is_allocated_again() -> None:
     seen = allocation.preview(
         Budget.objects.get(), content_key=content.content_key, price_cents=PRICE, entries=[ALICE], now=NOW
     )
-    assert [one.verdict for one in seen.matches] == [Verdict.AGAIN]
+    assert [one.verdict for one in seen.matches] == [Verdict.REALLOCATED]
     assert (seen.cost_cents, seen.remaining_cents) == (PRICE, PRICE)
 
 
@@ -271,7 +271,7 @@ def test_two_rows_of_one_person_are_not_mixed_up() -> None:
 
     done = allocate(budget, content, ALICE)
 
-    assert [(one.verdict, one.assignment) for one in done.matches] == [(Verdict.UNCHANGED, old)]
+    assert [(one.verdict, one.assignment) for one in done.matches] == [(Verdict.ALREADY_ASSIGNED, old)]
     assert done.matches[0].known_by_other_address
 
 
@@ -286,7 +286,7 @@ def test_two_closed_rows_of_one_person_reopen_the_one_with_the_address() -> None
 
     done = allocate(budget, content, ALICE)
 
-    assert [(one.verdict, one.assignment) for one in done.matches] == [(Verdict.AGAIN, new)]
+    assert [(one.verdict, one.assignment) for one in done.matches] == [(Verdict.REALLOCATED, new)]
     assert LearnerContentAssignment.objects.get(pk=new.pk).state == State.ALLOCATED
     assert LearnerContentAssignment.objects.get(pk=old.pk).state == State.CANCELLED
 
@@ -320,7 +320,7 @@ def test_a_preview_says_what_would_happen_and_changes_nothing() -> None:
 
     verdicts = [(one.addressee.position, one.verdict) for one in seen.matches]
     assert verdicts == [
-        (0, Verdict.UNCHANGED),
+        (0, Verdict.ALREADY_ASSIGNED),
         (1, Verdict.NEW),
         (3, Verdict.DUPLICATE),
         (4, Verdict.NEW),

@@ -96,7 +96,7 @@ def test_what_is_allocated_again_to_another_address_of_the_learner_names_its_act
     learner.email = BOB
     learner.save()
 
-    (again,) = allocate(Budget.objects.get(), content, BOB, actor=ada).assignments(Verdict.AGAIN)
+    (again,) = allocate(Budget.objects.get(), content, BOB, actor=ada).assignments(Verdict.REALLOCATED)
 
     assert (again.pk, again.learner_email) == (old.pk, BOB)
     assert action_of(again, ActionType.EMAIL_CORRECTED).actor == ada
@@ -112,7 +112,7 @@ def test_a_batch_keeps_what_it_left_unchanged_by_verdict_without_an_address() ->
     assert kept.unchanged == {"declined_before": [bobs], "already_assigned": [alices]}
     assert AllocationBatch.objects.get(uuid=first.batch.uuid).unchanged == {}
     assert [one.verdict for one in allocation_batches.left_unchanged(kept, start=0, size=9)] == [
-        *(Verdict.DECLINED, Verdict.UNCHANGED)
+        *(Verdict.DECLINED, Verdict.ALREADY_ASSIGNED)
     ]
     assert len(allocation_batches.left_unchanged(kept, start=1, size=1)) == 1
 

@@ -11,7 +11,7 @@ from bursary.assignments.acknowledgement import acknowledge, acknowledged
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType, LearnerState, State, Status
 from bursary.assignments.declining import LONGEST_REASON, DeclineRefused, decline
-from bursary.assignments.matching import RepeatPolicy
+from bursary.assignments.matching import Overrides
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.redemption import RedemptionRefused
 from bursary.budgets.models import Account, Budget, LedgerEntry
@@ -154,8 +154,8 @@ def test_what_was_declined_can_be_assigned_again_on_request_and_then_it_is_anoth
     assignment = given_assignment()
     decline(assignment, reason="Not now.", now=NOW)
     assert assignment.content is not None
-    again = RepeatPolicy(reallocate_declined=True)
-    allocate(assignment.budget, assignment.content, ALICE, now=LATER, repeats=again)
+    again = Overrides(reallocate_declined=True)
+    allocate(assignment.budget, assignment.content, ALICE, now=LATER, overrides=again)
     stored = LearnerContentAssignment.objects.get()
     assert (stored.state, stored.cycle, stored.decline_reason) == (State.ALLOCATED, 2, "")
     assert redemption.refusal(stored, now=LATER) is None

@@ -258,7 +258,7 @@ def test_a_forgotten_learner_with_an_account_gets_the_old_one_back(mail: MailSer
     assert forgotten.lms_user_id == 7
     assert forgotten.content is not None
     done = allocate(forgotten.budget, forgotten.content, ALICE, now=OVER)
-    (again,) = done.assignments(Verdict.AGAIN)
+    (again,) = done.assignments(Verdict.REALLOCATED)
     again.refresh_from_db()
     assert (again.pk, again.learner_email, again.forgotten_at) == (forgotten.pk, ALICE, None)
     assert not done.matches[0].known_by_other_address

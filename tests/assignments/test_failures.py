@@ -316,7 +316,7 @@ def test_allocating_again_notifies_again_if_the_mail_did_not_go_out(skipped: boo
     assert stored(assignment).allocation_batch_uuid == done.batch.uuid
     assert Budget.objects.get(pk=budget.pk).held_cents == assignment.price_cents
     again = allocate(budget, assignment.content, ALICE, now=NOW + 2 * HOUR)
-    assert [one.verdict for one in again.matches] == [Verdict.UNCHANGED]
+    assert [one.verdict for one in again.matches] == [Verdict.ALREADY_ASSIGNED]
     deliver(now=NOW + 3 * HOUR)
     assert stored(assignment).learner_state == LearnerState.WAITING
 
@@ -325,4 +325,4 @@ def test_allocating_again_notifies_no_learner_of_an_assignment_past_its_deadline
     assignment = given_failure()
     assert assignment.content
     done = allocate(assignment.budget, assignment.content, ALICE, now=NOW + 91 * DAY)
-    assert [one.verdict for one in done.matches] == [Verdict.UNCHANGED]
+    assert [one.verdict for one in done.matches] == [Verdict.ALREADY_ASSIGNED]

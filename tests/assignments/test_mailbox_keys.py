@@ -103,7 +103,7 @@ def test_a_row_is_matched_before_and_after_it_has_its_key() -> None:
     assert assignment.content
     for _before_and_after in range(2):
         done = allocate(assignment.budget, assignment.content, HIDDEN.upper())
-        assert done.assignments(Verdict.UNCHANGED) == [assignment]
+        assert done.assignments(Verdict.ALREADY_ASSIGNED) == [assignment]
         rekey()
     assert LearnerContentAssignment.objects.count() == 1
 
@@ -129,7 +129,7 @@ def test_of_two_of_one_mailbox_the_older_open_one_stays_and_the_money_of_the_oth
     assert Budget.objects.get().held_cents == Account.objects.get().held_cents == PRICE
     assert older.content
     done = allocate(older.budget, older.content, ALICE)
-    assert done.assignments(Verdict.UNCHANGED) == [older]
+    assert done.assignments(Verdict.ALREADY_ASSIGNED) == [older]
 
 
 def test_what_was_accepted_stays_although_it_is_newer(

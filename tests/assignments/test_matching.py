@@ -84,7 +84,7 @@ def test_what_is_open_or_accepted_is_unchanged_and_what_ended_is_allocated_again
 ) -> None:
     existing = given(budget, content, ALICE, state)
     [one] = match(budget, content, ALICE)
-    assert one.verdict == (Verdict.UNCHANGED if state in IN_FORCE else Verdict.AGAIN)
+    assert one.verdict == (Verdict.ALREADY_ASSIGNED if state in IN_FORCE else Verdict.REALLOCATED)
     assert (one.assignment, one.known_by_other_address) == (existing, False)
 
 
@@ -110,7 +110,7 @@ def test_a_run_is_matched_that_was_allocated_before_its_course_was_known(
 
     [found] = match(budget, run, ALICE)
 
-    assert (found.verdict, found.assignment) == (Verdict.UNCHANGED, before)
+    assert (found.verdict, found.assignment) == (Verdict.ALREADY_ASSIGNED, before)
 
 
 @pytest.mark.on_every_engine
@@ -120,7 +120,7 @@ def test_a_learner_is_found_by_the_id_of_the_account_under_another_address(
     existing = given(budget, content, OLD_ADDRESS, lms_user_id=7)
     given_user(email=ALICE, lms_user_id=7)
     [one] = match(budget, content, ALICE)
-    assert (one.verdict, one.assignment, one.lms_user_id) == (Verdict.UNCHANGED, existing, 7)
+    assert (one.verdict, one.assignment, one.lms_user_id) == (Verdict.ALREADY_ASSIGNED, existing, 7)
     assert one.known_by_other_address
 
 
@@ -164,7 +164,7 @@ def test_of_an_address_with_two_ended_assignments_the_one_that_stayed_counts(
 
     [one] = match(budget, content, ALICE)
 
-    assert (one.verdict, one.assignment) == (Verdict.AGAIN, first)
+    assert (one.verdict, one.assignment) == (Verdict.REALLOCATED, first)
 
 
 def test_of_two_open_assignments_of_other_runs_the_older_is_named(
@@ -196,7 +196,7 @@ def test_one_assignment_found_both_ways_keeps_the_id(budget: Budget, content: Co
     existing = given(budget, content, ALICE, State.CANCELLED, lms_user_id=7)
     given_user(email=ALICE, lms_user_id=7)
     [one] = match(budget, content, ALICE)
-    assert (one.verdict, one.assignment, one.lms_user_id) == (Verdict.AGAIN, existing, 7)
+    assert (one.verdict, one.assignment, one.lms_user_id) == (Verdict.REALLOCATED, existing, 7)
 
 
 @pytest.mark.on_every_engine
@@ -210,7 +210,7 @@ def test_entries_of_one_learner_count_once_and_name_the_first(
     found = match(budget, content, *entries)
     assert [one.verdict for one in found] == [
         Verdict.NEW,
-        Verdict.UNCHANGED,
+        Verdict.ALREADY_ASSIGNED,
         Verdict.DUPLICATE,
         Verdict.DUPLICATE,
         Verdict.NEW,

@@ -12,7 +12,7 @@ from django.db.models import Sum
 from bursary.access.models import AccountAddress, User, learner_key
 from bursary.assignments import account_linking, allocation, cancellation, declining, expiry, redemption
 from bursary.assignments.choices import State
-from bursary.assignments.matching import COSTLY, RepeatPolicy, Verdict
+from bursary.assignments.matching import CHARGED, Overrides, Verdict
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from tests.world import NOW, PRICE, given_budget, given_content, given_customer, given_run, given_user
@@ -42,7 +42,7 @@ def allocate(dice: Dice, now: datetime) -> None:
         "price_cents": PRICE,
         "entries": [dice.choice([str.upper, str.lower])(dice.choice(PEOPLE)) for _ in range(4)],
         "now": now,
-        "repeats": RepeatPolicy(dice.random() < 0.4, dice.choice([None, True, False])),
+        "overrides": Overrides(dice.random() < 0.4, dice.choice([None, True, False])),
     }
     seen = allocation.preview(budget, **asked)
     if seen.refusals:
@@ -59,7 +59,7 @@ def allocate(dice: Dice, now: datetime) -> None:
     budget.refresh_from_db()
     assert budget.held_cents - before == seen.cost_cents
     again = allocation.allocate(budget, **asked)
-    assert [one for one in again.matches if one.verdict in COSTLY] == []
+    assert [one for one in again.matches if one.verdict in CHARGED] == []
 
 
 def accept(dice: Dice, now: datetime) -> None:

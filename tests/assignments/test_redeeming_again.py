@@ -10,7 +10,7 @@ from bursary.access.models import AccountAddress, learner_key
 from bursary.assignments import address_corrections, redemption
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import State
-from bursary.assignments.matching import RepeatPolicy
+from bursary.assignments.matching import Overrides
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Account, Budget, LedgerEntry
 from bursary.delivery import runner
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 
 DAY = timedelta(days=1)
 COURSE, SPRING, AUTUMN = "RiversideX+TIDE", "course-v1:TIDE+spring", "course-v1:TIDE+autumn"
-ANOTHER = RepeatPolicy(allow_another=True)
+ANOTHER = Overrides(allow_another=True)
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def budget() -> Budget:
 
 def assigned(budget: Budget, key: str, *, address: str = ALICE, after: timedelta = timedelta(0)) -> None:
     content = ContentMetadata.objects.get(content_key=key)
-    allocate(budget, content, address, now=NOW + after, repeats=ANOTHER)
+    allocate(budget, content, address, now=NOW + after, overrides=ANOTHER)
 
 
 def of(key: str) -> LearnerContentAssignment:

@@ -12,7 +12,7 @@ from bursary.access.models import AccountAddress, learner_key
 from bursary.assignments import allocation, redemption
 from bursary.assignments.choices import State
 from bursary.assignments.declining import decline
-from bursary.assignments.matching import Match, RepeatPolicy, Verdict
+from bursary.assignments.matching import Match, Overrides, Verdict
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Account, Budget, Customer
 from bursary.replica.models import ContentMetadata
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.django_db
 
 DAY = timedelta(days=1)
 OLD_ADDRESS = "alice@old.example"
-ANOTHER = RepeatPolicy(allow_another=True)
+ANOTHER = Overrides(allow_another=True)
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_nor_is_what_a_learner_has_accepted_by_another_key(
         [alice] = outcomes(budget, asked, ALICE)
         assert (alice.verdict, alice.assignment) == (Verdict.ACCEPTED, existing)
     [alice] = outcomes(budget, content, ALICE)
-    assert (alice.verdict, alice.assignment) == (Verdict.UNCHANGED, existing)
+    assert (alice.verdict, alice.assignment) == (Verdict.ALREADY_ASSIGNED, existing)
 
 
 @pytest.mark.on_every_engine
@@ -147,7 +147,7 @@ def test_an_accepted_one_is_named_before_an_open_one(
     budget: Budget, course: ContentMetadata, spring: ContentMetadata, autumn: ContentMetadata
 ) -> None:
     given_assignment(budget, course, address=ALICE)
-    allocate(budget, spring, ALICE, repeats=ANOTHER)
+    allocate(budget, spring, ALICE, overrides=ANOTHER)
     accepted = LearnerContentAssignment.objects.get(content_key=spring.content_key)
     accept(accepted)
     [alice] = outcomes(budget, autumn, ALICE)
@@ -192,8 +192,8 @@ def test_another_is_allocated_where_the_request_says_so(
 ) -> None:
     given_assignment(budget, spring, address=ALICE)
     accept(given_assignment(budget, spring, address=BOB))
-    for expected in (Verdict.NEW, Verdict.UNCHANGED):
-        found = outcomes(budget, course, ALICE, BOB, repeats=ANOTHER)
+    for expected in (Verdict.NEW, Verdict.ALREADY_ASSIGNED):
+        found = outcomes(budget, course, ALICE, BOB, overrides=ANOTHER)
         assert [one.verdict for one in found] == [expected] * 2
     assert LearnerContentAssignment.objects.count() == 4
 
@@ -290,9 +290,9 @@ def test_a_learner_that_declined_is_not_asked_again(budget: Budget, course: Cont
     ("request_says", "organisation_says", "verdict"),
     [
         (None, False, Verdict.DECLINED),
-        (None, True, Verdict.AGAIN),
-        (True, False, Verdict.AGAIN),
-        (True, True, Verdict.AGAIN),
+        (None, True, Verdict.REALLOCATED),
+        (True, False, Verdict.REALLOCATED),
+        (True, True, Verdict.REALLOCATED),
         (False, False, Verdict.DECLINED),
         (False, True, Verdict.DECLINED),
     ],
@@ -307,7 +307,7 @@ def test_the_request_decides_and_without_a_word_of_it_the_organisation(
     declined_by(budget, course, ALICE)
     Customer.objects.update(reallocate_declined=organisation_says)
     [alice] = outcomes(
-        Budget.objects.get(), course, ALICE, repeats=RepeatPolicy(reallocate_declined=request_says)
+        Budget.objects.get(), course, ALICE, overrides=Overrides(reallocate_declined=request_says)
     )
     assert alice.verdict is verdict
 
@@ -316,12 +316,12 @@ def test_what_was_declined_in_an_earlier_cycle_is_not_declined(
     budget: Budget, course: ContentMetadata
 ) -> None:
     assignment = declined_by(budget, course, ALICE)
-    allocate(budget, course, ALICE, repeats=RepeatPolicy(reallocate_declined=True))
+    allocate(budget, course, ALICE, overrides=Overrides(reallocate_declined=True))
     [alice] = outcomes(budget, course, ALICE)
-    assert alice.verdict is Verdict.UNCHANGED
+    assert alice.verdict is Verdict.ALREADY_ASSIGNED
     LearnerContentAssignment.objects.filter(pk=assignment.pk).update(state=State.CANCELLED)
     [alice] = outcomes(budget, course, ALICE)  # cancelled since, by an administrator
-    assert alice.verdict is Verdict.AGAIN
+    assert alice.verdict is Verdict.REALLOCATED
 
 
 def test_declining_counts_for_the_same_content_and_budget_alone(
@@ -352,7 +352,7 @@ def test_another_course_run_is_said_before_that_it_was_declined(
     existing = given_assignment(budget, spring, address=ALICE)
     [alice] = outcomes(budget, course, ALICE)
     assert (alice.verdict, alice.assignment) == (Verdict.HAS_OTHER_RUN, existing)
-    [alice] = outcomes(budget, course, ALICE, repeats=ANOTHER)
+    [alice] = outcomes(budget, course, ALICE, overrides=ANOTHER)
     assert alice.verdict is Verdict.DECLINED
 
 

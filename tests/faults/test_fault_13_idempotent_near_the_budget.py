@@ -14,7 +14,7 @@ def test_fault_13_the_request_that_filled_the_budget_can_be_repeated() -> None:
     budget, content, learners = given_budget(seats=10), given_content(), addresses(10)
     allocate(budget, content, *learners)
     again = allocate(budget, content, *learners)
-    assert {one.verdict for one in again.matches} == {Verdict.UNCHANGED}
+    assert {one.verdict for one in again.matches} == {Verdict.ALREADY_ASSIGNED}
     assert Budget.objects.get().held_cents == 10 * PRICE
 
 

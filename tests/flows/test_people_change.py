@@ -46,7 +46,7 @@ def test_he_changed_his_name(first: str, second: str, lms_user_id: int | None) -
     allocate(budget, content, first)
     again = allocate(budget, content, second)
 
-    assert [one.verdict for one in again.matches] == [Verdict.UNCHANGED]
+    assert [one.verdict for one in again.matches] == [Verdict.ALREADY_ASSIGNED]
     both = allocate(budget, given_content(), first, second)
     assert [one.verdict for one in both.matches] == ([Verdict.NEW, Verdict.DUPLICATE])
     budget.refresh_from_db()
@@ -62,7 +62,7 @@ def test_what_was_assigned_to_the_address_before_it_changed_stays_the_learners()
     person.save()
     account_linking.link_registered_users(now=NOW)
     assert own_assignments(person).count() == 1
-    assert allocate(budget, content, BOB).matches[0].verdict is Verdict.UNCHANGED
+    assert allocate(budget, content, BOB).matches[0].verdict is Verdict.ALREADY_ASSIGNED
     assert LearnerContentAssignment.objects.get().state == State.ALLOCATED
 
 
@@ -107,7 +107,7 @@ def test_she_registered_under_another_address(mail: MailServer) -> None:
     work.refresh_from_db()
     assert (home.state, work.state) == (State.ALLOCATED, State.CANCELLED)
     again = allocate(budget, content, ALICE, BOB, now=now)
-    assert [one.verdict for one in again.matches] == [Verdict.UNCHANGED, Verdict.DUPLICATE]
+    assert [one.verdict for one in again.matches] == [Verdict.ALREADY_ASSIGNED, Verdict.DUPLICATE]
 
 
 @pytest.mark.parametrize("how", ["present", "earlier", "added"])

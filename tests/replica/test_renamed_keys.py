@@ -222,4 +222,4 @@ def test_a_preview_by_the_former_key_is_of_what_would_be_allocated(catalogs: Cat
 
     seen = allocation.preview(budget, content_key=MOVE, price_cents=2000, entries=[ALICE], now=NOW + HOUR)
 
-    assert [one.verdict for one in seen.matches] == [Verdict.UNCHANGED]
+    assert [one.verdict for one in seen.matches] == [Verdict.ALREADY_ASSIGNED]
