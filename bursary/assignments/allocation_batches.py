@@ -9,7 +9,7 @@ from bursary.assignments import failures, failures_by_code
 from bursary.assignments.choices import (
     IN_FORCE,
     LINK_AND_NOTIFY,
-    OPEN,
+    UNFINISHED,
     ActionType,
     LearnerState,
     State,
@@ -95,7 +95,7 @@ def mails_planned(batch: AllocationBatch) -> MailsPlanned:
     work = LearnerContentAssignmentAction.objects.filter(
         assignment__in=on_their_way.values("pk"),
         action_type__in=LINK_AND_NOTIFY,
-        status__in=OPEN,
+        status__in=UNFINISHED,
     )
     retried = Count("assignment", distinct=True, filter=Q(attempts__gt=0, status=Status.PENDING))
     return MailsPlanned(**work.order_by().aggregate(retried=retried, until=Max("due_at")))

@@ -123,7 +123,8 @@ class Status(models.TextChoices):
     """Deliberately not done, with a reason."""
 
 
-OPEN = (Status.PENDING, Status.RUNNING)
+UNFINISHED = (Status.PENDING, Status.RUNNING)
+"""Still to be done, or being done."""
 
 
 class ErrorReason(models.TextChoices):

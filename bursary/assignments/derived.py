@@ -31,7 +31,7 @@ from bursary.assignments import dates, offers, repointing
 from bursary.assignments.choices import (
     IN_FORCE,
     LINK_AND_NOTIFY,
-    OPEN,
+    UNFINISHED,
     ActionType,
     LearnerState,
     State,
@@ -378,7 +378,7 @@ def _learner_state() -> Case:
     failed = actions.filter(~Exists(retries), status=Status.FAILED)
     mails = actions.filter(action_type=ActionType.NOTIFIED)
     notified = mails.filter(status=Status.DONE)
-    skipped = ~Exists(mails.filter(status__in=OPEN)) & Exists(mails.filter(status=Status.SKIPPED))
+    skipped = ~Exists(mails.filter(status__in=UNFINISHED)) & Exists(mails.filter(status=Status.SKIPPED))
     return Case(
         When(Q(state=State.EXPIRED), then=Value(LearnerState.EXPIRED)),
         When(Q(Exists(declined), state=State.CANCELLED), then=Value(LearnerState.DECLINED)),

@@ -19,7 +19,7 @@ from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from bursary.access import anonymisation, suppressions
 from bursary.access.models import LearnerLink, User, learner_key, of_mailboxes
 from bursary.assignments import actions, learner_identity, lifecycle, sweeps
-from bursary.assignments.choices import OPEN, WORK, ActionType, State, Status
+from bursary.assignments.choices import UNFINISHED, WORK, ActionType, State, Status
 from bursary.assignments.learner_identity import Identity
 from bursary.assignments.models import (
     LearnerContentAssignment,
@@ -94,7 +94,7 @@ def due(now: datetime | Parameter) -> QuerySet[LearnerContentAssignment]:
     After thirty days also those with pending work, but never those with running work.
     """
     rows = LearnerContentAssignmentAction.objects.filter(assignment=OuterRef("pk"))
-    settled = ~Exists(rows.filter(status__in=OPEN))
+    settled = ~Exists(rows.filter(status__in=UNFINISHED))
     overdue = Q(expired_at__lte=now - AT_THE_LATEST) & ~Exists(
         rows.filter(status=Status.RUNNING, due_at__gt=now)
     )
@@ -242,7 +242,7 @@ def _wipe(rows: Sequence[LearnerContentAssignmentAction], *, now: datetime, remo
     mails = remove([row.uuid for row in rows if row.action_type in WORK])
     for pks in chunks([row.pk for row in rows], ROWS_PER_STATEMENT):
         chunk = LearnerContentAssignmentAction.objects.filter(pk__in=pks)
-        actions.supersede_rows(chunk.filter(status__in=OPEN), now=now, error_code="forgotten")
+        actions.supersede_rows(chunk.filter(status__in=UNFINISHED), now=now, error_code="forgotten")
         # Some providers name a mail by its recipient.
         chunk.exclude(recipient="").filter(provider_ref__icontains=F("recipient")).update(provider_ref="")
         chunk.update(recipient="", payload={}, attempt_log=[], detail="", traceback="", modified=now)

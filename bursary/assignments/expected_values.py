@@ -15,7 +15,7 @@ from bursary.assignments.choices import (
     IN_FORCE,
     INVITATIONS,
     LINK_AND_NOTIFY,
-    OPEN,
+    UNFINISHED,
     ActionType,
     LearnerState,
     State,
@@ -183,7 +183,7 @@ def _learner_state(assignment: LearnerContentAssignment, actions: Actions) -> Le
     mails = {one.status for one in actions if one.action_type == ActionType.NOTIFIED}
     if Status.DONE in mails:
         return LearnerState.WAITING
-    skipped = Status.SKIPPED in mails and mails.isdisjoint(OPEN)
+    skipped = Status.SKIPPED in mails and mails.isdisjoint(UNFINISHED)
     return LearnerState.FAILED if skipped else LearnerState.NOTIFYING
 
 

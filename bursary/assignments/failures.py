@@ -30,7 +30,7 @@ from django.db.models import (
 
 from bursary.access.models import User
 from bursary.assignments import actions
-from bursary.assignments.choices import APPLIES_IN, LINK_AND_NOTIFY, OPEN, ActionType, State, Status
+from bursary.assignments.choices import APPLIES_IN, LINK_AND_NOTIFY, UNFINISHED, ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.outcomes import Skipped
 from bursary.budgets import ledger
@@ -299,7 +299,7 @@ def not_notified(assignments: Sequence[LearnerContentAssignment], *, now: dateti
         assignment__in=waiting, action_type=ActionType.NOTIFIED, cycle=F("assignment__cycle")
     )
     found = list(mails.values_list("assignment", "status", "error_code"))
-    arrived = {pk for pk, status, _code in found if status in (*OPEN, Status.DONE)}
+    arrived = {pk for pk, status, _code in found if status in (*UNFINISHED, Status.DONE)}
     return {
         pk
         for pk, status, code in found

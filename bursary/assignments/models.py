@@ -16,7 +16,7 @@ from django.db.models import Exists, OuterRef, Q
 
 from bursary.access.models import AddressedRow
 from bursary.assignments.choices import (
-    OPEN,
+    UNFINISHED,
     ActionType,
     ErrorReason,
     ExpiryReason,
@@ -305,8 +305,8 @@ class LearnerContentAssignmentAction(LeasedRow):
             models.CheckConstraint(name="action_status_known", condition=Q(status__in=Status.values)),
             models.CheckConstraint(
                 name="due_exactly_while_open",
-                condition=Q(status__in=OPEN, due_at__isnull=False, early__isnull=False)
-                | (~Q(status__in=OPEN) & Q(due_at=None, early=None)),
+                condition=Q(status__in=UNFINISHED, due_at__isnull=False, early__isnull=False)
+                | (~Q(status__in=UNFINISHED) & Q(due_at=None, early=None)),
             ),
             models.CheckConstraint(
                 name="failed_exactly_with_a_reason",

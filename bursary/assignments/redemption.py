@@ -22,7 +22,7 @@ from django.utils.translation import gettext_lazy
 from bursary.access import known_learners
 from bursary.access.models import User, of_mailboxes
 from bursary.assignments import actions, lifecycle, matching, offers
-from bursary.assignments.choices import OPEN, ActionType, State, Status
+from bursary.assignments.choices import UNFINISHED, ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.offers import Offer
 from bursary.assignments.outcomes import Done
@@ -332,7 +332,7 @@ def redemptions(
         assignment__in=[one.pk for one in assignments],
         assignment__state__in=[State.ALLOCATED, State.ACCEPTED],
         cycle=F("assignment__cycle"),
-        status__in=[*OPEN, Status.DONE],
+        status__in=[*UNFINISHED, Status.DONE],
     )
     return {row.assignment_id: row for row in rows.select_related("assignment__budget").order_by("pk")}
 

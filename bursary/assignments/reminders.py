@@ -16,7 +16,15 @@ from django.db.models import F, Q, QuerySet
 
 from bursary.access.models import User
 from bursary.assignments import actions, dates, derived, lifecycle, sweeps
-from bursary.assignments.choices import IN_FORCE, INVITATIONS, OPEN, ActionType, LearnerState, State, Status
+from bursary.assignments.choices import (
+    IN_FORCE,
+    INVITATIONS,
+    UNFINISHED,
+    ActionType,
+    LearnerState,
+    State,
+    Status,
+)
 from bursary.assignments.dates import ReminderDate, ReminderPlan
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.sweeps import DueRows, SweepResult
@@ -192,7 +200,7 @@ class _History:
                 if not dropped:
                     self._used[pk].add(row.dedup_key)
             if not dropped and row.status != Status.FAILED:
-                contact = now if row.status in OPEN else row.completed_at or row.created
+                contact = now if row.status in UNFINISHED else row.completed_at or row.created
                 self._last_contact[pk] = max(self._last_contact[pk], contact)
 
     def plan(self, assignment: LearnerContentAssignment, budget: Budget, *, now: datetime) -> ReminderPlan:
@@ -241,7 +249,7 @@ def recent_invitations(
 
 def _recent(kinds: Sequence[ActionType], *, now: datetime) -> QuerySet[LearnerContentAssignmentAction]:
     """Return the mails of these types, in the current cycle, that are open or were just sent."""
-    recent = Q(status=Status.DONE, created__gt=now - REQUEST_INTERVAL) | Q(status__in=OPEN)
+    recent = Q(status=Status.DONE, created__gt=now - REQUEST_INTERVAL) | Q(status__in=UNFINISHED)
     return LearnerContentAssignmentAction.objects.filter(
         recent, action_type__in=list(kinds), cycle=F("assignment__cycle")
     )

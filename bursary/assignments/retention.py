@@ -11,13 +11,13 @@ from uuid import UUID
 
 from django.db.models import Exists, OuterRef, Q
 
-from bursary.assignments.choices import MAILS, OPEN, WORK, ActionType, Status
+from bursary.assignments.choices import MAILS, UNFINISHED, WORK, ActionType, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.lib.batches import chunks
 
 WINDOW = timedelta(hours=1)
 ROWS_PER_STATEMENT = 500
-FINISHED = [status for status in Status if status not in OPEN]
+FINISHED = [status for status in Status if status not in UNFINISHED]
 
 Remove = Callable[[Iterable[UUID]], int]
 """Removes the mails' files of actions; returns their number."""

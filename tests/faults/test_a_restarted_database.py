@@ -15,7 +15,7 @@ from django.db.models import Q
 from django.test import TransactionTestCase
 
 from bursary.assignments import sweeps
-from bursary.assignments.choices import OPEN, ActionType, State, Status
+from bursary.assignments.choices import UNFINISHED, ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.delivery import runner
 from bursary.lib.clock import Clock
@@ -108,7 +108,7 @@ def test_a_sweep_in_which_the_database_is_restarted_ends_as_if_it_had_not_been(
         lambda clock: scheduler.run_due(clock=clock, tasks=[expire]),
         restartable,
         restart_at='UPDATE "budgets_budget"',
-        until=~Q(status__in=OPEN, action_type=ActionType.NOTIFIED),
+        until=~Q(status__in=UNFINISHED, action_type=ActionType.NOTIFIED),
     )
     assert LearnerContentAssignment.objects.filter(state=State.EXPIRED).count() == 5
     facts = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.EXPIRED)
