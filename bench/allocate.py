@@ -46,10 +46,10 @@ def raw_statements() -> tuple[str, ...]:
     )
     action_names, action_values = columns(Action, _of_action())
     links, assignments, actions = (one._meta.db_table for one in (LearnerLink, Assignment, Action))
-    held = "held_cents = held_cents + %(cents)s WHERE id = %(budget)s"
+    reserved = "held_cents = held_cents + %(cents)s WHERE id = %(budget)s"
     return (
-        f"UPDATE {Account._meta.db_table} SET {held.replace('budget', 'account')}",
-        f"UPDATE {Budget._meta.db_table} SET {held}",
+        f"UPDATE {Account._meta.db_table} SET {reserved.replace('budget', 'account')}",
+        f"UPDATE {Budget._meta.db_table} SET {reserved}",
         # CROSS JOIN: SQLite would read the whole budget first, and look each row up in the list.
         f"SELECT a.id FROM {HERE.learners} CROSS JOIN {assignments} a WHERE a.mailbox_key = new.k"
         f" AND a.budget_id = %(budget)s AND a.content_key = %(key)s {_locking('a')}",

@@ -102,9 +102,9 @@ def copy(template: LearnerContentAssignment, count: int) -> None:
         f"WHERE a.budget_id = {budget.pk} AND a.id > {template.pk}",
         {"uuid": HERE.uuid, "assignment_id": "a.id", "recipient": "a.learner_email"},
     )
-    held = models.F("held_cents") + count * template.price_cents
+    reserved = models.F("reserved_cents") + count * template.price_cents
     for model, pk in ((Account, budget.account_id), (Budget, budget.pk)):
-        model._default_manager.filter(pk=pk).update(held_cents=held)
+        model._default_manager.filter(pk=pk).update(reserved_cents=reserved)
     _count()
 
 

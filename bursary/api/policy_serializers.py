@@ -155,7 +155,7 @@ class PolicySerializer(serializers.ModelSerializer[Budget]):
     def get_aggregates(self, budget: Budget) -> dict[str, Any]:
         """Return reserved, spent and available money in cents and in dollars."""
         cents = {
-            "amount_allocated": budget.held_cents,
+            "amount_allocated": budget.reserved_cents,
             "amount_redeemed": budget.spent_cents,
             "spend_available": finite(ledger.available_cents(budget)),
         }

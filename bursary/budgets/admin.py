@@ -44,11 +44,11 @@ class CustomerAdmin(UndeletableAdmin):
 @admin.register(Account)
 class AccountAdmin(UndeletableAdmin):
     organisation_path = "customer"
-    list_display = ("name", "customer", "limit_cents", "held_cents", "spent_cents")
+    list_display = ("name", "customer", "limit_cents", "reserved_cents", "spent_cents")
     list_select_related = ("customer",)
     search_fields = ("name", "customer__name")
     autocomplete_fields = ("customer",)
-    readonly_fields = ("uuid", "held_cents", "spent_cents", "created")
+    readonly_fields = ("uuid", "reserved_cents", "spent_cents", "created")
     fixed = ("customer",)
 
 
@@ -86,7 +86,7 @@ class BudgetForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's class t
 class BudgetAdmin(UndeletableAdmin):
     organisation_path = "customer"
     form = BudgetForm
-    list_display = ("name", "customer", "limit_cents", "held_cents", "spent_cents", "ends", "active")
+    list_display = ("name", "customer", "limit_cents", "reserved_cents", "spent_cents", "ends", "active")
     list_select_related = ("customer",)
     list_filter = ("active",)
     search_fields = ("name", "customer__name")
@@ -94,7 +94,7 @@ class BudgetAdmin(UndeletableAdmin):
     readonly_fields = (
         "uuid",
         "assignment_configuration_uuid",
-        "held_cents",
+        "reserved_cents",
         "spent_cents",
         "created",
         "modified",

@@ -103,13 +103,13 @@ def reserve(budget: Budget, *, cents: int) -> None:
         # With the lock this always succeeds. The condition protects the limit from a caller without it.
         if not prepared.run(pk=pk, cents=cents):
             raise LedgerError(f"{cents} cents do not fit: the budget was not locked.")
-    budget.account.held_cents += cents
-    budget.held_cents += cents
+    budget.account.reserved_cents += cents
+    budget.reserved_cents += cents
 
 
 def release(budget: Budget, *, cents: int) -> None:
     """Free reserved `cents`. Raises LedgerError if fewer are reserved."""
-    _move_held(budget, cents=cents)
+    _use_reserved(budget, cents=cents)
 
 
 def spend(budget: Budget, *, cents: int, key: str, now: datetime) -> LedgerEntry:
@@ -121,7 +121,7 @@ def spend(budget: Budget, *, cents: int, key: str, now: datetime) -> LedgerEntry
         lock(budget.pk)
         known = LedgerEntry.objects.filter(idempotency_key=key).first()
         if known is None:
-            _move_held(budget, cents=cents, spend=True)
+            _use_reserved(budget, cents=cents, spend=True)
             return LedgerEntry.objects.create(budget=budget, idempotency_key=key, cents=cents, created_at=now)
         if (known.budget_id, known.cents) != (budget.pk, cents):
             raise LedgerError(f"Key {key} was used for {known.cents} cents of budget {known.budget_id}.")
@@ -143,7 +143,7 @@ def restore(spent: LedgerEntry, *, now: datetime) -> None:
                 raise LedgerError(f"Fewer than {spent.cents} cents are spent.")
 
 
-def _move_held(budget: Budget, *, cents: int, spend: bool = False) -> None:
+def _use_reserved(budget: Budget, *, cents: int, spend: bool = False) -> None:
     with transaction.atomic(savepoint=False):
         for prepared, pk in zip(_SPEND if spend else _RELEASE, (budget.account_id, budget.pk), strict=True):
             if not prepared.run(pk=pk, cents=cents):
@@ -151,7 +151,7 @@ def _move_held(budget: Budget, *, cents: int, spend: bool = False) -> None:
 
 
 _PK, _CENTS = Parameter("pk", models.BigAutoField()), Parameter("cents", models.BigIntegerField())
-_HELD, _SPENT = F("held_cents"), F("spent_cents")
+_RESERVED, _SPENT = F("reserved_cents"), F("spent_cents")
 
 
 def _movements(condition: Q, **moved: Any) -> tuple[PreparedUpdate, PreparedUpdate]:
@@ -164,16 +164,16 @@ def _movements(condition: Q, **moved: Any) -> tuple[PreparedUpdate, PreparedUpda
     return account, budget
 
 
-_ARE_HELD = Q(held_cents__gte=_CENTS)
+_ARE_RESERVED = Q(reserved_cents__gte=_CENTS)
 _RESERVE = _movements(
-    Q(limit_cents=None) | Q(limit_cents__gte=_HELD + _SPENT + _CENTS), held_cents=_HELD + _CENTS
+    Q(limit_cents=None) | Q(limit_cents__gte=_RESERVED + _SPENT + _CENTS), reserved_cents=_RESERVED + _CENTS
 )
-_RELEASE = _movements(_ARE_HELD, held_cents=_HELD - _CENTS)
-_SPEND = _movements(_ARE_HELD, held_cents=_HELD - _CENTS, spent_cents=_SPENT + _CENTS)
+_RELEASE = _movements(_ARE_RESERVED, reserved_cents=_RESERVED - _CENTS)
+_SPEND = _movements(_ARE_RESERVED, reserved_cents=_RESERVED - _CENTS, spent_cents=_SPENT + _CENTS)
 
 
 def _room(limited: Account | Budget) -> int | None:
     """Return the cents left below the limit, negative if the limit was lowered; None without a limit."""
     if limited.limit_cents is None:
         return None
-    return limited.limit_cents - limited.held_cents - limited.spent_cents
+    return limited.limit_cents - limited.reserved_cents - limited.spent_cents

@@ -106,14 +106,14 @@ class Account(models.Model):
     limit_cents = models.PositiveBigIntegerField(
         null=True, blank=True, help_text="Limit in cents; empty: unlimited"
     )
-    held_cents = models.PositiveBigIntegerField(default=0, editable=False)
+    reserved_cents = models.PositiveBigIntegerField(db_column="held_cents", default=0, editable=False)
     spent_cents = models.PositiveBigIntegerField(default=0, editable=False)
     created = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         ordering = ("name", "id")
         constraints = [
-            models.CheckConstraint(name="account_held_not_negative", condition=Q(held_cents__gte=0)),
+            models.CheckConstraint(name="account_held_not_negative", condition=Q(reserved_cents__gte=0)),
             models.CheckConstraint(name="account_spent_not_negative", condition=Q(spent_cents__gte=0)),
         ]
 
@@ -166,7 +166,7 @@ class Budget(models.Model):
     limit_cents = models.PositiveBigIntegerField(
         null=True, blank=True, help_text="Limit in cents; empty: unlimited"
     )
-    held_cents = models.PositiveBigIntegerField(default=0, editable=False)
+    reserved_cents = models.PositiveBigIntegerField(db_column="held_cents", default=0, editable=False)
     spent_cents = models.PositiveBigIntegerField(default=0, editable=False)
     starts_at = models.DateTimeField(null=True, blank=True, validators=[check_moment])
     ends_at = models.DateTimeField(null=True, blank=True, validators=[check_moment])
@@ -192,7 +192,7 @@ class Budget(models.Model):
     class Meta:
         ordering = ("name", "id")
         constraints = [
-            models.CheckConstraint(name="budget_held_not_negative", condition=Q(held_cents__gte=0)),
+            models.CheckConstraint(name="budget_held_not_negative", condition=Q(reserved_cents__gte=0)),
             models.CheckConstraint(name="budget_spent_not_negative", condition=Q(spent_cents__gte=0)),
             models.CheckConstraint(
                 name="budget_ends_after_it_starts",

@@ -112,7 +112,7 @@ def load(user: User, uuid: UUID, *, now: datetime) -> BudgetPage | None:
         card=card(budget, now=now),
         freed=charts.bar_chart(cents, series=["reserved"], starts=starts),
         freed_cents=freed_cents,
-        freed_later_cents=max(budget.held_cents - freed_cents, 0),
+        freed_later_cents=max(budget.reserved_cents - freed_cents, 0),
     )
 
 

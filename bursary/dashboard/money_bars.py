@@ -24,7 +24,7 @@ class MoneyBar:
 def money_bar(budget: Budget) -> MoneyBar:
     """Return the bar of a budget that is loaded with its account, which may leave less than its limit."""
     free = ledger.available_cents(budget)
-    spent, reserved = budget.spent_cents, budget.held_cents
+    spent, reserved = budget.spent_cents, budget.reserved_cents
     whole = None if free is None else max(spent + reserved + free, 1)
     spent_width = _hundredths(spent, whole)
     return MoneyBar(

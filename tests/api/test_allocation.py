@@ -40,8 +40,8 @@ def emails(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def nothing_changed() -> bool:
-    held = Budget.objects.get().held_cents or Account.objects.get().held_cents
-    return not (LearnerContentAssignment.objects.exists() or held)
+    reserved = Budget.objects.get().reserved_cents or Account.objects.get().reserved_cents
+    return not (LearnerContentAssignment.objects.exists() or reserved)
 
 
 def test_a_new_assignment_is_answered_with_all_that_clients_read(
@@ -176,7 +176,7 @@ def test_repeating_a_request_changes_and_costs_nothing(
     created = first.json()["created"]
     assert again.json()["no_change"] == [{**one, "verdict": "already_assigned"} for one in created]
     assert not again.json()["created"]
-    assert Budget.objects.get().held_cents == 2 * PRICE
+    assert Budget.objects.get().reserved_cents == 2 * PRICE
 
 
 def test_over_budget_is_refused_in_the_clients_shape_with_both_figures(
@@ -354,7 +354,7 @@ def test_what_is_tried_out_and_what_is_done_agree(
     assert verdicts.count("new") == len(done["created"])
     assert verdicts.count("duplicate") == len(done["duplicates"])
     assert tried["deadline"] == done["created"][0]["earliest_possible_expiration"]
-    assert tried["cost_cents"] == Budget.objects.get().held_cents
+    assert tried["cost_cents"] == Budget.objects.get().reserved_cents
 
 
 @pytest.mark.parametrize("known", ["not at all", "by a thin record"])

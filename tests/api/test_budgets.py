@@ -92,8 +92,8 @@ def test_an_unlimited_budget_has_large_numbers_for_its_limit_and_for_what_is_lef
 
 
 def test_a_budget_without_a_limit_of_its_own_has_its_accounts(door: Door, budget: Budget) -> None:
-    Budget.objects.update(limit_cents=None, held_cents=PRICE)
-    Account.objects.update(limit_cents=3 * PRICE, held_cents=PRICE)
+    Budget.objects.update(limit_cents=None, reserved_cents=PRICE)
+    Account.objects.update(limit_cents=3 * PRICE, reserved_cents=PRICE)
     body = door.policy(budget.uuid).json()
     assert (body["unlimited"], body["spend_limit"]) == (False, 3 * PRICE)
     assert body["aggregates"]["spend_available_cents"] == 2 * PRICE

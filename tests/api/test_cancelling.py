@@ -47,7 +47,7 @@ def test_cancelling_frees_the_money_and_returns_the_result_of_each(
         "not_cancelled": [],
     }
     assert [state_of(one) for one in open_ones] == [State.CANCELLED, State.CANCELLED, State.ALLOCATED]
-    assert Budget.objects.get().held_cents == PRICE
+    assert Budget.objects.get().reserved_cents == PRICE
     assert timeline(alice)[-2:] == [("cancelled", "done"), ("cancellation_notified", "pending")]
 
 
@@ -99,7 +99,7 @@ def test_where_none_can_be_cancelled_the_answer_is_422_in_the_clients_shape(
     assert [one["reason"] for one in body] == ["not_cancellable", "unknown_assignment"]
     assert body[0]["user_message"] == f"This assignment is {state}."
     assert state_of(assignment) == state
-    assert Budget.objects.get().held_cents == PRICE
+    assert Budget.objects.get().reserved_cents == PRICE
 
 
 def test_cancelling_again_does_no_harm(
@@ -114,7 +114,7 @@ def test_cancelling_again_does_no_harm(
     assert answer.status_code == 200
     assert answer.json() == {"cancelled": [], "no_change": [str(alice.uuid)], "not_cancelled": []}
     assert timeline(alice) == before
-    assert Budget.objects.get().held_cents == 2 * PRICE
+    assert Budget.objects.get().reserved_cents == 2 * PRICE
 
 
 def test_what_is_named_twice_is_cancelled_once(
@@ -123,7 +123,7 @@ def test_what_is_named_twice_is_cancelled_once(
     alice = open_ones[0]
     body = door.cancel(budget, alice.uuid, alice.uuid, str(alice.uuid).upper()).json()
     assert body["cancelled"] == [str(alice.uuid)]
-    assert Budget.objects.get().held_cents == 2 * PRICE
+    assert Budget.objects.get().reserved_cents == 2 * PRICE
 
 
 def test_an_assignment_of_another_budget_is_unknown_here(

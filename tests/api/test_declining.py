@@ -57,7 +57,7 @@ def test_a_learner_declines_and_repeating_it_says_so(
     assert again.json()["no_change"] is True
     fact = action_of(assignment, ActionType.DECLINED)
     assert (fact.detail, fact.actor) == ("No time.", lena)
-    assert Budget.objects.get().held_cents == 0
+    assert Budget.objects.get().reserved_cents == 0
 
 
 def test_a_reason_need_not_be_given(learner: Door, assignment: LearnerContentAssignment) -> None:

@@ -31,7 +31,7 @@ def refused(answer: Answer, status: int = 400, reason: str = "invalid_request") 
     """Return whether it was refused so, in JSON, and nothing was changed."""
     assert refusal_of(answer) == (status, reason)
     assert answer.headers["Content-Type"] == "application/json"
-    return not LearnerContentAssignment.objects.exists() and not Budget.objects.get().held_cents
+    return not LearnerContentAssignment.objects.exists() and not Budget.objects.get().reserved_cents
 
 
 @pytest.mark.parametrize(

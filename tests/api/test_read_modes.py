@@ -248,7 +248,7 @@ def test_what_upstream_does_not_have_is_refused_and_silence_is_not_taken_for_tha
     assert refusal_of(allocate(door, budget, TIDES, ALICE)) == (503, "catalog_unavailable")
 
     budget.refresh_from_db()
-    assert budget.held_cents == 0
+    assert budget.reserved_cents == 0
     assert not LearnerContentAssignment.objects.exists()
 
 

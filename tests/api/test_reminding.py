@@ -218,11 +218,11 @@ def test_cancelling_all_of_a_filter_frees_their_money_and_no_other(
 ) -> None:
     alice, bob, carol = notified
     LearnerContentAssignment.objects.filter(pk=carol.pk).update(redeeming_since=NOW)
-    held = Budget.objects.get().held_cents
+    reserved = Budget.objects.get().reserved_cents
 
     answer = door.to_all(budget, "cancel", search="bob")
     assert (answer.status_code, answer.json()["cancelled"]) == (202, 1)
-    assert Budget.objects.get().held_cents == held - bob.price_cents
+    assert Budget.objects.get().reserved_cents == reserved - bob.price_cents
 
     body = door.to_all(budget, "cancel").json()
     assert (body["cancelled"], body["not_cancelled_count"]) == (1, 1)
@@ -236,4 +236,4 @@ def test_cancelling_all_goes_over_more_than_one_batch(
 ) -> None:
     monkeypatch.setattr("bursary.assignments.sweeps.BATCH", 2)
     assert door.to_all(budget, "cancel").json()["cancelled"] == 3
-    assert Budget.objects.get().held_cents == 0
+    assert Budget.objects.get().reserved_cents == 0

@@ -62,7 +62,7 @@ def test_a_second_seat_is_in_no_change_with_its_verdict_and_the_other_assignment
     assert (unchanged["verdict"], unchanged["uuid"]) == ("has_other_run", first["uuid"])
     assert (unchanged["content_key"], unchanged["state"]) == (RUN, "allocated")
     assert [one["learner_email"] for one in done["created"]] == [BOB]
-    assert (seen["cost_cents"], Budget.objects.get().held_cents) == (PRICE, 2 * PRICE)
+    assert (seen["cost_cents"], Budget.objects.get().reserved_cents) == (PRICE, 2 * PRICE)
     alices = seen["learners"][0]
     assert (alices["verdict"], alices["assignment_uuid"]) == ("has_other_run", first["uuid"])
     assert alices["assignment"] == {"uuid": first["uuid"], "content_key": RUN, "state": "allocated"}

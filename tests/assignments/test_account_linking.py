@@ -83,7 +83,7 @@ def test_of_two_that_meet_the_older_stays_and_the_other_says_why(
     )
     notice = action_of(newer, ActionType.CANCELLATION_NOTIFIED)
     assert (notice.status, notice.error_code) == (Status.SUPERSEDED, "assigned_twice")
-    assert Budget.objects.get().held_cents == PRICE
+    assert Budget.objects.get().reserved_cents == PRICE
 
 
 def test_the_older_stays_also_where_it_is_the_one_that_did_not_know_the_person() -> None:
@@ -325,7 +325,7 @@ def test_two_of_an_account_that_the_lms_does_not_know_meet_too(
     cancelled = action_of(newer, ActionType.CANCELLED)
     assert cancelled.detail == f"The learner has the same course by assignment {older.uuid}."
     assert action_of(newer, ActionType.CANCELLATION_NOTIFIED).status == Status.SUPERSEDED
-    assert Budget.objects.get(pk=older.budget_id).held_cents == 3 * PRICE
+    assert Budget.objects.get(pk=older.budget_id).reserved_cents == 3 * PRICE
 
 
 @pytest.mark.parametrize("accepted", ["older", "newer"])

@@ -54,14 +54,14 @@ def test_every_address_becomes_an_assignment_with_its_work_and_its_money() -> No
     ]
     assert {action.actor for action in stored.actions.all()} == {ada}
     budget.refresh_from_db()
-    assert budget.held_cents == 2 * PRICE
+    assert budget.reserved_cents == 2 * PRICE
 
 
 @pytest.mark.on_every_engine
 def test_an_account_holds_what_its_budgets_hold() -> None:
     budget = given_budget()
     allocate(budget, given_content(), ALICE)
-    assert Account.objects.get().held_cents == PRICE
+    assert Account.objects.get().reserved_cents == PRICE
 
 
 @pytest.mark.on_every_engine
@@ -74,7 +74,7 @@ def test_repeating_a_request_changes_nothing_and_costs_nothing() -> None:
     assert [one.verdict for one in again.matches] == [Verdict.ALREADY_ASSIGNED, Verdict.ALREADY_ASSIGNED]
     assert LearnerContentAssignment.objects.count() == 2
     assert LearnerContentAssignmentAction.objects.count() == 6
-    assert Budget.objects.get().held_cents == 2 * PRICE
+    assert Budget.objects.get().reserved_cents == 2 * PRICE
 
 
 def test_addresses_are_trimmed_and_compared_without_case() -> None:
@@ -118,7 +118,7 @@ def test_a_cancelled_assignment_is_allocated_again_in_a_new_cycle() -> None:
     assert again.price_cents == PRICE - 100
     assert again.learner_state == LearnerState.NOTIFYING
     assert again.expires_at == later + timedelta(days=90)
-    assert Budget.objects.get().held_cents == PRICE - 100
+    assert Budget.objects.get().reserved_cents == PRICE - 100
     assert timeline(again)[-3:] == [
         (ActionType.ALLOCATED, Status.DONE),
         (ActionType.LEARNER_LINKED, Status.DONE),
@@ -133,7 +133,7 @@ def test_only_what_is_new_must_fit_the_budget() -> None:
 
     allocate(budget, content, ALICE, BOB, CAROL)
 
-    assert Budget.objects.get().held_cents == 3 * PRICE
+    assert Budget.objects.get().reserved_cents == 3 * PRICE
 
 
 @pytest.mark.on_every_engine
@@ -144,7 +144,7 @@ def test_over_budget_is_refused_with_both_figures_and_nothing_is_done() -> None:
     assert refused.value.reason == "policy_spend_limit_reached"
     assert refused.value.figures == {"requested_cents": 2 * PRICE, "available_cents": PRICE}
     assert not LearnerContentAssignment.objects.exists()
-    assert Budget.objects.get().held_cents == 0
+    assert Budget.objects.get().reserved_cents == 0
 
 
 @pytest.mark.on_every_engine

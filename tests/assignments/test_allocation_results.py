@@ -143,7 +143,7 @@ def test_a_request_with_a_name_in_use_allocates_nothing() -> None:
         allocate(budget, content, BOB, batch_uuid=made.batch.uuid)
     assert [one.learner_email for one in LearnerContentAssignment.objects.all()] == [ALICE]
     budget.refresh_from_db()
-    assert budget.held_cents == PRICE
+    assert budget.reserved_cents == PRICE
 
 
 def test_how_long_mails_take_is_that_of_the_last_one_and_counts_those_tried_again() -> None:

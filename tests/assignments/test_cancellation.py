@@ -41,7 +41,7 @@ def test_the_money_is_free_at_once_and_the_learner_is_notified(mail: MailServer)
     deliver()
     done = cancel(assignment.budget, uuids=[assignment.uuid], now=LATER, actor=ada)
     assert done.cancelled == [assignment]
-    assert Budget.objects.get().held_cents == Account.objects.get().held_cents == 0
+    assert Budget.objects.get().reserved_cents == Account.objects.get().reserved_cents == 0
     deliver(now=LATER)
     assert [message["To"] for message in mail.received] == [ALICE, ALICE]
     assert mail.received[1]["Subject"].strip() == "Larkspur Logistics has cancelled “Tidal Engines”"
@@ -74,7 +74,7 @@ def test_every_id_is_answered_for() -> None:
 
     assert (done.cancelled, done.unchanged) == ([carol], [alice])
     assert done.refused == {bob.uuid: "being redeemed", nobody: "unknown"}
-    assert Budget.objects.get().held_cents == PRICE
+    assert Budget.objects.get().reserved_cents == PRICE
 
 
 def test_cancelling_again_does_no_harm() -> None:
@@ -82,7 +82,7 @@ def test_cancelling_again_does_no_harm() -> None:
     for _repeat in range(2):
         cancel(assignment.budget, uuids=[assignment.uuid], now=LATER)
     assert assignment.actions.filter(action_type=ActionType.CANCELLED).count() == 1
-    assert Budget.objects.get().held_cents == 0
+    assert Budget.objects.get().reserved_cents == 0
 
 
 def test_another_budgets_assignment_is_unknown() -> None:

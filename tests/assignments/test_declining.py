@@ -53,7 +53,7 @@ def test_the_money_is_free_at_once_and_the_reason_is_kept() -> None:
     alice = given_user()
     assignment = given_assignment()
     assert decline(assignment, reason="  Too far\r\naway. ", now=LATER, actor=alice)
-    assert Budget.objects.get().held_cents == Account.objects.get().held_cents == 0
+    assert Budget.objects.get().reserved_cents == Account.objects.get().reserved_cents == 0
     stored = LearnerContentAssignment.objects.get()
     assert (stored.state, stored.cancelled_at, stored.learner_state) == (
         State.CANCELLED,
@@ -102,7 +102,7 @@ def test_a_passed_deadline_counts_before_the_sweep_comes() -> None:
     assignment = given_assignment()
     refused = refusal_of(assignment, now=assignment.expires_at)
     assert refused.reason == "reason_learner_assignment_expired"
-    assert Budget.objects.get().held_cents == PRICE
+    assert Budget.objects.get().reserved_cents == PRICE
 
 
 def test_what_is_being_accepted_or_was_cannot_be_declined() -> None:
@@ -191,7 +191,7 @@ def test_of_declining_and_taking_up_at_the_same_moment_exactly_one_wins() -> Non
     everything = LearnerContentAssignment.objects.all()
     accepted = everything.filter(state=State.ACCEPTED).count()
     assert accepted + everything.filter(state=State.CANCELLED).count() == pairs
-    assert (Budget.objects.get().held_cents, Budget.objects.get().spent_cents) == (0, accepted * PRICE)
+    assert (Budget.objects.get().reserved_cents, Budget.objects.get().spent_cents) == (0, accepted * PRICE)
 
 
 def _take_up(assignment: LearnerContentAssignment) -> int:

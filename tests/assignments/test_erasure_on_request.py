@@ -95,7 +95,7 @@ def test_on_request_every_state_is_forgotten(mail: MailServer, state: State) -> 
     assert done.complete
     assert "alice" not in words_of(assignment)
     assert assignment.forgotten_at == NOW
-    assert Budget.objects.get().held_cents == 0
+    assert Budget.objects.get().reserved_cents == 0
 
 
 def test_on_request_what_is_open_is_cancelled_without_a_word(mail: MailServer) -> None:
@@ -108,7 +108,7 @@ def test_on_request_what_is_open_is_cancelled_without_a_word(mail: MailServer) -
     assert deliver() == 0
     assert len(mail.received) == sent
     budget.refresh_from_db()
-    assert budget.held_cents == 0
+    assert budget.reserved_cents == 0
     notice = action_of(assignment, ActionType.CANCELLATION_NOTIFIED)
     assert (notice.status, notice.error_code) == (Status.SUPERSEDED, "forgotten")
     assert forget() == ErasureResult()

@@ -41,7 +41,7 @@ def test_what_is_past_its_deadline_expires_and_frees_its_money(mail: MailServer)
     assignment.refresh_from_db()
     assert (assignment.state, assignment.expired_at) == (State.EXPIRED, OVER)
     assert assignment.learner_state == LearnerState.EXPIRED
-    assert Budget.objects.get().held_cents == Account.objects.get().held_cents == 0
+    assert Budget.objects.get().reserved_cents == Account.objects.get().reserved_cents == 0
     deliver(now=OVER)
     assert mail.received[-1]["Subject"].strip() == "The deadline for “Tidal Engines” has passed"
     assert timeline(assignment)[-2:] == [
@@ -75,7 +75,7 @@ def test_expiring_again_does_no_harm() -> None:
     given_assignment()
     expiry.expire_due(now=OVER)
     assert expiry.expire_due(now=OVER).done == 0
-    assert Budget.objects.get().held_cents == 0
+    assert Budget.objects.get().reserved_cents == 0
 
 
 def test_a_budget_that_fails_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +94,7 @@ def test_a_budget_that_fails_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> 
     assert sweep.done == 3
     assert sweep.failed == {str(broken.uuid): "LedgerError: The books do not agree."}
     assert set(broken.assignments.values_list("state", flat=True)) == {State.ALLOCATED}
-    assert Budget.objects.get(pk=broken.pk).held_cents == 3 * PRICE
+    assert Budget.objects.get(pk=broken.pk).reserved_cents == 3 * PRICE
 
 
 def test_a_sweep_takes_as_many_queries_for_many_as_for_few(monkeypatch: pytest.MonkeyPatch) -> None:

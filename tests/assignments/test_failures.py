@@ -314,7 +314,7 @@ def test_allocating_again_notifies_again_if_the_mail_did_not_go_out(skipped: boo
     assert stored(assignment).modified == NOW + HOUR
     assert timeline(assignment)[-1] == ("notified", "pending")
     assert stored(assignment).allocation_batch_uuid == done.batch.uuid
-    assert Budget.objects.get(pk=budget.pk).held_cents == assignment.price_cents
+    assert Budget.objects.get(pk=budget.pk).reserved_cents == assignment.price_cents
     again = allocate(budget, assignment.content, ALICE, now=NOW + 2 * HOUR)
     assert [one.verdict for one in again.matches] == [Verdict.ALREADY_ASSIGNED]
     deliver(now=NOW + 3 * HOUR)

@@ -82,7 +82,7 @@ def test_what_cannot_be_joined_is_refused_with_the_dates_that_decide(
     seen = allocation.preview(budget, content_key=key, price_cents=cents, entries=[ALICE], now=NOW)
     assert (seen.refusals, seen.terms) == ([refused.value], None)
     budget.refresh_from_db()
-    assert (budget.held_cents, LearnerContentAssignment.objects.count()) == (0, 0)
+    assert (budget.reserved_cents, LearnerContentAssignment.objects.count()) == (0, 0)
 
 
 ALLOCATED = [
@@ -206,7 +206,7 @@ def test_what_was_unpublished_after_the_allocation_is_not_redeemed(budget: Budge
 
     assert redeem(stored) == "content_not_active"
     budget.refresh_from_db()
-    assert (budget.spent_cents, budget.held_cents) == (0, 6_200)
+    assert (budget.spent_cents, budget.reserved_cents) == (0, 6_200)
 
 
 def test_a_redemption_in_flight_is_finished_whatever_became_of_the_content(budget: Budget) -> None:
@@ -228,7 +228,7 @@ def test_redeeming_a_course_spends_the_price_that_was_allocated(budget: Budget) 
     with transaction.atomic():
         redemption.fulfil(action, now=NOW + DAY)
     budget.refresh_from_db()
-    assert (budget.spent_cents, budget.held_cents) == (3_600, 0)
+    assert (budget.spent_cents, budget.reserved_cents) == (3_600, 0)
 
 
 def test_assignments_of_a_course_follow_its_runs(budget: Budget) -> None:
@@ -293,7 +293,7 @@ def test_a_course_of_which_nothing_can_be_found_out_is_not_redeemed(
     with pytest.raises(ContentUnavailable):
         redemption.begin(stored, now=NOW)
     budget.refresh_from_db()
-    assert (budget.spent_cents, budget.held_cents) == (0, 6_200)
+    assert (budget.spent_cents, budget.reserved_cents) == (0, 6_200)
 
 
 def test_what_the_catalog_does_not_have_is_not_redeemed_from_before_the_replica(

@@ -185,7 +185,7 @@ def test_every_move_from_every_state_does_what_the_table_says(by: str, state: St
         assert refused.value.refused == [assignment]
         assert LearnerContentAssignment.objects.values().get() == columns
         assert set(assignment.actions.values_list("pk", "status")) == actions
-        assert Budget.objects.get().held_cents == PRICE
+        assert Budget.objects.get().reserved_cents == PRICE
         return
 
     moved(assignment, ActionType(by))
@@ -194,7 +194,9 @@ def test_every_move_from_every_state_does_what_the_table_says(by: str, state: St
     assert (after.redeeming_since, after.modified) == (None, LATER)
     changed = {column for column in TIME_COLUMNS if getattr(after, column) == LATER}
     assert changed == {expected.time_column}
-    assert Budget.objects.get().held_cents == Account.objects.get().held_cents == expected.reserved_cents
+    assert (
+        Budget.objects.get().reserved_cents == Account.objects.get().reserved_cents == expected.reserved_cents
+    )
 
     before = assignment.actions.filter(dedup_key="before", action_type__in=WORK)
     superseded = before.filter(status=Status.SUPERSEDED, due_at=None, error_code=by)
@@ -299,7 +301,7 @@ def test_a_caller_that_did_not_lock_is_refused_when_another_was_faster() -> None
     assert (refused.value.by, refused.value.refused) == (ActionType.EXPIRED, [stale])
     assert refused.value.refused[0].state == State.CANCELLED
     assert LearnerContentAssignment.objects.get().state == State.CANCELLED
-    assert Budget.objects.get().held_cents == 0
+    assert Budget.objects.get().reserved_cents == 0
 
 
 @pytest.mark.on_every_engine
@@ -309,4 +311,4 @@ def test_a_caller_that_did_not_lock_is_refused_when_a_redemption_has_begun() -> 
     with pytest.raises(MoveRefused), transaction.atomic():
         move(ledger.lock(stale.budget_id), [stale], ActionType.EXPIRED, now=LATER)
     assert LearnerContentAssignment.objects.get().state == State.ALLOCATED
-    assert Budget.objects.get().held_cents == PRICE
+    assert Budget.objects.get().reserved_cents == PRICE

@@ -112,7 +112,7 @@ def test_a_row_is_matched_before_and_after_it_has_its_key() -> None:
 def test_of_two_of_one_mailbox_the_older_open_one_stays_and_the_money_of_the_other_is_released(
     two_rows: tuple[LearnerContentAssignment, LearnerContentAssignment],
 ) -> None:
-    assert Budget.objects.get().held_cents == 2 * PRICE
+    assert Budget.objects.get().reserved_cents == 2 * PRICE
 
     assert rekey() == RekeyResult(assignments=2)
 
@@ -126,7 +126,7 @@ def test_of_two_of_one_mailbox_the_older_open_one_stays_and_the_money_of_the_oth
     cancelled = action_of(newer, ActionType.CANCELLED)
     assert cancelled.detail == f"The learner has the same course by assignment {older.uuid}."
     assert action_of(newer, ActionType.CANCELLATION_NOTIFIED).status == Status.SUPERSEDED
-    assert Budget.objects.get().held_cents == Account.objects.get().held_cents == PRICE
+    assert Budget.objects.get().reserved_cents == Account.objects.get().reserved_cents == PRICE
     assert older.content
     done = allocate(older.budget, older.content, ALICE)
     assert done.assignments(Verdict.ALREADY_ASSIGNED) == [older]
@@ -143,7 +143,7 @@ def test_what_was_accepted_stays_although_it_is_newer(
     assert (newer.state, newer.duplicate_pk) == (State.ACCEPTED, 0)
     assert (older.state, older.duplicate_pk) == (State.CANCELLED, older.pk)
     budget = Budget.objects.get()
-    assert (budget.held_cents, budget.spent_cents) == (0, PRICE)
+    assert (budget.reserved_cents, budget.spent_cents) == (0, PRICE)
 
 
 def test_two_that_were_both_accepted_stay_and_both_are_the_learners(
@@ -350,7 +350,7 @@ def held(budgets: list[Budget]) -> int:
     for budget in budgets:
         budget.refresh_from_db()
         open_ones = budget.assignments.filter(state=State.ALLOCATED)
-        assert budget.held_cents == (open_ones.aggregate(cents=Sum("price_cents"))["cents"] or 0)
-        assert Account.objects.get(pk=budget.account_id).held_cents == budget.held_cents
-        total += budget.held_cents
+        assert budget.reserved_cents == (open_ones.aggregate(cents=Sum("price_cents"))["cents"] or 0)
+        assert Account.objects.get(pk=budget.account_id).reserved_cents == budget.reserved_cents
+        total += budget.reserved_cents
     return total

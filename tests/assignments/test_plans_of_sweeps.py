@@ -58,8 +58,8 @@ def _fill() -> None:
     ):
         pks = list(rows.filter(state=state).values_list("pk", flat=True)[:DUE])
         rows.filter(pk__in=pks).update(**columns)
-    Account.objects.update(held_cents=10**9)
-    Budget.objects.update(held_cents=10**9)
+    Account.objects.update(reserved_cents=10**9)
+    Budget.objects.update(reserved_cents=10**9)
 
 
 SWEEPS: dict[str, Callable[[], object]] = {

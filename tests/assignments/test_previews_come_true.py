@@ -36,7 +36,7 @@ def any_assignment(dice: Dice, **which: Any) -> LearnerContentAssignment | None:
 def allocate(dice: Dice, now: datetime) -> None:
     """Preview, allocate and repeat it: the preview comes true, and the repetition costs nothing."""
     budget = dice.choice(list(Budget.objects.select_related("customer", "account").order_by("pk")))
-    before = budget.held_cents
+    before = budget.reserved_cents
     asked: dict[str, Any] = {
         "content_key": dice.choice([COURSE, SPRING, AUTUMN]),
         "price_cents": PRICE,
@@ -57,7 +57,7 @@ def allocate(dice: Dice, now: datetime) -> None:
     named = [one.assignment for one in done.matches if one.verdict is not Verdict.NEW]
     assert [one.assignment for one in seen.matches if one.verdict is not Verdict.NEW] == named
     budget.refresh_from_db()
-    assert budget.held_cents - before == seen.cost_cents
+    assert budget.reserved_cents - before == seen.cost_cents
     again = allocation.allocate(budget, **asked)
     assert [one for one in again.matches if one.verdict in CHARGED] == []
 
@@ -142,5 +142,5 @@ def test_a_preview_comes_true_and_repeating_costs_nothing(seed: int) -> None:
     for budget in Budget.objects.all():
         of_state = LearnerContentAssignment.objects.filter(budget=budget).order_by().values_list("state")
         cents = dict(of_state.annotate(cents=Sum("price_cents")))
-        assert budget.held_cents == cents.get(State.ALLOCATED, 0)
+        assert budget.reserved_cents == cents.get(State.ALLOCATED, 0)
         assert budget.spent_cents == cents.get(State.ACCEPTED, 0)

@@ -59,7 +59,11 @@ def test_eight_threads_of_overlapping_batches_never_overspend_nor_duplicate() ->
     assert {type(one) for one in flat} <= {Allocation, AllocationRefused}
     assigned = LearnerContentAssignment.objects.filter(budget=budget)
     assert 40 < assigned.count() <= SEATS
-    assert Budget.objects.get().held_cents == assigned.count() * PRICE == Account.objects.get().held_cents
+    assert (
+        Budget.objects.get().reserved_cents
+        == assigned.count() * PRICE
+        == Account.objects.get().reserved_cents
+    )
     by_kind = (
         LearnerContentAssignmentAction.objects.values("assignment", "action_type")
         .annotate(count=Count("pk"))
@@ -80,7 +84,7 @@ def test_both_budgets_of_one_account_allocate_at_once_without_deadlock() -> None
         for content in contents
     ]
     assert {type(outcome) for outcome in together(calls)} == {Allocation}
-    assert Account.objects.get().held_cents == 20 * PRICE
+    assert Account.objects.get().reserved_cents == 20 * PRICE
 
 
 def on_terms(content: ContentMetadata, *, enroll_by: datetime) -> dict[str, object]:

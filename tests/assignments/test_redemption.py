@@ -65,9 +65,9 @@ def spent_once_and_accepted() -> None:
     )
     assert (assignment.state, assignment.redeeming_since) == (State.ACCEPTED, None)
     assert assignment.transaction_uuid == spent.uuid
-    assert (budget.held_cents, budget.spent_cents) == (0, PRICE)
+    assert (budget.reserved_cents, budget.spent_cents) == (0, PRICE)
     account = Account.objects.get()
-    assert (account.held_cents, account.spent_cents) == (0, PRICE)
+    assert (account.reserved_cents, account.spent_cents) == (0, PRICE)
 
 
 @pytest.mark.on_every_engine
@@ -200,9 +200,9 @@ def test_where_accepting_keeps_failing_nothing_is_spent_and_the_others_money_sta
     assert action_of(assignment, ActionType.REDEEMED).status == Status.FAILED
     assert not LedgerEntry.objects.exists()
     assert cancel(budget, uuids=[assignment.uuid], now=later).refused == {}
-    assert (Budget.objects.get().held_cents, Budget.objects.get().spent_cents) == (PRICE, 0)
+    assert (Budget.objects.get().reserved_cents, Budget.objects.get().spent_cents) == (PRICE, 0)
     assert expiry.expire_due(now=NOW + timedelta(days=90)).done == 1
-    assert (Budget.objects.get().held_cents, Account.objects.get().held_cents) == (0, 0)
+    assert (Budget.objects.get().reserved_cents, Account.objects.get().reserved_cents) == (0, 0)
 
 
 @pytest.mark.on_every_engine
@@ -224,7 +224,7 @@ def test_what_an_earlier_crash_left_spent_is_repeated_until_it_is_accepted(
     deliver(now=NOW + timedelta(days=90))
     assignment.refresh_from_db()
     assert (assignment.state, assignment.transaction_uuid) == (State.ACCEPTED, spent.uuid)
-    assert (Budget.objects.get().held_cents, Budget.objects.get().spent_cents) == (0, PRICE)
+    assert (Budget.objects.get().reserved_cents, Budget.objects.get().spent_cents) == (0, PRICE)
 
 
 @pytest.mark.parametrize("kind", ["permanent", "the worker died each time"])
@@ -350,7 +350,7 @@ def test_a_rival_racing_redemption_never_spends_on_what_is_not_accepted(rival: s
     )
     stored = Budget.objects.get()
     assert stored.spent_cents == accepted.count() * PRICE
-    assert stored.held_cents == assignments.filter(state=State.ALLOCATED).count() * PRICE
+    assert stored.reserved_cents == assignments.filter(state=State.ALLOCATED).count() * PRICE
     assert assignments.exclude(redeeming_since=None).count() == 0
 
 

@@ -64,7 +64,7 @@ def autumn(course: ContentMetadata, spring: ContentMetadata) -> ContentMetadata:
 def outcomes(budget: Budget, content: ContentMetadata, *entries: str, **more: Any) -> list[Match]:
     """Allocate; return the outcomes, which a preview just before agreed with, at the cost it named."""
     budget.refresh_from_db()
-    before = budget.held_cents
+    before = budget.reserved_cents
     asked = {"content_key": content.content_key, "price_cents": PRICE, "entries": list(entries), "now": NOW}
     seen = allocation.preview(budget, **{**asked, **more})
     done = allocate(budget, content, *entries, **more)
@@ -72,7 +72,7 @@ def outcomes(budget: Budget, content: ContentMetadata, *entries: str, **more: An
         (one.verdict, one.duplicate_of) for one in done.matches
     ]
     budget.refresh_from_db()
-    assert budget.held_cents - before == seen.cost_cents
+    assert budget.reserved_cents - before == seen.cost_cents
     return done.matches
 
 
@@ -245,7 +245,7 @@ def test_course_and_run_allocated_at_once_make_one_seat(
     done = together([partial(allocate, budget, content, *learners) for content in contents])
     assert {type(one) for one in done} == {allocation.Allocation}
     assert LearnerContentAssignment.objects.count() == len(learners)
-    assert Account.objects.get().held_cents == len(learners) * PRICE
+    assert Account.objects.get().reserved_cents == len(learners) * PRICE
 
 
 def test_looking_for_the_same_course_takes_one_query_for_five_thousand_learners(

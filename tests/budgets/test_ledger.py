@@ -1,4 +1,4 @@
-"""The one door to the money: what is held, spent and free, in the budget and in its account alike."""
+"""The one door to the money: what is reserved, spent and free, in the budget and in its account alike."""
 
 import pytest
 from django.db import connection, transaction
@@ -15,13 +15,13 @@ Cents = tuple[int, int]
 
 
 def cents(pot: Account | Budget) -> Cents:
-    """Return what is held and what is spent."""
+    """Return what is reserved and what is spent."""
     pot.refresh_from_db()
-    return pot.held_cents, pot.spent_cents
+    return pot.reserved_cents, pot.spent_cents
 
 
 def books(budget: Budget) -> Cents:
-    """Return what is held and spent, having seen that the budget and its account agree."""
+    """Return what is reserved and spent, having seen that the budget and its account agree."""
     assert cents(budget.account) == cents(budget)
     return cents(budget)
 
@@ -41,7 +41,7 @@ def two_of_one_account(*, limit: int | None) -> tuple[Budget, Budget]:
 
 
 @pytest.mark.on_every_engine
-def test_money_is_held_then_spent_then_restored() -> None:
+def test_money_is_reserved_then_spent_then_restored() -> None:
     budget = given_budget(limit_cents=1000)
     reserve(budget, 600)
     assert books(budget) == (600, 0)
@@ -62,10 +62,10 @@ def test_what_was_locked_is_brought_up_to_date() -> None:
     with transaction.atomic():
         locked = ledger.lock(budget.pk)
         ledger.reserve(locked, cents=600)
-        assert (locked.held_cents, locked.account.held_cents) == (600, 600)
+        assert (locked.reserved_cents, locked.account.reserved_cents) == (600, 600)
         assert ledger.available_cents(locked) == 400
         ledger.reserve(locked, cents=100)
-        assert (locked.held_cents, locked.account.held_cents) == (700, 700)
+        assert (locked.reserved_cents, locked.account.reserved_cents) == (700, 700)
 
 
 def test_the_last_cent_can_be_held_and_no_more() -> None:

@@ -24,7 +24,7 @@ def negative() -> type[Exception]:
     return DataError if connection.vendor == "mysql" else IntegrityError
 
 
-@pytest.mark.parametrize("column", ["held_cents", "spent_cents"])
+@pytest.mark.parametrize("column", ["reserved_cents", "spent_cents"])
 @pytest.mark.parametrize("pot", [Account, Budget])
 @pytest.mark.on_every_engine
 def test_no_pot_holds_or_has_spent_less_than_nothing(

@@ -63,14 +63,14 @@ def test_these_are_all_the_terms() -> None:
         "assignment_configuration_uuid",
         "customer",
         "account",
-        "held_cents",
+        "reserved_cents",
         "spent_cents",
     }
     fields = {field.name for field in Budget._meta.fields}
     assert fields - TERMS == others | {"created", "modified"}
 
 
-@pytest.mark.parametrize("name", ["held_cents", "spent_cents", "uuid", "customer", "account", "colour"])
+@pytest.mark.parametrize("name", ["reserved_cents", "spent_cents", "uuid", "customer", "account", "colour"])
 def test_what_is_no_term_is_not_changed(name: str) -> None:
     budget = given_budget()
     with pytest.raises(TypeError, match=name):
@@ -108,15 +108,15 @@ def test_a_value_that_no_budget_may_have_is_refused(change: dict[str, object]) -
 
 def test_only_the_terms_are_written_whatever_the_caller_holds() -> None:
     budget = given_budget(limit_cents=500)
-    Budget.objects.update(held_cents=70)  # after the caller read it
+    Budget.objects.update(reserved_cents=70)  # after the caller read it
     changed = terms.change(budget, now=NOW, terms={"name": "Crafts"})
-    assert (changed.held_cents, Budget.objects.get().held_cents) == (70, 70)
+    assert (changed.reserved_cents, Budget.objects.get().reserved_cents) == (70, 70)
 
 
 def test_a_limit_may_be_lowered_below_what_is_held() -> None:
     budget = given_budget(limit_cents=500)
-    Budget.objects.update(held_cents=400)
-    Account.objects.update(held_cents=400)
+    Budget.objects.update(reserved_cents=400)
+    Account.objects.update(reserved_cents=400)
     terms.change(budget, now=NOW, terms={"limit_cents": 100})
     assert Budget.objects.get().limit_cents == 100
 

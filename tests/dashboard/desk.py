@@ -48,4 +48,4 @@ def stored() -> list[tuple[str, str, int]]:
 
 def nothing_was_done(budget: Budget) -> bool:
     budget.refresh_from_db()
-    return not stored() and budget.held_cents == 0
+    return not stored() and budget.reserved_cents == 0

@@ -91,7 +91,7 @@ def test_assigning_stores_the_actor_and_the_page_of_the_request_confirms_it_once
     assert stored() == [(ALICE, State.ALLOCATED, PRICE), (BOB, State.ALLOCATED, PRICE)]
     assert set(LearnerContentAssignment.objects.values_list("allocated_by", flat=True)) == {desk.user.pk}
     budget.refresh_from_db()
-    assert budget.held_cents == 2 * PRICE
+    assert budget.reserved_cents == 2 * PRICE
 
 
 def test_what_is_assigned_while_another_tab_signs_out_leads_to_its_page_and_there_to_sign_in(
@@ -167,7 +167,7 @@ def test_assigning_again_changes_nothing_and_says_so(desk: Desk, budget: Budget)
     assert f"{ALICE} had “Tidal Engines” already." in text
     assert "is reserved in" not in text
     budget.refresh_from_db()
-    assert budget.held_cents == PRICE
+    assert budget.reserved_cents == PRICE
 
 
 def test_bad_addresses_are_named_by_their_lines_and_nothing_is_done(desk: Desk, budget: Budget) -> None:

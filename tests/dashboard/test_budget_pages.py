@@ -41,7 +41,7 @@ def page(client: Client, budget: Budget, part: str = "") -> str:
 
 
 def test_it_shows_what_is_spent_reserved_and_free(client: Client, budget: Budget) -> None:
-    Budget.objects.filter(pk=budget.pk).update(held_cents=30_000, spent_cents=59_700)
+    Budget.objects.filter(pk=budget.pk).update(reserved_cents=30_000, spent_cents=59_700)
 
     text = page(client, budget)
 
@@ -169,7 +169,7 @@ def test_the_bar_is_never_longer_than_it_is(
     limit: int | None, spent: int, reserved: int, account: int | None, widths: tuple[int, int]
 ) -> None:
     budget = world.given_budget()
-    budget.limit_cents, budget.spent_cents, budget.held_cents = limit, spent, reserved
+    budget.limit_cents, budget.spent_cents, budget.reserved_cents = limit, spent, reserved
     budget.account.limit_cents, budget.account.spent_cents = account, spent + reserved
 
     bar = money_bar(budget)

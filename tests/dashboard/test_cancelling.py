@@ -58,7 +58,7 @@ def test_an_open_assignment_is_cancelled_and_the_page_says_so_once(
     assert state_of(assignment) == State.CANCELLED
     assert ("cancellation_notified", "pending") in world.timeline(assignment)
     assignment.budget.refresh_from_db()
-    assert assignment.budget.held_cents == 0
+    assert assignment.budget.reserved_cents == 0
 
 
 def test_no_email_is_promised_where_the_learner_was_never_notified(

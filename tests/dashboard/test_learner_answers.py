@@ -224,7 +224,7 @@ def test_declining_frees_the_money_and_keeps_the_reason(
     seen = words(decline(client, link, "No <b>time</b>."))
     assert "You have declined the course." in seen
     assert "You declined this assignment. To take it after all, ask your organisation" in seen
-    assert (state(), Budget.objects.get().held_cents) == (State.CANCELLED, 0)
+    assert (state(), Budget.objects.get().reserved_cents) == (State.CANCELLED, 0)
     client.force_login(world.given_user(Role.ADMINISTRATOR, customer=assignment.budget.customer))
     page = client.get(f"/assignments/{assignment.uuid}/")
     assert '<span class="chip chip-warning">Declined</span>' in page.content.decode()
@@ -278,7 +278,7 @@ def test_what_cannot_be_joined_any_more_is_shown_with_the_reason_and_can_be_decl
     accept(client, link)
     assert state() == State.ALLOCATED
     assert "You declined this assignment." in words(decline(client, link, "It is gone."))
-    assert (state(), Budget.objects.get().held_cents) == (State.CANCELLED, 0)
+    assert (state(), Budget.objects.get().reserved_cents) == (State.CANCELLED, 0)
 
 
 # -- What ended ---------------------------------------------------------------------------------------------

@@ -114,7 +114,7 @@ def test_a_sweep_in_which_the_database_is_restarted_ends_as_if_it_had_not_been(
     facts = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.EXPIRED)
     assert (facts.count(), facts.values("assignment").distinct().count()) == (5, 5)
     budget.refresh_from_db()
-    assert (budget.held_cents, budget.spent_cents) == (0, 0)
+    assert (budget.reserved_cents, budget.spent_cents) == (0, 0)
     assert ScheduledTask.objects.get(name="expire").last_error == ""
 
 

@@ -23,4 +23,4 @@ def test_fault_01_all_that_are_due_expire_in_one_run() -> None:
     sweep = expiry.expire_due(now=NOW + timedelta(days=90))
     assert sweep.done == ROWS
     assert LearnerContentAssignment.objects.filter(state=State.EXPIRED).count() == ROWS
-    assert Budget.objects.get().held_cents == 0
+    assert Budget.objects.get().reserved_cents == 0

@@ -56,7 +56,7 @@ def test_fault_02_what_was_never_seen_is_refused_in_time_and_nothing_is_held(
     service: Service, settings: Settings
 ) -> None:
     settings.CONTENT_READ_DEADLINE = HURRIED
-    held = Budget.objects.get().held_cents
+    reserved = Budget.objects.get().reserved_cents
     unseen = ContentMetadata(content_key="NobodyX+N1", price_cents=19_900)
     service.upstream.fails_with(faults.hang)
     service.source = service.asking(deadline=MINUTE)
@@ -65,7 +65,7 @@ def test_fault_02_what_was_never_seen_is_refused_in_time_and_nothing_is_held(
         answer = service.allocate(unseen, to=BOB)
 
     assert refusal_of(answer) == (503, "catalog_unavailable")
-    assert Budget.objects.get().held_cents == held
+    assert Budget.objects.get().reserved_cents == reserved
 
 
 def test_fault_02_a_catalog_that_answers_with_nothing_changes_no_deadline(service: Service) -> None:

@@ -25,7 +25,7 @@ def test_fault_07_two_allocations_at_once_never_overspend() -> None:
         kinds = sorted(type(outcome).__name__ for outcome in outcomes)
         assert kinds == [Allocation.__name__, AllocationRefused.__name__]
         assert LearnerContentAssignment.objects.filter(budget=budget).count() == 10
-        assert Budget.objects.get(pk=budget.pk).held_cents == 10 * PRICE
+        assert Budget.objects.get(pk=budget.pk).reserved_cents == 10 * PRICE
 
 
 def test_fault_07_the_same_learners_twice_at_once_are_assigned_once() -> None:
@@ -37,4 +37,4 @@ def test_fault_07_the_same_learners_twice_at_once_are_assigned_once() -> None:
         mine = LearnerContentAssignment.objects.filter(budget=budget)
         assert mine.count() == 10
         assert LearnerContentAssignmentAction.objects.filter(assignment__in=mine).count() == 30
-        assert Budget.objects.get(pk=budget.pk).held_cents == 10 * PRICE
+        assert Budget.objects.get(pk=budget.pk).reserved_cents == 10 * PRICE

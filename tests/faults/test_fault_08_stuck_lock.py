@@ -53,4 +53,4 @@ def test_fault_08_a_process_that_is_killed_in_allocation_leaves_no_lock(tmp_path
     with taking_at_most(AT_ONCE):
         allocate(budget, content, ALICE, *addresses(9), now=timezone.now())
     assert LearnerContentAssignment.objects.count() == 10
-    assert Budget.objects.get().held_cents == 10 * PRICE
+    assert Budget.objects.get().reserved_cents == 10 * PRICE

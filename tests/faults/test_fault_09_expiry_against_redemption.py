@@ -36,4 +36,4 @@ def test_fault_09_a_course_redeemed_while_the_sweep_runs_is_kept(monkeypatch: py
     spent = LedgerEntry.objects.get()
     assert (assignment.state, assignment.transaction_uuid) == (State.ACCEPTED, spent.uuid)
     assert assignment.accepted_at == OVER
-    assert (Budget.objects.get().held_cents, Budget.objects.get().spent_cents) == (0, PRICE)
+    assert (Budget.objects.get().reserved_cents, Budget.objects.get().spent_cents) == (0, PRICE)

@@ -54,4 +54,4 @@ def test_fault_14_a_learner_known_under_another_address_is_recognised(client: Cl
         (1, NEW, str(known.uuid))
     ]
     assert LearnerContentAssignment.objects.count() == 3
-    assert Budget.objects.get().held_cents == 3 * PRICE
+    assert Budget.objects.get().reserved_cents == 3 * PRICE

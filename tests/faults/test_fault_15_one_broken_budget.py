@@ -19,7 +19,7 @@ OVER = NOW + timedelta(days=90)
 def test_fault_15_a_budget_with_wrong_books_stops_no_other() -> None:
     broken, content = given_budget(), given_content()
     allocate(broken, content, *addresses(3), now=NOW - timedelta(days=1))  # due first
-    Budget.objects.update(held_cents=0)  # the money that it should free is not there
+    Budget.objects.update(reserved_cents=0)  # the money that it should free is not there
     for _ in range(3):
         allocate(given_budget(), content, *addresses(3))
 

@@ -184,11 +184,11 @@ def assert_all_is_true(server: WatchedServer, budget: Budget) -> None:
     assert derived_audit.audit(clock=timezone.now).wrong == 0
 
     budget.refresh_from_db()
-    held = assignments.filter(state=State.ALLOCATED).aggregate(cents=Sum("price_cents"))["cents"] or 0
+    reserved = assignments.filter(state=State.ALLOCATED).aggregate(cents=Sum("price_cents"))["cents"] or 0
     spent = LedgerEntry.objects.aggregate(cents=Sum("cents"))["cents"] or 0
     assert spent == world.PRICE * assignments.filter(state=State.ACCEPTED).count()
     for counted in (budget, budget.account):
-        assert (counted.held_cents, counted.spent_cents) == (held, spent)
+        assert (counted.reserved_cents, counted.spent_cents) == (reserved, spent)
 
 
 def write_line(request: pytest.FixtureRequest, *figures: int, began: float) -> None:

@@ -132,7 +132,7 @@ def test_its_money_is_freed_by_cancelling_declining_and_expiring(why: NotInUse) 
                 expiry.expire_due(now=now)
         deliver(now=now)
         assignment.budget.refresh_from_db()
-        assert assignment.budget.held_cents == 0, end
+        assert assignment.budget.reserved_cents == 0, end
         notices = [kind for kind, status in timeline(assignment) if status == Status.DONE]
         assert {"cancel": "cancellation_notified", "expire": "expiration_notified"}.get(
             end, "declined"

@@ -56,7 +56,7 @@ class Office:
         assert sorted(address for mail in outbox for address in mail.to) == PEOPLE
         notified = LearnerContentAssignmentAction.objects.filter(action_type=ActionType.NOTIFIED)
         assert notified.count() == len(PEOPLE)
-        money = Budget.objects.get().held_cents, Account.objects.get().held_cents
+        money = Budget.objects.get().reserved_cents, Account.objects.get().reserved_cents
         assert money == (len(PEOPLE) * PRICE,) * 2
 
 
@@ -108,6 +108,6 @@ def test_after_a_learner_declined(mailoutbox: list[Any]) -> None:
 
     deliver()
     assert sorted(address for mail in mailoutbox for address in mail.to) == PEOPLE
-    assert Budget.objects.get().held_cents == len(others) * PRICE
+    assert Budget.objects.get().reserved_cents == len(others) * PRICE
     declined.refresh_from_db()
     assert declined.state == State.CANCELLED

@@ -41,7 +41,7 @@ def test_a_week_without_the_scheduler_is_caught_up_once(mail: MailServer) -> Non
 
     states = LearnerContentAssignment.objects.values_list("content", "state")
     assert {state for pk, state in states if pk == expiring.pk} == {State.EXPIRED}
-    assert Budget.objects.get().held_cents == 4 * PRICE
+    assert Budget.objects.get().reserved_cents == 4 * PRICE
     assert made(ActionType.EXPIRATION_NOTIFIED) == 2
     # The reminder of the seventh day; of what expired meanwhile, no learner is reminded any more.
     assert made(ActionType.REMINDED) == 4

@@ -25,7 +25,7 @@ def test_cancel_reallocate_accept(mail: MailServer) -> None:
 
     cancel(budget, uuids=[assignment.uuid], now=NOW + DAY)
     deliver(now=NOW + DAY)
-    assert Budget.objects.get().held_cents == 0
+    assert Budget.objects.get().reserved_cents == 0
 
     allocate(budget, content, ALICE, now=NOW + 2 * DAY)
     deliver(now=NOW + 2 * DAY)
@@ -38,7 +38,7 @@ def test_cancel_reallocate_accept(mail: MailServer) -> None:
     assignment.refresh_from_db()
     spent = LedgerEntry.objects.get()
     assert (assignment.state, assignment.transaction_uuid) == (State.ACCEPTED, spent.uuid)
-    assert (Budget.objects.get().held_cents, Budget.objects.get().spent_cents) == (0, PRICE)
+    assert (Budget.objects.get().reserved_cents, Budget.objects.get().spent_cents) == (0, PRICE)
 
     assert timeline(assignment) == [
         ("allocated", "done"),

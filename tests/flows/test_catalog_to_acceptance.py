@@ -111,7 +111,7 @@ def test_catalog_to_acceptance(replicated: ContentMetadata, mail: MailServer, cl
     states = {row["learner_email"]: row["state"] for row in ada.get(listed)["results"]}
     assert states == {ALICE: "accepted", BOB: "allocated"}
     budget.refresh_from_db()
-    assert (budget.spent_cents, budget.held_cents) == (content["price_cents"],) * 2
+    assert (budget.spent_cents, budget.reserved_cents) == (content["price_cents"],) * 2
 
 
 def both_learners_were_notified(mail: MailServer, run: ContentMetadata) -> None:

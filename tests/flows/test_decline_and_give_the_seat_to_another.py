@@ -52,7 +52,7 @@ def assigned(budget: Budget, content: ContentMetadata, address: str) -> LearnerC
 
 def the_money(budget: Budget) -> tuple[int, int]:
     budget.refresh_from_db()
-    return budget.held_cents, budget.spent_cents
+    return budget.reserved_cents, budget.spent_cents
 
 
 def alice_declines(assignment: LearnerContentAssignment, link: str) -> None:

@@ -350,7 +350,7 @@ def test_what_can_be_joined_is_previewed_offered_allocated_and_redeemed(
     assert verdict["list_price"]["usd_cents"] == cents
     assert redeem(joined, learner=learner, budget=budget).json()["state"] == "committed"
     budget.refresh_from_db()
-    assert (budget.spent_cents, budget.held_cents) == (cents, 0)
+    assert (budget.spent_cents, budget.reserved_cents) == (cents, 0)
 
 
 def given_from_before(budget: Budget, key: str, *, door: Door) -> LearnerContentAssignment:
@@ -376,7 +376,7 @@ def test_what_cannot_be_joined_is_refused_everywhere_with_its_reason(
     assert f' {key}"' not in offers
     assert refusal_of(door.post(allocating(budget), asking(key, cents))) == (422, reason)
     budget.refresh_from_db()
-    assert (budget.held_cents, LearnerContentAssignment.objects.count()) == (0, 0)
+    assert (budget.reserved_cents, LearnerContentAssignment.objects.count()) == (0, 0)
 
     stored = given_from_before(budget, key, door=door)
     learner = learner_of(budget)
@@ -384,7 +384,7 @@ def test_what_cannot_be_joined_is_refused_everywhere_with_its_reason(
     assert (verdict["can_redeem"], [one["reason"] for one in verdict["reasons"]]) == (False, [reason])
     assert refusal_of(redeem(key, learner=learner, budget=budget)) == (422, reason)
     budget.refresh_from_db()
-    assert (budget.spent_cents, budget.held_cents) == (0, stored.price_cents)
+    assert (budget.spent_cents, budget.reserved_cents) == (0, stored.price_cents)
 
 
 @pytest.mark.parametrize(("catalog", "key"), ELSEWHERE, ids=named)

@@ -62,7 +62,7 @@ def test_he_changed_his_name(mail: MailServer, budget: Budget, ada: Door, lms_us
     assert credits(he, budget) == [ALICE]
     assert Client().get(link_in(mail.received[0])).status_code == 200
     budget.refresh_from_db()
-    assert budget.held_cents == PRICE
+    assert budget.reserved_cents == PRICE
 
 
 @in_the_lms_or_not
@@ -96,7 +96,7 @@ def test_she_registered_under_another_address(
     deliver(now=timezone.now())
     assert len(mail.received) == 3
     budget.refresh_from_db()
-    assert budget.held_cents == 2 * PRICE
+    assert budget.reserved_cents == 2 * PRICE
     accepted = browser.post(reverse("accept", args=[older.uuid]))
     assert accepted.status_code in (302, 303)
     older.refresh_from_db()

@@ -50,7 +50,7 @@ def test_he_changed_his_name(first: str, second: str, lms_user_id: int | None) -
     both = allocate(budget, given_content(), first, second)
     assert [one.verdict for one in both.matches] == ([Verdict.NEW, Verdict.DUPLICATE])
     budget.refresh_from_db()
-    assert budget.held_cents == 2 * PRICE
+    assert budget.reserved_cents == 2 * PRICE
     assert own_assignments(person).count() == 2
 
 
@@ -194,7 +194,7 @@ def test_the_whole_department_left(mail: MailServer, client: Client, ended: str)
     cancelled = client.post(f"{api}cancel-all/?account_ended={ended}")
     assert cancelled.json()["cancelled"] == 2
     budget.refresh_from_db()
-    assert budget.held_cents == 2 * PRICE
+    assert budget.reserved_cents == 2 * PRICE
     deliver()
     assert len(mail.received) == 2
 

@@ -67,7 +67,7 @@ def test_remind_remind_expire_acknowledge_forget(mail: MailServer, today: Any) -
         "expired_acknowledged",
     ]
     assert [sent["To"] for sent in mail.received] == [ALICE] * 4
-    assert Budget.objects.get().held_cents == 0
+    assert Budget.objects.get().reserved_cents == 0
     assert traces_of(ALICE) == []
 
 

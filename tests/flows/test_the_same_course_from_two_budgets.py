@@ -38,7 +38,7 @@ def _today(monkeypatch: pytest.MonkeyPatch) -> None:
 def money(budget: Budget) -> tuple[int, int]:
     """Return the cents that are reserved and spent."""
     budget.refresh_from_db()
-    return budget.held_cents, budget.spent_cents
+    return budget.reserved_cents, budget.spent_cents
 
 
 def test_the_same_course_from_two_budgets(client: Client) -> None:

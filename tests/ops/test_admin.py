@@ -275,11 +275,11 @@ def test_money_that_is_held_cannot_be_edited_away(operator: Client) -> None:
 
     operator.post(
         address(Budget, "change", assignment.budget.pk),
-        terms_of(assignment.budget, held_cents="0", spent_cents="0", limit_cents="1"),
+        terms_of(assignment.budget, reserved_cents="0", spent_cents="0", limit_cents="1"),
     )
 
     budget = Budget.objects.get()
-    assert (budget.limit_cents, budget.held_cents) == (1, world.PRICE)
+    assert (budget.limit_cents, budget.reserved_cents) == (1, world.PRICE)
 
 
 def test_an_accounts_limit_is_saved_without_the_money_that_moves_beside_it(
@@ -289,14 +289,15 @@ def test_an_accounts_limit_is_saved_without_the_money_that_moves_beside_it(
     save = Account.save
 
     def save_late(self: Account, **how: Any) -> None:
-        Account.objects.filter(pk=self.pk).update(held_cents=700)  # the ledger, between reading and writing
+        # The ledger, between reading and writing.
+        Account.objects.filter(pk=self.pk).update(reserved_cents=700)
         save(self, **how)
 
     monkeypatch.setattr(Account, "save", save_late)
     operator.post(address(Account, "change", account.pk), {"name": account.name, "limit_cents": "900"})
 
     account.refresh_from_db()
-    assert (account.limit_cents, account.held_cents) == (900, 700)
+    assert (account.limit_cents, account.reserved_cents) == (900, 700)
 
 
 def test_a_new_budget_can_be_made(operator: Client) -> None:

@@ -34,7 +34,7 @@ from bursary.budgets.models import Budget
 open_ = A.objects.filter(state="allocated")
 print(json.dumps({
     "uuids": sorted(str(uuid) for uuid in A.objects.values_list("uuid", flat=True)),
-    "reserved": Budget.objects.aggregate(sum=Sum("held_cents"))["sum"],
+    "reserved": Budget.objects.aggregate(sum=Sum("reserved_cents"))["sum"],
     "prices": open_.aggregate(sum=Sum("price_cents"))["sum"],
     "without_actions": A.objects.annotate(n=Count("actions")).filter(n=0).count(),
 }))

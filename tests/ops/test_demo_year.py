@@ -68,7 +68,7 @@ def test_eight_weeks_have_every_state_failures_and_reminders_in_two_organisation
     assert of_each("status", due_at__isnull=False, due_at__lt=now) == {}
     ending = rows.filter(budget__name=demo.ENDING, state=State.ALLOCATED)
     assert {one.expires_at <= now + demo.ENDS_IN for one in ending} <= {True}
-    assert all(budget.held_cents >= 0 for budget in Budget.objects.all())
+    assert all(budget.reserved_cents >= 0 for budget in Budget.objects.all())
     for one in Budget.objects.select_related("customer"):
         links = CatalogMembership.objects.filter(catalog_uuid=one.catalog_uuid).values_list(
             "links", flat=True

@@ -95,7 +95,7 @@ def check_nothing_is_lost(recording: Recording) -> None:
         assert content in reads.held_by(now[pk].budget.catalog_uuid)
     for row in recording["rows"]["budgets.Budget"]:
         budget = Budget.objects.get(pk=row["id"])
-        assert (budget.held_cents, budget.spent_cents) == (row["held_cents"], row["spent_cents"])
+        assert (budget.reserved_cents, budget.spent_cents) == (row["held_cents"], row["spent_cents"])
 
 
 def deadlines() -> dict[tuple[UUID, str, str], datetime]:

@@ -89,7 +89,7 @@ def check_what_it_says(recording: Recording) -> None:
         }
     for budget in recording["rows"]["budgets.Budget"]:
         found = Budget.objects.get(pk=budget["id"])
-        assert (found.held_cents, found.spent_cents) == (budget["held_cents"], budget["spent_cents"])
+        assert (found.reserved_cents, found.spent_cents) == (budget["held_cents"], budget["spent_cents"])
     call_command("audit_derived", "--all")
 
 

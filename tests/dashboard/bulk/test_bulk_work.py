@@ -37,7 +37,7 @@ def test_nothing_is_done_before_it_is_confirmed(client: Client, budget: Budget) 
     assert heading(done) == "Cancelled: 2"
     assert states() == [State.CANCELLED] * 2 + [State.ALLOCATED] * 3
     budget.refresh_from_db()
-    assert budget.held_cents == 3 * world.PRICE
+    assert budget.reserved_cents == 3 * world.PRICE
 
 
 def test_each_that_could_not_be_done_is_named_with_the_reason(client: Client, budget: Budget) -> None:
