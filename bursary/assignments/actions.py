@@ -1,8 +1,8 @@
 """The timeline's verbs, and the only writer of actions (decision 0002).
 
 Four verbs write the timeline: `record` a fact, `request` work, `finish` it, `retry` it. Work is claimed, and
-superseded when the assignment moves on. A failure is answered by a later row that points to it: a retry, or a
-row that is finished at once (`answer_all`). Within a cycle, the dedup key distinguishes repetitions of an
+superseded when the assignment moves on. A failure is resolved by a later row that points to it: a retry, or a
+row that is finished at once (`add_outcome`). Within a cycle, the dedup key distinguishes repetitions of an
 action, such as `after-7-days`: no two rows have the same. Rows are never deleted; `erasure` clears the
 columns that name a forgotten learner.
 """
@@ -273,14 +273,14 @@ def retry_all(
     derived.follow_progress(sorted({one.assignment_id for one in failed}))
 
 
-def answer_all(
+def add_outcome(
     rows: Sequence[LearnerContentAssignmentAction],
     outcome: Skipped | Failed,
     *,
     now: datetime,
     actor: User | None = None,
 ) -> None:
-    """Answer each action by a finished row that points to it: failed work was skipped, or a mail bounced.
+    """Add a finished row that points to it to each action: failed work was skipped, or a sent mail bounced.
 
     The caller locks as for `retry_all`. The actions themselves stay unchanged.
     """

@@ -75,8 +75,8 @@ def to_repair() -> QuerySet[LearnerContentAssignmentAction]:
         action_type=OuterRef("action_type"),
         created__gt=OuterRef("created"),
     )
-    unanswered = LearnerContentAssignmentAction.objects.all().unanswered_failures()
-    return unanswered.filter(applies, ~Exists(later), assignment__forgotten_at=None)
+    unresolved = LearnerContentAssignmentAction.objects.all().unresolved_failures()
+    return unresolved.filter(applies, ~Exists(later), assignment__forgotten_at=None)
 
 
 def with_failures(error_codes: Sequence[str] = ()) -> Exists:
@@ -210,27 +210,27 @@ def skip(
     `failed`.
     """
 
-    def answer(_before: int, failed: list[LearnerContentAssignmentAction]) -> None:
-        actions.answer_all(failed, replace(_ON_REQUEST, detail=reason), now=now, actor=actor)
+    def skip_all(_before: int, failed: list[LearnerContentAssignmentAction]) -> None:
+        actions.add_outcome(failed, replace(_ON_REQUEST, detail=reason), now=now, actor=actor)
 
-    return _repair(budget, uuids, answer, which or Q())
+    return _repair(budget, uuids, skip_all, which or Q())
 
 
 def _repair(
     budget: Budget,
     uuids: Sequence[UUID],
-    answer: Callable[[int, list[LearnerContentAssignmentAction]], None],
+    repair: Callable[[int, list[LearnerContentAssignmentAction]], None],
     which: Q,
     late: Q = _NONE,
 ) -> RepairResult:
-    """Answer the failed work of the named assignments in batches, each in a transaction of its own.
+    """Repair the failed work of the named assignments in batches, each in a transaction of its own.
 
-    The first argument of `answer` is the number of assignments repaired in earlier batches.
+    The first argument of `repair` is the number of assignments repaired in earlier batches.
     """
     outcome = RepairResult()
     for batch in chunks(dict.fromkeys(uuids), ROWS_PER_STATEMENT):
         before = len(outcome.repaired)
-        outcome.add(_repair_batch(budget, batch, partial(answer, before), which, late))
+        outcome.add(_repair_batch(budget, batch, partial(repair, before), which, late))
     return outcome
 
 
@@ -238,7 +238,7 @@ def _repair(
 def _repair_batch(
     budget: Budget,
     uuids: Sequence[UUID],
-    answer: Callable[[list[LearnerContentAssignmentAction]], None],
+    repair: Callable[[list[LearnerContentAssignmentAction]], None],
     which: Q,
     late: Q,
 ) -> RepairResult:
@@ -253,7 +253,7 @@ def _repair_batch(
         ending = LearnerContentAssignmentAction.objects.filter(late, pk__in=mails)
         too_late_now = set(ending.values_list("pk", flat=True))
         repairable = [one for one in by_others if one.pk not in too_late_now]
-        answer(repairable)
+        repair(repairable)
         repaired = {one.assignment_id for one in repairable}
         refusals: dict[int, str] = {one.assignment_id: RepairRefusal.ONLY_BY_LEARNER for one in failed}
         refusals |= {one.assignment_id: RepairRefusal.TOO_LATE for one in by_others}

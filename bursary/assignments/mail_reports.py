@@ -122,7 +122,7 @@ def _follow(report: MailReport, mail: LearnerContentAssignmentAction, *, now: da
         if mail.status == Status.DONE and current and not repeated:
             # The mail failed after all. It is repaired like others, by another address or a retry.
             failure = Failure(ErrorReason.EMAIL_ERROR, "address_rejected", detail, "")
-            actions.answer_all([mail], Failed(failure), now=now)
+            actions.add_outcome([mail], Failed(failure), now=now)
 
 
 def _has_taken_mail(address: str, *, customer_pk: int, since: datetime) -> bool:

@@ -25,7 +25,7 @@ from bursary.assignments.choices import (
     State,
     Status,
 )
-from bursary.assignments.unanswered import newest_failure
+from bursary.assignments.unresolved import newest_failure
 from bursary.budgets.models import Budget
 from bursary.lib.leases import LeasedRow
 from bursary.lib.moments import FAR_FUTURE
@@ -199,7 +199,7 @@ class LearnerContentAssignment(AddressedRow):
         return bool(self.parent_content_key)
 
     def last_failure(self) -> "LearnerContentAssignmentAction | None":
-        """Return the newest failure that nothing has answered; uses prefetched actions."""
+        """Return the newest failure that nothing has resolved; uses prefetched actions."""
         return newest_failure(list(self.actions.all()), cycle=self.cycle)
 
 
@@ -249,7 +249,7 @@ class ActionQuerySet(models.QuerySet["LearnerContentAssignmentAction"]):
         """Return final failures, newest first."""
         return self.filter(status=Status.FAILED).order_by("-completed_at", "-id")
 
-    def unanswered_failures(self) -> Self:
+    def unresolved_failures(self) -> Self:
         """Return failures of the assignment's current cycle that have not been retried."""
         retries = LearnerContentAssignmentAction.objects.filter(retry_of=OuterRef("pk"))
         return self.filter(~Exists(retries), status=Status.FAILED, cycle=models.F("assignment__cycle"))

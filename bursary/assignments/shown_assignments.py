@@ -17,7 +17,7 @@ from bursary.access import known_learners
 from bursary.assignments import content_display, dates, derived, learner_accounts, offers
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.offers import Offer
-from bursary.assignments.unanswered import newest_failure
+from bursary.assignments.unresolved import newest_failure
 from bursary.budgets.models import Budget
 from bursary.lib.batches import chunks
 from bursary.lib.moments import FAR_FUTURE
@@ -74,7 +74,7 @@ class ShownAssignment:
     offer: Offer | None
 
     def last_failure(self) -> ShownAction | None:
-        """Return the newest failure that nothing has answered."""
+        """Return the newest failure that nothing has resolved."""
         return newest_failure(self.actions, cycle=self.row.cycle)
 
 

@@ -119,7 +119,7 @@ def _failed_last_day(now: datetime) -> int:
         pk__gt=newest - RECENT_ACTIONS, status=Status.FAILED, completed_at__gte=now - timedelta(days=1)
     )
     pks = list(failed.order_by("-pk").values_list("pk", flat=True)[:MAX_COUNTED])
-    return actions.unanswered_failures().filter(pk__in=pks).count()  # no query if none failed
+    return actions.unresolved_failures().filter(pk__in=pks).count()  # no query if none failed
 
 
 def _is_worked_on(now: datetime) -> bool:

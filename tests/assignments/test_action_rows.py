@@ -209,13 +209,13 @@ def test_a_fact_has_a_detail_for_each_assignment_and_belongs_to_the_cycle_that_i
     ]
 
 
-def test_what_answers_a_failed_mail_is_complete_and_names_its_address() -> None:
+def test_what_resolves_a_failed_mail_is_complete_and_names_its_address() -> None:
     assignment = given_assignment()
     [claimed] = actions.claim(now=NOW, lease=timedelta(minutes=1), limit=1)
     actions.finish(claimed, Failed(TROUBLE), now=NOW)
 
-    actions.answer_all([claimed], outcomes.Skipped("skipped_on_request", "By hand."), now=LATER)
+    actions.add_outcome([claimed], outcomes.Skipped("skipped_on_request", "By hand."), now=LATER)
 
-    answer = assignment.actions.get(retry_of=claimed)
-    assert (answer.status, answer.detail) == (Status.SKIPPED, "By hand.")
-    assert (answer.completed_at, answer.recipient, answer.due_at) == (LATER, ALICE, None)
+    resolution = assignment.actions.get(retry_of=claimed)
+    assert (resolution.status, resolution.detail) == (Status.SKIPPED, "By hand.")
+    assert (resolution.completed_at, resolution.recipient, resolution.due_at) == (LATER, ALICE, None)

@@ -244,8 +244,8 @@ def test_a_reminder_past_the_deadline_is_not_retried_but_skipped() -> None:
     assert failures.skip(budget, uuids=named, reason="Too late.", now=late).repaired == named
 
 
-@pytest.mark.parametrize("answer", ["skipped", "sent"])
-def test_an_earlier_failure_of_the_same_work_is_not_shown_any_more_either(answer: str) -> None:
+@pytest.mark.parametrize("resolved_by", ["skipped", "sent"])
+def test_an_earlier_failure_of_the_same_work_is_not_shown_any_more_either(resolved_by: str) -> None:
     reminded = given_assignment()
     deliver()
     budget, named = reminded.budget, [reminded.uuid]
@@ -256,7 +256,7 @@ def test_an_earlier_failure_of_the_same_work_is_not_shown_any_more_either(answer
     assert failed is not None
     assert failed.created == NOW + 2 * DAY
 
-    if answer == "skipped":
+    if resolved_by == "skipped":
         failures.skip(budget, uuids=named, reason="Was called.", now=NOW + 3 * DAY)
     else:
         reminders.remind(budget, uuids=named, now=NOW + 3 * DAY)

@@ -1,4 +1,4 @@
-"""Repairs by two administrators at the same moment: each failure is answered once, each deadline extended."""
+"""Repairs by two administrators at the same moment: each failure is resolved once, each deadline extended."""
 
 from datetime import timedelta
 from functools import partial

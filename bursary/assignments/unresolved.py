@@ -1,4 +1,4 @@
-"""The failures on a timeline that nothing has answered yet."""
+"""The failures on a timeline that nothing has resolved yet."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -18,5 +18,5 @@ def newest_failure(timeline: Sequence[Action], *, cycle: int) -> Action | None:
     here = [row for row in timeline if row.cycle == cycle]
     latest = {row.action_type: row.created for row in sorted(here, key=lambda row: row.created)}
     failed = [row for row in here if row.status == Status.FAILED and row.pk not in retried]
-    unanswered = [row for row in failed if row.created == latest[row.action_type]]
-    return max(unanswered, key=lambda row: (row.created, row.pk), default=None)
+    unresolved = [row for row in failed if row.created == latest[row.action_type]]
+    return max(unresolved, key=lambda row: (row.created, row.pk), default=None)
