@@ -130,7 +130,7 @@ def follow_content(
     *,
     pks: Iterable[int],
     now: datetime,
-    moved: Iterable[tuple[UUID, int, int]] = (),
+    repointed: Iterable[tuple[UUID, int, int]] = (),
     renamed: Mapping[str, str] | None = None,
     **_signal: object,
 ) -> None:
@@ -141,7 +141,7 @@ def follow_content(
     """
     for old, new in (renamed or {}).items():
         repointing.rename_key(old, new, among=LearnerContentAssignment.objects.all())
-    for catalog_uuid, old_pk, new_pk in moved:
+    for catalog_uuid, old_pk, new_pk in repointed:
         rows = LearnerContentAssignment.objects.filter(content=old_pk, budget__catalog_uuid=catalog_uuid)
         _locked_budgets(rows.values("budget"))
         repointing.repoint(old_pk, new_pk, budgets=Budget.objects.filter(catalog_uuid=catalog_uuid))

@@ -61,7 +61,7 @@ def _send_changed(pks: Collection[int], *, now: datetime) -> None:
     """Send `content_changed`, as after a change: assignments follow, and administrators are notified."""
     rows = ContentMetadata.objects.filter(pk__in=pks).order_by(*ContentMetadata.LOCK_ORDER)
     locked = list(for_update(rows).values_list("pk", flat=True))
-    content_changed.send(sender=ContentMetadata, pks=locked, now=now, moved=(), renamed={})
+    content_changed.send(sender=ContentMetadata, pks=locked, now=now, repointed=(), renamed={})
 
 
 def rename_key(old: str, new: str, *, among: QuerySet[LearnerContentAssignment]) -> None:

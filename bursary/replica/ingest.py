@@ -26,9 +26,9 @@ from bursary.replica.models import CatalogMembership, ContentMetadata
 
 content_changed = Signal()
 """Sent inside the writer's transaction, once a batch, with `pks`, the content that was created, changed, or
-entered or left a catalog, and `now`. `moved` has (catalog, old pk, new pk) for each catalog that is served
-a course with other restricted runs than before, or by the key of another row; `renamed` has the new
-content keys by the old ones. A receiver's exception rolls the batch back."""
+entered or left a catalog, and `now`. `repointed` has (catalog, old pk, new pk) for each catalog that holds
+another row now: it is served a course with other restricted runs than before, or by the key of another row.
+`renamed` has the new content keys by the old ones. A receiver's exception rolls the batch back."""
 
 BATCH = 50  # records a transaction, and keys a request; some 200 rows, as courses bring their runs
 MAX_NAMED = 500
@@ -114,9 +114,9 @@ class RefreshReport:
 def ingest(batch: Sequence[object], *, context: FetchContext, dry_run: bool = False) -> RefreshReport:
     """Store at most `BATCH` records that a catalog returned; a dry run decides and writes nothing."""
     report = RefreshReport(records=len(batch))
-    served: Mapping[str, str] = {}
+    served_digests: Mapping[str, str] = {}
     if not dry_run:
-        repeated, served = unchanged.confirm(batch, context=context)
+        repeated, served_digests = unchanged.confirm(batch, context=context)
         batch = [raw for position, raw in enumerate(batch) if position not in repeated]
         report += RefreshReport(unchanged=sum(repeated.values()), listed=len(repeated))
         if not batch:
@@ -127,11 +127,13 @@ def ingest(batch: Sequence[object], *, context: FetchContext, dry_run: bool = Fa
     report += RefreshReport.of_unusable(one for one, _digest in rejected)
     if dry_run:
         chosen, lost = merge.choose_records(records)
-        own = {record.content_key for record in records}
-        decisions = store.preview(chosen, own=own, context=context)
-        listed = own - {key for key, decision in decisions.items() if decision is MergeDecision.REFUSED_TYPE}
+        record_keys = {record.content_key for record in records}
+        decisions = store.preview(chosen, record_keys=record_keys, context=context)
+        listed = record_keys - {
+            key for key, decision in decisions.items() if decision is MergeDecision.REFUSED_TYPE
+        }
         return report + RefreshReport.of([*decisions.items(), *lost]) + RefreshReport(listed=len(listed))
-    report += _store(records, served=served, context=context)
+    report += _store(records, served_digests=served_digests, context=context)
     usable = {record.content_key for record in records}
     _quarantine([(one, digest) for one, digest in rejected if one.key not in usable], context=context)
     if held_back:
@@ -182,12 +184,14 @@ class _NotStorable(Exception):
     """The database refused a value of the batch; nothing of the batch was written."""
 
 
-def _store(records: Sequence[Content], *, served: Mapping[str, str], context: FetchContext) -> RefreshReport:
+def _store(
+    records: Sequence[Content], *, served_digests: Mapping[str, str], context: FetchContext
+) -> RefreshReport:
     """Store the records. If the database refuses a value, halve the batch until its record is alone."""
     report, parts = RefreshReport(), Halving(records)
     for part in parts:
         try:
-            report += in_transaction(partial(_write, part, served=served, context=context))
+            report += in_transaction(partial(_write, part, served_digests=served_digests, context=context))
         except _NotStorable as refusal:
             if not parts.halve(part):
                 rejected = RejectedRecord(part[0].content_key, "not_storable", str(refusal))
@@ -196,11 +200,13 @@ def _store(records: Sequence[Content], *, served: Mapping[str, str], context: Fe
     return report
 
 
-def _write(records: Sequence[Content], *, served: Mapping[str, str], context: FetchContext) -> RefreshReport:
+def _write(
+    records: Sequence[Content], *, served_digests: Mapping[str, str], context: FetchContext
+) -> RefreshReport:
     chosen, lost = merge.choose_records(records)
-    own = {record.content_key for record in records}
+    record_keys = {record.content_key for record in records}
     try:
-        written = store.store(chosen, own=own, served=served, context=context)
+        written = store.store(chosen, record_keys=record_keys, served_digests=served_digests, context=context)
     except _REFUSED_VALUES as error:
         raise _NotStorable(f"{type(error).__name__}: {error}".partition("\n")[0]) from error
     if written.pks:
@@ -208,12 +214,12 @@ def _write(records: Sequence[Content], *, served: Mapping[str, str], context: Fe
             sender=ContentMetadata,
             pks=written.pks,
             now=context.now,
-            moved=written.moved,
+            repointed=written.repointed,
             renamed=written.renamed,
         )
     decisions = [(one.content.content_key, one.decision) for one in written.merges]
     refused = {key for key, decision in decisions if decision is MergeDecision.REFUSED_TYPE}
-    return RefreshReport.of([*decisions, *lost]) + RefreshReport(listed=len(own - refused))
+    return RefreshReport.of([*decisions, *lost]) + RefreshReport(listed=len(record_keys - refused))
 
 
 def _write_quarantine(errors: Mapping[str, tuple[str, str]], *, catalog_uuid: UUID) -> None:

@@ -30,18 +30,18 @@ class Memberships:
 
     runs_added: set[int] = field(default_factory=set)
     """Runs that the catalog did not hold, of courses that it did: they may move the courses' deadlines."""
-    returned: set[int] = field(default_factory=set)
+    rejoined: set[int] = field(default_factory=set)
     """Held again, after it had ended."""
     ended: set[int] = field(default_factory=set)
     """Runs that are no longer named."""
     gone: set[int] = field(default_factory=set)
     """Rows that no catalog holds any more."""
-    back: dict[int, datetime] = field(default_factory=dict)
+    no_longer_gone: dict[int, datetime] = field(default_factory=dict)
     """Rows that no catalog held, and this one does: since when they were gone."""
-    moved: list[tuple[UUID, int, int]] = field(default_factory=list)
+    repointed: list[tuple[UUID, int, int]] = field(default_factory=list)
     """Catalog, the row that it held, and the row that it holds now: it is served other restricted runs."""
     differences: list[tuple[int, str, object, object]] = field(default_factory=list)
-    """How the rows differ between which the catalog moved: pk of the new row, field, old and new value."""
+    """How the rows of `repointed` differ: pk of the new row, field, old and new value."""
 
 
 class _Held(NamedTuple):
@@ -51,9 +51,9 @@ class _Held(NamedTuple):
     via_course: str
 
 
-def named_keys(chosen: Mapping[str, Content], *, context: FetchContext) -> set[str]:
+def named_keys(records: Mapping[str, Content], *, context: FetchContext) -> set[str]:
     """Return the keys of the runs that full records of these courses named to the catalog so far."""
-    courses = [key for key, content in chosen.items() if _is_full_course(content)]
+    courses = [key for key, content in records.items() if _is_full_course(content)]
     if not courses:
         return set()
     # A run's own `parent_key` says less: another catalog may have it from a course by another key.
@@ -62,17 +62,17 @@ def named_keys(chosen: Mapping[str, Content], *, context: FetchContext) -> set[s
 
 
 def unnamed_runs(
-    chosen: Mapping[str, Content], rows: Mapping[tuple[str, str], StoredContent], *, own: Set[str]
+    records: Mapping[str, Content], rows: Mapping[tuple[str, str], StoredContent], *, record_keys: Set[str]
 ) -> set[str]:
     """Return the keys of runs that came from a course's record, and that no course names any more.
 
-    They are among the catalog's `own` records: upstream now serves only a summary record of each.
+    They are among the `record_keys`: the catalog now returns only a summary record of each.
     """
     cut = {
         key: row.parent_key
-        for key in own & chosen.keys()
-        if chosen[key].content_type is ContentType.COURSERUN
-        and chosen[key].completeness is Completeness.THIN
+        for key in record_keys & records.keys()
+        if records[key].content_type is ContentType.COURSERUN
+        and records[key].completeness is Completeness.THIN
         and (row := rows.get((key, "")))
         and row.completeness == Completeness.FULL
     }
@@ -90,7 +90,7 @@ def write(
     merges: Sequence[Merge],
     *,
     rows: Mapping[tuple[str, str], StoredContent],
-    own: Collection[str],
+    record_keys: Collection[str],
     context: FetchContext,
 ) -> Memberships:
     """Write the catalog's memberships with their links, and end those of runs that its courses no longer
@@ -107,10 +107,10 @@ def write(
     }
     held = [
         one
-        for one in _held(merges, own=own, naming=naming)
+        for one in _held(merges, record_keys=record_keys, naming=naming)
         if not _known_later(known.get(one.merge.row.content_key), context)
     ]
-    _move(held, known=known, rows=rows, done=done, context=context)
+    _repoint(held, known=known, rows=rows, done=done, context=context)
     _upsert(held, known=known, context=context)
     note_seen([one.merge.row.pk for one in held if one.merge.row.content_key in known], context=context)
     _end_unnamed(held, known=known, naming=naming, done=done, context=context)
@@ -118,9 +118,11 @@ def write(
     unheld = {one.row.pk for one in merges if one.decision is MergeDecision.CREATED}
     unheld -= {one.merge.row.pk for one in held}
     rows_held = {one.merge.row.pk: one.merge.row.gone_at for one in held}
-    done.back = {pk: gone_at for pk, gone_at in rows_held.items() if gone_at is not None}
-    ContentMetadata.objects.filter(pk__in=done.back).update(gone_at=None)
-    done.gone = mark_gone(done.ended | unheld | {old for _catalog, old, _new in done.moved}, context=context)
+    done.no_longer_gone = {pk: gone_at for pk, gone_at in rows_held.items() if gone_at is not None}
+    ContentMetadata.objects.filter(pk__in=done.no_longer_gone).update(gone_at=None)
+    done.gone = mark_gone(
+        done.ended | unheld | {old for _catalog, old, _new in done.repointed}, context=context
+    )
     return done
 
 
@@ -171,18 +173,20 @@ def _names_runs(one: Merge, before: CatalogMembership | None, context: FetchCont
     return usable and not own_older and not _known_later(before, context)
 
 
-def _held(merges: Iterable[Merge], *, own: Collection[str], naming: Collection[str]) -> Iterator[_Held]:
+def _held(
+    merges: Iterable[Merge], *, record_keys: Collection[str], naming: Collection[str]
+) -> Iterator[_Held]:
     for one in merges:
         if one.decision is MergeDecision.REFUSED_TYPE:
             continue
         course = one.content.parent_key or ""
-        if one.content.content_key in own or not one.is_run:
+        if one.content.content_key in record_keys or not one.is_run:
             yield _Held(one, "")
         elif course in naming:
             yield _Held(one, course)
 
 
-def _move(
+def _repoint(
     held: Iterable[_Held],
     *,
     known: Mapping[str, CatalogMembership],
@@ -190,14 +194,14 @@ def _move(
     done: Memberships,
     context: FetchContext,
 ) -> None:
-    """Move the catalog's memberships to the rows with the restricted runs that it is served now."""
+    """Point the catalog's memberships to the rows with the restricted runs that it is served now."""
     by_pk = {row.pk: row for row in rows.values()}
     memberships = []
     for one in (each.merge for each in held):
         membership = known.get(one.row.content_key)
         if membership is None or membership.content_id == one.row.pk:
             continue
-        _note_move(one, by_pk[membership.content_id], done=done, context=context)
+        _note_repointed(one, by_pk[membership.content_id], done=done, context=context)
         membership.content_id = one.row.pk
         memberships.append(membership)
     if not memberships:
@@ -209,11 +213,11 @@ def _move(
     CatalogMembership.objects.bulk_update(memberships, ["content"])
 
 
-def _note_move(one: Merge, before: StoredContent, *, done: Memberships, context: FetchContext) -> None:
+def _note_repointed(one: Merge, before: StoredContent, *, done: Memberships, context: FetchContext) -> None:
     after = merge.columns(one.content) if one.agreed else one.row.columns
     changes = merge.differences(before.columns, after)
     done.differences += [(one.row.pk, name, old, new) for name, (old, new) in changes.items()]
-    done.moved.append((context.catalog_uuid, before.pk, one.row.pk))
+    done.repointed.append((context.catalog_uuid, before.pk, one.row.pk))
 
 
 def _upsert(held: Iterable[_Held], *, known: Mapping[str, CatalogMembership], context: FetchContext) -> None:
@@ -283,6 +287,6 @@ def _note_new(
         for pk in sorted(left_before.order_by().values_list("content", flat=True).distinct()):
             one = new[there[pk].content_key]
             if pk == one.row.pk:
-                done.returned.add(pk)
+                done.rejoined.add(pk)
             else:
-                _note_move(one, there[pk], done=done, context=context)
+                _note_repointed(one, there[pk], done=done, context=context)

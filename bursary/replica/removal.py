@@ -208,7 +208,7 @@ def _follow_to_other_keys(successors: Mapping[int, int], *, context: FetchContex
         sender=ContentMetadata,
         pks=sorted(both),
         now=context.now,
-        moved=[(catalog_uuid, old, new) for old, new in successors.items()],
+        repointed=[(catalog_uuid, old, new) for old, new in successors.items()],
         renamed={},
     )
 
@@ -229,5 +229,5 @@ def _end(pks: Collection[int], *, context: FetchContext) -> None:
     ]
     store.record_changes(changes, context=context)
     content_changed.send(
-        sender=ContentMetadata, pks=sorted(ended.values()), now=context.now, moved=(), renamed={}
+        sender=ContentMetadata, pks=sorted(ended.values()), now=context.now, repointed=(), renamed={}
     )

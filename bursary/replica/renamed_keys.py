@@ -32,7 +32,7 @@ FORMER_KEY_SERVED_FOR = timedelta(days=2)
 class RenamedKeys:
     """A batch under current keys, and the keys that were renamed in it: old to new, and the rows."""
 
-    chosen: Mapping[str, Content]
+    records: Mapping[str, Content]
     keys: Mapping[str, str]
     rows: Mapping[int, tuple[str, str]]
     """The courses' rows, with the old and the new key."""
@@ -40,8 +40,8 @@ class RenamedKeys:
     """Current keys of courses that the catalog still serves under a former one."""
 
 
-def follow(
-    chosen: Mapping[str, Content], *, own: Set[str], known: Collection[str], context: FetchContext
+def apply(
+    records: Mapping[str, Content], *, record_keys: Set[str], known: Collection[str], context: FetchContext
 ) -> RenamedKeys:
     """Give the rows of courses their new keys; `known` are the keys of the batch that have rows.
 
@@ -50,17 +50,17 @@ def follow(
     """
     courses = {
         content.uuid: key
-        for key, content in chosen.items()
+        for key, content in records.items()
         if content.content_type is ContentType.COURSE and content.uuid and key not in known
     }
     if not courses:
-        return RenamedKeys(chosen, {}, {}, ())
+        return RenamedKeys(records, {}, {}, ())
     former = dict(
         FormerContentKey.objects.filter(former_key__in=courses.values()).values_list(
             "former_key", "content_key"
         )
     )
-    rows_of = _rows_of(courses, former=former, chosen=chosen, context=context)
+    rows_of = _rows_of(courses, former=former, records=records, context=context)
     still_served = _served_in_this_listing({old for old, _at in rows_of.values()}, context=context)
     by_former_key = {
         new: old
@@ -72,7 +72,7 @@ def follow(
         for new, (old, at) in rows_of.items()
         if new not in by_former_key and old not in still_served and at <= context.now
     }
-    batch = _under_current_keys(chosen, by_former_key, own=own)
+    batch = _under_current_keys(records, by_former_key, record_keys=record_keys)
     return RenamedKeys(batch, keys, _rename(keys) if keys else {}, set(by_former_key.values()))
 
 
@@ -124,7 +124,7 @@ def _rows_of(
     courses: Mapping[UUID, str],
     *,
     former: Mapping[str, str],
-    chosen: Collection[str],
+    records: Collection[str],
     context: FetchContext,
 ) -> dict[str, tuple[str, datetime]]:
     """Return for each key of these courses, by uuid, the key of their rows, and when those were checked.
@@ -133,7 +133,7 @@ def _rows_of(
     """
     rows = ContentMetadata.objects.filter(
         uuid__in=courses, content_type=ContentType.COURSE, fetched_from__startswith=f"{context.upstream}:"
-    ).exclude(content_key__in=list(chosen))
+    ).exclude(content_key__in=list(records))
     found = rows.annotate(held=in_catalog(context.catalog_uuid)).values_list(
         "uuid", "content_key", "held", "gone_at", "checked_at"
     )
@@ -171,7 +171,7 @@ def _rename(keys: Mapping[str, str]) -> dict[int, tuple[str, str]]:
 
 
 def _under_current_keys(
-    chosen: Mapping[str, Content], current: Mapping[str, str], *, own: Set[str]
+    records: Mapping[str, Content], current: Mapping[str, str], *, record_keys: Set[str]
 ) -> Mapping[str, Content]:
     """Return the batch with the courses of former keys under their current ones, as summaries.
 
@@ -179,13 +179,13 @@ def _under_current_keys(
     remain that the catalog lists itself.
     """
     if not current:
-        return chosen
+        return records
     batch: dict[str, Content] = {}
-    for key, content in chosen.items():
+    for key, content in records.items():
         if key in current:
             batch[current[key]] = replace(content, content_key=current[key], completeness=Completeness.THIN)
         elif not content.parent_key or content.parent_key not in current:
             batch[key] = content
-        elif key in own:
+        elif key in record_keys:
             batch[key] = replace(content, parent_key=current[content.parent_key])
     return batch

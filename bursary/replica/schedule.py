@@ -115,8 +115,8 @@ def confirm(
     until: Mapping[datetime, Collection[int]],
     *,
     changed: Collection[int],
-    versions: Mapping[datetime, Collection[int]],
-    served: Mapping[str, Collection[int]],
+    modified_times: Mapping[datetime, Collection[int]],
+    served_digests: Mapping[str, Collection[int]],
     now: datetime,
     source: str,
 ) -> None:
@@ -124,15 +124,15 @@ def confirm(
 
     They are due when they become stale. Rows that were scheduled after the fetch began stay due, and so do
     rows with an announced change that is not among the `changed`, or newer than the fetch. Leased rows are
-    left to their worker, and runs have no `due_at`. `versions` maps a new `upstream_modified` to pks,
-    `served` a new `served_digest`.
+    left to their worker, and runs have no `due_at`. `modified_times` maps a new `upstream_modified` to pks,
+    `served_digests` a new `served_digest`.
     """
     _confirm.run(
         pks=[pk for found in until.values() for pk in found],
         until=until if len(until) > 1 else next(iter(until), now),
         changed=changed,
-        versions=versions,
-        served=served,
+        modified_times=modified_times,
+        served_digests=served_digests,
         now=now,
         source=source,
     )
@@ -154,8 +154,8 @@ def _confirm() -> tuple[QuerySet[ContentMetadata], dict[str, object]]:
         "last_error": "",
         "quarantined_digest": "",
         "source": Parameter("source", field("source")),
-        "upstream_modified": Parameter("versions", field("upstream_modified")),
-        "served_digest": Parameter("served", field("served_digest")),
+        "upstream_modified": Parameter("modified_times", field("upstream_modified")),
+        "served_digest": Parameter("served_digests", field("served_digest")),
         "served_digest_at": now,
     }
 

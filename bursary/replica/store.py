@@ -38,7 +38,7 @@ class Written:
 
     merges: Sequence[Merge]
     pks: Sequence[int]
-    moved: Sequence[tuple[UUID, int, int]]
+    repointed: Sequence[tuple[UUID, int, int]]
     renamed: Mapping[str, str]
 
 
@@ -56,51 +56,50 @@ class _Present:
 
 
 def store(
-    chosen: Mapping[str, Content],
+    records: Mapping[str, Content],
     *,
-    own: Set[str],
+    record_keys: Set[str],
     context: FetchContext,
-    served: Mapping[str, str] | None = None,
+    served_digests: Mapping[str, str] | None = None,
 ) -> Written:
     """Insert missing rows, lock all rows of the batch, and decide by what is committed then.
 
-    `own` are the keys of the records that the catalog returned, the others being the runs in them. `served`
-    has the digests of the full records, by their keys and their runs' (see `unchanged.py`).
+    `record_keys` are the keys of the records that the catalog returned; the others are runs in them.
+    `served_digests` has the digests of full records, by their keys and their runs' (see `unchanged.py`).
 
     Two refreshers of one catalog wait for each other, and neither fails. Rows are inserted first, in the
     order of keys; one that the other refresher has inserted is skipped. Then they are locked in the same
     order, and a lock does not see uncommitted rows. So no two refreshers wait for each other in a circle.
-
     Raises IntegrityError, DataError and the like for a record that the database refuses.
     """
-    present = _present(chosen, context=context)
-    renamed = renamed_keys.follow(chosen, own=own, known=present.keys, context=context)
-    if renamed.chosen is not chosen or renamed.keys:
-        chosen = renamed.chosen
-        present = _present(chosen, context=context)
-    targets = _targets(chosen, held=present.held)
-    digests = _of_full_records(chosen, served or {})
-    inserted = _insert_missing(chosen, targets, present=present, digests=digests, context=context)
-    keys = sorted({*chosen, *membership.named_keys(chosen, context=context)})
+    present = _present(records, context=context)
+    renamed = renamed_keys.apply(records, record_keys=record_keys, known=present.keys, context=context)
+    if renamed.records is not records or renamed.keys:
+        records, present = renamed.records, _present(renamed.records, context=context)
+    targets = _targets(records, held=present.held)
+    digests = _of_full_records(records, served_digests or {})
+    inserted = _insert_missing(records, targets, present=present, digests=digests, context=context)
+    keys = sorted({*records, *membership.named_keys(records, context=context)})
     rows = _read(for_update(ContentMetadata.objects.filter(content_key__in=keys)))
     if refused := sorted(key for key, target in targets.items() if target not in rows):
         # SQLite leaves out rows that break a constraint where PostgreSQL says so.
         raise IntegrityError(f"left out: {', '.join(refused)}")
-    decided = _decide(chosen, rows, targets=targets, own=own, inserted=inserted, context=context)
+    decided = _decide(
+        records, rows, targets=targets, record_keys=record_keys, inserted=inserted, context=context
+    )
     merges = [_refused(one) if one.content.content_key in renamed.by_former_key else one for one in decided]
     _apply(merges, digests=digests, context=context)
-    members = membership.write(merges, rows=rows, own=own, context=context)
-    note_listed(
-        [one.content.content_key for one in _decided(merges, MergeDecision.REFUSED_TYPE)], context=context
-    )
+    members = membership.write(merges, rows=rows, record_keys=record_keys, context=context)
+    of_other_type = _decided(merges, MergeDecision.REFUSED_TYPE)
+    note_listed([one.content.content_key for one in of_other_type], context=context)
     _count_contradictions(merges, context=context)
     return _record(merges, members, renamed=renamed, context=context)
 
 
-def _of_full_records(chosen: Mapping[str, Content], served: Mapping[str, str]) -> dict[str, str]:
+def _of_full_records(records: Mapping[str, Content], served_digests: Mapping[str, str]) -> dict[str, str]:
     """Return the digests of full records as served, by which `unchanged` recognises them later."""
-    full = (key for key, content in chosen.items() if content.completeness is Completeness.FULL)
-    return {key: served[key] for key in full if key in served}
+    full = (key for key, content in records.items() if content.completeness is Completeness.FULL)
+    return {key: served_digests[key] for key in full if key in served_digests}
 
 
 def _refused(one: Merge) -> Merge:
@@ -123,15 +122,15 @@ def _apply(merges: Sequence[Merge], *, digests: Mapping[str, str], context: Fetc
 
 
 def preview(
-    chosen: Mapping[str, Content], *, own: Set[str], context: FetchContext
+    records: Mapping[str, Content], *, record_keys: Set[str], context: FetchContext
 ) -> dict[str, MergeDecision]:
     """Return what `store` would decide, by rows as they are now, unlocked."""
-    targets = _targets(chosen, held=_present(chosen, context=context).held)
-    rows = _read(ContentMetadata.objects.filter(content_key__in=list(chosen)))
-    known = {key: content for key, content in chosen.items() if targets[key] in rows}
-    merges = _decide(known, rows, targets=targets, own=own, inserted=(), context=context)
+    targets = _targets(records, held=_present(records, context=context).held)
+    rows = _read(ContentMetadata.objects.filter(content_key__in=list(records)))
+    known = {key: content for key, content in records.items() if targets[key] in rows}
+    merges = _decide(known, rows, targets=targets, record_keys=record_keys, inserted=(), context=context)
     decisions = {one.content.content_key: one.decision for one in merges}
-    return dict.fromkeys(chosen, MergeDecision.CREATED) | decisions
+    return dict.fromkeys(records, MergeDecision.CREATED) | decisions
 
 
 def note_listed(keys: Iterable[str], *, context: FetchContext) -> None:
@@ -166,9 +165,9 @@ def record_changes(
     inserts.insert_all(rows, size=ROWS_PER_STATEMENT)
 
 
-def _present(chosen: Mapping[str, Content], *, context: FetchContext) -> _Present:
-    courses = {content.parent_key for content in chosen.values() if content.parent_key}
-    rows = ContentMetadata.objects.filter(content_key__in=sorted(courses | chosen.keys())).order_by()
+def _present(records: Mapping[str, Content], *, context: FetchContext) -> _Present:
+    courses = {content.parent_key for content in records.values() if content.parent_key}
+    rows = ContentMetadata.objects.filter(content_key__in=sorted(courses | records.keys())).order_by()
     found = rows.annotate(held=in_catalog(context.catalog_uuid))
     values = list(found.values_list("content_key", "variant", "held"))
     return _Present(
@@ -177,7 +176,7 @@ def _present(chosen: Mapping[str, Content], *, context: FetchContext) -> _Presen
     )
 
 
-def _targets(chosen: Mapping[str, Content], *, held: Mapping[str, str]) -> dict[str, RowKey]:
+def _targets(records: Mapping[str, Content], *, held: Mapping[str, str]) -> dict[str, RowKey]:
     """Return the row that each record belongs to.
 
     A summary record does not name restricted runs: it belongs to the row that the catalog holds.
@@ -187,31 +186,31 @@ def _targets(chosen: Mapping[str, Content], *, held: Mapping[str, str]) -> dict[
             key,
             held.get(key, content.variant) if content.completeness is Completeness.THIN else content.variant,
         )
-        for key, content in chosen.items()
+        for key, content in records.items()
     }
 
 
 def _read(rows: QuerySet[ContentMetadata]) -> dict[RowKey, StoredContent]:
-    own = [name for name in StoredContent.__annotations__ if name != "columns"]
-    found = rows.order_by("content_key", "variant").values(*dict.fromkeys([*own, *merge.COLUMNS]))
+    names = [name for name in StoredContent.__annotations__ if name != "columns"]
+    found = rows.order_by("content_key", "variant").values(*dict.fromkeys([*names, *merge.COLUMNS]))
     return {
         (row["content_key"], row["variant"]): StoredContent(
-            columns={name: row[name] for name in merge.COLUMNS}, **{name: row[name] for name in own}
+            columns={name: row[name] for name in merge.COLUMNS}, **{name: row[name] for name in names}
         )
         for row in found
     }
 
 
 def _decide(
-    chosen: Mapping[str, Content],
+    records: Mapping[str, Content],
     rows: Mapping[RowKey, StoredContent],
     *,
     targets: Mapping[str, RowKey],
-    own: Set[str],
+    record_keys: Set[str],
     inserted: Collection[RowKey],
     context: FetchContext,
 ) -> list[Merge]:
-    unnamed = membership.unnamed_runs(chosen, rows, own=own)
+    unnamed = membership.unnamed_runs(records, rows, record_keys=record_keys)
     return [
         merge.decide(
             content,
@@ -220,12 +219,12 @@ def _decide(
             inserted=targets[key] in inserted,
             is_unnamed=key in unnamed,
         )
-        for key, content in chosen.items()
+        for key, content in records.items()
     ]
 
 
 def _insert_missing(
-    chosen: Mapping[str, Content],
+    records: Mapping[str, Content],
     targets: Mapping[str, RowKey],
     *,
     present: _Present,
@@ -233,9 +232,9 @@ def _insert_missing(
     context: FetchContext,
 ) -> set[RowKey]:
     missing = sorted(target for target in targets.values() if target not in present.rows)
-    courses = present.keys | chosen.keys()
+    courses = present.keys | records.keys()
     rows = [
-        _row(chosen[key], variant=variant, courses=courses, digest=digests.get(key, ""), context=context)
+        _row(records[key], variant=variant, courses=courses, digest=digests.get(key, ""), context=context)
         for key, variant in missing
     ]
     inserts.insert_all(rows, size=ROWS_PER_STATEMENT, unique=("content_key", "variant"))
@@ -312,24 +311,24 @@ def _confirm(agreed: Sequence[Merge], *, digests: Mapping[str, str], context: Fe
     older record is accepted later. A change that an event announced after the fetch began stays expected.
     """
     rewritten = [one.row.pk for one in agreed if one.rewrites_payload]
-    versions: dict[datetime, list[int]] = defaultdict(list)
+    modified_times: dict[datetime, list[int]] = defaultdict(list)
     until: dict[datetime, list[int]] = defaultdict(list)
-    served: dict[str, list[int]] = defaultdict(list)
+    served_digests: dict[str, list[int]] = defaultdict(list)
     for one in agreed:
         digest = digests.get(one.content.content_key, "")
         if one.checked_later:
             continue
         until[schedule.fresh_until(one.content, now=context.now)].append(one.row.pk)
         if one.content.upstream_modified and one.row.fetched_from == context.fetched_from:
-            versions[one.content.upstream_modified].append(one.row.pk)
+            modified_times[one.content.upstream_modified].append(one.row.pk)
         if one.decision is MergeDecision.UNCHANGED and one.row.served_digest != digest:
-            served[digest].append(one.row.pk)
+            served_digests[digest].append(one.row.pk)
     if until:
         schedule.confirm(
             until,
             changed=rewritten,
-            versions=versions,
-            served=served,
+            modified_times=modified_times,
+            served_digests=served_digests,
             now=context.now,
             source=context.trigger,
         )
@@ -351,21 +350,21 @@ def _record(
     """Record the changes; return the arguments of `content_changed`."""
     catalog = str(context.catalog_uuid)
     changes = [(one.row.pk, field, old, new) for one in merges for field, (old, new) in one.changes.items()]
-    changes += [(pk, "membership", None, catalog) for pk in sorted(members.returned)]
+    changes += [(pk, "membership", None, catalog) for pk in sorted(members.rejoined)]
     changes += [(pk, "membership", catalog, None) for pk in sorted(members.ended)]
-    changes += [(pk, "gone_at", gone_at.isoformat(), None) for pk, gone_at in members.back.items()]
+    changes += [(pk, "gone_at", gone_at.isoformat(), None) for pk, gone_at in members.no_longer_gone.items()]
     changes += [(pk, "gone_at", None, context.now.isoformat()) for pk in sorted(members.gone)]
     changes += [(pk, "content_key", old, new) for pk, (old, new) in renamed.rows.items()]
     record_changes(changes, context=context)
     record_changes(members.differences, context=context, catalog_uuid=context.catalog_uuid)
     rewritten = _decided(merges, MergeDecision.CREATED, MergeDecision.CHANGED)
-    pks = {pk for pk, *_change in changes} | {new for _catalog, _old, new in members.moved}
+    pks = {pk for pk, *_change in changes} | {new for _catalog, _old, new in members.repointed}
     pks |= members.runs_added
     # The courses that runs were part of until now may have other deadlines.
     if left := {one.row.parent_key for one in merges if "parent" in one.changes and one.row.parent_key}:
         courses = ContentMetadata.objects.filter(content_key__in=left, content_type=ContentType.COURSE)
         pks |= set(courses.order_by().values_list("pk", flat=True))
-    return Written(merges, sorted(pks | _pks(rewritten)), members.moved, renamed.keys)
+    return Written(merges, sorted(pks | _pks(rewritten)), members.repointed, renamed.keys)
 
 
 def _decided(merges: Iterable[Merge], *decisions: MergeDecision) -> list[Merge]:

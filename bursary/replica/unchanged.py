@@ -229,7 +229,7 @@ def _write(
     found: Mapping[int, Sequence[_Row]], served: Mapping[int, _Served], *, context: FetchContext
 ) -> None:
     until: dict[datetime, list[int]] = defaultdict(list)
-    versions: dict[datetime, list[int]] = defaultdict(list)
+    modified_times: dict[datetime, list[int]] = defaultdict(list)
     for position, rows in found.items():
         modified = served[position].modified
         course = rows[0]
@@ -239,6 +239,13 @@ def _write(
             kind = schedule.freshness_kind(row.completeness, row.active, dates, now=context.now)
             until[context.now + schedule.fresh_for(kind)].append(row.pk)
             if modified and row.fetched_from == context.fetched_from and row.upstream_modified != modified:
-                versions[modified].append(row.pk)
-    schedule.confirm(until, changed=(), versions=versions, served={}, now=context.now, source=context.trigger)
+                modified_times[modified].append(row.pk)
+    schedule.confirm(
+        until,
+        changed=(),
+        modified_times=modified_times,
+        served_digests={},
+        now=context.now,
+        source=context.trigger,
+    )
     membership.note_seen([row.pk for rows in found.values() for row in rows], context=context)

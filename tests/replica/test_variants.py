@@ -137,7 +137,7 @@ def test_a_withdrawn_run_moves_the_catalog_and_its_assignments_to_the_other_row(
 
     check_views(catalogs)
     public = row_of(ORDINARY, PRIV)
-    assert announced[0]["moved"] == [(ALLOWED, private.pk, public.pk)]
+    assert announced[0]["repointed"] == [(ALLOWED, private.pk, public.pk)]
     private.refresh_from_db()
     assert private.gone_at == NOW + HOUR
     theirs.refresh_from_db()
@@ -351,7 +351,7 @@ def test_a_course_that_comes_back_with_other_runs_takes_its_assignments_along(ca
         catalogs.sync(ALLOWED, hours=4)
 
     public = row_of(ORDINARY, PRIV)
-    assert [one["moved"] for one in announced] == [[(ALLOWED, private.pk, public.pk)]]
+    assert [one["repointed"] for one in announced] == [[(ALLOWED, private.pk, public.pk)]]
     theirs.refresh_from_db()
     assert (theirs.content, theirs.expires_at) == (public, PUBLIC_CLOSES)
     moved = ContentChange.objects.filter(content=public, catalog_uuid=ALLOWED)
