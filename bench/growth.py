@@ -193,7 +193,7 @@ class Listing:
     courses: int
     name: str = "bench"
 
-    def pages(self, catalog_uuid: UUID, *, size: int, known: object = None) -> Iterator[list[object]]:
+    def pages(self, catalog_uuid: UUID, *, size: int, skip: object = None) -> Iterator[list[object]]:
         """Stream the courses, with keys of this catalog's own."""
         made = Catalog(self.courses)
         first = catalog_uuid.int % 1000 * 1_000_000

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 from bursary.catalog import parser
-from bursary.catalog.records import CatalogUnavailable, KnownKeys, Unfetched
+from bursary.catalog.records import CatalogUnavailable, KeysToSkip, Unfetched
 from bursary.catalog.values import is_key
 from bursary.lib.batches import Halving, chunks
 from bursary.upstream.client import Client
@@ -25,7 +25,7 @@ from bursary.upstream.errors import (
 )
 
 MAX_KEYS = 50  # in one request; upstream refuses more than 100, and a record may have 1 MB
-KEYS_AT_ONCE = 500  # passed to `known`
+KEYS_AT_ONCE = 500  # passed to `skip`
 MAX_QUERY = 3_000  # characters; web servers commonly refuse request lines beyond 4,094
 MAX_PARTS = 50  # requests to find the bad record of a failed request: no more than it has keys
 FAULTS_BEFORE_OUTAGE = 14  # parts with errors, and none without: both halves, all quarters and all eighths
@@ -56,7 +56,7 @@ class HttpCatalog:
         self.remote = remote
 
     def pages(
-        self, catalog_uuid: UUID, *, size: int, known: KnownKeys | None = None
+        self, catalog_uuid: UUID, *, size: int, skip: KeysToSkip | None = None
     ) -> Iterator[Sequence[object]]:
         """Stream the listing in no particular order; see `CatalogSource`.
 
@@ -65,12 +65,12 @@ class HttpCatalog:
         """
         if size < 1:
             raise ValueError("A page holds at least one record.")
-        return self._pages(catalog_uuid, size, known)
+        return self._pages(catalog_uuid, size, skip)
 
-    def _pages(self, catalog_uuid: UUID, size: int, known: KnownKeys | None) -> Iterator[Sequence[object]]:
+    def _pages(self, catalog_uuid: UUID, size: int, skip: KeysToSkip | None) -> Iterator[Sequence[object]]:
         keys, page = self._listed(catalog_uuid)
-        unknown = _unknown(keys, known) if known else keys
-        for number, some in enumerate(_requests(unknown, most=min(size, MAX_KEYS))):
+        wanted = _not_skipped(keys, skip) if skip else keys
+        for number, some in enumerate(_requests(wanted, most=min(size, MAX_KEYS))):
             page += self._records(catalog_uuid, some, until=None, others_answered=number > 0)
             page += _not_served(some, page)
             yield from chunks(page, size)
@@ -189,9 +189,9 @@ def _unavailable(failure: UpstreamError) -> CatalogUnavailable:
     return CatalogUnavailable(f"enterprise-catalog is unavailable. {failure}")
 
 
-def _unknown(keys: Sequence[str], known: KnownKeys) -> Iterator[str]:
+def _not_skipped(keys: Sequence[str], skip: KeysToSkip) -> Iterator[str]:
     for some in chunks(keys, KEYS_AT_ONCE):
-        skipped = known(some)
+        skipped = skip(some)
         yield from (key for key in some if key not in skipped)
 
 

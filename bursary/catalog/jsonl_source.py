@@ -14,7 +14,7 @@ from typing import BinaryIO, Final
 from uuid import UUID
 
 from bursary.catalog import parser
-from bursary.catalog.records import CatalogUnavailable, KnownKeys, UnreadableElement
+from bursary.catalog.records import CatalogUnavailable, KeysToSkip, UnreadableElement
 from bursary.lib.batches import chunks
 
 MAX_LINE_BYTES = 8 * 1024 * 1024  # upstream documents records of nearly 1 MB
@@ -67,9 +67,9 @@ class FolderCatalog:
         self._indexing = Lock()
 
     def pages(
-        self, catalog_uuid: UUID, *, size: int, known: KnownKeys | None = None
+        self, catalog_uuid: UUID, *, size: int, skip: KeysToSkip | None = None
     ) -> Iterator[Sequence[object]]:
-        """Stream the listing in the file's order, known or not; see `CatalogSource`."""
+        """Stream the listing in the file's order, and skip nothing; see `CatalogSource`."""
         if size < 1:
             raise ValueError("A page holds at least one record.")
         return self._pages(catalog_uuid, size=size)

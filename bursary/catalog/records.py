@@ -136,7 +136,7 @@ class CatalogUnavailable(Exception):
     reason: ClassVar[str] = "catalog_unavailable"
 
 
-KnownKeys = Callable[[Sequence[str]], Collection[str]]
+KeysToSkip = Callable[[Sequence[str]], Collection[str]]
 """Returns the subset of the keys that need not be fetched."""
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from bursary.catalog.http_source import HttpCatalog
 from bursary.catalog.jsonl_source import FolderCatalog
-from bursary.catalog.records import KnownKeys
+from bursary.catalog.records import KeysToSkip
 from bursary.upstream.breaker import BreakerState
 from bursary.upstream.client import Client
 from bursary.upstream.token import ClientCredentials
@@ -27,13 +27,13 @@ class CatalogSource(Protocol):
         """A short, stable word for this kind of source, which is stored with its content."""
 
     def pages(
-        self, catalog_uuid: UUID, *, size: int, known: KnownKeys | None = None
+        self, catalog_uuid: UUID, *, size: int, skip: KeysToSkip | None = None
     ) -> Iterator[Sequence[object]]:
         """Stream the whole listing in batches of at most `size` elements, in no guaranteed order.
 
         An element is a decoded JSON value, UnreadableElement or Unfetched. A record may appear twice, and a
         missing one may still exist: fetch it by key. A catalog that lists keys before it fetches records
-        passes some hundreds of keys at a time to `known`, and does not fetch the keys that this returns.
+        passes some hundreds of keys at a time to `skip`, and does not fetch the keys that this returns.
         """
 
     def fetch(

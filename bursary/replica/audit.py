@@ -251,7 +251,7 @@ def _find_unknown(
         return set(rows.values_list("content_key", flat=True))
 
     unknown = 0
-    for page in source.pages(catalog_uuid, size=BATCH, known=held):
+    for page in source.pages(catalog_uuid, size=BATCH, skip=held):
         records = {parser.own_key(raw): raw for raw in page}
         for key in sorted(records.keys() - held(records)):
             try:

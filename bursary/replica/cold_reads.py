@@ -31,22 +31,23 @@ def ask_once(
     content_key: str,
     *,
     catalog_uuid: UUID,
-    known: Callable[[], Found | None],
-    ask: Callable[[], Found | None],
+    read_stored: Callable[[], Found | None],
+    fetch: Callable[[], Found | None],
     ends_at: float,
     now: datetime,
 ) -> Found | None:
-    """Return the result of `known`, else of `ask`; None where upstream does not have it, or lately did not.
+    """Return the result of `read_stored`, else of `fetch`.
 
-    While another reader asks, poll `known` until `ends_at`, on the monotonic clock. Raises ContentUnavailable
-    after that, where `ask` raises it, and where it lately did; RuntimeError inside a transaction, which would
-    stay open while upstream is asked.
+    Returns None where upstream does not have it, or lately did not. While another reader asks, `read_stored`
+    is polled until `ends_at`, on the monotonic clock. Raises ContentUnavailable after that, where `fetch`
+    raises it, and where it lately did; RuntimeError inside a transaction, which would stay open while
+    upstream is asked.
     """
     while True:
         acquired = acquire(content_key, catalog_uuid=catalog_uuid, now=now)
         if isinstance(acquired, ColdRead):
-            return _answer(acquired, known, ask, now=now)
-        found = known()
+            return _answer(acquired, read_stored, fetch, now=now)
+        found = read_stored()
         if found is not None or acquired is ColdReadStatus.ABSENT:
             return found
         if acquired is ColdReadStatus.SILENT or time.monotonic() >= ends_at:
@@ -55,13 +56,20 @@ def ask_once(
 
 
 def _answer(
-    read: ColdRead, known: Callable[[], Found | None], ask: Callable[[], Found | None], *, now: datetime
+    read: ColdRead,
+    read_stored: Callable[[], Found | None],
+    fetch: Callable[[], Found | None],
+    *,
+    now: datetime,
 ) -> Found | None:
-    """Return the result of `known`, else of `ask`; settle the row with a negative answer, or delete it."""
+    """Return the result of `read_stored`, else of `fetch`.
+
+    The row is settled with a negative answer, or deleted.
+    """
     began = time.monotonic()
     try:
-        found = known()
-        if found is None and (found := ask()) is None:
+        found = read_stored()
+        if found is None and (found := fetch()) is None:
             kept_until = now + schedule.fresh_for("absent")
             leases.settle([read], due_at=kept_until, now=now, answer=ColdReadStatus.ABSENT)
         return found

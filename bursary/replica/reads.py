@@ -207,15 +207,15 @@ def _has_left_every_catalog(content_key: str) -> bool:
 def _cold_read(content_key: str, *, catalog_uuid: UUID, now: datetime) -> ContentMetadata:
     """Ask the catalog for content, or wait for a reader that does, until the deadline."""
 
-    def known() -> ContentMetadata | None:
+    def read_stored() -> ContentMetadata | None:
         content = _stored(content_key, catalog_uuid=catalog_uuid)
         return None if content is None or is_summary(content) else content
 
     content = cold_reads.ask_once(
         content_key,
         catalog_uuid=catalog_uuid,
-        known=known,
-        ask=lambda: _fetch(content_key, catalog_uuid=catalog_uuid, now=now),
+        read_stored=read_stored,
+        fetch=lambda: _fetch(content_key, catalog_uuid=catalog_uuid, now=now),
         ends_at=time.monotonic() + settings.CONTENT_READ_DEADLINE.total_seconds(),
         now=now,
     )
@@ -260,8 +260,8 @@ def _is_of_summary_course(run_key: str, catalog_uuid: UUID) -> bool:
 def from_upstream(keys: LookupKeys, *, now: datetime) -> KnownContent:
     """Return upstream's answers (see `upstream_cache.look_up`); in shadow mode, compare the new ones."""
     result = upstream_cache.look_up(keys, now=now)
-    if mode() is ReadMode.SHADOW and result.fresh:
-        shadow.compare(result.fresh, now=now)
+    if mode() is ReadMode.SHADOW and result.fetched_now:
+        shadow.compare(result.fetched_now, now=now)
     return result.known
 
 

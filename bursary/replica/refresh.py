@@ -274,8 +274,8 @@ class _Listing:
     def read(self, *, dry_run: bool) -> Iterator[RefreshReport]:
         """Store its records, except those read before an interruption; yield a report of each page."""
         catalog_uuid = self._context.catalog_uuid
-        known = self._known if self._begun_at < self._context.now else None
-        pages = iter(self._source.pages(catalog_uuid, size=BATCH, known=known))
+        skip = self._seen if self._begun_at < self._context.now else None
+        pages = iter(self._source.pages(catalog_uuid, size=BATCH, skip=skip))
         created, analyze_at = 0, FIRST_ANALYZED
         context = self._now()  # before the request, so that a row scheduled during it counts as newer
         for number, page in enumerate(pages):
@@ -306,7 +306,7 @@ class _Listing:
                 yield self._look_up(unseen)
         self._row.filter(begun_at=self._begun_at).update(begun_at=None)
 
-    def _known(self, keys: Sequence[str]) -> Collection[str]:
+    def _seen(self, keys: Sequence[str]) -> Collection[str]:
         found = removal.seen_since(self._context.catalog_uuid, keys, begun_at=self._begun_at)
         self._passed_over += len(found)
         return found

@@ -109,7 +109,7 @@ def compare_again(*, clock: Clock) -> None:
         courses = dict(runs.exclude(parent_key="").order_by().values_list("content_key", "parent_key"))
         keys = {key: courses.get(key.content_key, key.content_key) for key in found}
         now = clock()
-        compare(upstream_cache.look_up(keys, now=now, bypass_cache=True).fresh, now=now)
+        compare(upstream_cache.look_up(keys, now=now, bypass_cache=True).fetched_now, now=now)
 
 
 def reset() -> None:

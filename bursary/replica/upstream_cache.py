@@ -40,7 +40,7 @@ class LookupResult:
     """The answers to a lookup: all of them, from the cache too, and those that upstream gave just now."""
 
     known: KnownContent
-    fresh: KnownContent
+    fetched_now: KnownContent
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +84,18 @@ def _ask_once(
 ) -> KnownContent:
     """Ask a catalog when no other lookup does, for the answers that no lookup has cached meanwhile."""
 
-    def known() -> KnownContent | None:
+    def read_cached() -> KnownContent | None:
         if not bypass_cache:
             cached.update(_cached(lookups))
         return None if _stale(lookups, cached, now=now) else {}
 
-    def ask() -> KnownContent:
+    def fetch() -> KnownContent:
         return _ask(catalog_uuid, _stale(lookups, cached, now=now), ends_at=ends_at, now=now)
 
     name = _name_of_lookups(os.getpid())
     try:
         found = cold_reads.ask_once(
-            name, catalog_uuid=catalog_uuid, known=known, ask=ask, ends_at=ends_at, now=now
+            name, catalog_uuid=catalog_uuid, read_stored=read_cached, fetch=fetch, ends_at=ends_at, now=now
         )
     except refresh.ContentUnavailable:
         return {}

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from bursary.catalog import parser
-from bursary.catalog.records import CatalogUnavailable, KnownKeys
+from bursary.catalog.records import CatalogUnavailable, KeysToSkip
 
 Record = dict[str, Any]
 
@@ -39,7 +39,7 @@ class Listing:
         self.asked: list[str] = []
 
     def pages(
-        self, catalog_uuid: UUID, *, size: int, known: KnownKeys | None = None
+        self, catalog_uuid: UUID, *, size: int, skip: KeysToSkip | None = None
     ) -> Iterator[Sequence[object]]:
         for number, start in enumerate(range(0, len(self.records), size)):
             self._answer(number)

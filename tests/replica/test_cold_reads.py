@@ -209,7 +209,7 @@ def test_what_is_known_meanwhile_is_read_though_another_still_asks() -> None:
     ends = time.monotonic() + 60
     with taking_at_most(AT_ONCE):
         found = cold_reads.ask_once(
-            COURSE, catalog_uuid=CATALOG, known=lambda: "there", ask=ask, ends_at=ends, now=NOW
+            COURSE, catalog_uuid=CATALOG, read_stored=lambda: "there", fetch=ask, ends_at=ends, now=NOW
         )
     assert found == "there"
 

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from bursary.catalog.records import KnownKeys
+from bursary.catalog.records import KeysToSkip
 from bursary.replica import audit, refresh
 from bursary.replica.models import CatalogMembership, ContentMetadata, RefreshTrigger
 from tests.memory import peak_while
@@ -25,7 +25,7 @@ class Endless(Listing):
         self.catalog_uuid, self.size = catalog_uuid, size
 
     def pages(
-        self, catalog_uuid: UUID, *, size: int, known: KnownKeys | None = None
+        self, catalog_uuid: UUID, *, size: int, skip: KeysToSkip | None = None
     ) -> Iterator[Sequence[object]]:
         for start in range(0, self.size, size):
             yield [self._course(number) for number in range(start, min(start + size, self.size))]

@@ -280,7 +280,7 @@ def test_comparing_fifty_takes_as_many_queries_as_comparing_one(
 ) -> None:
     read(TIDES)
     keys = (KNOTS, *(f"RiversideX+K{number}" for number in range(49)))
-    answers = upstream_cache.look_up({CatalogKey(CATALOG, key): key for key in keys}, now=NOW).fresh
+    answers = upstream_cache.look_up({CatalogKey(CATALOG, key): key for key in keys}, now=NOW).fetched_now
     assert len(answers) == 50
     with django_assert_max_num_queries(9):
         shadow.compare(answers, now=NOW)

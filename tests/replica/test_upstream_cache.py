@@ -245,7 +245,7 @@ def test_asked_for_anew_nothing_comes_from_the_cache(upstream: Upstream) -> None
 
     [found] = upstream_cache.look_up(
         {CatalogKey(CATALOG, TIDES): TIDES}, now=NOW, bypass_cache=True
-    ).fresh.values()
+    ).fetched_now.values()
 
     assert found is not None
     assert found.title == "Tidal Engines II"

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from bursary.catalog import parser
-from bursary.catalog.records import CatalogUnavailable, KnownKeys, Unfetched
+from bursary.catalog.records import CatalogUnavailable, KeysToSkip, Unfetched
 from bursary.replica import refresh
 from bursary.replica.models import RefreshTrigger
 from bursary.replica.refresh import RefreshReport
@@ -28,10 +28,10 @@ class Upstream(Listing):
         self.meanwhile: Callable[[], object] = lambda: None
 
     def pages(
-        self, catalog_uuid: UUID, *, size: int, known: KnownKeys | None = None
+        self, catalog_uuid: UUID, *, size: int, skip: KeysToSkip | None = None
     ) -> Iterator[Sequence[object]]:
         self._be_there(catalog_uuid)
-        yield from super().pages(catalog_uuid, size=size, known=known)
+        yield from super().pages(catalog_uuid, size=size, skip=skip)
 
     def fetch(
         self,
