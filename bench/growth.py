@@ -249,11 +249,11 @@ def memory_mb(case: Case) -> float | None:
     return round(memory.peak_while(partial(case.ours.work, given)) / 1e6, 2)
 
 
-def measured(axis: str, *, most: int) -> Iterator[dict[str, Any]]:
+def measured(axis: str, *, limit: int) -> Iterator[dict[str, Any]]:
     """Yield the figures of an axis, up to a size."""
     chosen = AXES[axis]
     for size in chosen.sizes:
-        for case in chosen.cases(size) if size <= most else ():
+        for case in chosen.cases(size) if size <= limit else ():
             figure = stage.measured(case, engine="postgres")
             yield {
                 "kind": "growth",
@@ -296,7 +296,7 @@ def main() -> int:
     with stage.database("postgres"):
         head = stage.machine("postgres", "growth")
         for axis in chosen.only or AXES:
-            for row in measured(axis, most=chosen.most):
+            for row in measured(axis, limit=chosen.most):
                 found.append(row)
                 line = json.dumps(row | {"machine": head})
                 print(line, flush=True)

@@ -134,10 +134,10 @@ def deadlocks() -> int:
         return int(cursor.fetchone()[0])
 
 
-def levels(kinds: list[dict[str, Any]], *, host: str, most: int, seconds: float) -> Iterator[dict[str, Any]]:
+def levels(kinds: list[dict[str, Any]], *, host: str, limit: int, seconds: float) -> Iterator[dict[str, Any]]:
     """Yield the figures of the mix for each number of connections, and those of lists alone."""
     for connections in CONNECTIONS:
-        if connections <= most:
+        if connections <= limit:
             plan = {"host": host, "seconds": seconds, "connections": connections, "mix": kinds}
             yield {"case": "mix", "connections": connections, **sent(plan)}
     lists = [kind for kind in kinds if kind["name"] == LIST]
@@ -163,7 +163,7 @@ def main() -> int:
         head, kinds = stage.machine("postgres", "load"), mix(chosen.assignments)
         stage.let_the_database_settle()
         with serving() as host:
-            for row in levels(kinds, host=host, most=chosen.most, seconds=chosen.seconds):
+            for row in levels(kinds, host=host, limit=chosen.most, seconds=chosen.seconds):
                 size = {"assignments": chosen.assignments, "deadlocks": deadlocks()}
                 found.append({"kind": "load", **row, **size})
                 line = json.dumps(found[-1] | {"machine": head})

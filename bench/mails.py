@@ -108,7 +108,7 @@ def ours() -> None:
     """Deliver until nothing is due, as a thread of the server does."""
     from bursary.delivery import runner  # noqa: PLC0415  # needs the settings
 
-    while runner.drain(clock=timezone.now, most=100, seconds=5):
+    while runner.drain(clock=timezone.now, limit=100, seconds=5):
         pass
     connections.close_all()
 

@@ -166,7 +166,7 @@ def deliver() -> None:
     work = LearnerContentAssignmentAction.objects.filter(assignment__allocation_batch_uuid=batch.uuid)
     pks = list(work.values_list("pk", flat=True))
     with demonstration_mail():  # the mails are due some seconds after each other
-        runner.drain(clock=lambda: NOW + timedelta(hours=1), most=len(pks), pks=pks)
+        runner.drain(clock=lambda: NOW + timedelta(hours=1), limit=len(pks), pks=pks)
 
 
 def take(page: Page, name: str, *, highest: int = HIGHEST) -> None:

@@ -203,9 +203,9 @@ def given_assignment(
     return LearnerContentAssignment.objects.latest("pk")
 
 
-def deliver(*, now: datetime = NOW, most: int = 1000) -> int:
+def deliver(*, now: datetime = NOW, limit: int = 1000) -> int:
     """Do what is due at `now`, as the runner does it; return how many actions were tried."""
-    return runner.drain(clock=lambda: now, most=most)
+    return runner.drain(clock=lambda: now, limit=limit)
 
 
 def timeline(assignment: LearnerContentAssignment) -> list[tuple[str, str]]:

@@ -52,22 +52,22 @@ def _first_administrators() -> QuerySet[Customer, Any]:
 
 
 def for_notices(
-    customer_pk: int, *, now: datetime, without: Collection[int], most: int
+    customer_pk: int, *, now: datetime, without: Collection[int], limit: int
 ) -> list[NoticeContact]:
-    """Return at most `most` contacts for a customer's notices, except those with the keys in `without`.
+    """Return at most `limit` contacts for a customer's notices, except those with the keys in `without`.
 
     They are the customer's notice addresses. Without any, they are its administrators: by role, or by a token
     within `SEEN_WITHIN`. Two queries.
     """
-    named = NoticeAddress.objects.filter(customer=customer_pk).order_by("pk")[: most + len(without)]
+    named = NoticeAddress.objects.filter(customer=customer_pk).order_by("pk")[: limit + len(without)]
     if found := [NoticeContact(-one.pk, one.address) for one in named]:
-        return [one for one in found if one.key not in without][:most]
+        return [one for one in found if one.key not in without][:limit]
     own = {"user": OuterRef("pk"), "customer": customer_pk}
     by_role = RoleGrant.objects.filter(role=Role.ADMINISTRATOR, **own)
     by_token = SeenAdministrator.objects.filter(seen_at__gt=now - SEEN_WITHIN, **own)
     users = User.objects.filter(Exists(by_role) | Exists(by_token), is_active=True)
     rows = users.exclude(Q(email="") | Q(pk__in=without)).order_by("pk").values_list("pk", "email")
-    return [NoticeContact(pk, email) for pk, email in rows[:most]]
+    return [NoticeContact(pk, email) for pk, email in rows[:limit]]
 
 
 def delete_unseen(*, now: datetime) -> int:

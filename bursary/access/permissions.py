@@ -142,12 +142,12 @@ def own_customers(user: User) -> QuerySet[Customer]:
     return Customer.objects.filter(granted(user, Permission.READ_OWN, customer="pk")).order_by("name", "pk")
 
 
-def permissions_by_customer(user: User, *, most: int) -> list[tuple[Customer, list[Permission]]]:
-    """Return at most `most` customers of the user, by name, each with the user's permissions. One query."""
+def permissions_by_customer(user: User, *, limit: int) -> list[tuple[Customer, list[Permission]]]:
+    """Return at most `limit` customers of the user, by name, each with the user's permissions. One query."""
     scope = KEY_SCOPES[user.key_scope or KeyScope.OPERATE]
     asked = {one: granted(user, one, customer="pk") for one in Permission if one in scope}
     customers = own_customers(user).annotate(**{f"may_{one}": condition for one, condition in asked.items()})
-    return [(one, [may for may in asked if vars(one)[f"may_{may}"]]) for one in customers[:most]]
+    return [(one, [may for may in asked if vars(one)[f"may_{may}"]]) for one in customers[:limit]]
 
 
 def may_anywhere(user: User, permission: Permission) -> bool:

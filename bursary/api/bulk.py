@@ -219,7 +219,7 @@ def confirmed(view: BudgetView, *, count: int) -> list[UUID]:
     matching = filtered(view).order_by("pk").values_list("uuid", flat=True)
     uuids = list(matching[: MAX_ADDRESSES + 1])
     if len(uuids) > MAX_ADDRESSES:
-        raise TooManyFound(most=MAX_ADDRESSES)
+        raise TooManyFound(limit=MAX_ADDRESSES)
     if len(uuids) != count:
         raise CountChanged(confirmed=count, count=len(uuids))
     return uuids

@@ -88,7 +88,7 @@ class ContentEvents(APIView):
     def post(self, request: Request) -> Response:
         now = timezone.now()
         webhook.require_listening()
-        body = raw_body(request, most=webhook.LARGEST_BODY)
+        body = raw_body(request, limit=webhook.LARGEST_BODY)
         event_id = webhook.verify(request.headers, body, now=now)
         event = validated(ContentEventInput, BoundedJSONParser().parse(BytesIO(body)))
         shape = _DATA.get(event["type"])

@@ -50,7 +50,7 @@ class MailEvents(APIView):
         if not (_NAME.fullmatch(provider) and provider_reports.is_supported(provider)):
             raise NotFound
         mail_webhook.require_listening(provider)
-        body = raw_body(request, most=mail_webhook.LARGEST_BODY)
+        body = raw_body(request, limit=mail_webhook.LARGEST_BODY)
         content = BoundedJSONParser().parse(BytesIO(body)) if provider in SIGNED else {}
         delivery = mail_webhook.verify(
             provider, plain, content if isinstance(content, Mapping) else {}, now=now

@@ -6,15 +6,15 @@ from bursary.api.refusals import BodyTooLarge, LengthRequired
 from bursary.lib.numbers import from_digits
 
 
-def raw_body(request: Request, *, most: int) -> bytes:
-    """Return the raw body, of at most `most` bytes.
+def raw_body(request: Request, *, limit: int) -> bytes:
+    """Return the raw body, of at most `limit` bytes.
 
     Raises LengthRequired or BodyTooLarge before reading it.
     """
     if "HTTP_TRANSFER_ENCODING" in request.META and not request.META.get("CONTENT_LENGTH"):
         raise LengthRequired  # Django would read an empty body, with a wrong signature
-    announced = from_digits(request.META.get("CONTENT_LENGTH") or "0", most=20)
-    if announced is None or announced > most:
-        raise BodyTooLarge(f"The body is larger than {most} bytes.")
+    announced = from_digits(request.META.get("CONTENT_LENGTH") or "0", max_digits=20)
+    if announced is None or announced > limit:
+        raise BodyTooLarge(f"The body is larger than {limit} bytes.")
     body: bytes = request.body
     return body

@@ -279,7 +279,7 @@ class Redeem(APIView):
         if assignment is None:
             raise redemption.not_assigned()
         action = redemption.begin(assignment, now=now, content_key=key, actor=caller(request))
-        runner.drain(clock=timezone.now, most=1, pks=[action.pk])
+        runner.drain(clock=timezone.now, limit=1, pks=[action.pk])
         action.refresh_from_db()
         return Response(_redemptions([action])[0])
 

@@ -108,8 +108,8 @@ class TooManyFound(Exception):
 
     reason = "too_many_found"
 
-    def __init__(self, *, most: int) -> None:
-        super().__init__(f"The filter finds more than {most:,} assignments.")
+    def __init__(self, *, limit: int) -> None:
+        super().__init__(f"The filter finds more than {limit:,} assignments.")
 
 
 class PageBesideCursor(Exception):

@@ -90,7 +90,7 @@ def _caller(user: User, auth: object) -> dict[str, Any]:
         if isinstance(auth, ApiKey)
         else None
     )
-    customers = permissions_by_customer(user, most=MAX_CUSTOMERS)
+    customers = permissions_by_customer(user, limit=MAX_CUSTOMERS)
     return {
         "username": user.username,
         "is_operator": may_everywhere(user),

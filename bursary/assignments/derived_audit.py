@@ -76,19 +76,19 @@ def rebuild(
     clock: Clock,
     budget: Budget | None = None,
     after: int = 0,
-    most: int | None = None,
+    limit: int | None = None,
     dry_run: bool = False,
     progress: Advance | None = None,
     into: RebuildResult | None = None,
 ) -> RebuildResult:
-    """Rewrite derived columns where they are wrong, for `most` assignments with keys above `after`, or all.
+    """Rewrite derived columns where they are wrong, for `limit` assignments with keys above `after`, or all.
 
     Each batch is a transaction of its own. `into` is updated after each, so that it has the place to resume
     at after an interruption. Rewritten columns are compared again: a remaining difference is a fault in one
     of the two rules.
     """
     done = into or RebuildResult(last=after)
-    for batch in batches.chunks(islice(batches.keys(_rows(budget), after=after), most), BATCH):
+    for batch in batches.chunks(islice(batches.keys(_rows(budget), after=after), limit), BATCH):
         found = _settled(batch, clock=clock)
         wrong = sorted({one.pk for one in found})
         left: list[DerivedDifference] = []

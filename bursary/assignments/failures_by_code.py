@@ -44,17 +44,17 @@ def of_assignments(assignments: Sequence[int]) -> dict[str, int]:
     return dict(prepared_select(_among, "assignment").read(keys=assignments)) if assignments else {}
 
 
-def assignments_by_code(budgets: Any, *, most: int) -> dict[str, set[int]] | None:
-    """Return the assignments (pks) with failed work to repair by error code; None for more than `most`.
+def assignments_by_code(budgets: Any, *, limit: int) -> dict[str, set[int]] | None:
+    """Return the assignments (pks) with failed work to repair by error code; None for more than `limit`.
 
     `budgets` are keys, or a query of them.
     """
     failed = failures.to_repair().filter(assignment__budget__in=budgets).order_by()
-    found = list(failed.values_list("error_code", "assignment")[: most + 1])
+    found = list(failed.values_list("error_code", "assignment")[: limit + 1])
     by_code: dict[str, set[int]] = {}
     for error_code, pk in found:
         by_code.setdefault(error_code, set()).add(pk)
-    return None if len(found) > most else by_code
+    return None if len(found) > limit else by_code
 
 
 @dataclass(frozen=True)

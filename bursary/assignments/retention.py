@@ -31,18 +31,18 @@ class Cleared:
     through: datetime | None
 
 
-def clear_mails(*, before: datetime, after: datetime | None, most: int, remove: Remove) -> Cleared:
+def clear_mails(*, before: datetime, after: datetime | None, limit: int, remove: Remove) -> Cleared:
     """Clear the mails, as they were sent, of actions completed before an instant, and remove their files.
 
-    `after` is the `through` of the run before. Ends after the hour in which `most` actions are reached.
+    `after` is the `through` of the run before. Ends after the hour in which `limit` actions are reached.
     """
-    return _clear(MAILS, before=before, after=after, most=most, also=remove, payload={})
+    return _clear(MAILS, before=before, after=after, limit=limit, also=remove, payload={})
 
 
-def clear_attempts(*, before: datetime, after: datetime | None, most: int) -> Cleared:
+def clear_attempts(*, before: datetime, after: datetime | None, limit: int) -> Cleared:
     """Clear attempt logs and stack traces, as `clear_mails` does. The error code and its detail stay."""
     cleared: dict[str, object] = {"attempt_log": [], "traceback": ""}
-    return _clear(WORK, before=before, after=after, most=most, also=lambda _uuids: 0, **cleared)
+    return _clear(WORK, before=before, after=after, limit=limit, also=lambda _uuids: 0, **cleared)
 
 
 def of_assigned_content() -> Q:
@@ -57,12 +57,12 @@ def _clear(
     *,
     before: datetime,
     after: datetime | None,
-    most: int,
+    limit: int,
     also: Remove,
     **columns: object,
 ) -> Cleared:
     cleared, through = 0, after
-    while cleared < most and (start := _first_completed(through)) is not None and start < before:
+    while cleared < limit and (start := _first_completed(through)) is not None and start < before:
         through = min(start + WINDOW, before)
         completed = LearnerContentAssignmentAction.objects.filter(
             action_type__in=types, status__in=FINISHED, completed_at__gte=start, completed_at__lt=through

@@ -71,7 +71,7 @@ class BudgetForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's class t
         super().__init__(*args, **kwargs)
         chosen = str(self.data.get("customer", ""))
         customer = self.instance.customer if self.instance.pk else None
-        if customer is None and (pk := from_digits(chosen, most=18)) is not None:
+        if customer is None and (pk := from_digits(chosen, max_digits=18)) is not None:
             customer = Customer.objects.filter(pk=pk).first()
         zone = customer.zone if customer else moments.UTC_ZONE
         for field in self.fields.values():

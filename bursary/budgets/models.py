@@ -41,7 +41,7 @@ def check_moment(moment: datetime) -> None:
 def check_days(text: str) -> None:
     """Refuse a text that is not a short list of whole days, such as 7,30."""
     parts = [part.strip() for part in text.split(",")]
-    days = {from_digits(part, most=18) for part in parts}
+    days = {from_digits(part, max_digits=18) for part in parts}
     in_range = all(day is not None and 1 <= day <= LONGEST_AGE_DAYS for day in days)
     if len(days) < len(parts) or len(parts) > MAX_DAYS or not in_range:
         raise ValidationError(

@@ -70,7 +70,7 @@ class HttpCatalog:
     def _pages(self, catalog_uuid: UUID, size: int, skip: KeysToSkip | None) -> Iterator[Sequence[object]]:
         keys, page = self._listed(catalog_uuid)
         wanted = _not_skipped(keys, skip) if skip else keys
-        for number, some in enumerate(_requests(wanted, most=min(size, MAX_KEYS))):
+        for number, some in enumerate(_requests(wanted, limit=min(size, MAX_KEYS))):
             page += self._records(catalog_uuid, some, until=None, others_answered=number > 0)
             page += _not_served(some, page)
             yield from chunks(page, size)
@@ -83,7 +83,7 @@ class HttpCatalog:
         """Return the records with any of the keys, and those that upstream adds; see `CatalogSource`."""
         until = None if within is None else monotonic() + within.total_seconds()
         found: list[object] = []
-        requests = list(_requests(dict.fromkeys(filter(is_key, keys)), most=MAX_KEYS))
+        requests = list(_requests(dict.fromkeys(filter(is_key, keys)), limit=MAX_KEYS))
         for number, some in enumerate(requests):
             try:
                 found += self._records(catalog_uuid, some, until=until, others_answered=number > 0)
@@ -195,13 +195,13 @@ def _not_skipped(keys: Sequence[str], skip: KeysToSkip) -> Iterator[str]:
         yield from (key for key in some if key not in skipped)
 
 
-def _requests(keys: Iterable[str], *, most: int) -> Iterator[list[str]]:
+def _requests(keys: Iterable[str], *, limit: int) -> Iterator[list[str]]:
     """Split keys into requests, by their number and by the length of the query string."""
     some: list[str] = []
     length = 0
     for key in keys:
         longer = len("content_keys=&") + len(quote(key, safe=""))
-        if some and (len(some) == most or length + longer > MAX_QUERY):
+        if some and (len(some) == limit or length + longer > MAX_QUERY):
             yield some
             some, length = [], 0
         some.append(key)

@@ -277,7 +277,7 @@ def selection(
     of_budgets = LearnerContentAssignment.objects.filter(budget__in=keys)
     zones = {one.customer.zone for one in ([budget] if budget else budgets)}
     zone = zones.pop() if len(zones) == 1 else UTC_ZONE
-    failed = failures_by_code.assignments_by_code(keys, most=MAX_FAILED) if query.get("cause") else None
+    failed = failures_by_code.assignments_by_code(keys, limit=MAX_FAILED) if query.get("cause") else None
     filters = ListFilters(query, queryset=of_budgets, zone=zone, now=now, failed=failed)
     status, sort = query.get("status", ""), query.get("sort", "")
     problems, found, of_any_code = _found(query, filters)

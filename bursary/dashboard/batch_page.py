@@ -184,7 +184,7 @@ def load(batch: AllocationBatch, *, reader: User, cursor: str, now: datetime) ->
 
 def unchanged(batch: AllocationBatch, *, start: str) -> Unchanged:
     """Return the learners without a new assignment, from the position `start` on. At most one query."""
-    first = from_digits(start, most=8) or 0
+    first = from_digits(start, max_digits=8) or 0
     named = sum(map(len, batch.unchanged.values()))
     counted = sum(batch.counts.get(verdict, 0) for verdict in _WHY_UNCHANGED)
     return Unchanged(

@@ -44,7 +44,7 @@ class BulkSteps:
         self.cursor = posted.get("cursor", "")
         self.uuids = [] if self.everything else uuids_of(posted)
         self.given = posted.get(verb.asks, "").strip()
-        self.confirmed = from_digits(posted.get("confirmed", ""), most=18)
+        self.confirmed = from_digits(posted.get("confirmed", ""), max_digits=18)
         self.kept, self._agreed = posted.get("kept", ""), posted.get("agreed", "")
         self.so_far, self.after = BatchResult(), 0
         if self.everything:

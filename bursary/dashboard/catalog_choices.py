@@ -127,10 +127,10 @@ def _priced() -> QuerySet[Any]:
     return _joinable(_CATALOG, _NOW, _BEFORE).filter(joining_price__isnull=False)
 
 
-def _runs(most: int) -> QuerySet[Any]:
+def _runs(limit: int) -> QuerySet[Any]:
     """Return the runs of courses, the earliest start first."""
     runs = _priced().filter(content_type=ContentType.COURSERUN, parent_key__in=Parameter("courses", _KEY))
-    return runs.order_by(F("start_date").asc(nulls_last=True), "content_key")[:most]
+    return runs.order_by(F("start_date").asc(nulls_last=True), "content_key")[:limit]
 
 
 def _chosen() -> QuerySet[Any]:

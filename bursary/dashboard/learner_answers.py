@@ -183,6 +183,6 @@ def decline_by_link(token: str, *, reason: str, now: datetime) -> bool:
 
 
 def _tried_once(action: LearnerContentAssignmentAction) -> LearnerContentAssignmentAction:
-    runner.drain(clock=timezone.now, most=1, pks=[action.pk])
+    runner.drain(clock=timezone.now, limit=1, pks=[action.pk])
     action.refresh_from_db()
     return action

@@ -57,9 +57,9 @@ def carry_out(*, seconds: float) -> bool:
     from bursary.delivery import notices, runner  # noqa: PLC0415  # 0.6 MB, where requests alone are received
 
     until = time.monotonic() + seconds
-    notified = notices.send_due(clock=timezone.now, most=1)
+    notified = notices.send_due(clock=timezone.now, limit=1)
     while time.monotonic() < until:
-        if not runner.drain(clock=timezone.now, most=ROUND, seconds=until - time.monotonic()):
+        if not runner.drain(clock=timezone.now, limit=ROUND, seconds=until - time.monotonic()):
             return bool(notified)
     return True
 
@@ -88,7 +88,7 @@ def run_round() -> int:
     """Carry out due work for some `ROUND_SECONDS`, then send notices; return how many of both were tried."""
     from bursary.delivery import notices, runner  # noqa: PLC0415  # 0.6 MB, where requests alone are received
 
-    drained = runner.drain(clock=timezone.now, most=ROUND, seconds=ROUND_SECONDS)
+    drained = runner.drain(clock=timezone.now, limit=ROUND, seconds=ROUND_SECONDS)
     return drained + notices.send_due(clock=timezone.now)
 
 

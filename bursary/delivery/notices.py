@@ -30,7 +30,7 @@ _TEMPLATES: Mapping[str, str] = {"": "deadline_moved"} | dict.fromkeys(ABOUT_ADD
 """By reason; any other one's is `not_joinable`."""
 
 
-def send_due(*, clock: Clock, most: int = MAX_NOTICES) -> int:
+def send_due(*, clock: Clock, limit: int = MAX_NOTICES) -> int:
     """Send due notices; return how many were tried.
 
     A notice that is resolved before it was sent stays, and is sent if its content soon becomes impossible to
@@ -38,14 +38,14 @@ def send_due(*, clock: Clock, most: int = MAX_NOTICES) -> int:
     notices.
     """
     with mail_connection.kept_open():
-        for tried in range(most):
+        for tried in range(limit):
             if not leases.any_due(_unresolved, now=clock()) or sending_rate.is_overdrawn(now=clock()):
                 return tried
             for notice in leases.claim(
                 _unresolved, now=clock(), lease=settings.LEASE, limit=1, attempts=F("attempts") + 1
             ):
                 _notify(notice, clock=clock)
-    return most
+    return limit
 
 
 def _unresolved() -> QuerySet[DeadlineNotice]:
@@ -61,7 +61,7 @@ def _notify(notice: DeadlineNotice, *, clock: Clock) -> None:
     retry, stop_at = False, time.monotonic() + settings.SEND_DEADLINE.total_seconds()
     customer = notice.budget.customer_id
     for contact in contacts.for_notices(
-        customer, now=clock(), without=notice.notified, most=MAX_ADMINISTRATORS
+        customer, now=clock(), without=notice.notified, limit=MAX_ADMINISTRATORS
     ):
         if time.monotonic() > stop_at:
             retry = True

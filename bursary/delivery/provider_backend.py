@@ -73,7 +73,7 @@ class _Translated:
         return sent
 
     def _of_answer(self, response: requests.Response) -> DeliveryError:
-        asked = from_digits(response.headers.get("Retry-After", ""), most=20)
+        asked = from_digits(response.headers.get("Retry-After", ""), max_digits=20)
         wait = None if asked is None else timedelta(seconds=min(asked, 10**6))
         repeatable = self.esp_name in _TAKES_KEYS
         return provider_answers.error_of_response(

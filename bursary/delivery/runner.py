@@ -44,8 +44,8 @@ LONGEST_WAIT = timedelta(hours=1)
 """The longest wait after the first failed attempt, and after any: see `wait_after`."""
 
 
-def drain(*, clock: Clock, most: int, pks: Sequence[int] | None = None, seconds: float = inf) -> int:
-    """Carry out at most `most` due actions (of `pks`, if given); return how many were tried.
+def drain(*, clock: Clock, limit: int, pks: Sequence[int] | None = None, seconds: float = inf) -> int:
+    """Carry out at most `limit` due actions (of `pks`, if given); return how many were tried.
 
     None begins later than after so many `seconds`.
     """
@@ -53,7 +53,7 @@ def drain(*, clock: Clock, most: int, pks: Sequence[int] | None = None, seconds:
     due = rows() if pks is None else rows().filter(pk__in=pks)
     ends_at, tried, full, size = time.monotonic() + seconds, 0, False, FIRST_BATCH
     with mail_connection.kept_open():
-        while tried < most and time.monotonic() < ends_at:
+        while tried < limit and time.monotonic() < ends_at:
             # Checked before the claim, so that an idle runner neither takes a write lock nor waits for one.
             if not full and not leases.any_due(rows, now=clock(), pks=pks):
                 break
@@ -63,9 +63,9 @@ def drain(*, clock: Clock, most: int, pks: Sequence[int] | None = None, seconds:
                 wait = retries.jittered(sending_rate.wait(now=clock()).total_seconds())
                 time.sleep(max(0.0, min(wait, ends_at - time.monotonic(), MAX_WAIT_SECONDS)))
                 continue
-            limit = min(size, most - tried, mails or BATCH)
-            batch = actions.claim(now=clock(), lease=settings.LEASE, limit=limit, pks=chosen, start=False)
-            full = len(batch) == limit
+            count = min(size, limit - tried, mails or BATCH)
+            batch = actions.claim(now=clock(), lease=settings.LEASE, limit=count, pks=chosen, start=False)
+            full = len(batch) == count
             batch = _within_rate(batch, now=clock())
             done = _work_through(batch, due, clock=clock, ends_at=ends_at)
             tried += max(done, 1)

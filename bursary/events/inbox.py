@@ -68,14 +68,14 @@ def set_aside(event_id: str, *, source: EventSource, error: str, now: datetime) 
     )
 
 
-def apply_due(*, clock: Clock, most: int = MAX_A_RUN) -> dict[str, int]:
-    """Apply at most `most` events that are due, oldest first; return their numbers by outcome.
+def apply_due(*, clock: Clock, limit: int = MAX_A_RUN) -> dict[str, int]:
+    """Apply at most `limit` events that are due, oldest first; return their numbers by outcome.
 
     An event that cannot be applied yet counts as `postponed`, one that raises as `broken`. Both are retried,
     and neither stops the others.
     """
     ended: Counter[str] = Counter()
-    while ended.total() < most:
+    while ended.total() < limit:
         claimed = leases.claim(
             InboxEvent.objects.all, now=clock(), lease=LEASE, limit=1, attempts=F("attempts") + 1
         )

@@ -97,7 +97,7 @@ def usable(secret: str) -> bool:
 
 def require_recent(timestamp: str, *, now: datetime, tolerance: timedelta = TOLERANCE) -> None:
     """Raise WebhookRefused unless a time, in seconds since 1970, is within `tolerance` of now."""
-    seconds = from_digits(timestamp, most=12) or 0
+    seconds = from_digits(timestamp, max_digits=12) or 0
     if abs(now.timestamp() - seconds) > tolerance.total_seconds():
         raise WebhookRefused(
             "webhook_timestamp_wrong",

@@ -147,10 +147,10 @@ def any_due(rows: "Rows[Any]", *, now: datetime, pks: Pks = None) -> bool:
     return any(_first_rows(rows, now=now, limit=1, pks=pks, lock=False))
 
 
-def count_due(rows: QuerySet[Any], *, now: datetime, most: int | None = None) -> int:
-    """Return the number of rows that may be claimed at `now`, counted up to `most`."""
+def count_due(rows: QuerySet[Any], *, now: datetime, limit: int | None = None) -> int:
+    """Return the number of rows that may be claimed at `now`, counted up to `limit`."""
     due = Q(*_due(now), _connector=Q.OR)
-    return rows.filter(due).order_by().values("pk")[:most].count()
+    return rows.filter(due).order_by().values("pk")[:limit].count()
 
 
 def oldest_due(rows: QuerySet[Any], *, now: datetime) -> datetime | None:

@@ -13,9 +13,9 @@ HANGS_SECONDS = 3  # a process hangs if it has not written for so long; its loop
 class ConnectionCounts:
     """The number of connections of each process. Made before the processes are forked; each has a number."""
 
-    def __init__(self, most: int) -> None:
-        self._memory = mmap.mmap(-1, most * _ENTRY.size)  # anonymous: inherited, never a file
-        self._numbers = range(most)
+    def __init__(self, limit: int) -> None:
+        self._memory = mmap.mmap(-1, limit * _ENTRY.size)  # anonymous: inherited, never a file
+        self._numbers = range(limit)
         for number in self._numbers:
             self.close(number)
 

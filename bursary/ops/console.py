@@ -86,7 +86,7 @@ class OperatorCommand(BaseCommand):
 
 def positive_number(text: str) -> int:
     """Return an option's value as a whole number of at least 1. Raises ArgumentTypeError."""
-    found = from_digits(text, most=9)
+    found = from_digits(text, max_digits=9)
     if not found:
         raise ArgumentTypeError(f"{text!r} is not a number from 1 up")
     return found
@@ -94,7 +94,7 @@ def positive_number(text: str) -> int:
 
 def number(text: str) -> int:
     """Return an option's value as a whole number of at least 0. Raises ArgumentTypeError."""
-    found = from_digits(text, most=9)
+    found = from_digits(text, max_digits=9)
     if found is None:
         raise ArgumentTypeError(f"{text!r} is not a whole number")
     return found

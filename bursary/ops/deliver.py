@@ -41,7 +41,7 @@ def deliver_once(*, now: datetime, advance: Advance) -> Counter[str]:
         pks = leases.first_due(actions, now=now, limit=CHUNK)
         if ended.keys() >= set(pks):
             return Counter(ended.values())
-        runner.drain(clock=timezone.now, most=len(pks), pks=pks)
+        runner.drain(clock=timezone.now, limit=len(pks), pks=pks)
         ended.update(actions.filter(pk__in=pks).values_list("pk", "status"))
         advance(len(ended))
 

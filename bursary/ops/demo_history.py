@@ -134,4 +134,4 @@ def _run(
             uuids = list(assignments.values_list("uuid", flat=True))
             cancellation.cancel(budget, uuids=uuids, now=then, actor=administrator)
         pks = list(actions.values_list("pk", flat=True))
-        runner.drain(clock=lambda: then, most=len(pks), pks=pks)  # noqa: B023  # it ends before the next step
+        runner.drain(clock=lambda: then, limit=len(pks), pks=pks)  # noqa: B023  # it ends before the next step

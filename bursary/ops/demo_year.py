@@ -119,7 +119,7 @@ class _Week:
     def _make_step(self, step: Step, at: datetime) -> None:
         with suppress(allocation.AllocationRefused, redemption.RedemptionRefused, declining.DeclineRefused):
             step(now=at)
-        runner.drain(clock=lambda: at, most=MAX_DUE)
+        runner.drain(clock=lambda: at, limit=MAX_DUE)
 
     def _at(self, first: float, last: float) -> datetime:
         """Return a random moment between `first` and `last` days after the week's start."""

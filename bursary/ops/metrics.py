@@ -116,7 +116,7 @@ def _of_actions(now: datetime) -> Iterator[Metric]:
     figures = {
         "bursary_actions_due": (
             "Actions that are due",
-            leases.count_due(actions, now=now, most=health.MAX_COUNTED),
+            leases.count_due(actions, now=now, limit=health.MAX_COUNTED),
         ),
         "bursary_actions_pending": ("Unfinished actions", found.pending),
         "bursary_actions_oldest_due_seconds": (

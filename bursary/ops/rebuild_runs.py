@@ -27,7 +27,7 @@ def run(*, clock: Clock) -> Mapping[str, object]:
     before = _progress(ScheduledTask.objects.filter(name=TASK).first())
     if before.get("finished"):
         return before
-    done = derived_audit.rebuild(clock=clock, after=before.get("last", 0), most=PART)
+    done = derived_audit.rebuild(clock=clock, after=before.get("last", 0), limit=PART)
     return {
         "rules": RULES,
         "last": done.last,

@@ -65,7 +65,7 @@ def refresh_run(*, clock: Clock) -> RefreshRun:
     Content that open assignments depend on is made due in good time. Does not raise upstream's errors.
     """
     brought_forward = bring_forward(now=clock())
-    due = refresh.refresh_due(clock=clock, source=refresh.configured_source(), most=ROWS_PER_RUN)
+    due = refresh.refresh_due(clock=clock, source=refresh.configured_source(), limit=ROWS_PER_RUN)
     return RefreshRun(due, brought_forward, cold_reads.delete_old(now=clock()))
 
 
@@ -93,9 +93,9 @@ def read_listing(*, clock: Clock) -> CatalogRefresh | None:
 def refresh_stale(*, clock: Clock, advance: Advance) -> RefreshReport:
     """Refresh each due row once."""
     bring_forward(now=clock())
-    most = count_stale(now=clock()) + MARGIN
+    limit = count_stale(now=clock()) + MARGIN
     source = refresh.configured_source()
-    return refresh.refresh_due(clock=clock, source=source, most=most, progress=advance)
+    return refresh.refresh_due(clock=clock, source=source, limit=limit, progress=advance)
 
 
 def count_stale(*, now: datetime) -> int:

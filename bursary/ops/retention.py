@@ -44,17 +44,17 @@ def run(*, clock: Clock) -> Mapping[str, object]:
     mails = timelines.clear_mails(
         before=clock() - settings.KEEP_MAILS,
         after=_instant(before.get("mails")),
-        most=MAX_A_RUN,
+        limit=MAX_A_RUN,
         remove=file_backend.remove,
     )
     attempts = timelines.clear_attempts(
-        before=clock() - settings.KEEP_ATTEMPTS, after=_instant(before.get("attempts")), most=MAX_A_RUN
+        before=clock() - settings.KEEP_ATTEMPTS, after=_instant(before.get("attempts")), limit=MAX_A_RUN
     )
     changes, last = change_log.delete_old(
         before=clock() - settings.KEEP_CHANGES,
         kept=timelines.of_assigned_content(),
         after=before.get("changes", 0),
-        most=MAX_A_RUN,
+        limit=MAX_A_RUN,
     )
     deleted |= {"mails": mails.actions, "attempts": attempts.actions, "changes": changes}
     return deleted | {

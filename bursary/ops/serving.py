@@ -56,7 +56,7 @@ def is_address_given() -> bool:
 def listen(bind: str) -> socket.socket:
     """Listen on `HOST:PORT`; return the socket. Raises CannotListen, or its subclass NotAnAddress."""
     host, _, port = bind.rpartition(":")
-    if not host or (number := from_digits(port, most=5)) is None or number > 65535:
+    if not host or (number := from_digits(port, max_digits=5)) is None or number > 65535:
         raise NotAnAddress(f"An address to serve is HOST:PORT, such as {HOST}:{DEFAULT_PORT}, not {bind!r}.")
     host = host.strip("[]")
     if settings.DEBUG and host not in LOCAL_HOSTS:

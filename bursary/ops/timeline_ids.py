@@ -91,7 +91,7 @@ def _meanings(text: str, *, now: datetime) -> Iterator[QuerySet[LearnerContentAs
         yield _all().filter(transaction_uuid=uuid)
         for budget in Budget.objects.filter(uuid=uuid):
             yield _all().filter(budget=budget).order_by("-recent_action_at", "-pk")
-    elif (number := from_digits(text, most=18)) is not None:
+    elif (number := from_digits(text, max_digits=18)) is not None:
         yield _all().filter(pk=number)
     if text:
         # An index of providers' names would have an entry for each action, and serve only this query.

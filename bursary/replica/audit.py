@@ -143,7 +143,7 @@ def audit(
     for catalog in listed:
         try:
             if catalog not in audited.unavailable:
-                _find_unknown(audited, source=source, catalog_uuid=catalog, most=sample)
+                _find_unknown(audited, source=source, catalog_uuid=catalog, limit=sample)
         except CatalogUnavailable as error:
             audited.unavailable[catalog] = str(error)
     return audited
@@ -242,7 +242,7 @@ def _differences(row: Mapping[str, Any], content: Content) -> tuple[FieldDiffere
 
 
 def _find_unknown(
-    audited: ContentAudit, *, source: CatalogSource, catalog_uuid: UUID, most: int | None
+    audited: ContentAudit, *, source: CatalogSource, catalog_uuid: UUID, limit: int | None
 ) -> None:
     """Add what a catalog lists and the replica does not have in it. Raises CatalogUnavailable."""
 
@@ -261,5 +261,5 @@ def _find_unknown(
             else:
                 audited.add(ContentFinding(Finding.UNKNOWN, key, catalog_uuid))
             unknown += 1
-        if most is not None and unknown >= most:
+        if limit is not None and unknown >= limit:
             return

@@ -156,9 +156,9 @@ def refresh_keys(
 
 
 def refresh_due(
-    *, clock: Clock, source: CatalogSource, most: int, progress: Advance | None = None
+    *, clock: Clock, source: CatalogSource, limit: int, progress: Advance | None = None
 ) -> RefreshReport:
-    """Refresh at most `most` due rows, each at most once, in the order of `due_at`.
+    """Refresh at most `limit` due rows, each at most once, in the order of `due_at`.
 
     Rows are claimed, at most `BATCH` at a time, so that no two refreshers work on the same row. If a catalog
     does not answer, its rows are postponed with exponential back-off, it is not asked again in this run, and
@@ -166,8 +166,8 @@ def refresh_due(
     """
     due = DueRefresh(source, clock)
     started, done = clock(), 0
-    while done < most:
-        rows = schedule.claim(started=started, now=clock(), limit=min(BATCH, most - done))
+    while done < limit:
+        rows = schedule.claim(started=started, now=clock(), limit=min(BATCH, limit - done))
         if not rows:
             break
         done += len(rows)

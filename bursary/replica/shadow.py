@@ -83,8 +83,8 @@ def compare(answers: KnownContent, *, now: datetime) -> None:
                 logger.warning("Comparison not recorded: catalog=%s error=%s", catalog_uuid, kind)
 
 
-def report(*, most: int) -> ShadowReport:
-    """Return the comparisons since the last reset, with at most `most` differences."""
+def report(*, limit: int) -> ShadowReport:
+    """Return the comparisons since the last reset, with at most `limit` differences."""
     counts = ("compared", "fields_compared", "incomparable", "unrecorded")
     totals = ShadowTally.objects.aggregate(Min("since"), **{name: Sum(name, default=0) for name in counts})
     unhealed = ShadowDifference.objects.filter(healed_at=None)
@@ -94,7 +94,7 @@ def report(*, most: int) -> ShadowReport:
         standing=unhealed.count(),
         healed=ShadowDifference.objects.exclude(healed_at=None).count(),
         differences=list(
-            unhealed.values(*_REPORTED, upstream=F("upstream_value"), replica=F("replica_value"))[:most]
+            unhealed.values(*_REPORTED, upstream=F("upstream_value"), replica=F("replica_value"))[:limit]
         ),
     )
 

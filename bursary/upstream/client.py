@@ -327,15 +327,15 @@ async def _exchange(
     headers = {"authorization": f"JWT {token}"} if token else None
     body = bytearray()
     async with _loops[os.getpid()].http.stream(method, url, headers=headers, **content) as response:
-        most = max_bytes if response.is_success else MAX_REFUSAL_BYTES
+        limit = max_bytes if response.is_success else MAX_REFUSAL_BYTES
         async with aclosing(response.aiter_bytes()) as pieces:  # at most 1 MiB each, decompressed
             async for piece in pieces:
                 body += piece
-                if len(body) > most:
+                if len(body) > limit:
                     break
     if not response.is_success:
         raise _failure(response, body.decode(errors="replace"), hiding=token)
-    if len(body) > most:
+    if len(body) > limit:
         raise UnreadableAnswer("too_large", f"The answer is longer than {max_bytes} bytes.")
     return body
 
@@ -358,7 +358,7 @@ def _failure(response: httpx2.Response, text: str, *, hiding: str) -> UpstreamEr
     status = response.status_code
     if status in _TEMPORARY or status >= 500:
         # Only seconds are read: a date would depend on the other machine's clock.
-        pause = from_digits(response.headers.get("retry-after", ""), most=20)
+        pause = from_digits(response.headers.get("retry-after", ""), max_digits=20)
         return UpstreamUnavailable(
             _TEMPORARY.get(status, Outage.SERVER_ERROR),
             f"It answered with {status}.",

@@ -34,7 +34,7 @@ def test_without_one_it_is_the_first_administrator_that_can_be_written_to() -> N
 
 
 def for_notices(customer: Customer, *, now: datetime = NOW, without: tuple[int, ...] = ()) -> list[str]:
-    return [one.email for one in contacts.for_notices(customer.pk, now=now, without=without, most=3)]
+    return [one.email for one in contacts.for_notices(customer.pk, now=now, without=without, limit=3)]
 
 
 def test_notices_go_to_administrators_by_role_and_to_those_seen_by_token_in_ninety_days() -> None:

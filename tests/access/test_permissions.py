@@ -183,12 +183,12 @@ def test_the_organisations_of_a_learner_are_named_in_order_with_what_is_permitte
     learns = [Permission.READ_OWN, Permission.LEARN, Permission.READ_CONTENT]
 
     assert list(own_customers(user)) == [first, second]
-    assert permissions_by_customer(user, most=9) == [(first, list(Permission)), (second, learns)]
-    assert permissions_by_customer(user, most=1) == [(first, list(Permission))]
+    assert permissions_by_customer(user, limit=9) == [(first, list(Permission)), (second, learns)]
+    assert permissions_by_customer(user, limit=1) == [(first, list(Permission))]
 
     user.key_scope = KeyScope.READ
     reads = [Permission.READ_BUDGET, Permission.READ_ASSIGNMENTS, *learns[::2]]
-    assert permissions_by_customer(user, most=1) == [(first, reads)]
+    assert permissions_by_customer(user, limit=1) == [(first, reads)]
 
 
 @pytest.mark.on_every_engine

@@ -99,7 +99,7 @@ def test_a_pending_redemption_is_polled_by_its_run_until_it_is_committed(
         assert alice.can_redeem(budget, COURSE)[0]["redemptions"] == [pending]
     assert link(pending) == ("pending", AUTUMN, url(AUTUMN))
 
-    runner.drain(clock=timezone.now, most=100)
+    runner.drain(clock=timezone.now, limit=100)
 
     assert link(polled(alice, pending)) == ("committed", AUTUMN, url(AUTUMN))
 

@@ -113,7 +113,7 @@ def test_what_is_being_accepted_or_was_cannot_be_declined() -> None:
         "This course is being accepted at this moment.",
         "Try again in a minute.",
     )
-    runner.drain(clock=lambda: NOW, most=1, pks=[action.pk])
+    runner.drain(clock=lambda: NOW, limit=1, pks=[action.pk])
     assert refusal_of(assignment) == DeclineRefused(
         "reason_learner_assignment_accepted",
         "You have already accepted this course.",
@@ -196,4 +196,4 @@ def test_of_declining_and_taking_up_at_the_same_moment_exactly_one_wins() -> Non
 
 def _take_up(assignment: LearnerContentAssignment) -> int:
     action = redemption.begin(assignment, now=NOW)
-    return runner.drain(clock=lambda: NOW, most=1, pks=[action.pk])
+    return runner.drain(clock=lambda: NOW, limit=1, pks=[action.pk])

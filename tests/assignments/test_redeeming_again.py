@@ -45,7 +45,7 @@ def of(key: str) -> LearnerContentAssignment:
 def redeem(assignment: LearnerContentAssignment, *, key: str = "") -> LearnerContentAssignmentAction:
     """Redeem an assignment, by the key of a run if one is given, and return the action."""
     action = redemption.begin(assignment, now=NOW + DAY, content_key=key)
-    runner.drain(clock=lambda: NOW + DAY, most=1, pks=[action.pk])
+    runner.drain(clock=lambda: NOW + DAY, limit=1, pks=[action.pk])
     action.refresh_from_db()
     return action
 
@@ -203,6 +203,6 @@ def test_eight_threads_that_redeem_spend_once(budget: Budget, keys: Sequence[str
     assert {type(one) for one in done} == {LearnerContentAssignmentAction}, done
     assert len({one.pk for one in done if isinstance(one, LearnerContentAssignmentAction)}) == 1
     deadline = NOW + 2 * DAY
-    runner.drain(clock=lambda: deadline, most=1000)
+    runner.drain(clock=lambda: deadline, limit=1000)
     assert spent(1)
     assert sorted([of(SPRING).state, of(COURSE).state]) == [State.ACCEPTED, State.ALLOCATED]

@@ -51,7 +51,7 @@ def refuse(*_args: object, **_more: object) -> None:
 
 def redeemed(assignment: LearnerContentAssignment) -> LearnerContentAssignment:
     action = redemption.begin(assignment, now=NOW)
-    runner.drain(clock=lambda: NOW, most=1, pks=[action.pk])
+    runner.drain(clock=lambda: NOW, limit=1, pks=[action.pk])
     assignment.refresh_from_db()
     return assignment
 
@@ -184,7 +184,7 @@ def repeat_in_vain(action: LearnerContentAssignmentAction, monkeypatch: pytest.M
         broken.setattr(lifecycle, "move", fail)
         for hours in range(MORE_THAN_ATTEMPTED):
             now = NOW + timedelta(hours=2 * hours)
-            runner.drain(clock=partial(_same, now), most=1, pks=[action.pk])
+            runner.drain(clock=partial(_same, now), limit=1, pks=[action.pk])
     return now
 
 
@@ -236,7 +236,7 @@ def test_no_failure_is_final_once_the_money_is_spent(kind: str, monkeypatch: pyt
     with monkeypatch.context() as broken:
         if kind == "permanent":
             broken.setattr(ledger, "spend", refuse)
-            runner.drain(clock=lambda: NOW, most=1, pks=[action.pk])
+            runner.drain(clock=lambda: NOW, limit=1, pks=[action.pk])
         else:
             LearnerContentAssignmentAction.objects.filter(pk=action.pk).update(attempts=MORE_THAN_ATTEMPTED)
     assert leases.any_due(LearnerContentAssignmentAction.objects.filter(pk=action.pk), now=LATER)
@@ -248,7 +248,7 @@ def test_no_failure_is_final_once_the_money_is_spent(kind: str, monkeypatch: pyt
 def test_a_late_worker_does_not_accept_what_was_assigned_again() -> None:
     assignment = given_assignment()
     late = redemption.begin(assignment, now=NOW)
-    runner.drain(clock=lambda: NOW, most=1, pks=[late.pk])
+    runner.drain(clock=lambda: NOW, limit=1, pks=[late.pk])
     redemption.reverse(LedgerEntry.objects.get().uuid, now=NOW)
     assert assignment.content
     allocate(assignment.budget, assignment.content, assignment.learner_email)
@@ -280,7 +280,7 @@ def test_a_crash_at_each_step_is_repaired_and_spends_once(step: str, monkeypatch
     with monkeypatch.context() as broken:
         broken.setattr(module, name, crash)
         with pytest.raises(Crash):
-            runner.drain(clock=lambda: NOW, most=1, pks=[action.pk])
+            runner.drain(clock=lambda: NOW, limit=1, pks=[action.pk])
 
     deliver(now=NOW + settings.LEASE)
     spent_once_and_accepted()
@@ -359,7 +359,7 @@ def _redeem_at(assignment: LearnerContentAssignment, now: datetime) -> object:
         action = redemption.begin(assignment, now=now)
     except RedemptionRefused as refused:
         return refused
-    return runner.drain(clock=lambda: now, most=1, pks=[action.pk])
+    return runner.drain(clock=lambda: now, limit=1, pks=[action.pk])
 
 
 def test_the_timeline_names_the_learner_the_run_and_the_time_of_each_try(
@@ -371,7 +371,7 @@ def test_the_timeline_names_the_learner_the_run_and_the_time_of_each_try(
     with monkeypatch.context() as broken:
         broken.setattr(ledger, "spend", refuse)
         for minutes in (1, 2):
-            runner.drain(clock=partial(_same, begun[-1].created), most=1, pks=[begun[-1].pk])
+            runner.drain(clock=partial(_same, begun[-1].created), limit=1, pks=[begun[-1].pk])
             now = NOW + timedelta(minutes=minutes)
             begun.append(redemption.begin(assignment, now=now, actor=learner, content_key=runs[minutes]))
     first, second, third = begun

@@ -315,7 +315,7 @@ def test_learners_are_nudged_before_the_start_whether_or_not_they_accepted(mail:
     assert "You have not accepted it yet" in mail.received[-1].get_body().get_content()  # type: ignore[union-attr]  # it has one
 
     redemption.begin(assignment, now=NOW + 34 * DAY)
-    runner.drain(clock=lambda: NOW + 34 * DAY, most=1)
+    runner.drain(clock=lambda: NOW + 34 * DAY, limit=1)
     assert [nudge(day) for day in (38, 39, 40)] == [0, 1, 0]
     deliver(now=NOW + 39 * DAY)
     assert "You have accepted it" in mail.received[-1].get_body().get_content()  # type: ignore[union-attr]  # it has one

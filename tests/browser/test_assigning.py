@@ -50,7 +50,7 @@ def everyone_is_notified(page: Page) -> None:
     """Send the mails, and see the page say so without being loaded again."""
     page.wait_for_url("**/batches/**")
     expect(page.get_by_role("heading", name="0 of 25 learners are notified.")).to_be_visible()
-    world.deliver(now=timezone.now(), most=12)
+    world.deliver(now=timezone.now(), limit=12)
     expect(page.get_by_role("heading", name="12 of 25 learners are notified.")).to_be_visible()
     world.deliver(now=timezone.now())
     expect(page.get_by_role("heading", name="25 of 25 learners are notified.")).to_be_visible()
@@ -139,7 +139,7 @@ def test_the_page_of_a_request_with_all_that_can_be_on_it(
     world.allocate(budget, content, world.ALICE, now=now)
     learners = ("gone@learners.invalid", LONG_NAME, world.ALICE, world.ALICE, *PEOPLE)
     made = world.allocate(budget, content, *learners, message="Hello", now=now)
-    world.deliver(now=now, most=12)
+    world.deliver(now=now, limit=12)
     visitor.sign_in(ada)
     page = visitor.open(f"/batches/{made.batch.uuid}/")
     expect(page.get_by_role("link", name="Correct the address. gone@learners.invalid")).to_be_visible()

@@ -62,7 +62,7 @@ def scene() -> Scene:
     done = world.allocate(
         budget, content, REFUSED, PLAIN, *world.addresses(2, start=4), ALICE, message="Hello", now=now
     )
-    world.deliver(now=now, most=4)
+    world.deliver(now=now, limit=4)
     failed = LearnerContentAssignment.objects.get(learner_email=REFUSED)
     action = failed.actions.get(action_type=ActionType.NOTIFIED, status=Status.FAILED)
     case, own = f"/assignments/{failed.uuid}", rows[-1]

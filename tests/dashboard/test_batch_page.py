@@ -309,7 +309,7 @@ def test_it_takes_at_most_twelve_queries_and_no_payload(
     made = assign(
         budget, content, ALICE, BOB, *[f"{n}@learners.invalid" for n in range(4)], *world.addresses(9)
     )
-    world.deliver(most=30)
+    world.deliver(limit=30)
     LearnerContentAssignment.objects.filter(learner_email__startswith="learner-").update(learner_state=0)
 
     with django_assert_max_num_queries(12) as queries:

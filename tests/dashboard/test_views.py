@@ -342,7 +342,7 @@ def test_work_that_will_be_tried_again_says_when_and_why(client: Client, setting
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1
     assignment = world.given_assignment()
-    world.deliver(most=2)
+    world.deliver(limit=2)
     signed_in(client, Role.ADMINISTRATOR, customer=assignment.budget.customer)
 
     html = page(client, address_of(assignment))

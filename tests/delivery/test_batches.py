@@ -148,7 +148,7 @@ def test_each_further_mail_costs_a_handful_of_statements(
         with CaptureQueriesContext(connection) as allocating:
             allocate(budget, content, *people)
         with CaptureQueriesContext(connection) as delivering:
-            assert deliver(most=learners) == learners
+            assert deliver(limit=learners) == learners
         return len(allocating), len(delivering)
 
     monkeypatch.setattr(runner, "FIRST_BATCH", runner.BATCH)

@@ -190,7 +190,7 @@ def test_one_mail_that_a_policy_refuses_again_and_again_is_news_once(
         server.answers = {}
         given_assignment(address=f"{hour}@learners.example", now=NOW + hour * HOUR - timedelta(minutes=1))
         newest = [mails().latest("pk").pk]
-        runner.drain(clock=partial(lambda hour: NOW + hour * HOUR, hour), most=5, pks=newest)
+        runner.drain(clock=partial(lambda hour: NOW + hour * HOUR, hour), limit=5, pks=newest)
         server.answers = {"RCPT": "550 5.7.1 Senders outside the organisation are not accepted"}
         deliver(now=NOW + hour * HOUR)
     assert len(lines(caplog)) == 2

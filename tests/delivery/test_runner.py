@@ -52,7 +52,7 @@ def test_everything_due_is_done_and_nothing_is_left(mail: MailServer) -> None:
 @pytest.mark.on_every_engine
 def test_a_round_is_bounded(mail: MailServer) -> None:
     allocate(given_budget(), given_content(), *addresses(7))
-    assert deliver(most=5) == 5
+    assert deliver(limit=5) == 5
 
 
 @pytest.mark.on_every_engine
@@ -139,7 +139,7 @@ def test_a_worker_paused_beyond_its_lease_changes_nothing(
 
     def pause(action: LearnerContentAssignmentAction) -> Done:
         notify_with(lambda _action: Done(provider_ref="the other worker"))
-        runner.drain(clock=lambda: late, most=10)
+        runner.drain(clock=lambda: late, limit=10)
         return Done(provider_ref="the late worker")
 
     notify_with(pause)

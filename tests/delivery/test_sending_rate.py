@@ -68,8 +68,10 @@ def test_mails_that_wait_for_the_rate_are_claimed_by_no_worker_and_other_work_go
     redemption.begin(given_assignment(now=NOW + timedelta(seconds=30)), now=NOW + timedelta(seconds=30))
 
     at = NOW + timedelta(minutes=1)
-    assert runner.drain(clock=lambda: at, most=2) == 2
-    assert runner.drain(clock=lambda: at, most=100, seconds=0.3) == 0  # no place: however slow the machine is
+    assert runner.drain(clock=lambda: at, limit=2) == 2
+    assert (
+        runner.drain(clock=lambda: at, limit=100, seconds=0.3) == 0
+    )  # no place: however slow the machine is
     assert len(mail.received) == 1
     redeemed = LearnerContentAssignmentAction.objects.get(action_type=ActionType.REDEEMED)
     assert redeemed.status == Status.DONE
@@ -77,7 +79,7 @@ def test_mails_that_wait_for_the_rate_are_claimed_by_no_worker_and_other_work_go
     assert (status, others) == (Status.DONE, before)
 
     later = at + timedelta(seconds=2)
-    assert runner.drain(clock=lambda: later, most=1) == 1
+    assert runner.drain(clock=lambda: later, limit=1) == 1
     assert len(mail.received) == 2
 
 
@@ -95,13 +97,13 @@ def test_a_runner_sleeps_until_the_rate_allows_the_next_mail_or_its_round_ends(
         assert next(reads) < 300, "asks for a place again and again, without a sleep"
         return NOW + timedelta(seconds=standing.now - began)
 
-    assert runner.drain(clock=clock, most=2, seconds=60) == 2
+    assert runner.drain(clock=clock, limit=2, seconds=60) == 2
     interval = sending_rate.interval().total_seconds()
     slept = round(standing.now - began, 6)  # as exact as the clock that the runner reads
     assert interval <= slept < interval + runner.MAX_WAIT_SECONDS
 
     began_round = standing.now
-    assert runner.drain(clock=clock, most=1, seconds=interval / 2) == 0
+    assert runner.drain(clock=clock, limit=1, seconds=interval / 2) == 0
     assert standing.now - began_round == pytest.approx(interval / 2)
     assert max(standing.slept) == runner.MAX_WAIT_SECONDS
 

@@ -94,13 +94,13 @@ def _content(asked: _Asked, catalog: str, *, shows_restricted: bool) -> Answer:
     named = {"uuid": catalog, "title": "All courses", "enterprise_customer": CUSTOMER}
     if asked.first("traverse_pagination"):  # "False" and "0" are not empty
         return Answer(200, {"count": len(found), "next": None, "previous": None, "results": found, **named})
-    return _page(asked, found, size=_page_size(asked, most=MAX_PER_PAGE), more=named)
+    return _page(asked, found, size=_page_size(asked, limit=MAX_PER_PAGE), more=named)
 
 
-def _page_size(asked: _Asked, *, most: int | None) -> int:
+def _page_size(asked: _Asked, *, limit: int | None) -> int:
     named = asked.first("page_size")
     size = int(named) if named.isdecimal() and int(named) else PAGE_SIZE
-    return min(size, most) if most else size
+    return min(size, limit) if limit else size
 
 
 def _page(asked: _Asked, found: Sequence[Record], *, size: int, more: Mapping[str, object]) -> Answer:
@@ -180,7 +180,7 @@ def _many(asked: _Asked) -> Answer:
     named = dict.fromkeys(asked.query.get("content_identifiers", []))
     found = [record for identifier in named for record in asked.database.anywhere(identifier)]
     once = {content_key(record): _without_customer(record) for record in found}
-    return _page(asked, list(once.values()), size=_page_size(asked, most=None), more={})
+    return _page(asked, list(once.values()), size=_page_size(asked, limit=None), more={})
 
 
 def _without_customer(record: Record) -> Record:

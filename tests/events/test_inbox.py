@@ -60,8 +60,8 @@ def received_reversal(transaction_uuid: UUID | None) -> InboxEvent:
     return received({"transaction_uuid": str(transaction_uuid)}, EventKind.TRANSACTION_REVERSED)
 
 
-def apply(after: timedelta = timedelta(0), *, most: int = 500) -> dict[str, int]:
-    return inbox.apply_due(clock=lambda: NOW + after, most=most)
+def apply(after: timedelta = timedelta(0), *, limit: int = 500) -> dict[str, int]:
+    return inbox.apply_due(clock=lambda: NOW + after, limit=limit)
 
 
 def outcome(event: InboxEvent) -> str:
@@ -234,7 +234,7 @@ def test_a_worker_that_outlived_its_lease_writes_nothing(monkeypatch: pytest.Mon
 def test_a_run_applies_a_bounded_number_oldest_first() -> None:
     times = [NOW - number * MINUTE for number in range(5, 0, -1)]
     events = [received({"content_keys": []}, now=time) for time in times]
-    assert apply(most=3) == {"nothing_held": 3}
+    assert apply(limit=3) == {"nothing_held": 3}
     assert [bool(outcome(event)) for event in events] == [True, True, True, False, False]
 
 

@@ -48,7 +48,7 @@ def arrivals(provider: ScriptedServer) -> Counter[str]:
 
 def send_first(mails: list[LearnerContentAssignmentAction]) -> None:
     """Try Alice's mail once, and no other work."""
-    assert runner.drain(clock=lambda: NOW, most=1, pks=[mails[0].pk]) == 1
+    assert runner.drain(clock=lambda: NOW, limit=1, pks=[mails[0].pk]) == 1
 
 
 def test_a_provider_that_answers_byte_by_byte_within_the_deadline_is_waited_for(

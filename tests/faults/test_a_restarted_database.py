@@ -125,7 +125,7 @@ def test_mails_during_which_the_database_is_restarted_all_arrive_and_the_one_in_
     rows = LearnerContentAssignmentAction.objects.all()
 
     carried_out(
-        lambda clock: runner.drain(clock=clock, most=100),
+        lambda clock: runner.drain(clock=clock, limit=100),
         restartable,
         restart_at='UPDATE "assignments_learnercontentassignmentaction" .*"provider_ref" = ',
         until=Q(status=Status.DONE),

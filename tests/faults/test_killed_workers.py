@@ -132,7 +132,7 @@ def unfinished() -> int:
 def deliver_the_rest() -> None:
     """Carry out what is left, after the leases of the dead have ended. No worker lives any more."""
     for later in (1, 2):
-        world.deliver(now=timezone.now() + later * LEASE, most=10_000)
+        world.deliver(now=timezone.now() + later * LEASE, limit=10_000)
 
 
 def keep_busy(budget: Budget, content: ContentMetadata) -> None:

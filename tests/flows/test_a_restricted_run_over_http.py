@@ -285,12 +285,12 @@ def uuids_of(one: Organisation) -> list[str]:
     return [str(uuid) for uuid in (*its_own, *one.assignments().values_list("uuid", flat=True))]
 
 
-def asked_at(path: str, questions: Sequence[Body], *, beyond: list[str], most: int = 1) -> Sequence[Body]:
-    """Return what is asked at a path: `most` questions where the path names the organisation beyond.
+def asked_at(path: str, questions: Sequence[Body], *, beyond: list[str], limit: int = 1) -> Sequence[Body]:
+    """Return what is asked at a path: `limit` questions where the path names the organisation beyond.
 
     Such a path is refused before anything else of a question is read; `make soak` asks all.
     """
-    return questions[:most] if not IN_FULL and any(uuid in path for uuid in beyond) else questions
+    return questions[:limit] if not IN_FULL and any(uuid in path for uuid in beyond) else questions
 
 
 def read_everything(scene: Scene, callers: Callers, *, again: bool = False) -> None:
@@ -305,7 +305,7 @@ def read_everything(scene: Scene, callers: Callers, *, again: bool = False) -> N
         if OF_A_CUSTOMER.fullmatch(name):
             asked = [{"enterprise_customer_uuid": one.budget.customer.uuid} for one in both]
         for path in paths(known[name], values):
-            questions = asked_at(path, asked, beyond=beyond, most=0 if again else 1)
+            questions = asked_at(path, asked, beyond=beyond, limit=0 if again else 1)
             callers.ask("get", known[name], path, questions)
 
 

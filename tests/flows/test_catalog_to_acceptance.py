@@ -89,7 +89,7 @@ def test_catalog_to_acceptance(replicated: ContentMetadata, mail: MailServer, cl
     allocated = ada.post(f"{door}/allocate/", asked, expected=202)
     assert len(allocated["created"]) == 2
     # The runner links and notifies both learners.
-    runner.drain(clock=timezone.now, most=100)
+    runner.drain(clock=timezone.now, limit=100)
     both_learners_were_notified(mail, replicated)
     links = set(LearnerLink.objects.values_list("learner_key", flat=True))
     assert links == {learner_key(ALICE), learner_key(BOB)}

@@ -38,7 +38,7 @@ def test_decline_and_give_the_seat_to_another(mail: MailServer) -> None:
     assert the_money(budget) == (0, PRICE)
 
     # Each had one mail, and no learner is notified of their own answer.
-    runner.drain(clock=timezone.now, most=100)
+    runner.drain(clock=timezone.now, limit=100)
     assert [message["To"] for message in mail.received] == [ALICE, BOB]
     assert "Accept or decline the course" in text_of(mail.received[1])
 
@@ -46,7 +46,7 @@ def test_decline_and_give_the_seat_to_another(mail: MailServer) -> None:
 def assigned(budget: Budget, content: ContentMetadata, address: str) -> LearnerContentAssignment:
     """Allocate, and deliver the mail."""
     allocate(budget, content, address, now=timezone.now())
-    runner.drain(clock=timezone.now, most=100)
+    runner.drain(clock=timezone.now, limit=100)
     return LearnerContentAssignment.objects.get(learner_email=address)
 
 

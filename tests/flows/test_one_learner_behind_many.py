@@ -31,7 +31,7 @@ def test_only_earlier_turns_go_before_and_the_others_do_not_wait(
     mailoutbox: list[Any],
 ) -> None:
     allocate(given_budget(), given_content(), *addresses(MANY))
-    assert deliver(most=SENT) == SENT
+    assert deliver(limit=SENT) == SENT
     given_assignment(given_budget(), now=NOW + SECONDS)
 
     deliver(now=NOW + SECONDS)  # not a second later: where nothing else waits, the others are sent at once
@@ -49,7 +49,7 @@ def test_work_that_is_tried_again_takes_turns_as_well(mailoutbox: list[Any]) -> 
     actions.finish(claimed, outcomes.NotTried(until=NOW + SECONDS), now=NOW)
     allocate(first.budget, given_content(), *addresses(MANY))
 
-    deliver(now=NOW + SECONDS, most=10)
+    deliver(now=NOW + SECONDS, limit=10)
 
     assert [mail.to[0] for mail in mailoutbox].index(ALICE) == 5
 
@@ -57,7 +57,7 @@ def test_work_that_is_tried_again_takes_turns_as_well(mailoutbox: list[Any]) -> 
 def test_what_may_be_done_early_is_due_and_has_not_waited() -> None:
     allocate(given_budget(), given_content(), *addresses(3))
     rows = LearnerContentAssignmentAction.objects.all()
-    assert deliver(most=1) == 1
+    assert deliver(limit=1) == 1
     assert leases.any_due(rows, now=NOW)
     assert leases.count_due(rows, now=NOW) == 2
     assert leases.oldest_due(rows, now=NOW) is None

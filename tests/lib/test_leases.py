@@ -104,7 +104,7 @@ def test_what_may_be_claimed_is_counted_and_found_without_a_claim() -> None:
     given("late", due=-MINUTE)
     given("later", due=MINUTE)
     assert leases.count_due(ROWS(), now=NOW) == 2
-    assert leases.count_due(ROWS(), now=NOW, most=1) == 1
+    assert leases.count_due(ROWS(), now=NOW, limit=1) == 1
     first, *others = leases.first_due(ROWS(), now=NOW, limit=5)
     assert others == [early.pk]
     assert leases.first_due(ROWS(), now=NOW, limit=1) == [first]

@@ -7,7 +7,7 @@ from bursary.lib import numbers
 
 @pytest.mark.parametrize(("text", "number"), [("0", 0), ("7", 7), ("007", 7), ("12345", 12345)])
 def test_a_text_of_digits_is_its_number(text: str, number: int) -> None:
-    assert numbers.from_digits(text, most=5) == number
+    assert numbers.from_digits(text, max_digits=5) == number
 
 
 @pytest.mark.parametrize(
@@ -28,4 +28,4 @@ def test_a_text_of_digits_is_its_number(text: str, number: int) -> None:
     ],
 )
 def test_every_other_text_is_none(text: str) -> None:
-    assert numbers.from_digits(text, most=5) is None
+    assert numbers.from_digits(text, max_digits=5) is None

@@ -130,7 +130,7 @@ def load(budget: Any, content: Any) -> Iterator[threading.Event]:
                 if ended.is_set():
                     break
                 allocate(budget, content, *addresses(10, start=number))
-                deliver(most=5)
+                deliver(limit=5)
                 begun.set()
         finally:
             connections.close_all()

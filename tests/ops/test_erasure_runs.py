@@ -62,8 +62,8 @@ def notify(action):
 
 handlers.HANDLERS = dict(handlers.HANDLERS) | {ActionType.NOTIFIED: notify}
 runner.MAX_ATTEMPTS = 2
-world.deliver(now=then, most=10_000)
-world.deliver(now=then + timedelta(days=1), most=10_000)
+world.deliver(now=then, limit=10_000)
+world.deliver(now=then + timedelta(days=1), limit=10_000)
 for command in ("expire_assignments", "deliver"):
     call_command(command, verbosity=0)
 connections.close_all()

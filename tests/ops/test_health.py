@@ -76,7 +76,7 @@ LATE = world.NOW + timedelta(hours=1)
 
 def test_much_work_that_is_being_done_is_no_reason_for_worry(mail: MailServer) -> None:
     world.allocate(world.given_budget(), world.given_content(), *world.addresses(20))
-    world.deliver(now=LATE - timedelta(minutes=1), most=5)
+    world.deliver(now=LATE - timedelta(minutes=1), limit=5)
     assert health.examine(now=LATE).status == "ok"
     assert health.examine(now=LATE).oldest_due_seconds == 3595  # of the sixth learner
 

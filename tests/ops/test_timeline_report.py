@@ -131,7 +131,7 @@ def test_work_that_will_be_tried_again_says_what_went_wrong_last(settings: Setti
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1
     now = timezone.now() - timedelta(hours=1)
     assignment = world.given_assignment(now=now)
-    world.deliver(now=now, most=2)
+    world.deliver(now=now, limit=2)
 
     assert actions_of(assignment)[2]["cause"] == "mail_server_unreachable"
     assert "retry 20" in output_of(assignment)

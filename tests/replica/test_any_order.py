@@ -224,7 +224,7 @@ class AnyOrder(UpstreamHistory):
                     keys, catalog_uuid=catalog, source=self.source, now=self.now, trigger=RefreshTrigger.EVENT
                 )
             elif way == "due":
-                refresh.refresh_due(clock=self.clock, source=self.source, most=MOST)
+                refresh.refresh_due(clock=self.clock, source=self.source, limit=MOST)
             else:
                 self.tick()
 

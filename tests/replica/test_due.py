@@ -68,7 +68,7 @@ def test_no_more_rows_than_asked_for_are_refreshed_first_due_first() -> None:
     first = keys_of(upstream.records)[7]
     ContentMetadata.objects.filter(content_key=first).update(due_at=NOW)
 
-    refresh_rows_due(upstream, now=STALE + 24 * HOUR, most=1)
+    refresh_rows_due(upstream, now=STALE + 24 * HOUR, limit=1)
 
     assert upstream.questions == [(first,)]
 
@@ -244,7 +244,7 @@ def test_rows_are_given_back_if_their_lease_might_end_during_the_request() -> No
     ticking = iter([STALE, STALE, STALE, STALE + settings.CONTENT_LEASE])
     now = STALE + settings.CONTENT_LEASE
 
-    refresh.refresh_due(clock=lambda: next(ticking, now), source=upstream, most=2)
+    refresh.refresh_due(clock=lambda: next(ticking, now), source=upstream, limit=2)
 
     assert len(upstream.questions) == 1
     assert due(now).count() == 1

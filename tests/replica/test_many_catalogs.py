@@ -89,7 +89,7 @@ def test_what_is_due_is_asked_for_by_as_many_requests_as_without_restricted_runs
     due.update(due_at=NOW + HOUR)
     before = upstream.questions
 
-    report = refresh.refresh_due(clock=lambda: NOW + HOUR, source=HttpCatalog(upstream), most=10_000)
+    report = refresh.refresh_due(clock=lambda: NOW + HOUR, source=HttpCatalog(upstream), limit=10_000)
 
     assert (report.records, report.changed) == (due.count(), 0)
     # Rows are claimed fifty at a time, in the order in which they are due: a batch may be of two catalogs.

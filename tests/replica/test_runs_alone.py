@@ -89,7 +89,7 @@ def test_it_is_refreshed_by_its_own_key() -> None:
     due_at = row(ALONE).due_at
     assert due_at is not None
 
-    refresh.refresh_due(clock=lambda: due_at, source=upstream, most=10)
+    refresh.refresh_due(clock=lambda: due_at, source=upstream, limit=10)
 
     assert upstream.questions == [(ALONE,)]
     assert row(ALONE).due_at == due_at + timedelta(hours=6)

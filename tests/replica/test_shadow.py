@@ -57,7 +57,7 @@ def standing() -> list[tuple[str, str]]:
 def test_a_replica_that_follows_upstream_shows_no_difference() -> None:
     read(TIDES, KNOTS, run_of(TIDES))
 
-    report = shadow.report(most=10)
+    report = shadow.report(limit=10)
     assert (report.compared, report.fields_compared, report.standing) == (3, 27, 0)
     assert (report.since, report.differences, report.incomparable) == (NOW, [], 0)
 
@@ -136,7 +136,7 @@ def test_what_differs_again_is_counted_and_not_repeated_and_what_agrees_again_is
     read(hours=2)
     row.refresh_from_db()
     assert (row.times, row.healed_at) == (2, NOW + 2 * HOUR)
-    assert (shadow.report(most=10).standing, shadow.report(most=10).healed) == (0, 1)
+    assert (shadow.report(limit=10).standing, shadow.report(limit=10).healed) == (0, 1)
 
     ours().update(title="Again")
     read(hours=3)
@@ -159,7 +159,7 @@ def test_a_thin_record_says_nothing_of_a_full_row(upstream: Upstream) -> None:
 
     read(TIDES)
 
-    report = shadow.report(most=10)
+    report = shadow.report(limit=10)
     assert (report.compared, report.incomparable, report.standing) == (0, 1, 0)
     ours().update(completeness=Completeness.THIN)
     read(TIDES, hours=1)
@@ -173,7 +173,7 @@ def test_a_run_that_upstream_does_not_find_by_its_key_any_more_says_nothing(upst
 
     read(run_of(TIDES))
 
-    assert (shadow.report(most=1).incomparable, standing()) == (1, [])
+    assert (shadow.report(limit=1).incomparable, standing()) == (1, [])
 
 
 @pytest.mark.usefixtures("upstream")
@@ -203,7 +203,7 @@ def test_what_differed_is_healed_when_neither_has_the_content_any_more(upstream:
 
     read(TIDES, run_of(TIDES), hours=1)
 
-    assert (standing(), shadow.report(most=1).healed) == ([], 2)
+    assert (standing(), shadow.report(limit=1).healed) == ([], 2)
 
 
 def test_what_left_both_and_is_not_read_any_more_is_healed_by_looking_again(upstream: Upstream) -> None:
@@ -221,7 +221,7 @@ def test_what_differed_before_upstream_served_only_a_part_stands_no_more(upstrea
 
     read(TIDES, hours=1)
 
-    assert (standing(), shadow.report(most=1).incomparable) == ([], 1)
+    assert (standing(), shadow.report(limit=1).incomparable) == ([], 1)
 
 
 @pytest.mark.usefixtures("upstream")
@@ -243,7 +243,7 @@ def test_what_is_healed_makes_room_for_what_differs_now(monkeypatch: pytest.Monk
     read(TIDES, hours=1)
     read(KNOTS, hours=1)
 
-    assert (standing(), shadow.report(most=1).unrecorded) == ([(KNOTS, "title")], 0)
+    assert (standing(), shadow.report(limit=1).unrecorded) == ([(KNOTS, "title")], 0)
 
 
 @pytest.mark.usefixtures("upstream")
@@ -254,7 +254,7 @@ def test_what_is_recorded_is_bounded_and_the_rest_is_counted(monkeypatch: pytest
 
     read()
 
-    assert (ShadowDifference.objects.count(), shadow.report(most=10).unrecorded) == (1, 1)
+    assert (ShadowDifference.objects.count(), shadow.report(limit=10).unrecorded) == (1, 1)
 
 
 @pytest.mark.usefixtures("upstream")

@@ -231,7 +231,7 @@ def test_what_is_due_asks_a_holder_and_then_another(catalogs: Catalogs) -> None:
     schedule.request_refresh([PRIV], now=NOW + 2 * HOUR)
     ContentMetadata.objects.filter(content_key=PRIV, variant="").update(due_at=NOW + DAY)
 
-    refresh.refresh_due(clock=lambda: NOW + 2 * HOUR, source=catalogs.source, most=100)
+    refresh.refresh_due(clock=lambda: NOW + 2 * HOUR, source=catalogs.source, limit=100)
 
     assert row_of(ALLOWED, PRIV).variant == ""
     assert row_of(third, PRIV) == private

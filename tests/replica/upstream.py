@@ -105,9 +105,9 @@ def listing_of(
     )
 
 
-def refresh_rows_due(upstream: Upstream, *, now: datetime, most: int = 1000) -> RefreshReport:
+def refresh_rows_due(upstream: Upstream, *, now: datetime, limit: int = 1000) -> RefreshReport:
     """Refresh what is due."""
-    return refresh.refresh_due(clock=lambda: now, source=upstream, most=most)
+    return refresh.refresh_due(clock=lambda: now, source=upstream, limit=limit)
 
 
 def given_catalog(size: int = 30, *, catalog_uuid: UUID = CATALOG) -> Upstream:

@@ -36,7 +36,7 @@ class Command(OperatorCommand):
             return self.answer({"reset": True}, "Deleted. Counting begins anew.")
         if look_again:
             shadow.compare_again(clock=timezone.now)
-        report = shadow.report(most=NAMED)
+        report = shadow.report(limit=NAMED)
         lines = [
             f"{report.standing} differences in {report.compared} comparisons of {report.fields_compared} "
             f"fields; {report.healed} healed, {report.incomparable} not comparable, {report.unrecorded} not "
