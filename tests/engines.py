@@ -59,7 +59,7 @@ ON_SQLITE_ONLY = [
     *("flows/test_every_case_of_every_catalog.py", "flows/test_events_over_the_bus.py"),
     "flows/test_further_kinds_of_what_can_be_joined.py",
     # Which courses can be joined, and what is said of them. What is stored and locked is tested on both, in
-    # assignments/test_allocation.py, assignments/test_deadline_notices.py, replica/test_joining_rows.py.
+    # assignments/test_allocation.py, assignments/test_administrator_notices.py, replica/test_joining_rows.py.
     *("assignments/test_preview_warnings.py", "assignments/test_joining_cases.py"),
     *("assignments/test_unjoinable_notices.py", "assignments/test_courses_without_a_run_to_join.py"),
     *("api/test_content_events.py", "api/test_refusals.py"),  # statuses and reasons
@@ -113,7 +113,7 @@ ON_SQLITE_ONLY = [
     *("deploy/test_deploy_files.py", "ops/test_distribution.py"),  # read files, and install in a folder
     # Its migrations go there and back on both, in upgrades/test_content_variants.py and test_upgrade.py. What
     # follows is asked on both, in replica/test_variants.py and assignments/test_derived_audit.py,
-    # test_deadline_notices.py, test_expiry.py.
+    # test_administrator_notices.py, test_expiry.py.
     "upgrades/test_two_customers.py",
     "api/test_idempotency.py",  # claims are tested on both, in access/test_idempotency.py
     # Which address, scope or repeated request means what. Unique addresses, keys and claims are tested on
@@ -154,7 +154,7 @@ MOSTLY_ON_SQLITE = [
     *("assignments/test_redemption.py", "assignments/test_same_course.py", "budgets/test_ledger.py"),
     *("budgets/test_models.py", "budgets/test_terms.py"),
     # Deadlines and sweeps: instants that SQL reckons, and what is due.
-    *("assignments/test_deadline_notices.py", "assignments/test_extension.py"),
+    *("assignments/test_administrator_notices.py", "assignments/test_extension.py"),
     *("assignments/test_reminders.py", "assignments/test_failures.py", "assignments/test_impact.py"),
     # Derived columns: what SQL writes anew. How differences are counted is decided in Python.
     "assignments/test_derived_audit.py",

@@ -72,8 +72,8 @@ class AllocationBatchAdmin(ReadOnlyAdmin):
     ordering = ("-id",)
 
 
-@admin.register(models.DeadlineNotice)
-class DeadlineNoticeAdmin(ReadOnlyAdmin):
+@admin.register(models.AdministratorNotice)
+class AdministratorNoticeAdmin(ReadOnlyAdmin):
     organisation_path = "budget.customer"
     list_display = ("budget", "content", "assignments", "reason", "grace_until", "notified_at", "last_error")
     list_select_related = ("budget", "content")

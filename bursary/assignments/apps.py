@@ -8,7 +8,7 @@ class AssignmentsConfig(AppConfig):
     def ready(self) -> None:
         """Connect the derived columns to their causes."""
         # Models can be imported only now that every app is loaded.
-        from bursary.assignments import deadline_notices, derived, invitations
+        from bursary.assignments import administrator_notices, derived, invitations
         from bursary.budgets.terms import budget_changed
         from bursary.replica.refresh import content_changed
 
@@ -16,5 +16,9 @@ class AssignmentsConfig(AppConfig):
         budget_changed.connect(derived.follow_budgets, dispatch_uid="assignments.follow_budgets")
         budget_changed.connect(invitations.resume, dispatch_uid="assignments.resume_invitations")
         # After the above: they read its result.
-        content_changed.connect(deadline_notices.notice_content, dispatch_uid="assignments.notice_content")
-        budget_changed.connect(deadline_notices.notice_budgets, dispatch_uid="assignments.notice_budgets")
+        content_changed.connect(
+            administrator_notices.write_for_content, dispatch_uid="assignments.write_for_content"
+        )
+        budget_changed.connect(
+            administrator_notices.write_for_budgets, dispatch_uid="assignments.write_for_budgets"
+        )

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
-from bursary.assignments import deadline_notices, derived
+from bursary.assignments import administrator_notices, derived
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.lib.batches import keyset_pages
 from bursary.lib.clock import Clock
@@ -86,7 +86,7 @@ def attach(content_pk: int, *, clock: Clock) -> int:
             content = for_update(ContentMetadata.objects.all()).defer("payload").get(pk=content_pk)
             now = clock()
             attached += derived.attach(content, pks=pks, now=now)
-            deadline_notices.notice_content(pks=[content_pk], now=now, in_batches=True)
+            administrator_notices.write_for_content(pks=[content_pk], now=now, in_batches=True)
     return attached
 
 

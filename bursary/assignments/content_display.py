@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy
 
 from bursary.assignments import derived, statuses
 from bursary.assignments.choices import State
-from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
+from bursary.assignments.models import AdministratorNotice, LearnerContentAssignment
 from bursary.lib.moments import FAR_FUTURE, MICROSECOND
 from bursary.replica import joining, reads
 from bursary.replica.models import ContentMetadata, ContentType
@@ -197,7 +197,7 @@ def title(assignment: LearnerContentAssignment) -> str:
     return (shown.title if shown else "") or reads.title_of(key, catalog_uuid=catalog_uuid) or key
 
 
-def notice_title(notice: DeadlineNotice) -> str:
+def notice_title(notice: AdministratorNotice) -> str:
     """Return the title of a notice's content, if it is as its assignments have recorded it, else the key.
 
     It changed after the budget's catalog had lost the content. Empty without content. One query, unless

@@ -8,7 +8,7 @@ from itertools import islice
 from django.db import transaction
 from django.db.models import QuerySet
 
-from bursary.assignments import deadline_notices, derived, expected_values
+from bursary.assignments import administrator_notices, derived, expected_values
 from bursary.assignments.expected_values import DerivedDifference
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
@@ -97,7 +97,7 @@ def rebuild(
             with transaction.atomic():
                 derived.rebuild(wrong, now=now)
                 budgets = set(rows.values_list("budget", flat=True))
-                deadline_notices.notice_budgets(pks=budgets, now=now, in_batches=True)
+                administrator_notices.write_for_budgets(pks=budgets, now=now, in_batches=True)
             left = _settled(wrong, clock=clock)
         done.before.add(batch, found)
         done.after.add(batch, left)

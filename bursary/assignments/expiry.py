@@ -6,9 +6,9 @@ from django.db import transaction
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from bursary.assignments import lifecycle, sweeps
+from bursary.assignments.administrator_notices import LONGEST_WAIT_FOR_NOTICE
 from bursary.assignments.choices import ABOUT_ADDRESSES, ActionType, State
-from bursary.assignments.deadline_notices import LONGEST_WAIT_FOR_NOTICE
-from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
+from bursary.assignments.models import AdministratorNotice, LearnerContentAssignment
 from bursary.assignments.sweeps import SweepResult
 from bursary.budgets import ledger
 from bursary.lib.batches import Advance
@@ -21,7 +21,7 @@ def due(now: datetime | Parameter) -> QuerySet[LearnerContentAssignment]:
     Where a change brought the deadline forward, an assignment does not expire before an administrator was
     notified of it, or `LONGEST_WAIT_FOR_NOTICE` has passed.
     """
-    notices = DeadlineNotice.objects.filter(
+    notices = AdministratorNotice.objects.filter(
         Q(content=OuterRef("content")) | Q(content=None),
         budget=OuterRef("budget"),
         created__gt=now - LONGEST_WAIT_FOR_NOTICE,

@@ -14,7 +14,7 @@ from django.utils.translation import gettext, override
 
 from bursary.access import suppressions
 from bursary.access.models import SuppressionReason, learner_key
-from bursary.assignments import actions, deadline_notices
+from bursary.assignments import actions, administrator_notices
 from bursary.assignments.choices import ActionType, ErrorReason, NoticeReason, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.outcomes import Failed, Failure
@@ -112,11 +112,11 @@ def _follow(report: MailReport, mail: LearnerContentAssignmentAction, *, now: da
         suppressions.end(customer, address, reasons=[SuppressionReason.BOUNCED], before=at)
     elif report.fact == ActionType.COMPLAINED:
         suppressions.add(customer, address, reason=SuppressionReason.COMPLAINED, since=at)
-        deadline_notices.notice_address(assignment, NoticeReason.MAIL_UNWANTED, now=now)
+        administrator_notices.write_for_address(assignment, NoticeReason.MAIL_UNWANTED, now=now)
     elif report.permanent:
         if not _has_taken_mail(address, customer_pk=customer, since=at):
             suppressions.add(customer, address, reason=SuppressionReason.BOUNCED, since=at)
-        deadline_notices.notice_address(assignment, NoticeReason.ADDRESS_BOUNCED, now=now)
+        administrator_notices.write_for_address(assignment, NoticeReason.ADDRESS_BOUNCED, now=now)
         repeated = LearnerContentAssignmentAction.objects.filter(retry_of=mail).exists()
         current = address == assignment.learner_email and actions.still_applies(mail)
         if mail.status == Status.DONE and current and not repeated:

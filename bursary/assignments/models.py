@@ -258,8 +258,7 @@ class ActionQuerySet(models.QuerySet["LearnerContentAssignmentAction"]):
 class LearnerContentAssignmentAction(LeasedRow):
     """One intent on an assignment's timeline: one row, from requested to finished.
 
-    It keeps the type, when it was created and completed, and on failure the type of error and the stack
-    trace (decision 0002). The other columns guarantee that it happens, once.
+    It has its type, its times and its failure (decision 0002). Other columns ensure that it happens, once.
     """
 
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
@@ -339,15 +338,15 @@ class LearnerContentAssignmentAction(LeasedRow):
         return str(self.uuid)
 
 
-class DeadlineNotice(LeasedRow):
-    """A mail to administrators about open assignments of one budget and content, which a change affected.
+class AdministratorNotice(LeasedRow):
+    """A mail to administrators about open assignments of one budget and content.
 
-    Either it brought their deadlines forward, into the past or near: they do not expire before `grace_until`,
-    nor before an administrator was notified. Or, for a `reason`, learners cannot join the content any more.
+    A change brought their deadlines forward: they do not expire before `grace_until`, nor before an
+    administrator was notified. Or, by `reason`, learners cannot join the content or cannot be written to.
     """
 
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
-    budget = models.ForeignKey(Budget, on_delete=models.PROTECT, related_name="deadline_notices")
+    budget = models.ForeignKey(Budget, on_delete=models.PROTECT, related_name="administrator_notices")
     content = models.ForeignKey(ContentMetadata, null=True, on_delete=models.PROTECT, related_name="+")
     assignments = models.PositiveIntegerField(help_text="Number of assignments that the notice concerns")
     grace_until = models.DateTimeField(
@@ -367,12 +366,13 @@ class DeadlineNotice(LeasedRow):
         default=1,
         help_text="Version, raised when assignments are added after an attempt; all are notified again",
     )
-    notified = models.JSONField(default=list, help_text="The administrators (pks) notified of this edition")
+    notified_contacts = models.JSONField(default=list, db_column="notified", help_text="Of this edition")
     notified_at = models.DateTimeField(null=True, blank=True, help_text="First notification of this edition")
     attempts = models.PositiveIntegerField(default=0)
     last_error = models.TextField(blank=True)
 
     class Meta:
+        db_table = "assignments_deadlinenotice"
         ordering = ("created", "id")
         constraints = [
             models.UniqueConstraint(

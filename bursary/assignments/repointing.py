@@ -10,7 +10,7 @@ from functools import partial
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 
-from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
+from bursary.assignments.models import AdministratorNotice, LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.lib.locks import for_update
 from bursary.lib.retries import in_transaction
@@ -24,7 +24,7 @@ def repoint(old: int, new: int, *, budgets: Collection[Budget] | QuerySet[Budget
 
     Without its notice, an assignment would expire before administrators were notified.
     """
-    for rows in (LearnerContentAssignment.objects.all(), DeadlineNotice.objects.all()):
+    for rows in (LearnerContentAssignment.objects.all(), AdministratorNotice.objects.all()):
         concerned = rows.filter(content=old, budget__in=budgets).order_by("pk")
         rows.filter(pk__in=list(concerned.values_list("pk", flat=True))).update(content=new)
     keys = dict(ContentMetadata.objects.filter(pk__in=(old, new)).values_list("pk", "content_key"))

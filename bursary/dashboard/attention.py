@@ -14,10 +14,10 @@ from django.utils.translation import ngettext
 
 from bursary.access.models import User
 from bursary.access.permissions import Permission, granted, may_everywhere
-from bursary.assignments import content_display, deadline_notices, error_texts, failures_by_code
+from bursary.assignments import administrator_notices, content_display, error_texts, failures_by_code
 from bursary.assignments.choices import LearnerState, NoticeReason, State
 from bursary.assignments.failures_by_code import RepairableFailures
-from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
+from bursary.assignments.models import AdministratorNotice, LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.dashboard.money_bars import money_bar
 from bursary.delivery import mail_server
@@ -63,7 +63,7 @@ def items(
     """Return the notices on the user's budgets; `rows` are their assignments. Five queries."""
     operates = may_everywhere(user)
     may_see = granted(user, Permission.READ_ASSIGNMENTS, customer="budget__customer")
-    notices = deadline_notices.current(now).filter(may_see)[:MAX_NOTICES]
+    notices = administrator_notices.current(now).filter(may_see)[:MAX_NOTICES]
     found = [
         *_mail_trouble(budgets, operates=operates),
         *_failures(budgets, operates=operates, now=now),
@@ -144,7 +144,7 @@ def _what_failed(one: RepairableFailures, *, zone: ZoneInfo) -> str:
     return words % {"count": one.count, "since": since, "each": each}
 
 
-def _complaint(notice: DeadlineNotice) -> Attention:
+def _complaint(notice: AdministratorNotice) -> Attention:
     sentence = ngettext(
         "%(count)s learner reported a mail as unwanted on %(day)s, and gets no reminders any more. "
         "Ask in another way whether to go on, or cancel the assignment.",
@@ -158,7 +158,7 @@ def _complaint(notice: DeadlineNotice) -> Attention:
     return Attention("mail-off", "warning", sentence % words, url, _("Show the course"), about=title)
 
 
-def _title_and_list(notice: DeadlineNotice) -> tuple[str, str]:
+def _title_and_list(notice: AdministratorNotice) -> tuple[str, str]:
     """Return the title of a notice's content, and the URL of the list of its assignments."""
     asked: dict[str, Any] = {"budget": notice.budget.uuid}
     if notice.content:
@@ -167,7 +167,7 @@ def _title_and_list(notice: DeadlineNotice) -> tuple[str, str]:
     return title, f"{reverse('assignment-list')}?{urlencode(asked)}"
 
 
-def _notice(notice: DeadlineNotice) -> Attention:
+def _notice(notice: AdministratorNotice) -> Attention:
     if notice.reason:
         sentence = ngettext(
             "%(count)s open assignment cannot be accepted any more. %(why)s",

@@ -12,9 +12,9 @@ from django.utils import translation
 
 from bursary.access import contacts
 from bursary.assignments import content_display
+from bursary.assignments.administrator_notices import LONGEST_WAIT_FOR_NOTICE
 from bursary.assignments.choices import ABOUT_ADDRESSES
-from bursary.assignments.deadline_notices import LONGEST_WAIT_FOR_NOTICE
-from bursary.assignments.models import DeadlineNotice
+from bursary.assignments.models import AdministratorNotice
 from bursary.delivery import emails, mail_connection, runner, sending_rate
 from bursary.delivery.errors import DeliveryError
 from bursary.lib import leases, moments
@@ -48,12 +48,12 @@ def send_due(*, clock: Clock, limit: int = MAX_NOTICES) -> int:
     return limit
 
 
-def _unresolved() -> QuerySet[DeadlineNotice]:
-    rows = DeadlineNotice.objects.filter(resolved_at=None)
+def _unresolved() -> QuerySet[AdministratorNotice]:
+    rows = AdministratorNotice.objects.filter(resolved_at=None)
     return rows.select_related("budget__customer", "content").defer("content__payload")
 
 
-def _notify(notice: DeadlineNotice, *, clock: Clock) -> None:
+def _notify(notice: AdministratorNotice, *, clock: Clock) -> None:
     """Mail each administrator that was not notified yet, as long as the lease lasts."""
     waits_until = notice.grace_until and max(notice.grace_until, clock() + LEAST_NOTICE)
     notified: list[int] = []
@@ -61,7 +61,7 @@ def _notify(notice: DeadlineNotice, *, clock: Clock) -> None:
     retry, stop_at = False, time.monotonic() + settings.SEND_DEADLINE.total_seconds()
     customer = notice.budget.customer_id
     for contact in contacts.for_notices(
-        customer, now=clock(), without=notice.notified, limit=MAX_ADMINISTRATORS
+        customer, now=clock(), without=notice.notified_contacts, limit=MAX_ADMINISTRATORS
     ):
         if time.monotonic() > stop_at:
             retry = True
@@ -84,12 +84,17 @@ def _notify(notice: DeadlineNotice, *, clock: Clock) -> None:
             errors.append("unexpected_error")
             retry = True
     _settle(
-        notice, waits_until, notified=[*notice.notified, *notified], errors=errors, retry=retry, now=clock()
+        notice,
+        waits_until,
+        notified=[*notice.notified_contacts, *notified],
+        errors=errors,
+        retry=retry,
+        now=clock(),
     )
 
 
 def _settle(
-    notice: DeadlineNotice,
+    notice: AdministratorNotice,
     waits_until: datetime | None,
     *,
     notified: list[int],
@@ -100,7 +105,7 @@ def _settle(
     last_error = ", ".join(errors) or ("" if notified else "no_administrator")
     if last_error:
         logger.warning("Notice %s: %s notified. %s", notice.uuid, len(notified), last_error)
-    columns: dict[str, Any] = {"notified": notified, "last_error": last_error}
+    columns: dict[str, Any] = {"notified_contacts": notified, "last_error": last_error}
     if notice.notified_at is None and (notified or not retry):
         # Where no administrator can be reached by mail, the dashboard's first page shows the notice.
         columns |= {"notified_at": now, "grace_until": waits_until}
@@ -115,7 +120,7 @@ def _settle(
     )
 
 
-def _context(notice: DeadlineNotice, waits_until: datetime | None) -> dict[str, object]:
+def _context(notice: AdministratorNotice, waits_until: datetime | None) -> dict[str, object]:
     customer = notice.budget.customer
     return {
         "organisation": customer.name,

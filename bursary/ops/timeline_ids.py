@@ -14,7 +14,7 @@ from bursary.access.models import learner_key, of_mailboxes
 from bursary.assignments.choices import Status
 from bursary.assignments.mail_reports import PROVIDER_REF_VALID_FOR
 from bursary.assignments.models import (
-    DeadlineNotice,
+    AdministratorNotice,
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
 )
@@ -40,8 +40,8 @@ def find(text: str, *, now: datetime) -> QuerySet[LearnerContentAssignment]:
     One assignment is found by its uuid or number, an action's, or its transaction's; by a `Message-ID` or a
     mail file's name, which contain the action's uuid; by a provider's name for work that was done within
     `PROVIDER_REF_VALID_FOR`; by an event about its money or mail. Several are found by the uuid of an
-    allocation batch, a deadline notice (those of its budget and content) or a budget, or by any address of a
-    learner; those of a budget or learner are sorted by their latest action, the latest first.
+    allocation batch, a notice to administrators (those of its budget and content) or a budget, or by any
+    address of a learner; those of a budget or learner are sorted by their latest action, the latest first.
     """
     return next((found for found in _meanings(text.strip(), now=now) if found.exists()), _all().none())
 
@@ -86,7 +86,7 @@ def _meanings(text: str, *, now: datetime) -> Iterator[QuerySet[LearnerContentAs
         yield _all().filter(uuid=uuid)
         yield _all().filter(actions__uuid=uuid)
         yield _all().filter(allocation_batch_uuid=uuid)
-        for notice in DeadlineNotice.objects.filter(uuid=uuid):
+        for notice in AdministratorNotice.objects.filter(uuid=uuid):
             yield _all().filter(budget=notice.budget_id, content=notice.content_id)
         yield _all().filter(transaction_uuid=uuid)
         for budget in Budget.objects.filter(uuid=uuid):

@@ -9,7 +9,7 @@ import pytest
 
 from bursary.assignments import derived_audit, expiry, offers
 from bursary.assignments.choices import ExpiryReason
-from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
+from bursary.assignments.models import AdministratorNotice, LearnerContentAssignment
 from bursary.lib.moments import FAR_FUTURE
 from bursary.replica import refresh
 from bursary.replica.models import ContentMetadata, RefreshTrigger
@@ -71,11 +71,12 @@ def test_the_only_open_run_unpublished_for_a_while_expires_nothing(old: Dates) -
     serve(now=NOW + HOUR, hidden="NEW", OLD=old)
 
     assert (stored(one, now=NOW + HOUR).expires_at, one.grace_until) == (NEW_CLOSES, None)
-    assert DeadlineNotice.objects.get().grace_until is None  # that it cannot be joined, not that it expires
+    # That it cannot be joined, not that it expires.
+    assert AdministratorNotice.objects.get().grace_until is None
     assert expiry.expire_due(now=NOW + 9 * DAY).done == 0
     serve(now=NOW + 9 * DAY, OLD=old)
     assert stored(one, now=NOW + 9 * DAY).expires_at == NEW_CLOSES
-    assert not DeadlineNotice.objects.exists()  # it was not sent yet
+    assert not AdministratorNotice.objects.exists()  # it was not sent yet
 
 
 def test_a_run_that_closed_after_the_allocation_expires_nothing_either() -> None:

@@ -19,7 +19,7 @@ from bursary.assignments import (
 )
 from bursary.assignments.choices import ActionType, ExpiryReason, LearnerState
 from bursary.assignments.derived_audit import DerivedAudit, RebuildResult
-from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
+from bursary.assignments.models import AdministratorNotice, LearnerContentAssignment
 from bursary.budgets import terms
 from bursary.budgets.models import Budget
 from bursary.lib.moments import FAR_FUTURE
@@ -196,7 +196,7 @@ def test_a_deadline_that_is_put_right_into_the_past_has_its_grace(
 
     assignment.refresh_from_db()
     assert (assignment.expires_at, assignment.grace_until) == (ENDED, NOW + DAY)
-    assert DeadlineNotice.objects.get().assignments == 1
+    assert AdministratorNotice.objects.get().assignments == 1
 
 
 def test_a_retried_failure_and_a_later_reminder_are_reckoned(mail: MailServer) -> None:

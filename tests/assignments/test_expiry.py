@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from bursary.access.models import Role
 from bursary.assignments import expiry
 from bursary.assignments.choices import ActionType, LearnerState, State, Status
-from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
+from bursary.assignments.models import AdministratorNotice, LearnerContentAssignment
 from bursary.budgets import ledger, terms
 from bursary.budgets.ledger import LedgerError
 from bursary.budgets.models import Account, Budget
@@ -67,7 +67,7 @@ def test_what_has_no_content_waits_for_its_administrators_notice_too() -> None:
     terms.change(assignment.budget, now=NOW, terms={"ends_at": NOW})
     after_the_grace = NOW + timedelta(days=2)
     assert expiry.expire_due(now=after_the_grace).done == 0
-    assert DeadlineNotice.objects.update(notified_at=after_the_grace) == 1
+    assert AdministratorNotice.objects.update(notified_at=after_the_grace) == 1
     assert expiry.expire_due(now=after_the_grace).done == 1
 
 

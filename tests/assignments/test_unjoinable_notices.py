@@ -7,9 +7,9 @@ import pytest
 from django.db import transaction
 
 from bursary.access.models import Role
-from bursary.assignments import deadline_notices, expiry, redemption
+from bursary.assignments import administrator_notices, expiry, redemption
 from bursary.assignments.choices import State
-from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
+from bursary.assignments.models import AdministratorNotice, LearnerContentAssignment
 from bursary.assignments.redemption import RedemptionRefused
 from bursary.budgets import terms
 from bursary.budgets.models import Budget
@@ -84,7 +84,7 @@ def test_what_cannot_be_joined_any_more_is_in_one_mail_to_administrators(
     reason = reasons[key == RUN]
 
     serve(edit, now=NOW + HOUR)
-    notice = DeadlineNotice.objects.get()
+    notice = AdministratorNotice.objects.get()
     assert (notice.reason, notice.assignments, notice.grace_until) == (reason, 2, None)
     notify(NOW + HOUR)
     serve(edit, now=NOW + 2 * HOUR)
@@ -93,7 +93,7 @@ def test_what_cannot_be_joined_any_more_is_in_one_mail_to_administrators(
     (sent,) = mail.received
     assert sent["To"] == "ada@people.example"
     assert "2 open assignments" in " ".join(sent["Subject"].split())
-    assert list(deadline_notices.current(NOW + 30 * DAY)) == [notice]
+    assert list(administrator_notices.current(NOW + 30 * DAY)) == [notice]
     assert refusals(NOW + 2 * HOUR) == {reason}
     # The money stays reserved until the deadline, as before.
     assert expiry.expire_due(now=NOW + 30 * DAY).done == 0
@@ -107,7 +107,7 @@ def test_an_end_brought_into_the_past_is_a_deadline_brought_forward(
     serve(edit, now=NOW + HOUR)
     notify(NOW + HOUR)
 
-    notice = DeadlineNotice.objects.get()
+    notice = AdministratorNotice.objects.get()
     assert (notice.reason, notice.assignments, notice.grace_until) == ("", 2, NOW + HOUR + DAY)
     assert len(mail.received) == 1
     assert expiry.expire_due(now=NOW + DAY).done == 0
@@ -120,10 +120,10 @@ def test_a_course_that_left_the_catalog_is_notified_of_once_its_absence_is_confi
 ) -> None:
     allocate(budget, key)
     serve(now=NOW + HOUR, without=COURSE)
-    assert not DeadlineNotice.objects.exists()
+    assert not AdministratorNotice.objects.exists()
     serve(now=NOW + 3 * HOUR, without=COURSE)
 
-    assert DeadlineNotice.objects.get().reason == "content_not_in_catalog"
+    assert AdministratorNotice.objects.get().reason == "content_not_in_catalog"
     assert refusals(NOW + 3 * HOUR) == {"content_not_in_catalog"}
 
 
@@ -133,9 +133,9 @@ def test_flapping_sends_no_second_mail(mail: MailServer, budget: Budget) -> None
         now = NOW + hours * HOUR
         serve(unpublished if hours % 2 else None, now=now)
         notify(now)
-        assert len(deadline_notices.current(now)) == hours % 2
+        assert len(administrator_notices.current(now)) == hours % 2
 
-    assert (len(mail.received), DeadlineNotice.objects.count()) == (1, 1)
+    assert (len(mail.received), AdministratorNotice.objects.count()) == (1, 1)
 
 
 def test_what_can_be_joined_again_before_the_mail_went_out_is_in_none(
@@ -145,7 +145,7 @@ def test_what_can_be_joined_again_before_the_mail_went_out_is_in_none(
     serve(unpublished, now=NOW + HOUR)
     serve(now=NOW + 2 * HOUR)
     notify(NOW + 2 * HOUR)
-    assert (mail.received, DeadlineNotice.objects.count()) == ([], 0)
+    assert (mail.received, AdministratorNotice.objects.count()) == ([], 0)
 
     serve(unpublished, now=NOW + 3 * HOUR)
     mail.go()
@@ -177,7 +177,7 @@ def test_what_is_accepted_being_accepted_or_ended_is_in_no_notice(budget: Budget
 
     serve(unpublished, now=NOW + HOUR)
 
-    assert not DeadlineNotice.objects.exists()
+    assert not AdministratorNotice.objects.exists()
 
 
 def test_another_budgets_catalog_decides_for_itself(budget: Budget) -> None:
@@ -188,15 +188,15 @@ def test_another_budgets_catalog_decides_for_itself(budget: Budget) -> None:
     for hours in (1, 3):
         serve(now=NOW + hours * HOUR, without=COURSE, catalog=OTHER_CATALOG)
 
-    assert [one.budget for one in DeadlineNotice.objects.all()] == [theirs]
+    assert [one.budget for one in AdministratorNotice.objects.all()] == [theirs]
 
 
 def test_a_budget_that_takes_a_catalog_without_the_content_is_notified(budget: Budget) -> None:
     allocate(budget)
     terms.change(budget, now=NOW + HOUR, terms={"catalog_uuid": OTHER_CATALOG})
-    assert DeadlineNotice.objects.get().reason == "content_not_in_catalog"
+    assert AdministratorNotice.objects.get().reason == "content_not_in_catalog"
     terms.change(budget, now=NOW + 2 * HOUR, terms={"catalog_uuid": CATALOG})
-    assert not DeadlineNotice.objects.exists()
+    assert not AdministratorNotice.objects.exists()
 
 
 @pytest.mark.parametrize(("key", "rows"), [(COURSE, 2), (RUN, 1)])
@@ -209,7 +209,7 @@ def test_what_another_catalog_brings_to_light_of_a_shared_run_has_its_grace_and_
     serve(over_with_a_restricted_run, now=NOW + HOUR, catalog=OTHER_CATALOG)
 
     assert ContentMetadata.objects.filter(content_key=key).count() == rows
-    notice = DeadlineNotice.objects.get()
+    notice = AdministratorNotice.objects.get()
     assert (notice.budget, notice.assignments, notice.grace_until) == (budget, 2, NOW + HOUR + DAY)
     assert LearnerContentAssignment.objects.filter(grace_until=NOW + HOUR + DAY).count() == 2
 
@@ -222,7 +222,7 @@ def test_a_shared_run_that_another_catalog_sees_unpublished_is_notified_of(budge
 
     allocate(budget)
     serve(edit, now=NOW + HOUR, catalog=OTHER_CATALOG)
-    notice = DeadlineNotice.objects.get()
+    notice = AdministratorNotice.objects.get()
     assert (notice.budget, notice.reason) == (budget, "content_not_active")
 
 
@@ -249,11 +249,11 @@ def test_what_is_served_as_another_variant_is_not_notified_of_again(mail: MailSe
         serve(edit, now=NOW + hours * HOUR)
         notify(NOW + hours * HOUR)
 
-    assert (len(mail.received), DeadlineNotice.objects.count()) == (1, 1)
-    assert len(deadline_notices.current(NOW + 2 * HOUR)) == 1
+    assert (len(mail.received), AdministratorNotice.objects.count()) == (1, 1)
+    assert len(administrator_notices.current(NOW + 2 * HOUR)) == 1
 
     serve(with_a_restricted_run, now=NOW + 3 * HOUR)
-    assert DeadlineNotice.objects.get().resolved_at == NOW + 3 * HOUR
+    assert AdministratorNotice.objects.get().resolved_at == NOW + 3 * HOUR
 
 
 def test_a_notice_is_waited_for_although_the_course_is_served_as_another_variant(
@@ -265,7 +265,7 @@ def test_a_notice_is_waited_for_although_the_course_is_served_as_another_variant
     notify(NOW + HOUR)
     serve(closed_with_a_restricted_run, now=NOW + 2 * HOUR)
 
-    assert len(deadline_notices.current(NOW + 2 * HOUR)) == 1
+    assert len(administrator_notices.current(NOW + 2 * HOUR)) == 1
     assert expiry.expire_due(now=NOW + 2 * DAY).done == 0
     mail.come()
     notify(NOW + 2 * DAY)

@@ -11,10 +11,10 @@ from django.test import Client
 from django.utils import timezone
 
 from bursary.access.models import Role, User
-from bursary.assignments import cancellation, deadline_notices, error_texts
+from bursary.assignments import administrator_notices, cancellation, error_texts
 from bursary.assignments.choices import ActionType, ErrorReason, NoticeReason, State, Status
 from bursary.assignments.models import (
-    DeadlineNotice,
+    AdministratorNotice,
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
 )
@@ -134,16 +134,16 @@ def test_a_mail_that_was_reported_as_unwanted_is_shown_for_a_month_while_the_ass
     content = world.given_content(title="Tidal Engines")
     world.allocate(budget, content, ALICE)
     row, reason = LearnerContentAssignment.objects.get(), NoticeReason.MAIL_UNWANTED
-    deadline_notices.notice_address(row, reason, now=TODAY - timedelta(days=29))
+    administrator_notices.write_for_address(row, reason, now=TODAY - timedelta(days=29))
 
     shown = attention(client)
     assert "<bdi>Tidal Engines</bdi>" in shown
     assert "1 learner reported a mail as unwanted on Sunday, 1 February 2026" in shown
     assert f'href="/assignments/?budget={budget.uuid}&content_key={quote(content.content_key, "")}"' in shown
 
-    DeadlineNotice.objects.update(created=TODAY - timedelta(days=30))
+    AdministratorNotice.objects.update(created=TODAY - timedelta(days=30))
     assert "unwanted" not in attention(client)
-    DeadlineNotice.objects.update(created=TODAY)
+    AdministratorNotice.objects.update(created=TODAY)
     cancellation.cancel(budget, uuids=[row.uuid], now=TODAY)
     assert "unwanted" not in attention(client)
 
@@ -277,7 +277,7 @@ def test_what_is_to_be_retried_has_the_button_and_an_operator_is_sent_to_no_oper
 
 def test_notices_are_asked_for_by_the_roles_of_a_token_where_one_has_signed_in(budget: Budget) -> None:
     assignment = world.given_assignment(budget)
-    DeadlineNotice.objects.create(
+    AdministratorNotice.objects.create(
         budget=budget,
         content=assignment.content,
         reason=NoticeReason.NOT_IN_CATALOG,

@@ -9,9 +9,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from bursary.access.models import Role
-from bursary.assignments import deadline_notices, reminders
+from bursary.assignments import administrator_notices, reminders
 from bursary.assignments.choices import ActionType
-from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
+from bursary.assignments.models import AdministratorNotice, LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.delivery import notices
 from bursary.replica.models import CatalogMembership, ContentMetadata
@@ -69,8 +69,8 @@ def test_not_on_pages_nor_in_lists(client: Client, content: ContentMetadata, bud
     admin = given_user(Role.ADMINISTRATOR, customer=budget.customer)
     alice = given_user(Role.LEARNER, customer=budget.customer, email=ALICE)
     leave(content)
-    deadline_notices.notice_content(pks=[content.pk], now=NOW)
-    assert DeadlineNotice.objects.get().reason == "content_not_in_catalog"
+    administrator_notices.write_for_content(pks=[content.pk], now=NOW)
+    assert AdministratorNotice.objects.get().reason == "content_not_in_catalog"
     own = reverse("assignment", args=[LearnerContentAssignment.objects.get().uuid])
 
     for user, pages in ((admin, ("/", own)), (alice, ("/", own))):
@@ -119,7 +119,7 @@ def test_a_title_that_is_as_it_was_is_found_and_shown(content: ContentMetadata, 
 def test_not_in_mails(mail: MailServer, content: ContentMetadata, budget: Budget) -> None:
     given_user(Role.ADMINISTRATOR, customer=budget.customer, email="ada@people.example")
     leave(content)
-    deadline_notices.notice_content(pks=[content.pk], now=NOW)
+    administrator_notices.write_for_content(pks=[content.pk], now=NOW)
     notices.send_due(clock=lambda: NOW)
     LearnerContentAssignment.objects.update(remind_at=NOW)
     for due in (reminders.remind_due, reminders.nudge_due):

@@ -23,7 +23,7 @@ from bursary.assignments import (
 from bursary.assignments.choices import ActionType, LearnerState, NoticeReason, Status
 from bursary.assignments.mail_reports import MailReport
 from bursary.assignments.mail_reports import apply as apply_report
-from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
+from bursary.assignments.models import AdministratorNotice, LearnerContentAssignment
 from bursary.budgets.models import Budget, Customer
 from bursary.delivery import notices
 from bursary.ops import erasure_runs
@@ -169,7 +169,7 @@ def test_what_says_nothing_of_the_address_stops_nothing(mail: MailServer, subtes
             assert facts(assignment) == [ActionType.BOUNCED]
             assert remind_by_itself(assignment) == Status.DONE
     assert not Suppression.objects.exists()
-    assert not DeadlineNotice.objects.exists()
+    assert not AdministratorNotice.objects.exists()
 
 
 def test_a_later_mail_that_was_delivered_ends_a_bounce_and_an_earlier_one_does_not(mail: MailServer) -> None:
@@ -294,7 +294,7 @@ def test_administrators_of_the_own_organisation_are_written_to_once_and_others_l
     assert "mails to 2 learners" in " ".join(written.split())
     assert "The mail server of the address refused a mail for good." in " ".join(written.split())
     assert "alice" not in written
-    assert [one.reason for one in DeadlineNotice.objects.all()] == [NoticeReason.ADDRESS_BOUNCED]
+    assert [one.reason for one in AdministratorNotice.objects.all()] == [NoticeReason.ADDRESS_BOUNCED]
     # In the preview: of this organisation's allocations, not of another's.
     assert previewed(budget, "alice@l.example") == ["address_refused"]
     assert previewed(others, "alice@l.example") == []

@@ -14,7 +14,7 @@ from pytest_django import Settings
 
 from bursary.assignments import backfill, derived
 from bursary.assignments.choices import ExpiryReason, State
-from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
+from bursary.assignments.models import AdministratorNotice, LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.lib.moments import FAR_FUTURE
 from bursary.replica.models import ContentMetadata
@@ -201,7 +201,7 @@ def test_a_deadline_that_the_join_moves_into_the_past_has_its_grace(
 
     rows = LearnerContentAssignment.objects.values_list("state", "expires_at", "grace_until")
     assert set(rows) == {(State.ALLOCATED, NOW - DAY, NOW + timedelta(hours=24))}
-    assert DeadlineNotice.objects.get().assignments == 2
+    assert AdministratorNotice.objects.get().assignments == 2
 
 
 def test_what_refers_to_content_already_is_left_alone(upstream: Upstream, budget: Budget) -> None:

@@ -18,7 +18,7 @@ from pytest_django import Settings
 from bursary.access.models import Role, learner_key
 from bursary.assignments import erasure, expiry, redemption
 from bursary.assignments.choices import State
-from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
+from bursary.assignments.models import AdministratorNotice, LearnerContentAssignment
 from bursary.delivery import file_backend, notices
 from bursary.ops import erasure_runs
 from tests.ops.processes import bursary, environment, python
@@ -226,7 +226,7 @@ def test_mails_about_moved_deadlines_go_with_the_administrator(
         given_user(Role.ADMINISTRATOR, customer=budget.customer, email=address) for address in (ALICE, BOB)
     )
     for minutes in range(3):
-        DeadlineNotice.objects.create(
+        AdministratorNotice.objects.create(
             budget=budget,
             assignments=1,
             grace_until=now,
@@ -235,7 +235,7 @@ def test_mails_about_moved_deadlines_go_with_the_administrator(
             early=0,
         )
     notices.send_due(clock=lambda: now)
-    DeadlineNotice.objects.update(edition=2, assignments=2, notified=[], due_at=now, early=0)
+    AdministratorNotice.objects.update(edition=2, assignments=2, notified_contacts=[], due_at=now, early=0)
     notices.send_due(clock=lambda: now)
     if not still:
         alice.role_grants.all().delete()

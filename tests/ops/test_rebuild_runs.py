@@ -8,7 +8,7 @@ import pytest
 from bursary.access.models import Role
 from bursary.assignments import derived, derived_audit
 from bursary.assignments.choices import State
-from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
+from bursary.assignments.models import AdministratorNotice, LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.ops import rebuild_runs, scheduler
 from bursary.ops.models import ScheduledTask
@@ -68,7 +68,7 @@ def test_what_the_rules_before_let_end_too_late_has_a_day_and_a_notice(budget: B
     assert states() == {State.ALLOCATED}
     one = LearnerContentAssignment.objects.latest("pk")
     assert (one.expires_at, one.grace_until) == (NOW + 20 * DAY, now + DAY)
-    notice = DeadlineNotice.objects.get(reason="")
+    notice = AdministratorNotice.objects.get(reason="")
     assert (notice.assignments, notice.grace_until) == (3, now + DAY)
     tick(now + DAY / 2)
     assert states() == {State.ALLOCATED}

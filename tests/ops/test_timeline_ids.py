@@ -17,7 +17,7 @@ from django.utils import timezone
 from bursary.access.models import AccountAddress, learner_key
 from bursary.assignments import cancellation, declining, expiry, redemption
 from bursary.assignments.choices import ActionType
-from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
+from bursary.assignments.models import AdministratorNotice, LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.budgets.ledger import LedgerError
 from bursary.events import inbox
@@ -118,7 +118,7 @@ def test_a_batch_and_a_notice_list_their_assignments() -> None:
     budget, content = given_budget(), given_content()
     batch = allocate(budget, content, ALICE, BOB).batch
     given_assignment(content=given_content("other+1"))
-    notice = DeadlineNotice.objects.create(
+    notice = AdministratorNotice.objects.create(
         budget=budget, content=content, assignments=2, grace_until=NOW, created=NOW
     )
     expected = {str(one.uuid) for one in LearnerContentAssignment.objects.filter(budget=budget)}

@@ -10,7 +10,7 @@ from pytest_django import Settings
 
 from bursary.access.models import Role
 from bursary.assignments import derived_audit, impact
-from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
+from bursary.assignments.models import AdministratorNotice, LearnerContentAssignment
 from bursary.budgets import terms
 from bursary.replica.models import ContentChange, ContentMetadata
 from tests.api.door import door_of
@@ -82,7 +82,7 @@ def test_an_edit_for_another_catalog_moves_no_deadline_and_is_not_shown(catalogs
     assert kept(theirs)["expires_at"] == EARLIER
     assert kept(ours) == before
     assert derived_audit.audit(clock=lambda: NOW + 21 * HOUR).wrong == 0
-    assert not DeadlineNotice.objects.filter(budget=ours.budget, reason="").exists()
+    assert not AdministratorNotice.objects.filter(budget=ours.budget, reason="").exists()
     door = door_of(Role.ADMINISTRATOR, customer=ours.budget.customer)
     row = door.assignment(ours).json()
     shown = {name: row["content_metadata"][name] for name in ("start_date", "enroll_by", "price_cents")}

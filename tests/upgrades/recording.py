@@ -47,7 +47,7 @@ from bursary.assignments import (
 )
 from bursary.assignments.choices import ActionType, ErrorReason, NoticeReason, Status
 from bursary.assignments.models import (
-    DeadlineNotice,
+    AdministratorNotice,
     LearnerContentAssignment,
     LearnerContentAssignmentAction,
 )
@@ -232,8 +232,8 @@ def _fill_unfinished_work() -> None:
             error_code="mail_server_unreachable",
             attempt_log=[{"at": NOW.isoformat(), "attempt": 20, "traceback": "Traceback"}],
         )
-    DeadlineNotice.objects.bulk_create(
-        DeadlineNotice(
+    AdministratorNotice.objects.bulk_create(
+        AdministratorNotice(
             budget=assignment.budget,
             content=assignment.content,
             assignments=1,

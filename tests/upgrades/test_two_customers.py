@@ -17,7 +17,7 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 from bursary.assignments import derived_audit, expiry
-from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
+from bursary.assignments.models import AdministratorNotice, LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.catalog.jsonl_source import FolderCatalog
 from bursary.delivery.notices import send_due
@@ -135,7 +135,7 @@ def test_an_upgrade_expires_nothing_and_its_first_refresh_gives_each_customer_it
     found = audit.audit(source=source, clock=lambda: UPGRADED + HOUR, listed=list(FILES))
     assert (found.found, found.unavailable) == ([], {})
     assert derived_audit.audit(clock=lambda: UPGRADED).wrong == 0
-    notices = DeadlineNotice.objects.filter(reason="").select_related("content")
+    notices = AdministratorNotice.objects.filter(reason="").select_related("content")
     assert {one.content.content_key for one in notices if one.content} == MOVED_INTO_THE_PAST
 
     expiry.expire_due(now=UPGRADED + 25 * HOUR)

@@ -7,9 +7,9 @@ import pytest
 from django.db import transaction
 
 from bursary.access.models import NoticeAddress, Role, SeenAdministrator
-from bursary.assignments import backfill, deadline_notices, derived, expiry, redemption
+from bursary.assignments import administrator_notices, backfill, derived, expiry, redemption
 from bursary.assignments.choices import State
-from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
+from bursary.assignments.models import AdministratorNotice, LearnerContentAssignment
 from bursary.budgets import terms
 from bursary.budgets.models import Budget
 from bursary.delivery import emails, notices
@@ -60,7 +60,7 @@ def test_a_deadline_that_moved_into_the_past_lets_nothing_expire_for_a_day(mail:
     assert (
         sent["Subject"].strip() == "The deadline of 2 assignments of “Tidal Engines” has been brought forward"
     )
-    notice = DeadlineNotice.objects.get()
+    notice = AdministratorNotice.objects.get()
     assert (notice.assignments, notice.notified_at, notice.due_at) == (2, NOW + HOUR, None)
 
 
@@ -69,7 +69,7 @@ def test_a_deadline_that_moves_back_expires_no_assignment(mail: MailServer) -> N
     moves_enrolment(content, to=NOW - DAY, now=NOW + HOUR)
     moves_enrolment(content, to=None, now=NOW + 2 * HOUR)
     notify(NOW + 2 * HOUR)
-    assert not deadline_notices.current(NOW + 2 * HOUR)  # no page shows it any more
+    assert not administrator_notices.current(NOW + 2 * HOUR)  # no page shows it any more
     assert expired(NOW + 30 * DAY) == 0
     assignment.refresh_from_db()
     assert assignment.expires_at == NOW + 90 * DAY
@@ -78,7 +78,7 @@ def test_a_deadline_that_moves_back_expires_no_assignment(mail: MailServer) -> N
 def test_a_budget_that_ends_in_the_past_waits_as_well() -> None:
     assignment = given_assignment(given_budget(starts_at=NOW - DAY))
     terms.change(assignment.budget, now=NOW + HOUR, terms={"ends_at": NOW})
-    assert DeadlineNotice.objects.get().grace_until == NOW + HOUR + DAY
+    assert AdministratorNotice.objects.get().grace_until == NOW + HOUR + DAY
     notify(NOW + HOUR)
     assert [expired(NOW + 2 * HOUR), expired(NOW + HOUR + DAY)] == [0, 1]
 
@@ -126,7 +126,7 @@ def test_only_what_is_brought_forward_to_less_than_a_day_has_its_grace(
 ) -> None:
     given_assignment(content=(content := given_content(enroll_by=NOW + at_first)))
     moves_enrolment(content, to=NOW + then, now=NOW)
-    assert DeadlineNotice.objects.exists() is graced
+    assert AdministratorNotice.objects.exists() is graced
     assert expired(NOW + then) == (not graced)
 
 
@@ -140,14 +140,14 @@ def test_a_deadline_put_off_within_its_grace_keeps_it() -> None:
 def test_a_budgets_end_brought_near_waits_as_well() -> None:
     assignment = given_assignment()
     terms.change(assignment.budget, now=NOW, terms={"ends_at": NOW + HOUR})
-    assert DeadlineNotice.objects.get().grace_until == NOW + DAY
+    assert AdministratorNotice.objects.get().grace_until == NOW + DAY
     assert expired(NOW + HOUR) == 0
 
 
 def test_a_deadline_that_passes_in_its_own_time_has_no_grace() -> None:
     given_assignment(content=(content := given_content(enroll_by=NOW + 2 * HOUR)))
     change_content(content, now=NOW + HOUR, title="Renamed")
-    assert not DeadlineNotice.objects.exists()
+    assert not AdministratorNotice.objects.exists()
     assert expired(NOW + 2 * HOUR) == 1
 
 
@@ -183,7 +183,7 @@ def test_one_full_mailbox_sends_no_other_administrator_the_mail_twice(mail: Mail
     mail.mailbox_full.clear()
     notify(NOW + 24 * HOUR)
     assert [sent["To"] for sent in mail.received] == ["ada@people.example", "full@people.example"]
-    assert DeadlineNotice.objects.get().notified_at == NOW
+    assert AdministratorNotice.objects.get().notified_at == NOW
     assert expired(NOW + DAY) == 1
 
 
@@ -277,7 +277,7 @@ def test_a_change_in_batches_is_one_mail_with_the_total(
     notify(NOW + HOUR)
 
     assert subjects(mail) == ["The deadline of 7 assignments"]
-    assert DeadlineNotice.objects.get().assignments == 7
+    assert AdministratorNotice.objects.get().assignments == 7
     assert [expired(NOW + DAY - HOUR), expired(NOW + DAY + HOUR)] == [0, 7]
 
 
@@ -349,9 +349,9 @@ def test_without_an_administrator_with_an_address_the_first_page_shows_the_notic
     given_assignment(content=(content := given_content()))
     moves_enrolment(content, to=NOW - DAY, now=NOW)
     notify(NOW)
-    notice = DeadlineNotice.objects.get()
+    notice = AdministratorNotice.objects.get()
     assert (notice.last_error, notice.notified_at) == ("no_administrator", NOW)
-    assert list(deadline_notices.current(NOW)) == [notice]
+    assert list(administrator_notices.current(NOW)) == [notice]
     assert expired(NOW + DAY) == 1
 
 
@@ -364,7 +364,7 @@ def test_a_refused_address_does_not_stop_the_mails_to_others(mail: MailServer) -
     moves_enrolment(content, to=NOW - DAY, now=NOW)
     notify(NOW)
     assert [sent["To"] for sent in mail.received] == ["ada@people.example"]
-    assert DeadlineNotice.objects.get().notified_at == NOW
+    assert AdministratorNotice.objects.get().notified_at == NOW
 
 
 def test_an_address_that_cannot_be_encoded_stops_no_mail_and_repeats_none(mail: MailServer) -> None:
@@ -376,7 +376,7 @@ def test_an_address_that_cannot_be_encoded_stops_no_mail_and_repeats_none(mail: 
     for hours in range(3):
         notify(NOW + hours * HOUR)
     assert [sent["To"] for sent in mail.received] == ["ada@people.example", "ole@people.example"]
-    notice = DeadlineNotice.objects.get()
+    notice = AdministratorNotice.objects.get()
     assert (notice.notified_at, notice.last_error, notice.due_at) == (NOW, "address_rejected", None)
 
 
@@ -396,5 +396,5 @@ def test_a_change_that_is_rolled_back_leaves_no_notice() -> None:
     with transaction.atomic():
         change_content(content, enroll_by=NOW - DAY)
         transaction.set_rollback(True)
-    assert not DeadlineNotice.objects.exists()
+    assert not AdministratorNotice.objects.exists()
     assert LearnerContentAssignment.objects.get().grace_until is None

@@ -13,7 +13,7 @@ from django.db.models import Count, DateTimeField, Exists, F, Max, OuterRef, Q, 
 from bursary.assignments import offers
 from bursary.assignments.choices import ABOUT_ADDRESSES, NoticeReason, State
 from bursary.assignments.dates import GRACE
-from bursary.assignments.models import DeadlineNotice, LearnerContentAssignment
+from bursary.assignments.models import AdministratorNotice, LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.lib import leases
 from bursary.lib.batches import chunks
@@ -35,7 +35,9 @@ _Key = tuple[int, int | None]
 """The pks of a budget and of content."""
 
 
-def notice_content(*, pks: Iterable[int], now: datetime, in_batches: bool = False, **_signal: object) -> None:
+def write_for_content(
+    *, pks: Iterable[int], now: datetime, in_batches: bool = False, **_signal: object
+) -> None:
     """Write a notice for each budget and content of which this change moved deadlines forward, past or near,
     or that cannot be joined any more: the content that changed, and the courses of runs.
 
@@ -46,19 +48,21 @@ def notice_content(*, pks: Iterable[int], now: datetime, in_batches: bool = Fals
     for page in chunks(sorted(pks), PKS_PER_QUERY):
         if contents := list(offers.assigned_rows(page).values_list("pk", flat=True)):
             due_at = _due_at(now=now, in_batches=in_batches)
-            _notice_deadlines(Q(content__in=contents), now=now, due_at=due_at)
-            _notice_unjoinable("content", contents, now=now, due_at=due_at)
+            _write_for_deadlines(Q(content__in=contents), now=now, due_at=due_at)
+            _write_for_unjoinable("content", contents, now=now, due_at=due_at)
 
 
-def notice_budgets(*, pks: Iterable[int], now: datetime, in_batches: bool = False, **_signal: object) -> None:
+def write_for_budgets(
+    *, pks: Iterable[int], now: datetime, in_batches: bool = False, **_signal: object
+) -> None:
     """Write these notices after a change of a budget's terms or catalog. Receives `budget_changed`."""
     budgets, due_at = list(pks), _due_at(now=now, in_batches=in_batches)
-    _notice_deadlines(Q(budget__in=budgets), now=now, due_at=due_at)
+    _write_for_deadlines(Q(budget__in=budgets), now=now, due_at=due_at)
     if not in_batches:  # a rebuild in batches changes neither content nor catalog
-        _notice_unjoinable("budget", budgets, now=now, due_at=due_at)
+        _write_for_unjoinable("budget", budgets, now=now, due_at=due_at)
 
 
-def current(now: datetime) -> QuerySet[DeadlineNotice]:
+def current(now: datetime) -> QuerySet[AdministratorNotice]:
     """Return the notices of deadlines with a grace that is not over at `now`, the first to expire first, and
     then those of content that cannot be joined, and of mails reported as unwanted within `COMPLAINTS_SHOWN`.
 
@@ -70,21 +74,21 @@ def current(now: datetime) -> QuerySet[DeadlineNotice]:
     in_grace = Q(Exists(open_.filter(grace_until__gt=now)), grace_until__gt=now)
     unjoinable = Q(Exists(open_), ~Q(reason__in=("", *ABOUT_ADDRESSES)), resolved_at=None)
     unwanted = Q(Exists(open_), reason=NoticeReason.MAIL_UNWANTED, created__gt=now - COMPLAINTS_SHOWN)
-    running = DeadlineNotice.objects.filter(in_grace | unjoinable | unwanted).select_related(
+    running = AdministratorNotice.objects.filter(in_grace | unjoinable | unwanted).select_related(
         "content", "budget__customer"
     )
     running = running.annotate(recorded_title=Subquery(open_.order_by("pk").values("content_title")[:1]))
     return running.defer("content__payload").order_by(F("grace_until").asc(nulls_last=True), "id")
 
 
-def notice_address(assignment: LearnerContentAssignment, reason: NoticeReason, *, now: datetime) -> None:
+def write_for_address(assignment: LearnerContentAssignment, reason: NoticeReason, *, now: datetime) -> None:
     """Notice what a mail provider reported of a learner's address; one mail for what comes within
     `BATCHES_END_WITHIN`."""
-    waiting = DeadlineNotice.objects.filter(
+    waiting = AdministratorNotice.objects.filter(
         budget=assignment.budget_id, content=assignment.content_id, reason=reason, attempts=0
     )
     if notice := for_update(waiting).order_by("pk").first():
-        DeadlineNotice.objects.filter(pk=notice.pk).update(assignments=F("assignments") + 1)
+        AdministratorNotice.objects.filter(pk=notice.pk).update(assignments=F("assignments") + 1)
         return
     key = (assignment.budget_id, assignment.content_id)
     _create({key: 1}, now=now, due_at=now + BATCHES_END_WITHIN, reason=reason)
@@ -94,7 +98,7 @@ def _due_at(*, now: datetime, in_batches: bool) -> datetime:
     return now + BATCHES_END_WITHIN if in_batches else now
 
 
-def _notice_deadlines(concerned: Q, *, now: datetime, due_at: datetime) -> None:
+def _write_for_deadlines(concerned: Q, *, now: datetime, due_at: datetime) -> None:
     """Write or extend the notice of each budget and content with a deadline that was just brought forward.
 
     A notice counts all assignments in their grace, not only those of the last change.
@@ -106,14 +110,16 @@ def _notice_deadlines(concerned: Q, *, now: datetime, due_at: datetime) -> None:
     found = {(budget, content): count for budget, content, count, _moved in counts.filter(moved__gt=0)}
     if not found:
         return
-    running = DeadlineNotice.objects.filter(grace_until__gt=now, budget__in={budget for budget, _ in found})
+    running = AdministratorNotice.objects.filter(
+        grace_until__gt=now, budget__in={budget for budget, _ in found}
+    )
     for notice in for_update(running).order_by("pk"):
         if count := found.pop((notice.budget_id, notice.content_id), 0):
             _extend(notice, assignments=count, now=now, grace_until=until)
     _create(found, now=now, due_at=due_at, grace_until=until)
 
 
-def _notice_unjoinable(of: str, pks: Sequence[int], *, now: datetime, due_at: datetime) -> None:
+def _write_for_unjoinable(of: str, pks: Sequence[int], *, now: datetime, due_at: datetime) -> None:
     """Write a notice for each budget and content that cannot be joined now, or keep the one that stands.
 
     `of` is the field that has one of `pks`. What can be joined again is resolved. Those that have passed
@@ -121,7 +127,7 @@ def _notice_unjoinable(of: str, pks: Sequence[int], *, now: datetime, due_at: da
     """
     found = _unjoinable(of, pks, now=now)
     lately = Q(resolved_at=None) | Q(resolved_at__gt=now - QUIET)
-    current = DeadlineNotice.objects.filter(lately, **{f"{of}__in": pks})
+    current = AdministratorNotice.objects.filter(lately, **{f"{of}__in": pks})
     for notice in for_update(current.exclude(reason__in=("", *ABOUT_ADDRESSES))).order_by("-pk"):
         count, reason = found.pop((notice.budget_id, notice.content_id), (0, notice.reason))
         if count:
@@ -129,7 +135,7 @@ def _notice_unjoinable(of: str, pks: Sequence[int], *, now: datetime, due_at: da
         elif not notice.attempts:
             notice.delete()
         elif notice.resolved_at is None:
-            DeadlineNotice.objects.filter(pk=notice.pk).update(resolved_at=now)
+            AdministratorNotice.objects.filter(pk=notice.pk).update(resolved_at=now)
     for reason in NoticeReason:
         counts = {key: count for key, (count, why) in found.items() if why == reason}
         _create(counts, now=now, due_at=due_at, reason=reason)
@@ -168,19 +174,19 @@ def _unjoinable(of: str, pks: Sequence[int], *, now: datetime) -> dict[_Key, tup
     return found
 
 
-def _extend(notice: DeadlineNotice, *, assignments: int, now: datetime, **columns: object) -> None:
+def _extend(notice: AdministratorNotice, *, assignments: int, now: datetime, **columns: object) -> None:
     """Rewrite a locked notice. If it was sent, and names more assignments than before, it is sent again."""
-    row = DeadlineNotice.objects.filter(pk=notice.pk)
+    row = AdministratorNotice.objects.filter(pk=notice.pk)
     more = notice.attempts > 0 and assignments > notice.assignments
     row.update(assignments=assignments, edition=notice.edition + more, **columns)
-    if more and notice.notified:
-        row.update(notified=[], notified_at=None)
+    if more and notice.notified_contacts:
+        row.update(notified_contacts=[], notified_at=None)
         leases.postpone(row, until=now + BATCHES_END_WITHIN, now=now)
 
 
 def _create(counts: Mapping[_Key, int], *, now: datetime, due_at: datetime, **columns: object) -> None:
-    DeadlineNotice.objects.bulk_create(
-        DeadlineNotice(
+    AdministratorNotice.objects.bulk_create(
+        AdministratorNotice(
             budget_id=budget,
             content_id=content,
             assignments=count,
