@@ -275,9 +275,10 @@ class CatalogListing(LeasedRow):
         help_text="Why nothing is removed, as a sentence on what is missing; empty: no alarm",
     )
     alarmed_at = models.DateTimeField(null=True, blank=True)
-    guard_off_until = models.DateTimeField(
+    removals_allowed_until = models.DateTimeField(
         null=True,
         blank=True,
+        db_column="guard_off_until",
         help_text="Until when an operator allows any number of removals; empty: never allowed",
     )
     contradictions = models.PositiveBigIntegerField(

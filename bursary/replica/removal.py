@@ -24,7 +24,7 @@ ALLOWED_SHARE = 5
 """One entry in so many may disappear."""
 ALWAYS_ALLOWED_TO_DISAPPEAR = 5
 """Entries, so that small catalogs do not raise alarms: of four, one is more than a fifth."""
-GUARD_OFF_FOR = timedelta(days=2)
+REMOVALS_ALLOWED_FOR = timedelta(days=2)
 """How long an operator's permission holds: longer than two lookups take."""
 
 
@@ -49,9 +49,9 @@ def accept_listing(context: FetchContext, *, begun_at: datetime, listed: int, ac
     def accept() -> str:
         listing = _locked_listing(context)
         if accept_drop:
-            until = context.now + GUARD_OFF_FOR
-            listing.guard_off_until = max(until, listing.guard_off_until or until)
-            listing.save(update_fields=["guard_off_until"])
+            until = context.now + REMOVALS_ALLOWED_FOR
+            listing.removals_allowed_until = max(until, listing.removals_allowed_until or until)
+            listing.save(update_fields=["removals_allowed_until"])
         decided_at = (listing.started_at, None if accept_drop else listing.alarmed_at)
         if any(at and begun_at < at for at in decided_at):
             return ""
@@ -149,7 +149,7 @@ def _locked_listing(context: FetchContext) -> CatalogListing:
 
 
 def _removal_alarm(listing: CatalogListing, *, now: datetime) -> str:
-    if listing.guard_off_until and now < listing.guard_off_until:
+    if listing.removals_allowed_until and now < listing.removals_allowed_until:
         return ""
     rows = listed_memberships(listing.catalog_uuid)
     total, missing = rows.count(), rows.filter(missing_since__isnull=False).count()
