@@ -213,7 +213,7 @@ def finish(action: LearnerContentAssignmentAction, outcome: AttemptResult, *, no
             # A redemption that finally failed spent nothing: the assignment is open, its money reserved.
             LearnerContentAssignment.objects.filter(pk=action.assignment_id).update(redeeming_since=None)
         if written and not isinstance(outcome, Postponed | NotTried):
-            derived.follow_progress([action.assignment_id])
+            derived.recompute_progress([action.assignment_id])
     return bool(written)
 
 
@@ -250,7 +250,7 @@ def retry(
         again = _again(failed, now=now, actor=actor, turn=turn)
         again.content_run_key = failed.content_run_key if content_run_key is None else content_run_key
         _insert([again])
-        derived.follow_progress([assignment.pk])
+        derived.recompute_progress([assignment.pk])
     return LearnerContentAssignmentAction.objects.get(uuid=again.uuid)
 
 
@@ -270,7 +270,7 @@ def retry_all(
         pk: turn + number for number, pk in enumerate(dict.fromkeys(one.assignment_id for one in failed))
     }
     _insert([_again(one, now=now, actor=actor, turn=turns[one.assignment_id]) for one in failed])
-    derived.follow_progress(sorted({one.assignment_id for one in failed}))
+    derived.recompute_progress(sorted({one.assignment_id for one in failed}))
 
 
 def add_outcome(
@@ -285,7 +285,7 @@ def add_outcome(
     The caller locks as for `retry_all`. The actions themselves stay unchanged.
     """
     _insert([_again(one, now=now, actor=actor, outcome=outcome) for one in rows])
-    derived.follow_progress(sorted({one.assignment_id for one in rows}))
+    derived.recompute_progress(sorted({one.assignment_id for one in rows}))
 
 
 def _again(

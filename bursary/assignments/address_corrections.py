@@ -108,7 +108,7 @@ def correct_one(
             [locked], ActionType.EMAIL_CORRECTED, now=now, actor=actor, dedup_key=dedup_key, detail=detail
         )
         _start_over(locked, dedup_key=dedup_key, now=now, actor=actor, turn=turn)
-        derived.follow_progress([locked.pk])
+        derived.recompute_progress([locked.pk])
     assignment.refresh_from_db()
 
 

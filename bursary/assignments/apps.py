@@ -12,13 +12,17 @@ class AssignmentsConfig(AppConfig):
         from bursary.budgets.terms import budget_changed
         from bursary.replica.refresh import content_changed
 
-        content_changed.connect(derived.follow_content, dispatch_uid="assignments.follow_content")
-        budget_changed.connect(derived.follow_budgets, dispatch_uid="assignments.follow_budgets")
+        content_changed.connect(
+            derived.recompute_for_content, dispatch_uid="assignments.recompute_for_content"
+        )
+        budget_changed.connect(
+            derived.recompute_for_budgets, dispatch_uid="assignments.recompute_for_budgets"
+        )
         budget_changed.connect(invitations.resume, dispatch_uid="assignments.resume_invitations")
         # After the above: they read its result.
         content_changed.connect(
-            administrator_notices.write_for_content, dispatch_uid="assignments.write_for_content"
+            administrator_notices.write_for_content, dispatch_uid="assignments.write_notices_for_content"
         )
         budget_changed.connect(
-            administrator_notices.write_for_budgets, dispatch_uid="assignments.write_for_budgets"
+            administrator_notices.write_for_budgets, dispatch_uid="assignments.write_notices_for_budgets"
         )

@@ -100,8 +100,8 @@ def at_move(by: ActionType) -> dict[str, object]:
     }
 
 
-def follow_progress(pks: Sequence[int]) -> None:
-    """Rewrite learner state and recent action of these assignments from their state and actions.
+def recompute_progress(pks: Sequence[int]) -> None:
+    """Recompute learner state and recent action of these assignments from their state and actions.
 
     Open ones that had to wait for the learner's notification are checked again for reminders and nudges.
     """
@@ -126,7 +126,7 @@ def write_next_checks(
     rows.update(**{column: Case(*checked_at, default=F(column))})
 
 
-def follow_content(
+def recompute_for_content(
     *,
     pks: Iterable[int],
     now: datetime,
@@ -134,7 +134,7 @@ def follow_content(
     renamed: Mapping[str, str] | None = None,
     **_signal: object,
 ) -> None:
-    """Rewrite sort keys, and deadlines of open assignments. Receives `content_changed`.
+    """Recompute sort keys, and deadlines of open assignments. Receives `content_changed`.
 
     If a catalog now holds another row of the content, with other restricted runs or another key, the
     assignments of its budgets are changed to refer to that row.
@@ -153,13 +153,13 @@ def follow_content(
             _deadlines_of_contents.run(contents=[one.pk for one in contents], now=now)
 
 
-def follow_budgets(*, pks: Iterable[int], now: datetime, **_signal: object) -> None:
-    """Rewrite the deadlines of these budgets' open assignments. Receives `budget_changed`."""
+def recompute_for_budgets(*, pks: Iterable[int], now: datetime, **_signal: object) -> None:
+    """Recompute the deadlines of these budgets' open assignments. Receives `budget_changed`."""
     for budget in Budget.objects.filter(pk__in=list(pks)):
         age_ends_at = F("allocated_at") + Value(timedelta(days=budget.allocation_age_days))
         assignments = LearnerContentAssignment.objects.filter(budget=budget)
         assignments.filter(_OPEN).update(age_ends_at=age_ends_at)
-        for chunk in chunks(repointing.follow_catalog(budget, now=now), CONTENTS_PER_STATEMENT):
+        for chunk in chunks(repointing.repoint_to_catalog(budget, now=now), CONTENTS_PER_STATEMENT):
             affected = assignments.filter(content__in=chunk)
             _write_content(affected, chunk, now=now)
             _write_deadlines(affected, now=now)
@@ -168,8 +168,8 @@ def follow_budgets(*, pks: Iterable[int], now: datetime, **_signal: object) -> N
         assignments.filter(_NUDGEABLE).update(nudge_at=CHECK_NOW)
 
 
-def follow_extension(pks: Sequence[int], *, now: datetime) -> None:
-    """Rewrite the deadlines of these open assignments, of one budget, after `extended_until` was written.
+def recompute_deadlines(pks: Sequence[int], *, now: datetime) -> None:
+    """Recompute the deadlines of these open assignments, of one budget, after `extended_until` was written.
 
     Call it inside a transaction, with their content, their budget and them locked.
     """
@@ -178,7 +178,7 @@ def follow_extension(pks: Sequence[int], *, now: datetime) -> None:
 
 
 def rebuild(pks: Sequence[int], *, now: datetime) -> None:
-    """Rewrite the derived columns of these assignments that are maintained in their state (decision 0010).
+    """Recompute the derived columns of these assignments that are maintained in their state (decision 0010).
 
     Call it inside a transaction, for at most `CONTENTS_PER_STATEMENT` assignments: it locks their content,
     their budgets and them. A deadline that is brought forward has its grace, as after any other change.
@@ -200,7 +200,7 @@ def rebuild(pks: Sequence[int], *, now: datetime) -> None:
         rows.filter(in_catalog(), content__in=contents).update(**_content_columns(contents, now=now))
     _deadlines_of_these.run(pks=pks, now=now)
     rows.filter(_NUDGEABLE).update(nudge_at=CHECK_NOW)
-    follow_progress(pks)
+    recompute_progress(pks)
 
 
 def attach(content: ContentMetadata, *, pks: Sequence[int], now: datetime) -> int:

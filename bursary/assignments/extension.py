@@ -213,7 +213,7 @@ def _written(days: Mapping[int, datetime], *, now: datetime) -> dict[int, Learne
     if days:
         each = [When(pk__in=pks, then=Value(day)) for day, pks in by_day.items()]
         rows.update(extended_until=Case(*each), modified=now)
-    derived.follow_extension(list(days), now=now)
+    derived.recompute_deadlines(list(days), now=now)
     return rows.in_bulk()
 
 

@@ -32,7 +32,7 @@ def repoint(old: int, new: int, *, budgets: Collection[Budget] | QuerySet[Budget
         rename_key(keys[old], keys[new], among=LearnerContentAssignment.objects.filter(budget__in=budgets))
 
 
-def follow_catalog(budget: Budget, *, now: datetime) -> list[ContentMetadata]:
+def repoint_to_catalog(budget: Budget, *, now: datetime) -> list[ContentMetadata]:
     """Change a budget's assignments to refer to the rows that its catalog holds; return those rows, locked.
 
     Content that the catalog does not hold keeps its row. The budget is locked already, and content comes

@@ -107,11 +107,11 @@ def test_the_deadline_in_sql_is_the_deadline_in_python() -> None:
     assert len(expected) == 27
 
     LearnerContentAssignment.objects.update(expires_at=FAR_FUTURE, expires_reason="")
-    derived.follow_content(pks=[content.pk for content in contents.values()], now=NOW)
+    derived.recompute_for_content(pks=[content.pk for content in contents.values()], now=NOW)
     assert deadlines_by_address() == expected
 
     LearnerContentAssignment.objects.update(expires_at=FAR_FUTURE, expires_reason="")
-    derived.follow_budgets(pks=[budget.pk for budget in budgets.values()], now=NOW)
+    derived.recompute_for_budgets(pks=[budget.pk for budget in budgets.values()], now=NOW)
     assert deadlines_by_address() == expected
 
 
@@ -119,7 +119,7 @@ def test_many_assignments_follow_in_two_statements() -> None:
     content = given_content()
     allocate(given_budget(), content, *addresses(50))
     with CaptureQueriesContext(connection) as queries:
-        derived.follow_content(pks=[content.pk], now=NOW)
+        derived.recompute_for_content(pks=[content.pk], now=NOW)
     assert (
         len(queries) == 5
     )  # the runs among it, the content, its budgets' locks, then every assignment: twice
@@ -138,7 +138,7 @@ def test_only_a_successful_reminder_is_a_recent_action() -> None:
             modified=SOON,
             completed_at=SOON if status == Status.DONE else LATER,
         )
-    derived.follow_progress([assignment.pk])
+    derived.recompute_progress([assignment.pk])
     assignment.refresh_from_db()
     assert assignment.recent_action_at == SOON
 
@@ -154,7 +154,7 @@ def test_a_failed_reminder_leaves_the_learner_waiting() -> None:
         created=SOON,
         modified=SOON,
     )
-    derived.follow_progress([assignment.pk])
+    derived.recompute_progress([assignment.pk])
     assignment.refresh_from_db()
     assert assignment.learner_state == LearnerState.WAITING
     last = assignment.last_failure()
@@ -167,7 +167,7 @@ def test_a_failed_link_shows_as_failed_although_the_mail_went_out() -> None:
     deliver()
     link = action_of(assignment, ActionType.LEARNER_LINKED)
     assignment.actions.filter(pk=link.pk).update(status=Status.FAILED, error_reason="internal_api_error")
-    derived.follow_progress([assignment.pk])
+    derived.recompute_progress([assignment.pk])
     assignment.refresh_from_db()
     assert assignment.learner_state == LearnerState.FAILED
 
@@ -178,7 +178,7 @@ def test_each_row_of_a_batch_gets_its_own_values() -> None:
     first = allocate(budget, early, ALICE).assignments(Verdict.NEW)[0]
     second = allocate(budget, late, BOB).assignments(Verdict.NEW)[0]
     LearnerContentAssignment.objects.update(expires_at=FAR_FUTURE)
-    derived.follow_content(pks=[late.pk, early.pk], now=NOW)
+    derived.recompute_for_content(pks=[late.pk, early.pk], now=NOW)
     deadlines = dict(LearnerContentAssignment.objects.values_list("pk", "expires_at"))
     assert deadlines == {first.pk: SOON, second.pk: LATER}
 

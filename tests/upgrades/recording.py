@@ -244,7 +244,7 @@ def _fill_unfinished_work() -> None:
         )
         for reason in NoticeReason
     )
-    derived.follow_progress([assignment.pk])
+    derived.recompute_progress([assignment.pk])
 
 
 def _fill_tokens() -> None:
