@@ -65,10 +65,10 @@ def load() -> None:
     from bursary.ops import demo, demo_year
     from bursary.replica.models import ContentMetadata
 
-    def advance(_done: int) -> None:
+    def on_progress(_done: int) -> None:
         """Ignore the progress."""
 
-    demo.load(now=NOW, advance=advance, weeks=demo_year.WEEKS)
+    demo.load(now=NOW, on_progress=on_progress, weeks=demo_year.WEEKS)
     for content in ContentMetadata.objects.exclude(partner_names="").only("partner_names"):
         if not content.partner_names.isascii():
             ContentMetadata.objects.filter(pk=content.pk).update(partner_names=PARTNER)

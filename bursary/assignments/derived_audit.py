@@ -13,7 +13,7 @@ from bursary.assignments.expected_values import DerivedDifference
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.lib import batches
-from bursary.lib.batches import Advance
+from bursary.lib.batches import ProgressCallback
 from bursary.lib.clock import Clock
 
 BATCH = derived.CONTENTS_PER_STATEMENT
@@ -58,16 +58,20 @@ def count(*, budget: Budget | None = None) -> int:
 
 
 def audit(
-    *, clock: Clock, sample: int | None = None, budget: Budget | None = None, progress: Advance | None = None
+    *,
+    clock: Clock,
+    sample: int | None = None,
+    budget: Budget | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> DerivedAudit:
     """Compare the derived columns of all assignments, or of `sample` at random, with the expected values."""
     rows = _rows(budget)
-    pks = batches.keys(rows) if sample is None else batches.sample(rows, size=sample)
+    pks = batches.primary_keys(rows) if sample is None else batches.sample(rows, size=sample)
     audited = DerivedAudit()
     for batch in batches.chunks(pks, BATCH):
         audited.add(batch, _settled(batch, clock=clock))
-        if progress:
-            progress(audited.looked_at)
+        if on_progress:
+            on_progress(audited.looked_at)
     return audited
 
 
@@ -78,7 +82,7 @@ def rebuild(
     after: int = 0,
     limit: int | None = None,
     dry_run: bool = False,
-    progress: Advance | None = None,
+    on_progress: ProgressCallback | None = None,
     into: RebuildResult | None = None,
 ) -> RebuildResult:
     """Rewrite derived columns where they are wrong, for `limit` assignments with keys above `after`, or all.
@@ -88,7 +92,7 @@ def rebuild(
     of the two rules.
     """
     done = into or RebuildResult(last=after)
-    for batch in batches.chunks(islice(batches.keys(_rows(budget), after=after), limit), BATCH):
+    for batch in batches.chunks(islice(batches.primary_keys(_rows(budget), after=after), limit), BATCH):
         found = _settled(batch, clock=clock)
         wrong = sorted({one.pk for one in found})
         left: list[DerivedDifference] = []
@@ -102,8 +106,8 @@ def rebuild(
         done.before.add(batch, found)
         done.after.add(batch, left)
         done.last = batch[-1]
-        if progress:
-            progress(done.before.looked_at)
+        if on_progress:
+            on_progress(done.before.looked_at)
     return done
 
 

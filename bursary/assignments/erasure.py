@@ -27,7 +27,7 @@ from bursary.assignments.models import (
 )
 from bursary.assignments.sweeps import SweepResult
 from bursary.budgets import ledger
-from bursary.lib.batches import Advance, chunks
+from bursary.lib.batches import ProgressCallback, chunks
 from bursary.lib.locks import for_update
 from bursary.lib.prepared import Parameter
 from bursary.lib.retries import repeated_after_deadlocks
@@ -101,7 +101,9 @@ def due(now: datetime | Parameter) -> QuerySet[LearnerContentAssignment]:
     return LearnerContentAssignment.objects.filter(settled | overdue, state=State.EXPIRED, forgotten_at=None)
 
 
-def forget_due(*, now: datetime, remove: Remove, progress: Advance | None = None) -> tuple[SweepResult, int]:
+def forget_due(
+    *, now: datetime, remove: Remove, on_progress: ProgressCallback | None = None
+) -> tuple[SweepResult, int]:
     """Erase the personal data of everything due, batch by batch; return the result and the mails removed.
 
     The LMS user id stays: it is no name, and the learner's own pages still show what expired. Idempotent.
@@ -126,7 +128,7 @@ def forget_due(*, now: datetime, remove: Remove, progress: Advance | None = None
         removed += mails
         return len(forgotten)
 
-    swept = sweeps.sweep(due, forget_batch, now=now, order="expired_at", progress=progress)
+    swept = sweeps.sweep(due, forget_batch, now=now, order="expired_at", on_progress=on_progress)
     return swept, removed
 
 

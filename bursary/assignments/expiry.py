@@ -11,7 +11,7 @@ from bursary.assignments.choices import ABOUT_ADDRESSES, ActionType, State
 from bursary.assignments.models import AdministratorNotice, LearnerContentAssignment
 from bursary.assignments.sweeps import SweepResult
 from bursary.budgets import ledger
-from bursary.lib.batches import Advance
+from bursary.lib.batches import ProgressCallback
 from bursary.lib.prepared import Parameter
 
 
@@ -39,7 +39,7 @@ def count_due(now: datetime) -> dict[str, int]:
     return {str(reason): count for reason, count in counts}
 
 
-def expire_due(*, now: datetime, progress: Advance | None = None) -> SweepResult:
+def expire_due(*, now: datetime, on_progress: ProgressCallback | None = None) -> SweepResult:
     """Expire all assignments that are due at `now`, in batches. Idempotent."""
 
     def expire(budget_pk: int, turn: int) -> int:
@@ -49,4 +49,4 @@ def expire_due(*, now: datetime, progress: Advance | None = None) -> SweepResult
             lifecycle.move(budget, locked, ActionType.EXPIRED, now=now, turn=turn)
         return len(locked)
 
-    return sweeps.sweep(due, expire, now=now, order="expires_at", progress=progress)
+    return sweeps.sweep(due, expire, now=now, order="expires_at", on_progress=on_progress)

@@ -31,17 +31,17 @@ _BUDGETS, _NOW = Parameter("budgets", Budget._meta.pk), Parameter("now", DateTim
 
 def in_budgets(budgets: Collection[Budget]) -> dict[str, int]:
     """Return the number of assignments with failed work to repair by error code, most frequent first."""
-    return in_budget_keys([budget.pk for budget in budgets])
+    return in_budget_pks([budget.pk for budget in budgets])
 
 
-def in_budget_keys(budgets: Sequence[int]) -> dict[str, int]:
+def in_budget_pks(budget_pks: Sequence[int]) -> dict[str, int]:
     """Return the same for the primary keys of budgets."""
-    return dict(prepared_select(_among, "assignment__budget").read(keys=budgets))
+    return dict(prepared_select(_among, "assignment__budget").read(keys=budget_pks))
 
 
-def of_assignments(assignments: Sequence[int]) -> dict[str, int]:
+def of_assignments(assignment_pks: Sequence[int]) -> dict[str, int]:
     """Return the same among the assignments with these primary keys."""
-    return dict(prepared_select(_among, "assignment").read(keys=assignments)) if assignments else {}
+    return dict(prepared_select(_among, "assignment").read(keys=assignment_pks)) if assignment_pks else {}
 
 
 def assignments_by_code(budgets: Any, *, limit: int) -> dict[str, set[int]] | None:

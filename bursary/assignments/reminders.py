@@ -30,7 +30,7 @@ from bursary.assignments.models import LearnerContentAssignment, LearnerContentA
 from bursary.assignments.sweeps import DueRows, SweepResult
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
-from bursary.lib.batches import Advance
+from bursary.lib.batches import ProgressCallback
 from bursary.lib.locks import for_update
 from bursary.lib.moments import FAR_FUTURE
 from bursary.lib.prepared import Parameter
@@ -56,14 +56,14 @@ def to_nudge(now: datetime | Parameter) -> QuerySet[LearnerContentAssignment]:
     )
 
 
-def remind_due(*, now: datetime, progress: Advance | None = None) -> SweepResult:
+def remind_due(*, now: datetime, on_progress: ProgressCallback | None = None) -> SweepResult:
     """Request the reminders that are due at `now`. Idempotent."""
-    return _sweep(_REMINDING, now=now, progress=progress)
+    return _sweep(_REMINDING, now=now, on_progress=on_progress)
 
 
-def nudge_due(*, now: datetime, progress: Advance | None = None) -> SweepResult:
+def nudge_due(*, now: datetime, on_progress: ProgressCallback | None = None) -> SweepResult:
     """Request the nudges that are due at `now`. Idempotent."""
-    return _sweep(_NUDGING, now=now, progress=progress)
+    return _sweep(_NUDGING, now=now, on_progress=on_progress)
 
 
 @dataclass
@@ -219,7 +219,7 @@ class _History:
         return name if name not in keys else next(key for key in numbered if key not in keys)
 
 
-def _sweep(kind: _Kind, *, now: datetime, progress: Advance | None) -> SweepResult:
+def _sweep(kind: _Kind, *, now: datetime, on_progress: ProgressCallback | None) -> SweepResult:
     def check_batch(budget_pk: int, turn: int) -> int:
         with transaction.atomic():
             budget = ledger.lock(budget_pk)  # before its assignments, like every change of its deadlines
@@ -237,7 +237,7 @@ def _sweep(kind: _Kind, *, now: datetime, progress: Advance | None) -> SweepResu
                 turn += len(assignments)
         return sum(map(len, due.values()))
 
-    return sweeps.sweep(kind.due, check_batch, now=now, order=kind.column, progress=progress)
+    return sweeps.sweep(kind.due, check_batch, now=now, order=kind.column, on_progress=on_progress)
 
 
 def recent_invitations(

@@ -19,7 +19,7 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.ledger import LedgerError
 from bursary.budgets.models import Budget
 from bursary.lib import logs
-from bursary.lib.batches import Advance, chunks
+from bursary.lib.batches import ProgressCallback, chunks
 from bursary.lib.locks import for_update
 from bursary.lib.prepared import Parameter, prepared_select
 from bursary.lib.retries import repeated_after_deadlocks
@@ -48,7 +48,7 @@ def sweep(
     *,
     now: datetime,
     order: str,
-    progress: Advance | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> SweepResult:
     """Call `batch` with the pk of a budget that has something due, until none has; it returns a count.
 
@@ -66,8 +66,8 @@ def sweep(
                 swept.done += repeated_after_deadlocks(batch)(budget_pk, swept.done)
             except RECOVERABLE as failure:
                 swept.failed[str(budget_uuid)] = log_failure(failure, budget_uuid)
-            if progress:
-                progress(swept.done)
+            if on_progress:
+                on_progress(swept.done)
         going_on = [pk for pk, uuid in waiting.items() if str(uuid) not in swept.failed]
         waiting = _first_due(due, now=now, order=order, pks=going_on) if going_on else {}
     return swept

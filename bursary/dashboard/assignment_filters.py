@@ -158,7 +158,7 @@ class Selection:
     """Errors in the query string, as sentences; empty if it is valid."""
     _found: QuerySet[LearnerContentAssignment]
     _of_any_code: QuerySet[LearnerContentAssignment]
-    _budget_keys: Any
+    _budget_pks: Any
     _narrowed: bool
     """Whether a filter other than budget, error code and status is in use."""
     are_estimated: bool = False
@@ -229,10 +229,10 @@ class Selection:
         elif self.status or self._narrowed:
             rows = with_status(self._of_any_code, self.status).order_by()
             counts = _by_code(assignment__in=rows.values("pk"))
-        elif isinstance(self._budget_keys, list):  # saves a lookup of each assignment
-            counts = failures_by_code.in_budget_keys(self._budget_keys)
+        elif isinstance(self._budget_pks, list):  # saves a lookup of each assignment
+            counts = failures_by_code.in_budget_pks(self._budget_pks)
         else:
-            counts = _by_code(assignment__budget__in=self._budget_keys)
+            counts = _by_code(assignment__budget__in=self._budget_pks)
         return _in_words({chosen: 0, **counts})
 
     def _counted(self, failed: Mapping[str, set[int]]) -> dict[str, int]:
@@ -291,7 +291,7 @@ def selection(
         problems=problems,
         _found=found,
         _of_any_code=of_any_code,
-        _budget_keys=keys,
+        _budget_pks=keys,
         _narrowed=any(query[name] for name in set(query) - {*_NO_FILTERS, "cause"}),
     )
 

@@ -17,7 +17,7 @@ MAX_DELETIONS = 200
 """The most batches, of 1,000 rows each, in one run. A daily task leaves the rest to the next day's."""
 
 T = TypeVar("T")
-Advance = Callable[[int], None]
+ProgressCallback = Callable[[int], None]
 """Called with the number of items that are done so far."""
 
 
@@ -81,7 +81,7 @@ def keyset_pages(
                 after = getattr(last, key)
 
 
-def keys(rows: QuerySet[Any, Any], *, after: int = 0) -> Iterator[int]:
+def primary_keys(rows: QuerySet[Any, Any], *, after: int = 0) -> Iterator[int]:
     """Yield the primary keys above `after`, ascending, without ever holding all of them."""
     for page in keyset_pages(rows.values_list("pk", flat=True), size=KEYS_PER_PAGE, after=after):
         yield from page
@@ -103,7 +103,7 @@ def delete_first(rows: QuerySet[Any, Any]) -> int:
 
 def sample(rows: QuerySet[Any, Any], *, size: int) -> list[int]:
     """Return the primary keys of `size` rows, each as likely as any other, ascending."""
-    return sorted(nsmallest(size, keys(rows), key=lambda _pk: random.random()))  # noqa: S311  # no secret
+    return sorted(nsmallest(size, primary_keys(rows), key=lambda _pk: random.random()))  # noqa: S311  # no secret
 
 
 def sample_of_range(rows: QuerySet[Any, T], *, size: int) -> QuerySet[Any, T]:

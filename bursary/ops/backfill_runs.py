@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from bursary.assignments import backfill
-from bursary.lib.batches import Advance
+from bursary.lib.batches import ProgressCallback
 from bursary.lib.clock import Clock
 from bursary.replica import refresh
 from bursary.replica.models import RefreshTrigger
@@ -46,7 +46,7 @@ class BackfillRun:
             self.left_out.append(skipped)
 
 
-def run(*, clock: Clock, dry_run: bool, advance: Advance) -> BackfillRun:
+def run(*, clock: Clock, dry_run: bool, on_progress: ProgressCallback) -> BackfillRun:
     """Attach assignments without content, `backfill.KEYS` keys at a time; fetch content that has no row.
 
     An interrupted run is repeated from the beginning: it skips the assignments that are attached already.
@@ -66,7 +66,7 @@ def run(*, clock: Clock, dry_run: bool, advance: Advance) -> BackfillRun:
             if rest > 0:
                 reason = reasons.get(one.content_key, _NOT_ASKED if dry_run else _NOT_IN_CATALOG)
                 done.leave_out(SkippedContent(one.content_key, rest, *reason))
-            advance(done.attached + done.left_out_total)
+            on_progress(done.attached + done.left_out_total)
     return done
 
 

@@ -16,7 +16,7 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from bursary.lib.batches import Advance
+from bursary.lib.batches import ProgressCallback
 from bursary.lib.numbers import from_digits
 from bursary.ops.database import NotReady, in_words, require_tables
 
@@ -141,7 +141,7 @@ def shortened(value: object) -> str:
 
 
 @contextmanager
-def progress(description: str, *, total: int | None = None) -> Iterator[Advance]:
+def progress(description: str, *, total: int | None = None) -> Iterator[ProgressCallback]:
     """Show a progress bar on stderr if that is a terminal; yield the function that advances it."""
     bar = Progress(
         TextColumn("{task.description}"),

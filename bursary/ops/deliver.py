@@ -12,7 +12,7 @@ from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.delivery import executors, notices, runner
 from bursary.delivery.models import MailServer
 from bursary.lib import leases
-from bursary.lib.batches import Advance, keyset_pages
+from bursary.lib.batches import ProgressCallback, keyset_pages
 from bursary.lib.threads import poll
 from bursary.ops import health
 from bursary.ops.models import ScheduledTask
@@ -29,7 +29,7 @@ def count_due(*, now: datetime) -> int:
     return leases.count_due(LearnerContentAssignmentAction.objects.all(), now=now)
 
 
-def deliver_once(*, now: datetime, advance: Advance) -> Counter[str]:
+def deliver_once(*, now: datetime, on_progress: ProgressCallback) -> Counter[str]:
     """Attempt once each action that is due at `now`; return the number of actions by resulting status.
 
     A postponed action counts as pending; one that another worker has claimed counts as running.
@@ -43,7 +43,7 @@ def deliver_once(*, now: datetime, advance: Advance) -> Counter[str]:
             return Counter(ended.values())
         runner.drain(clock=timezone.now, limit=len(pks), pks=pks)
         ended.update(actions.filter(pk__in=pks).values_list("pk", "status"))
-        advance(len(ended))
+        on_progress(len(ended))
 
 
 def reschedule_dated_ahead(*, now: datetime) -> int:

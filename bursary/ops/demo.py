@@ -23,7 +23,7 @@ from bursary.access.models import ApiKey, Role, User
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import terms
 from bursary.budgets.models import Budget, Customer
-from bursary.lib.batches import Advance
+from bursary.lib.batches import ProgressCallback
 from bursary.ops import accounts, demo_history, demo_year, serving
 from bursary.ops.accounts import Credentials, Person
 from bursary.ops.demo_year import DemoYear
@@ -100,9 +100,9 @@ def refuse_real_database() -> None:
 def load(
     *,
     now: datetime,
-    advance: Advance,
+    on_progress: ProgressCallback,
     weeks: int = 0,
-    advance_year: Advance = lambda _done: None,
+    on_week: ProgressCallback = lambda _done: None,
     serves: bool = False,
 ) -> Demo:
     """Make missing parts of the demonstration, with `weeks` of its year, and write its file.
@@ -116,10 +116,10 @@ def load(
     budgets = _budgets()
     customer = budgets[0].customer
     users = {"administrator": administrator, **_other_users(customer)}
-    _load_content(budgets[0], now=now, advance=advance)
+    _load_content(budgets[0], now=now, on_progress=on_progress)
     if weeks:  # each organisation has a catalog of its own, with its own links
         years = _years(budgets, administrator=administrator, now=now)
-        demo_year.load(years, began=customer.created, weeks=weeks, advance=advance_year)
+        demo_year.load(years, began=customer.created, weeks=weeks, on_progress=on_week)
         ending = years[0].budgets[1]
         if ending.ends_at and ending.ends_at > now + ENDS_IN:
             terms.change(ending, now=now, terms={"ends_at": now + ENDS_IN})
@@ -206,7 +206,9 @@ def _other_users(customer: Customer) -> dict[str, User]:
     return {"learner": learners[0], "operator": operator}
 
 
-def _load_content(budget: Budget, *, now: datetime, advance: Advance = lambda _done: None) -> None:
+def _load_content(
+    budget: Budget, *, now: datetime, on_progress: ProgressCallback = lambda _done: None
+) -> None:
     """Load the catalog of the budget's organisation; write its file first if it is missing."""
     folder = Path(settings.VAR_DIR) / "catalog"
     slug = budget.customer.slug
@@ -216,7 +218,7 @@ def _load_content(budget: Budget, *, now: datetime, advance: Advance = lambda _d
         source=refresh.configured_source(),
         now=now,
         trigger=RefreshTrigger.CRON,
-        progress=advance,
+        on_progress=on_progress,
     )
 
 

@@ -27,7 +27,7 @@ from bursary.assignments.choices import LearnerState, State
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
 from bursary.delivery import runner
-from bursary.lib.batches import Advance
+from bursary.lib.batches import ProgressCallback
 from bursary.ops.demo_mail import demonstration_mail
 from bursary.replica import joining
 from bursary.replica.models import ContentType
@@ -85,7 +85,7 @@ class Step(Protocol):
         """Do it."""
 
 
-def load(years: Sequence[DemoYear], *, began: datetime, weeks: int, advance: Advance) -> None:
+def load(years: Sequence[DemoYear], *, began: datetime, weeks: int, on_progress: ProgressCallback) -> None:
     """Make the missing weeks before `began`."""
     budgets = [budget for year in years for budget in year.budgets]
     past = LearnerContentAssignmentAction.objects.filter(assignment__budget__in=budgets, created__lt=began)
@@ -96,7 +96,7 @@ def load(years: Sequence[DemoYear], *, began: datetime, weeks: int, advance: Adv
             with demonstration_mail():
                 for year in years:
                     _Week(year, weeks_ago, start=start).run()
-        advance(done)
+        on_progress(done)
 
 
 class _Week:

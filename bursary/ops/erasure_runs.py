@@ -10,7 +10,7 @@ from bursary.assignments import erasure, learner_identity
 from bursary.assignments.choices import State
 from bursary.assignments.erasure import ErasureResult
 from bursary.delivery import file_backend
-from bursary.lib.batches import Advance
+from bursary.lib.batches import ProgressCallback
 from bursary.ops import mentions
 from bursary.ops.console import counted_in_words
 from bursary.ops.database import expect_traces, leave_no_traces
@@ -25,13 +25,13 @@ STILL_WRITTEN = {
 TRACES_LEFT = "SQLite's files could not be rewritten and may hold traces. The next run does it."
 
 
-def run(*, now: datetime, advance: Advance | None = None) -> dict[str, object]:
+def run(*, now: datetime, on_progress: ProgressCallback | None = None) -> dict[str, object]:
     """Erase the learners' data of expired assignments that are due; return the result as plain values.
 
     `failed_budgets` (uuids, with the error) are unchanged. The next run retries them, and completes the run
     of a process that died.
     """
-    swept, removed = erasure.forget_due(now=now, remove=_remove, progress=advance)
+    swept, removed = erasure.forget_due(now=now, remove=_remove, on_progress=on_progress)
     return {
         "forgotten": swept.done,
         "mails_removed": removed,

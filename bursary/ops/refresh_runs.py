@@ -12,7 +12,7 @@ from bursary.assignments.choices import State
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.lib import leases
-from bursary.lib.batches import Advance, keyset_pages
+from bursary.lib.batches import ProgressCallback, keyset_pages
 from bursary.lib.clock import Clock, renewing
 from bursary.replica import cold_reads, refresh, removal, schedule
 from bursary.replica.models import CatalogMembership, ContentMetadata, FormerContentKey, RefreshTrigger
@@ -90,12 +90,12 @@ def read_listing(*, clock: Clock) -> CatalogRefresh | None:
     return done
 
 
-def refresh_stale(*, clock: Clock, advance: Advance) -> RefreshReport:
+def refresh_stale(*, clock: Clock, on_progress: ProgressCallback) -> RefreshReport:
     """Refresh each due row once."""
     bring_forward(now=clock())
     limit = count_stale(now=clock()) + MARGIN
     source = refresh.configured_source()
-    return refresh.refresh_due(clock=clock, source=source, limit=limit, progress=advance)
+    return refresh.refresh_due(clock=clock, source=source, limit=limit, on_progress=on_progress)
 
 
 def count_stale(*, now: datetime) -> int:
@@ -138,7 +138,7 @@ def refresh_catalogs(
     *,
     clock: Clock,
     dry_run: bool,
-    advance: Advance,
+    on_progress: ProgressCallback,
     accept_drop: bool = False,
     resume: bool = True,
 ) -> list[CatalogRefresh]:
@@ -150,11 +150,11 @@ def refresh_catalogs(
     for catalog_uuid in catalogs:
         before = sum(one.report.records for one in done)
 
-        def progress(records: int, before: int = before) -> None:
-            advance(before + records)
+        def on_records(records: int, before: int = before) -> None:
+            on_progress(before + records)
 
         flags = {"dry_run": dry_run, "merge_unchanged": True, "accept_drop": accept_drop, "resume": resume}
-        done.append(_refresh(catalog_uuid, clock=clock, advance=progress, **flags))
+        done.append(_refresh(catalog_uuid, clock=clock, on_progress=on_records, **flags))
     return done
 
 
@@ -208,7 +208,7 @@ def _refresh(
     catalog_uuid: UUID,
     *,
     clock: Clock,
-    advance: Advance | None = None,
+    on_progress: ProgressCallback | None = None,
     dry_run: bool = False,
     merge_unchanged: bool = False,
     accept_drop: bool = False,
@@ -225,7 +225,7 @@ def _refresh(
             merge_unchanged=merge_unchanged,
             accept_drop=accept_drop,
             resume=resume,
-            progress=advance,
+            on_progress=on_progress,
         )
     except ContentUnavailable as failure:
         return CatalogRefresh(catalog_uuid, failure.so_far, str(failure))

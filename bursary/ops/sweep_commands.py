@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from bursary.assignments import expiry, reminders
 from bursary.assignments.sweeps import SweepResult
-from bursary.lib.batches import Advance
+from bursary.lib.batches import ProgressCallback
 from bursary.ops.console import OperatorCommand, counted_in_words, progress, to_json
 
 
@@ -24,7 +24,7 @@ class SweepDefinition:
     """The words after the number in a dry run."""
     count: Callable[[datetime], Mapping[str, object]]
     """Return the number of due assignments as `due`, and perhaps more."""
-    run: Callable[[datetime, Advance | None], SweepResult]
+    run: Callable[[datetime, ProgressCallback | None], SweepResult]
 
 
 def summary_of(sweep: SweepDefinition, swept: SweepResult) -> dict[str, object]:
@@ -41,19 +41,19 @@ EXPIRING = SweepDefinition(
     "expired",
     "would expire",
     _count_expiring,
-    lambda now, progress: expiry.expire_due(now=now, progress=progress),
+    lambda now, on_progress: expiry.expire_due(now=now, on_progress=on_progress),
 )
 REMINDING = SweepDefinition(
     "reminded",
     "would be checked; not each of them gets a mail",
     lambda now: {"due": reminders.to_remind(now).count()},
-    lambda now, progress: reminders.remind_due(now=now, progress=progress),
+    lambda now, on_progress: reminders.remind_due(now=now, on_progress=on_progress),
 )
 NUDGING = SweepDefinition(
     "nudged",
     "would be checked; not each of them gets a mail",
     lambda now: {"due": reminders.to_nudge(now).count()},
-    lambda now, progress: reminders.nudge_due(now=now, progress=progress),
+    lambda now, on_progress: reminders.nudge_due(now=now, on_progress=on_progress),
 )
 
 
@@ -69,8 +69,8 @@ class SweepCommand(OperatorCommand):
             found = sweep.count(now)  # over all budgets; the sweep itself never needs this query
             text = f"{found['due']} {sweep.to_come}."
             return self.answer({"dry_run": True, **found}, text)
-        with progress(f"{sweep.done.capitalize()}") as advance:
-            swept = sweep.run(now, advance)
+        with progress(f"{sweep.done.capitalize()}") as on_progress:
+            swept = sweep.run(now, on_progress)
         summary = {"dry_run": False, **summary_of(sweep, swept)}
         if swept.failed:
             self.stderr.write(to_json(summary))

@@ -20,7 +20,7 @@ from bursary.catalog import parser
 from bursary.catalog.records import CatalogUnavailable, Completeness, Content, ContentType
 from bursary.catalog.source import CatalogSource
 from bursary.lib import batches
-from bursary.lib.batches import Advance, chunks
+from bursary.lib.batches import ProgressCallback, chunks
 from bursary.lib.clock import Clock
 from bursary.replica import merge, reads
 from bursary.replica.ingest import BATCH
@@ -119,13 +119,13 @@ def audit(
     catalog_uuid: UUID | None = None,
     sample: int | None = None,
     listed: Sequence[UUID] = (),
-    progress: Advance = lambda _done: None,
+    on_progress: ProgressCallback = lambda _done: None,
 ) -> ContentAudit:
     """Compare the content that catalogs hold, all of it or a random `sample`, with their records.
 
     Each catalog, or `catalog_uuid` alone, is asked for its content, at most `BATCH` keys at a time. For the
     catalogs in `listed`, the listings are read as well, and the records of keys that the replica lacks: all,
-    or the first `sample`. A catalog that does not answer is reported and not asked again. `progress` is
+    or the first `sample`. A catalog that does not answer is reported and not asked again. `on_progress` is
     called with the number of `subjects` that are done.
     """
     audited, done = ContentAudit(), 0
@@ -139,7 +139,7 @@ def audit(
             except CatalogUnavailable as error:
                 audited.unavailable[catalog] = str(error)
         done += len(window)
-        progress(done)
+        on_progress(done)
     for catalog in listed:
         try:
             if catalog not in audited.unavailable:
@@ -152,7 +152,7 @@ def audit(
 def _one_catalog_after_the_other(rows: QuerySet[CatalogMembership]) -> Iterator[int]:
     """Yield primary keys catalog by catalog. In key order, a window would ask many catalogs for few keys."""
     for catalog in rows.order_by("catalog_uuid").values_list("catalog_uuid", flat=True).distinct():
-        yield from batches.keys(rows.filter(catalog_uuid=catalog))
+        yield from batches.primary_keys(rows.filter(catalog_uuid=catalog))
 
 
 def _keys_by_catalog(memberships: Sequence[int]) -> Iterator[tuple[UUID, list[str]]]:

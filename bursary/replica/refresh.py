@@ -22,7 +22,7 @@ from bursary.catalog.demo.shift import courses
 from bursary.catalog.records import CatalogUnavailable, Unfetched
 from bursary.catalog.source import Access, CatalogSource, breaker_state, open_source
 from bursary.lib import leases, postgres
-from bursary.lib.batches import Advance, chunks
+from bursary.lib.batches import ProgressCallback, chunks
 from bursary.lib.clock import Clock
 from bursary.lib.logs import log_failure
 from bursary.replica import removal, schedule
@@ -95,14 +95,14 @@ def refresh_catalog(
     accept_drop: bool = False,
     resume: bool = True,
     clock: Clock | None = None,
-    progress: Advance | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> RefreshReport:
     """Store all records of a catalog; then ask by key for what its listing leaves out (see `removal`).
 
-    `clock` gives the time of each request; without it, each has the time `now`. `progress` is called with the
-    number of records so far, after each batch and request. A dry run writes nothing. With `merge_unchanged`,
-    unchanged records are merged, too. With `accept_drop`, more than a fifth of the catalog may be missing.
-    With `resume`, an interrupted listing is resumed. The report names unusable records.
+    `clock` gives the time of each request; without it, each has the time `now`. `on_progress` is called with
+    the number of records so far, after each batch and request. A dry run writes nothing. With
+    `merge_unchanged`, unchanged records are merged, too. With `accept_drop`, more than a fifth of the catalog
+    may be missing. With `resume`, an interrupted listing is resumed. The report names unusable records.
     Raises ContentUnavailable where upstream stops answering; nothing is removed then. An exception of a
     receiver of `content_changed` rolls back the present batch and ends the refresh.
     """
@@ -112,15 +112,15 @@ def refresh_catalog(
     try:
         for part in listing.read(dry_run=dry_run):
             report += part
-            if progress and part.records:
-                progress(report.records)
+            if on_progress and part.records:
+                on_progress(report.records)
         if dry_run:
             alarm = removal.predict_alarm(catalog_uuid, listed=report.listed, accept_drop=accept_drop)
             return report + RefreshReport(alarm=alarm)
         for part in listing.conclude(listed=report.listed, accept_drop=accept_drop):
             report += part
-            if progress:
-                progress(report.records)
+            if on_progress:
+                on_progress(report.records)
     except CatalogUnavailable as failure:
         raise ContentUnavailable(str(failure), so_far=report) from failure
     return report
@@ -156,7 +156,7 @@ def refresh_keys(
 
 
 def refresh_due(
-    *, clock: Clock, source: CatalogSource, limit: int, progress: Advance | None = None
+    *, clock: Clock, source: CatalogSource, limit: int, on_progress: ProgressCallback | None = None
 ) -> RefreshReport:
     """Refresh at most `limit` due rows, each at most once, in the order of `due_at`.
 
@@ -173,8 +173,8 @@ def refresh_due(
         done += len(rows)
         if not due.refresh(rows):
             break
-        if progress:
-            progress(done)
+        if on_progress:
+            on_progress(done)
     return due.report
 
 

@@ -74,7 +74,7 @@ def test_a_payload_becomes_a_row_through_few_files(tmp_path: Path) -> None:
             source=source,
             now=NOW,
             trigger=RefreshTrigger.CRON,
-            progress=lambda _records: stop_counting(),
+            on_progress=lambda _records: stop_counting(),
         ),
         layers={"catalog", "replica"},
     )

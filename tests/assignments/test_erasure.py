@@ -178,7 +178,7 @@ def test_many_are_forgotten_in_batches_and_none_is_left_out(
     monkeypatch.setattr(sweeps, "BATCH", 3)
     given_expired(*made_up(8))
     steps: list[int] = []
-    assert sweep(progress=steps.append).done == 8
+    assert sweep(on_progress=steps.append).done == 8
     assert steps == [3, 6, 8]
     assert not LearnerContentAssignment.objects.filter(learner_email__contains="learners.example").exists()
 

@@ -190,7 +190,7 @@ def test_those_about_failed_work_give_what_their_query_sets_give(comparison: Com
         check(prepared_select(statement, "assignment"), keys=assignments)
         check(prepared_select(failures_by_code._in_time), budgets=budgets, now=NOW + timedelta(days=200))
         found += len(failures_by_code.of_assignments(assignments)) + len(
-            failures_by_code.in_budget_keys(budgets)
+            failures_by_code.in_budget_pks(budgets)
         )
     assert found
 

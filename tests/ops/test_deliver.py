@@ -49,7 +49,7 @@ def test_more_than_one_chunk_is_done_to_the_end() -> None:
     world.allocate(budget, content, *world.addresses(30), now=timezone.now())
     seen: list[int] = []
 
-    ended = deliver.deliver_once(now=timezone.now(), advance=seen.append)
+    ended = deliver.deliver_once(now=timezone.now(), on_progress=seen.append)
 
     assert ended == {"done": 30}
     assert seen == [20, 30]

@@ -157,7 +157,7 @@ def check_the_past(folder: Path) -> None:
 def test_the_demonstration_keeps_out_of_a_real_installation() -> None:
     given_customer(name="A real organisation")
     with pytest.raises(NotADemonstration, match="BURSARY_VAR_DIR"):
-        load(now=timezone.now(), advance=lambda _done: None)
+        load(now=timezone.now(), on_progress=lambda _done: None)
     assert not User.objects.exists()
 
 

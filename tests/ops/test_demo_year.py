@@ -53,7 +53,7 @@ def test_eight_weeks_have_every_state_failures_and_reminders_in_two_organisation
     sender = settings.EMAIL_BACKEND
     now = timezone.now()
 
-    demo.load(now=now, advance=ignored, weeks=8)
+    demo.load(now=now, on_progress=ignored, weeks=8)
 
     rows = LearnerContentAssignment.objects.all()
     assert {one.state for one in rows} == set(State)
@@ -79,7 +79,7 @@ def test_eight_weeks_have_every_state_failures_and_reminders_in_two_organisation
     assert sender == settings.EMAIL_BACKEND
 
     counts = (rows.count(), LearnerContentAssignmentAction.objects.count())
-    demo.load(now=timezone.now(), advance=ignored, weeks=8)
+    demo.load(now=timezone.now(), on_progress=ignored, weeks=8)
     assert (rows.count(), LearnerContentAssignmentAction.objects.count()) == counts
 
 
@@ -90,7 +90,7 @@ def test_a_week_is_the_same_each_time(tmp_path: Path, settings: Settings) -> Non
     budgets = [given_budget() for _time in range(2)]
     years = [DemoYear([budget], given_user(), "larkspur.example") for budget in budgets]
 
-    demo_year.load(years, began=timezone.now(), weeks=1, advance=ignored)
+    demo_year.load(years, began=timezone.now(), weeks=1, on_progress=ignored)
 
     columns = ("learner_email", "content_key", "state", "allocated_at")
     first, second = (list(one.assignments.order_by("pk").values_list(*columns)) for one in budgets)

@@ -262,7 +262,7 @@ def test_progress_counts_what_was_asked_for() -> None:
     bring_in(*courses(3))
     calls: list[int] = []
 
-    audited(Upstream(courses(3)), progress=calls.append)
+    audited(Upstream(courses(3)), on_progress=calls.append)
 
     assert calls == [3]
 

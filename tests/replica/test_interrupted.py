@@ -47,7 +47,7 @@ def read(
         now=now,
         trigger=RefreshTrigger.CRON,
         resume=resume,
-        progress=die,
+        on_progress=die,
     )
 
 
@@ -134,7 +134,7 @@ def test_what_was_asked_for_later_is_newer_however_long_the_reading_takes() -> N
             now=next(moments),
             clock=lambda: next(moments),
             trigger=RefreshTrigger.CRON,
-            progress=after_the_first_page,
+            on_progress=after_the_first_page,
         )
 
     assert report.refused_older == 0

@@ -40,7 +40,7 @@ def test_everything_that_a_catalog_lists_is_stored_with_runs_under_their_courses
         source=Listing([*recorded("courses"), *recorded("other-types")]),
         now=NOW,
         trigger=RefreshTrigger.CRON,
-        progress=seen.append,
+        on_progress=seen.append,
     )
 
     stored = Counter(ContentMetadata.objects.values_list("content_type", flat=True))

@@ -284,7 +284,7 @@ def test_lookups_by_key_after_a_listing_report_progress() -> None:
         source=upstream,
         now=NOW + 24 * HOUR,
         trigger=RefreshTrigger.CRON,
-        progress=lambda _records: calls.append(len(upstream.questions)),
+        on_progress=lambda _records: calls.append(len(upstream.questions)),
     )
 
     assert calls[-1] == len(upstream.questions) == 1

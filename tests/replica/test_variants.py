@@ -292,7 +292,7 @@ def test_the_backfill_joins_to_the_row_of_the_budgets_catalog(catalogs: Catalogs
     rows = {catalog: assigned(catalog).pk for catalog in (ORDINARY, ALLOWED)}
     LearnerContentAssignment.objects.update(content=None)
 
-    done = backfill_runs.run(clock=lambda: NOW + HOUR, dry_run=False, advance=lambda _done: None)
+    done = backfill_runs.run(clock=lambda: NOW + HOUR, dry_run=False, on_progress=lambda _done: None)
 
     assert (done.attached, done.left_out_total) == (2, 0)
     for catalog, pk in rows.items():
@@ -330,7 +330,7 @@ def test_an_unattached_assignment_of_a_catalog_without_the_content_stays_so(cata
     Budget.objects.update(catalog_uuid=UUID(int=7))
     LearnerContentAssignment.objects.update(content=None, content_key=MOVE)
 
-    backfill_runs.run(clock=lambda: NOW, dry_run=False, advance=lambda _done: None)
+    backfill_runs.run(clock=lambda: NOW, dry_run=False, on_progress=lambda _done: None)
 
     assignment.refresh_from_db()
     assert assignment.content is None

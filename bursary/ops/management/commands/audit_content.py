@@ -35,14 +35,14 @@ class Command(OperatorCommand):
         catalog = options["catalog"]
         sample = None if options["all"] else options["sample"]
         total = audit.subjects(catalog).count()
-        with progress("Comparing", total=total if sample is None else min(sample, total)) as advance:
+        with progress("Comparing", total=total if sample is None else min(sample, total)) as on_progress:
             found = audit.audit(
                 source=configured_source(),
                 clock=timezone.now,
                 catalog_uuid=catalog,
                 sample=sample,
                 listed=[catalog] if catalog else refresh_runs.budgets_catalogs(),
-                progress=advance,
+                on_progress=on_progress,
             )
         text = audit_report.sentence(found)
         if found.found:

@@ -27,8 +27,10 @@ class Command(OperatorCommand):
         budget = derived_report.budget_of(options["budget"])
         total = derived_audit.count(budget=budget)
         sample = None if options["all"] else min(options["sample"], total)
-        with progress("Auditing", total=total if sample is None else sample) as advance:
-            audit = derived_audit.audit(clock=timezone.now, sample=sample, budget=budget, progress=advance)
+        with progress("Auditing", total=total if sample is None else sample) as on_progress:
+            audit = derived_audit.audit(
+                clock=timezone.now, sample=sample, budget=budget, on_progress=on_progress
+            )
         text = derived_report.sentence(audit)
         if audit.wrong:
             text += f"\n{self.rendered(derived_report.table(audit.differences))}"

@@ -17,8 +17,8 @@ class Command(OperatorCommand):
     dry_run_help = "Report what would be attached; send no request, change nothing."
 
     def run(self, *, dry_run: bool, **_options: Any) -> None:
-        with progress("Attaching", total=backfill.count_unattached()) as advance:
-            done = backfill_runs.run(clock=timezone.now, dry_run=dry_run, advance=advance)
+        with progress("Attaching", total=backfill.count_unattached()) as on_progress:
+            done = backfill_runs.run(clock=timezone.now, dry_run=dry_run, on_progress=on_progress)
         self.answer(asdict(done), _in_words(done))
         if total := done.left_out_total:
             first = "; ".join(

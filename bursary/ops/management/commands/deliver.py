@@ -52,8 +52,8 @@ class Command(OperatorCommand):
         due = deliver.count_due(now=now)
         if dry_run:
             return self.answer({"dry_run": True, "due": due}, f"{due} due.")
-        with progress("Delivering", total=due) as advance:
-            ended = deliver.deliver_once(now=now, advance=advance)
+        with progress("Delivering", total=due) as on_progress:
+            ended = deliver.deliver_once(now=now, on_progress=on_progress)
         summary = {"dry_run": False, **forward, "tried": ended.total(), "ended": dict(ended)}
         if not ended:
             return self.answer(summary, "Nothing was due.")

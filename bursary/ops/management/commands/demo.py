@@ -39,11 +39,11 @@ class Command(OperatorCommand):
                 self.stdout.write("Making the demonstration; this takes about half a minute.")
                 self.stdout.flush()
             with (
-                progress("Loading the sample catalog", total=200) as advance,
-                progress("Going through a year", total=weeks) as advance_year,
+                progress("Loading the sample catalog", total=200) as on_progress,
+                progress("Going through a year", total=weeks) as on_week,
             ):
                 loaded = demo.load(
-                    now=now, advance=advance, weeks=weeks, advance_year=advance_year, serves=not no_serve
+                    now=now, on_progress=on_progress, weeks=weeks, on_week=on_week, serves=not no_serve
                 )
         except (serving.CannotListen, demo.NotADemonstration) as why:
             raise CommandError(str(why)) from why

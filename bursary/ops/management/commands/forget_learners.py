@@ -21,8 +21,8 @@ class Command(OperatorCommand):
         due = erasure.due(now).count()
         if dry_run:
             return self.answer({"dry_run": True, "due": due}, f"{due} would be forgotten.")
-        with progress("Forgetting", total=due) as advance:
-            done = {"dry_run": False} | erasure_runs.run(now=now, advance=advance)
+        with progress("Forgetting", total=due) as on_progress:
+            done = {"dry_run": False} | erasure_runs.run(now=now, on_progress=on_progress)
         if failed := done["failed_budgets"]:
             self.stderr.write(to_json(done))
             raise CommandError(f"It failed in these budgets: {failed}. Their assignments are untouched.")

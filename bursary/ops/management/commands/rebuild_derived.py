@@ -33,13 +33,13 @@ class Command(OperatorCommand):
         budget = derived_report.budget_of(options["budget"])
         done = RebuildResult(last=after)
         try:
-            with progress("Rebuilding", total=derived_audit.count(budget=budget)) as advance:
+            with progress("Rebuilding", total=derived_audit.count(budget=budget)) as on_progress:
                 derived_audit.rebuild(
                     clock=timezone.now,
                     budget=budget,
                     after=after,
                     dry_run=dry_run,
-                    progress=advance,
+                    on_progress=on_progress,
                     into=done,
                 )
         except BaseException:

@@ -62,8 +62,8 @@ class Command(OperatorCommand):
         waiting = refresh_runs.count_stale(now=timezone.now())
         report = RefreshReport()
         if not options["dry_run"]:
-            with progress("Refreshing", total=waiting) as advance:
-                report = refresh_runs.refresh_stale(clock=timezone.now, advance=advance)
+            with progress("Refreshing", total=waiting) as on_progress:
+                report = refresh_runs.refresh_stale(clock=timezone.now, on_progress=on_progress)
         left = refresh_runs.count_stale(now=timezone.now())
         alarms = refresh_runs.current_alarms()
         summary = {
@@ -83,7 +83,7 @@ class Command(OperatorCommand):
     def _refresh_catalogs(self, options: dict[str, Any]) -> None:
         catalogs = options["catalog"] or refresh_runs.budgets_catalogs()
         dry_run, keys = options["dry_run"], options["key"] or ()
-        with progress("Refreshing") as advance:
+        with progress("Refreshing") as on_progress:
             if keys:
                 done = refresh_runs.refresh_keys(keys, catalogs=catalogs, now=timezone.now(), dry_run=dry_run)
             else:
@@ -91,7 +91,7 @@ class Command(OperatorCommand):
                     catalogs,
                     clock=timezone.now,
                     dry_run=dry_run,
-                    advance=advance,
+                    on_progress=on_progress,
                     accept_drop=options["accept_drop"],
                     resume=not options["anew"],
                 )
