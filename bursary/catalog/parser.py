@@ -1,4 +1,4 @@
-"""The parser of upstream's JSON into frozen values. It notes the path that each field is read from.
+"""The parser of upstream's JSON into frozen values. It records the path that each field is read from.
 
 Statements about upstream in this package were observed on a running enterprise-catalog.
 """
@@ -23,8 +23,8 @@ from bursary.catalog.shapes import (
     Json,
     NestedRunShape,
     NormalizedTerms,
-    Notes,
     OwnDates,
+    ParseWarnings,
     PartnerShape,
     Price,
     RunKeyShape,
@@ -43,8 +43,8 @@ _KNOWN_BY_UUID = {ContentType.PROGRAM, ContentType.LEARNERPATHWAY}
 def parse(payload: object) -> Content:
     """Parse one element of a catalog's listing: a decoded JSON value, UnreadableElement or Unfetched.
 
-    An unusable field becomes unknown, with a note, unless it identifies the record. Raises UnusableRecord and
-    no other error, for any JSON value.
+    An unusable field becomes unknown, with a warning, unless it identifies the record. Raises UnusableRecord
+    and no other error, for any JSON value.
     """
     if isinstance(payload, Unfetched):
         raise UnusableRecord(payload.reason, payload.detail, payload.content_key)
@@ -161,15 +161,15 @@ def _course(raw: Json, key: str) -> Content:
     serves a summary (`THIN`), with a price of 0.0 and an `active` that mean nothing. A force-included course
     is full without `normalized_metadata`.
     """
-    payload, notes = storable(raw), Notes()
-    record = CourseShape.read(raw, notes)
+    payload, warnings = storable(raw), ParseWarnings()
+    record = CourseShape.read(raw, warnings)
     bare = _is_force_included(raw) and record.normalized_metadata is None  # without normalized metadata
     shared: Fields = {
         "title": (record.title, "title"),
         "course_type": (record.course_type, "course_type"),
-        "product_source": record.seller(notes),
-        "partners": (_partners(record.owners, notes, "owners"), "owners"),
-        "image_url": record.own_image(notes),
+        "product_source": record.seller(warnings),
+        "partners": (_partners(record.owners, warnings, "owners"), "owners"),
+        "image_url": record.own_image(warnings),
         "upstream_modified": (record.content_last_modified, "content_last_modified"),
         "completeness": (
             Completeness.FULL if bare or record.normalized_metadata is not None else Completeness.THIN,
@@ -177,34 +177,36 @@ def _course(raw: Json, key: str) -> Content:
         ),
     }
     normalized = None if bare else record.normalized_metadata_by_run or {}
-    course = _Course(key, shared, record.entitlement_cents(notes), normalized)
-    runs = _nested_runs(record, course, notes)
-    advertised = _advertised(record, runs, notes)
+    course = _Course(key, shared, record.entitlement_cents(warnings), normalized)
+    runs = _nested_runs(record, course, warnings)
+    advertised = _advertised(record, runs, warnings)
     of_run = f"course_runs[{advertised.content_key if advertised else 'advertised'}]"
     joinable = (any(run.active for run in runs), "course_runs[], whether any can be joined")
     fields = shared | {
         "uuid": (record.uuid, "uuid"),
-        **_course_terms(record, advertised, course, notes),
+        **_course_terms(record, advertised, course, warnings),
         "pacing": (advertised.pacing if advertised else "", f"{of_run}.pacing_type"),
         "weeks_to_complete": (advertised and advertised.weeks_to_complete, f"{of_run}.weeks_to_complete"),
         "advertised_run": (advertised.content_key if advertised else "", "advertised_course_run_uuid"),
         "active": joinable if record.active is None else (record.active, "active"),
         "variant": (_variant(runs), "course_runs[].restriction_type"),
     }
-    return _content(ContentType.COURSE, key, payload, fields, notes, runs=runs)
+    return _content(ContentType.COURSE, key, payload, fields, warnings, runs=runs)
 
 
 def _nested_run(raw: Json, key: str, course: _Course) -> Content:
     """Return a run from its course's payload, with its normalized dates and price."""
-    payload, notes, path = storable(raw), Notes(), f"course_runs[{key}]."
-    run = NestedRunShape.read(raw, notes)
+    payload, warnings, path = storable(raw), ParseWarnings(), f"course_runs[{key}]."
+    run = NestedRunShape.read(raw, warnings)
     normalized = (course.normalized or {}).get(key)
-    terms = NormalizedTerms.read(normalized, notes, "normalized.") if isinstance(normalized, dict) else None
+    terms = (
+        NormalizedTerms.read(normalized, warnings, "normalized.") if isinstance(normalized, dict) else None
+    )
     enrollable = run.is_enrollable is True
     fields = course.fields | {
         "parent_key": (course.key, "key"),
         "uuid": (run.uuid, f"{path}uuid"),
-        **_run_terms(raw, key, run, terms, course, notes),
+        **_run_terms(raw, key, run, terms, course, warnings),
         "pacing": (run.pacing_type, f"{path}pacing_type"),
         "weeks_to_complete": (run.weeks_to_complete, f"{path}weeks_to_complete"),
         "offered": (run.offered, f"{path}status, is_marketable, is_marketable_external"),
@@ -217,15 +219,20 @@ def _nested_run(raw: Json, key: str, course: _Course) -> Content:
     }
     if run.title:
         fields["title"] = (run.title, f"{path}title")
-    image_url, image_path = run.own_image(notes)
+    image_url, image_path = run.own_image(warnings)
     if image_url:
         fields["image_url"] = (image_url, path + image_path)
     basis = _run_basis(payload, normalized if terms else None, fields["price_cents"][0], course)
-    return _content(ContentType.COURSERUN, key, payload, fields, notes, basis=basis)
+    return _content(ContentType.COURSERUN, key, payload, fields, warnings, basis=basis)
 
 
 def _run_terms(
-    raw: Json, key: str, run: NestedRunShape, terms: NormalizedTerms | None, course: _Course, notes: Notes
+    raw: Json,
+    key: str,
+    run: NestedRunShape,
+    terms: NormalizedTerms | None,
+    course: _Course,
+    warnings: ParseWarnings,
 ) -> Fields:
     """Return a run's normalized dates and price; without these, its own dates and its listed price.
 
@@ -234,14 +241,14 @@ def _run_terms(
     recorded runs. In a summary record, the price is unknown.
     """
     path, normalized = f"course_runs[{key}].", f"normalized_metadata_by_run[{key}]."
-    dates = terms.dates(normalized) if terms else OwnDates.read(raw, notes).dates(path)
+    dates = terms.dates(normalized) if terms else OwnDates.read(raw, warnings).dates(path)
     if course.normalized is None and course.fields["course_type"][0] != EXECUTIVE_EDUCATION:
-        ends = filter(None, (dates["enroll_by"][0], run.upgrade_by(notes, "seats")))
+        ends = filter(None, (dates["enroll_by"][0], run.upgrade_by(warnings, "seats")))
         dates["enroll_by"] = (min(ends, default=None), f"{path}enrollment_end, seats[].upgrade_deadline")
     if course.fields["completeness"][0] is Completeness.THIN:
         price: Price = None, f"{normalized}content_price"
     else:
-        price = run_price(raw, key, terms, entitlement_cents=course.entitlement_cents, notes=notes)
+        price = run_price(raw, key, terms, entitlement_cents=course.entitlement_cents, warnings=warnings)
     return dates | {"price_cents": price}
 
 
@@ -266,15 +273,15 @@ def _separate_run(raw: Json, key: str) -> Content:
     It is a summary (`THIN`), so that the run from its course's record takes precedence. A catalog may have
     such a run without its course.
     """
-    payload, notes = storable(raw), Notes()
-    run = SeparateRunShape.read(raw, notes)
+    payload, warnings = storable(raw), ParseWarnings()
+    run = SeparateRunShape.read(raw, warnings)
     enrollable = run.is_enrollable is True
     fields: Fields = {
         "parent_key": run.course(),
         "uuid": (run.uuid, "uuid"),
         "title": (run.title, "title"),
-        "image_url": run.own_image(notes),
-        **OwnDates.read(raw, notes).dates(),
+        "image_url": run.own_image(warnings),
+        **OwnDates.read(raw, warnings).dates(),
         "pacing": (run.pacing_type, "pacing_type"),
         "weeks_to_complete": (run.weeks_to_complete, "weeks_to_complete"),
         "offered": (run.offered, "published, is_marketable, is_marketable_external"),
@@ -286,24 +293,24 @@ def _separate_run(raw: Json, key: str) -> Content:
         "upstream_modified": (run.content_last_modified, "content_last_modified"),
         "completeness": (Completeness.THIN, ""),
     }
-    return _content(ContentType.COURSERUN, key, payload, fields, notes)
+    return _content(ContentType.COURSERUN, key, payload, fields, warnings)
 
 
 def _collection(raw: Json, key: str, content_type: ContentType) -> Content:
     """Return a program or a pathway. Its record is always complete, and has neither dates nor a price."""
-    payload, notes = storable(raw), Notes()
-    record = CollectionShape.read(raw, notes)
+    payload, warnings = storable(raw), ParseWarnings()
+    record = CollectionShape.read(raw, warnings)
     owners = "authoring_organizations"
     fields: Fields = {
         "uuid": (record.uuid, "uuid"),
         "title": (record.title, "title"),
-        "partners": (_partners(record.authoring_organizations, notes, owners), owners),
-        "image_url": record.own_image(notes),
+        "partners": (_partners(record.authoring_organizations, warnings, owners), owners),
+        "image_url": record.own_image(warnings),
         "active": (record.status == "active", "status"),
         "upstream_modified": (record.content_last_modified, "content_last_modified"),
         "completeness": (Completeness.FULL, ""),
     }
-    return _content(content_type, key, payload, fields, notes)
+    return _content(content_type, key, payload, fields, warnings)
 
 
 def _content(
@@ -311,7 +318,7 @@ def _content(
     key: str,
     payload: Json,
     fields: Fields,
-    notes: Notes,
+    warnings: ParseWarnings,
     *,
     runs: tuple[Content, ...] = (),
     basis: Json | None = None,
@@ -328,7 +335,7 @@ def _content(
         digest=digest(basis or payload),
         runs=runs,
         paths=paths,
-        notes=tuple(notes),
+        warnings=tuple(warnings),
         **values,
     )
 
@@ -336,26 +343,26 @@ def _content(
 # -- Parts of records ---------------------------------------------------------------------------------------
 
 
-def _nested_runs(record: CourseShape, course: _Course, notes: Notes) -> tuple[Content, ...]:
+def _nested_runs(record: CourseShape, course: _Course, warnings: ParseWarnings) -> tuple[Content, ...]:
     """Return the course's runs with a usable key; of several runs with the same key, the first."""
     runs: dict[str, Content] = {}
-    for raw, path in objects(record.course_runs, notes, "course_runs"):
-        key = RunKeyShape.read(raw, notes, f"{path}.").key
+    for raw, path in objects(record.course_runs, warnings, "course_runs"):
+        key = RunKeyShape.read(raw, warnings, f"{path}.").key
         if not key:
-            notes.add(f"{path} has no usable key")
+            warnings.add(f"{path} has no usable key")
         elif key in runs or key == course.key:
-            notes.add(f"{path} repeats the key '{key}'")
+            warnings.add(f"{path} repeats the key '{key}'")
         else:
             runs[key] = _nested_run(raw, key, course)
     return tuple(runs.values())
 
 
-def _advertised(record: CourseShape, runs: tuple[Content, ...], notes: Notes) -> Content | None:
+def _advertised(record: CourseShape, runs: tuple[Content, ...], warnings: ParseWarnings) -> Content | None:
     """Return the run that upstream recommends; None if that is not among the course's runs."""
     named = record.advertised_course_run_uuid
     advertised = next((run for run in runs if named and run.uuid == named), None)
     if named and advertised is None:
-        notes.add(f"advertised_course_run_uuid '{named}' names no run of the course")
+        warnings.add(f"advertised_course_run_uuid '{named}' names no run of the course")
     return advertised
 
 
@@ -364,17 +371,19 @@ def _variant(runs: Sequence[Content]) -> str:
     return hashlib.sha256("\n".join(restricted).encode()).hexdigest() if restricted else ""
 
 
-def _partners(owners: Any, notes: Notes, path: str) -> tuple[Partner, ...]:
-    read = (PartnerShape.read(raw, notes, f"{where}.") for raw, where in objects(owners, notes, path))
+def _partners(owners: Any, warnings: ParseWarnings, path: str) -> tuple[Partner, ...]:
+    read = (PartnerShape.read(raw, warnings, f"{where}.") for raw, where in objects(owners, warnings, path))
     return tuple(Partner(**owner.model_dump()) for owner in read)
 
 
-def _course_terms(record: CourseShape, advertised: Content | None, course: _Course, notes: Notes) -> Fields:
+def _course_terms(
+    record: CourseShape, advertised: Content | None, course: _Course, warnings: ParseWarnings
+) -> Fields:
     """Return a course's normalized dates and price; without these, the advertised run's, as upstream does."""
     if course.normalized is not None:
         path = "normalized_metadata."
-        terms = NormalizedTerms.read(record.normalized_metadata or {}, notes, path)
-        price = course_price(terms, advertised, entitlement_cents=course.entitlement_cents, notes=notes)
+        terms = NormalizedTerms.read(record.normalized_metadata or {}, warnings, path)
+        price = course_price(terms, advertised, entitlement_cents=course.entitlement_cents, warnings=warnings)
         return terms.dates(path) | {"price_cents": price}
     if advertised is None:
         return dict.fromkeys((*DATES, "price_cents"), (None, "advertised_course_run_uuid"))

@@ -50,7 +50,7 @@ class Partner(BaseModel):
 
 @pydantic.dataclasses.dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(strict=True))
 class Content:
-    """One record of a catalog, of any type. None and "" mean unknown; `notes` lists the unusable values."""
+    """One record of a catalog, of any type. None and "" mean unknown; `warnings` lists unusable values."""
 
     content_key: ContentKey
     """A course's or a run's key; the uuid, in lower case, of a program or a pathway."""
@@ -100,7 +100,7 @@ class Content:
     """A course's runs, in upstream's order, each key once."""
     paths: dict[str, str] = Field(default_factory=dict, repr=False)
     """By column of the replica, the path in the served record that its value was read from."""
-    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     """The unusable values, which are stored as unknown, such as "enrollment_end 'soon' is not a date"."""
 
 

@@ -1,4 +1,4 @@
-"""The shapes of upstream's JSON, read tolerantly: an unusable value becomes unknown, with a note.
+"""The shapes of upstream's JSON, read tolerantly: an unusable value becomes unknown, with a warning.
 
 Prices of courses and runs are read here as well: the normalized price, or the one that the run lists.
 """
@@ -28,9 +28,9 @@ from bursary.catalog.values import (
 )
 from bursary.lib.texts import storable
 
-MAX_NOTES = 50  # a record may be wrong in a thousand places
+MAX_WARNINGS = 50  # a record may be wrong in a thousand places
 DATES = ("start_date", "end_date", "enroll_start", "enroll_by")
-QUOTED = 60  # characters of an unusable value that a note repeats
+QUOTED = 60  # characters of an unusable value that a warning repeats
 
 EXECUTIVE_EDUCATION = "executive-education-2u"
 _SEATS = ("verified", "professional", "no-id-professional", "unpaid-executive-education", "audit")
@@ -45,27 +45,27 @@ Price = tuple[int | None, str]
 """US cents, None for unknown, and the path that they were read from."""
 
 
-class Notes(list[str]):
-    """Sentences about unusable values, at most `MAX_NOTES`."""
+class ParseWarnings(list[str]):
+    """Sentences about unusable values, at most `MAX_WARNINGS`."""
 
     def add(self, sentence: str) -> None:
-        if len(self) < MAX_NOTES:
+        if len(self) < MAX_WARNINGS:
             self.append(sentence)
 
 
 class JsonShape(BaseModel):
-    """The fields to read from an object. A missing or null value is unknown, without a note."""
+    """The fields to read from an object. A missing or null value is unknown, without a warning."""
 
     @classmethod
-    def read(cls, raw: Json, notes: Notes, path: str = "") -> Self:
-        """Read an object at a path; an unusable field becomes unknown, and its path is noted."""
+    def read(cls, raw: Json, warnings: ParseWarnings, path: str = "") -> Self:
+        """Read an object at a path; an unusable field becomes unknown, and a warning names its path."""
         try:
             return cls.model_validate(raw)
         except ValidationError as invalid:
             unusable: Json = {}
             for error in invalid.errors(include_url=False):
                 name = str(error["loc"][0])
-                notes.add(f"{path}{name} {quoted(error['input'])} {error['ctx']['error']}")
+                warnings.add(f"{path}{name} {quoted(error['input'])} {error['ctx']['error']}")
                 unusable[name] = None
             return cls.model_validate(raw | unusable)
 
@@ -84,13 +84,13 @@ class WithImage(JsonShape):
     card_image_url: Text = ""
     image: JsonObject = None
 
-    def own_image(self, notes: Notes) -> tuple[str, str]:
+    def own_image(self, warnings: ParseWarnings) -> tuple[str, str]:
         """Return the record's own image, under any of upstream's names for it, and its path."""
         if self.image_url:
             return self.image_url, "image_url"
         if self.card_image_url:
             return self.card_image_url, "card_image_url"
-        return ImageShape.read(self.image or {}, notes, "image.").src, "image.src"
+        return ImageShape.read(self.image or {}, warnings, "image.").src, "image.src"
 
 
 class CommonShape(WithImage):
@@ -112,7 +112,7 @@ class CourseShape(CommonShape):
     advertised_course_run_uuid: Uuid = None
     active: Flag = None
 
-    def seller(self, notes: Notes) -> tuple[str, str]:
+    def seller(self, warnings: ParseWarnings) -> tuple[str, str]:
         """Return the seller's slug and its path.
 
         If upstream has only a name, it serves null as the slug; then the name is returned.
@@ -121,24 +121,24 @@ class CourseShape(CommonShape):
         if isinstance(source, str):
             name = storable(source)
         elif isinstance(source, dict):
-            read = SourceShape.read(source, notes, "product_source.")
+            read = SourceShape.read(source, warnings, "product_source.")
             if read.slug:
                 return read.slug, "product_source.slug"
             name, path = read.name, "product_source.name"
         elif source is not None:
-            notes.add(f"product_source {quoted(source)} is not an object")
+            warnings.add(f"product_source {quoted(source)} is not an object")
         slug = name.strip().lower()
         return slug if _SLUG.fullmatch(slug) else "", path
 
-    def entitlement_cents(self, notes: Notes) -> int | None:
+    def entitlement_cents(self, warnings: ParseWarnings) -> int | None:
         """Return the price of a course's entitlement to executive education, 0 for a course without one.
 
         The seats of such a course always cost 0.00.
         """
-        for entitlement, path in objects(self.entitlements, notes, "entitlements"):
+        for entitlement, path in objects(self.entitlements, warnings, "entitlements"):
             executive = entitlement.get("mode") == "paid-executive-education"
             if executive and entitlement.get("currency") in (None, "USD"):
-                return listed_cents(entitlement, "price", notes, f"{path}.")
+                return listed_cents(entitlement, "price", warnings, f"{path}.")
         return 0
 
 
@@ -165,9 +165,11 @@ class NestedRunShape(WithImage):
         published = self.status.lower() == "published"
         return (published and self.is_marketable is True) or self.is_marketable_external is True
 
-    def upgrade_by(self, notes: Notes, path: str) -> datetime | None:
+    def upgrade_by(self, warnings: ParseWarnings, path: str) -> datetime | None:
         """Return the upgrade deadline of its first seat in the order of `_SEATS`."""
-        read = [SeatShape.read(raw, notes, f"{where}.") for raw, where in objects(self.seats, notes, path)]
+        read = [
+            SeatShape.read(raw, warnings, f"{where}.") for raw, where in objects(self.seats, warnings, path)
+        ]
         rank = {kind: place for place, kind in enumerate(_SEATS)}
         best = min(read, key=lambda seat: rank.get(seat.type, len(rank)), default=None)
         return (best.upgrade_deadline_override or best.upgrade_deadline) if best else None
@@ -238,17 +240,21 @@ class OwnDates(_Dates):
     enroll_by: Instant = Field(default=None, alias="enrollment_end")
 
 
-def objects(items: Sequence[object], notes: Notes, path: str) -> Iterator[tuple[Json, str]]:
-    """Yield the objects in a list, each with its path; other values are noted."""
+def objects(items: Sequence[object], warnings: ParseWarnings, path: str) -> Iterator[tuple[Json, str]]:
+    """Yield the objects in a list, each with its path; warn of other values."""
     for position, item in enumerate(items):
         if isinstance(item, dict):
             yield item, f"{path}[{position}]"
         else:
-            notes.add(f"{path}[{position}] {quoted(item)} is not an object")
+            warnings.add(f"{path}[{position}] {quoted(item)} is not an object")
 
 
 def course_price(
-    terms: NormalizedTerms, advertised: Content | None, *, entitlement_cents: int | None, notes: Notes
+    terms: NormalizedTerms,
+    advertised: Content | None,
+    *,
+    entitlement_cents: int | None,
+    warnings: ParseWarnings,
 ) -> Price:
     """Return the normalized price of a course.
 
@@ -257,16 +263,21 @@ def course_price(
     """
     path = "normalized_metadata.content_price"
     if terms.content_price == 0 and advertised is None:
-        notes.add(f"{path} 0 without an advertised run is not a price")
+        warnings.add(f"{path} 0 without an advertised run is not a price")
         return None, path
     if terms.content_price != 0 or advertised is None:
         return terms.content_price, path
-    # Without notes: the run itself has them.
-    return _listed_price(advertised.payload, advertised.content_key, entitlement_cents, Notes())
+    # Without warnings: the run itself has them.
+    return _listed_price(advertised.payload, advertised.content_key, entitlement_cents, ParseWarnings())
 
 
 def run_price(
-    raw: Json, key: str, terms: NormalizedTerms | None, *, entitlement_cents: int | None, notes: Notes
+    raw: Json,
+    key: str,
+    terms: NormalizedTerms | None,
+    *,
+    entitlement_cents: int | None,
+    warnings: ParseWarnings,
 ) -> Price:
     """Return the normalized price of a run, or the listed one if that is missing or 0.0.
 
@@ -274,36 +285,36 @@ def run_price(
     """
     if terms and terms.content_price != 0:
         return terms.content_price, f"normalized_metadata_by_run[{key}].content_price"
-    listed, path = _listed_price(raw, key, entitlement_cents, notes)
+    listed, path = _listed_price(raw, key, entitlement_cents, warnings)
     return listed if terms else listed or None, path
 
 
-def _listed_price(run: Json, key: str, entitlement_cents: int | None, notes: Notes) -> Price:
+def _listed_price(run: Json, key: str, entitlement_cents: int | None, warnings: ParseWarnings) -> Price:
     """Return the first listed price above 0, in upstream's order of normalization; 0 if there is none.
 
     An unusable price makes it unknown (None), because the next one may be another price. Upstream cuts the
     last one to whole dollars: a seat of 149.50 is served as 149.
     """
-    price_cents = listed_cents(run, "fixed_price_usd", notes)
+    price_cents = listed_cents(run, "fixed_price_usd", warnings)
     if price_cents == 0:
         price_cents = entitlement_cents
     if price_cents == 0:
-        price_cents = listed_cents(run, "first_enrollable_paid_seat_price", notes)
+        price_cents = listed_cents(run, "first_enrollable_paid_seat_price", warnings)
     return price_cents, f"course_runs[{key}], the price that it lists"
 
 
-def listed_cents(raw: Json, name: str, notes: Notes, path: str = "") -> int | None:
+def listed_cents(raw: Json, name: str, warnings: ParseWarnings, path: str = "") -> int | None:
     """Return a listed price in cents: 0 if there is none, None if it is unusable."""
     value = raw.get(name)
     try:
         return 0 if value is None else cents(value)
     except UnusableValue as unusable:
-        notes.add(f"{path}{name} {quoted(value)} {unusable}")
+        warnings.add(f"{path}{name} {quoted(value)} {unusable}")
         return None
 
 
 def quoted(value: object) -> str:
-    """Return an unusable value as quoted in a note."""
+    """Return an unusable value as quoted in a warning."""
     match value:
         case str():
             return repr(value[:QUOTED]) + ("…" if len(value) > QUOTED else "")

@@ -89,10 +89,10 @@ def test_kind_seller_partners_and_pictures_of_the_courses(
         assert content.image_url == (record["image_url"] or "")
 
 
-def test_only_the_two_unpriced_courses_have_anything_to_note(contents: list[Content]) -> None:
-    noted = [content for content in contents if content.notes]
-    assert sorted(content.content_key for content in noted) == ["SaoLuisX+PM226", "ZurichX+AH171"]
-    assert not [run for content in contents for run in content.runs if run.notes]
+def test_only_the_two_unpriced_courses_have_anything_to_warn_of(contents: list[Content]) -> None:
+    warned = [content for content in contents if content.warnings]
+    assert sorted(content.content_key for content in warned) == ["SaoLuisX+PM226", "ZurichX+AH171"]
+    assert not [run for content in contents for run in content.runs if run.warnings]
 
 
 # -- Runs inside courses ------------------------------------------------------------------------------------
@@ -189,7 +189,7 @@ def test_a_run_normalized_at_nothing_is_free_unless_it_lists_a_price(
 def test_an_unusable_price_is_unknown_and_noted(a_course: ACourse, price: object) -> None:
     content = parse(a_course(normalized_metadata={"content_price": price}))
     assert content.price_cents is None
-    assert content.notes[0].startswith("normalized_metadata.content_price ")
+    assert content.warnings[0].startswith("normalized_metadata.content_price ")
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_runs_without_a_key_of_their_own_are_left_out_with_a_note(a_course: ACou
     record["course_runs"] = [*unusable, "not a run", None, first, first | {"title": "Again"}]
     content = parse(record)
     assert [run.title for run in content.runs] == ["Introduction to Cybersecurity"]
-    assert content.notes[:-1] == (
+    assert content.warnings[:-1] == (
         "course_runs[0] has no usable key",
         "course_runs[1].key 7 is not a key",
         "course_runs[1] has no usable key",

@@ -68,7 +68,7 @@ def test_the_deadline_of_an_upgrade_can_be_overridden_and_is_that_of_the_best_se
     run["seats"][1]["upgrade_deadline_override"] = "2028-04-15T00:00:00Z"
     assert str(parse(record).runs[0].enroll_by) == "2028-03-01 00:00:00+00:00"
     run["seats"] = "none"
-    assert "seats 'none' is not a list" in parse(record).runs[0].notes
+    assert "seats 'none' is not a list" in parse(record).runs[0].warnings
 
 
 def test_executive_education_has_no_upgrade_and_ends_with_its_enrolment(

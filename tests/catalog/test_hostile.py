@@ -24,7 +24,7 @@ def test_hostile_01_missing_dates_are_unknown(hostile: Hostile) -> None:
     assert dates(content) == [None] * 4
     assert [dates(run) for run in content.runs] == [[None] * 4] * 4
     assert content.price_cents == 19900
-    assert content.notes == ()
+    assert content.warnings == ()
 
 
 def test_hostile_02_each_spelling_of_a_date_is_one_instant_or_unknown(hostile: Hostile) -> None:
@@ -34,8 +34,8 @@ def test_hostile_02_each_spelling_of_a_date_is_one_instant_or_unknown(hostile: H
     expected[3] = expected[3].replace(microsecond=500000)
     assert [run.start_date for run in content.runs] == [expected.get(number) for number in range(14)]
     assert [run.enroll_by for run in content.runs] == [run.start_date for run in content.runs]
-    assert [bool(run.notes) for run in content.runs] == [False] * 9 + [True] * 5
-    assert "normalized.start_date 'TBD' is not a date" in content.runs[10].notes
+    assert [bool(run.warnings) for run in content.runs] == [False] * 9 + [True] * 5
+    assert "normalized.start_date 'TBD' is not a date" in content.runs[10].warnings
 
 
 def test_hostile_03_a_null_price_is_unknown_not_zero(hostile: Hostile) -> None:
@@ -61,7 +61,8 @@ def test_hostile_06_an_advertised_run_that_is_not_listed_is_none_and_the_course_
     assert (content.advertised_run, content.price_cents) == ("", None)
     assert [run.price_cents for run in content.runs] == [14900] * 4
     assert (
-        "advertised_course_run_uuid 'deadbeef-dead-4eef-8ead-beefdeadbeef' names no run" in content.notes[0]
+        "advertised_course_run_uuid 'deadbeef-dead-4eef-8ead-beefdeadbeef' names no run"
+        in content.warnings[0]
     )
 
 
@@ -115,13 +116,13 @@ def test_hostile_14_dates_that_would_overflow_are_unknown_and_others_kept(hostil
     own = parse(hostile[14] | {"normalized_metadata_by_run": {}}).runs[3]
     assert own.start_date == datetime(2099, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
     assert (own.end_date, own.enroll_by) == (None, None)
-    assert "enrollment_end '0001-01-01T00:00:00Z' lies outside the years 1900 to 9998" in own.notes
+    assert "enrollment_end '0001-01-01T00:00:00Z' lies outside the years 1900 to 9998" in own.warnings
 
 
 def test_hostile_15_a_negative_price_is_unknown(hostile: Hostile) -> None:
     content = parse(hostile[15])
     assert [each.price_cents for each in (content, *content.runs)] == [None] * 4
-    assert content.notes == ("normalized_metadata.content_price -199.0 is negative",)
+    assert content.warnings == ("normalized_metadata.content_price -199.0 is negative",)
 
 
 def test_hostile_16_markup_in_a_title_is_kept_verbatim(hostile: Hostile) -> None:

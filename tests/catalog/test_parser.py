@@ -28,7 +28,7 @@ def test_the_other_types_are_parsed_by_their_own_rules(other_types: list[Record]
     assert {content.price_cents for content in contents} == {None}
     assert all(content.title for content in contents)
     assert [content.title for content in contents] == [record["title"] for record in other_types]
-    assert not [content.notes for content in contents if content.notes]
+    assert not [content.warnings for content in contents if content.warnings]
 
 
 def test_a_run_of_its_own_record_is_thin_so_that_the_nested_run_wins(other_types: list[Record]) -> None:
@@ -139,7 +139,7 @@ def test_a_record_nested_too_deeply_is_refused_by_name(a_course: ACourse) -> Non
 def test_the_barest_course_is_all_unknown() -> None:
     content = parse({"content_type": "course", "key": "X+1"})
     assert (content.title, content.uuid, content.runs, content.active) == ("", None, (), False)
-    assert content.notes == ()
+    assert content.warnings == ()
 
 
 def test_keys_are_the_records_own_and_those_of_its_runs(a_course: ACourse) -> None:
@@ -155,7 +155,7 @@ def test_keys_are_the_records_own_and_those_of_its_runs(a_course: ACourse) -> No
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "note"),
+    ("field", "value", "warning"),
     [
         ("title", 5, "title 5 is not text"),
         ("course_type", "x" * 65, f"course_type '{'x' * 60}'… is too long"),
@@ -168,15 +168,15 @@ def test_keys_are_the_records_own_and_those_of_its_runs(a_course: ACourse) -> No
     ],
 )
 def test_an_unusable_field_is_unknown_and_the_rest_is_kept(
-    a_course: ACourse, field: str, value: object, note: str
+    a_course: ACourse, field: str, value: object, warning: str
 ) -> None:
     content = parse(a_course(**{field: value}))
-    assert note in content.notes
+    assert warning in content.warnings
     assert (content.price_cents, len(content.runs)) == (14900, 3)
 
 
-def test_a_thousand_faults_leave_fifty_notes(a_course: ACourse) -> None:
-    assert len(parse(a_course(owners=[None] * 1000)).notes) == 50
+def test_a_thousand_faults_leave_fifty_warnings(a_course: ACourse) -> None:
+    assert len(parse(a_course(owners=[None] * 1000)).warnings) == 50
 
 
 @pytest.mark.parametrize(

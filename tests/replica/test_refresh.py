@@ -78,7 +78,7 @@ def test_all_that_a_record_decides_is_compared_and_written() -> None:
     assert set(merge.COLUMNS) <= columns
     assert {field.name for field in fields(Content)} - {
         "runs",
-        "notes",
+        "warnings",
         "parent_key",
         "links",
         "paths",
