@@ -153,8 +153,8 @@ def claim(
     columns = _attempt_started(now) if start else {}
     claimed = leases.claim(_with_assignments, now=now, lease=lease, limit=limit, pks=pks, **columns)
     obsolete = [action for action in claimed if not still_applies(action)]
-    ended: dict[str, Any] = {"finished_wins": True, "status": Status.SUPERSEDED}
-    leases.settle(obsolete, due_at=None, now=now, error_code="no_longer_wanted", **ended)
+    superseded: dict[str, Any] = {"status": Status.SUPERSEDED, "error_code": "no_longer_wanted"}
+    leases.settle(obsolete, due_at=None, now=now, finished_wins=True, **superseded)
     return [action for action in claimed if action not in obsolete]
 
 
@@ -305,8 +305,8 @@ def _again(
     kind = ActionType(failed.action_type)
     # A concurrent request may have read the clock later and retried first. A retry is never older than that.
     now = max(now, failed.created)
-    ended = outcomes.ended(outcome) if outcome else {}
-    again = _new(failed.assignment, kind, now=now, actor=actor, dedup_key=dedup_key, turn=turn, ended=ended)
+    final = outcomes.final_columns(outcome) if outcome else {}
+    again = _new(failed.assignment, kind, now=now, actor=actor, dedup_key=dedup_key, turn=turn, final=final)
     again.content_run_key, again.retry_of = failed.content_run_key, failed
     return again
 
@@ -315,10 +315,10 @@ def _of_each(
     assignments: Sequence[LearnerContentAssignment], kinds: Iterable[ActionType], *, turn: int, **more: Any
 ) -> list[LearnerContentAssignmentAction]:
     """Return an action of each kind for each assignment: copies of one model instance per kind."""
-    models = [_new(assignments[0], kind, turn=turn, **more) for kind in kinds] if assignments else []
+    templates = [_new(assignments[0], kind, turn=turn, **more) for kind in kinds] if assignments else []
     found = []
     for number, assignment in enumerate(assignments, start=turn):
-        for one in models:
+        for one in templates:
             own: dict[str, Any] = {"assignment": assignment, "cycle": assignment.cycle}
             if one.action_type not in FACTS:
                 own["recipient"] = assignment.learner_email
@@ -339,17 +339,17 @@ def _new(
     content_run_key: str = "",
     turn: int = 0,
     cycle: int | None = None,
-    ended: Mapping[str, object] | None = None,
+    final: Mapping[str, object] | None = None,
 ) -> LearnerContentAssignmentAction:
     """Return a fact, complete at once, or work that is due at its turn, not yet stored.
 
-    Work is finished, too, where it has `ended` so, and a link is: `_link` makes it.
+    Work with `final` columns is finished, too, and so is a link: `_link` makes it.
     """
     state: dict[str, object]
     if kind in FACTS:
         state = {"status": Status.DONE, "completed_at": now, "detail": detail}
-    elif ended:
-        state = {"completed_at": now, "recipient": assignment.learner_email, **ended}
+    elif final:
+        state = {"completed_at": now, "recipient": assignment.learner_email, **final}
     elif kind == ActionType.LEARNER_LINKED:
         state = {"status": Status.DONE, "completed_at": now, "recipient": assignment.learner_email}
     else:

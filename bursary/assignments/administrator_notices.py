@@ -74,20 +74,20 @@ def current(now: datetime) -> QuerySet[AdministratorNotice]:
     in_grace = Q(Exists(open_.filter(grace_until__gt=now)), grace_until__gt=now)
     unjoinable = Q(Exists(open_), ~Q(reason__in=("", *ABOUT_ADDRESSES)), resolved_at=None)
     unwanted = Q(Exists(open_), reason=NoticeReason.MAIL_UNWANTED, created__gt=now - COMPLAINTS_SHOWN)
-    running = AdministratorNotice.objects.filter(in_grace | unjoinable | unwanted).select_related(
+    shown = AdministratorNotice.objects.filter(in_grace | unjoinable | unwanted).select_related(
         "content", "budget__customer"
     )
-    running = running.annotate(recorded_title=Subquery(open_.order_by("pk").values("content_title")[:1]))
-    return running.defer("content__payload").order_by(F("grace_until").asc(nulls_last=True), "id")
+    shown = shown.annotate(recorded_title=Subquery(open_.order_by("pk").values("content_title")[:1]))
+    return shown.defer("content__payload").order_by(F("grace_until").asc(nulls_last=True), "id")
 
 
 def write_for_address(assignment: LearnerContentAssignment, reason: NoticeReason, *, now: datetime) -> None:
     """Notice what a mail provider reported of a learner's address; one mail for what comes within
     `BATCHES_END_WITHIN`."""
-    waiting = AdministratorNotice.objects.filter(
+    unsent = AdministratorNotice.objects.filter(
         budget=assignment.budget_id, content=assignment.content_id, reason=reason, attempts=0
     )
-    if notice := for_update(waiting).order_by("pk").first():
+    if notice := for_update(unsent).order_by("pk").first():
         AdministratorNotice.objects.filter(pk=notice.pk).update(assignments=F("assignments") + 1)
         return
     key = (assignment.budget_id, assignment.content_id)
@@ -104,16 +104,16 @@ def _write_for_deadlines(concerned: Q, *, now: datetime, due_at: datetime) -> No
     A notice counts all assignments in their grace, not only those of the last change.
     """
     until = now + GRACE
-    waiting = LearnerContentAssignment.objects.filter(concerned, state=State.ALLOCATED, grace_until__gt=now)
+    in_grace = LearnerContentAssignment.objects.filter(concerned, state=State.ALLOCATED, grace_until__gt=now)
     moved = Count("pk", filter=Q(grace_until=until))
-    counts = waiting.order_by().values_list("budget", "content").annotate(count=Count("pk"), moved=moved)
+    counts = in_grace.order_by().values_list("budget", "content").annotate(count=Count("pk"), moved=moved)
     found = {(budget, content): count for budget, content, count, _moved in counts.filter(moved__gt=0)}
     if not found:
         return
-    running = AdministratorNotice.objects.filter(
+    notices = AdministratorNotice.objects.filter(
         grace_until__gt=now, budget__in={budget for budget, _ in found}
     )
-    for notice in for_update(running).order_by("pk"):
+    for notice in for_update(notices).order_by("pk"):
         if count := found.pop((notice.budget_id, notice.content_id), 0):
             _extend(notice, assignments=count, now=now, grace_until=until)
     _create(found, now=now, due_at=due_at, grace_until=until)

@@ -77,9 +77,9 @@ def _checked_text(reason: str) -> str:
 
 def _refusal(assignment: LearnerContentAssignment, *, now: datetime) -> DeclineRefused | None:
     """Return why the assignment, as read, cannot be declined; None where it can."""
-    if ended := redemption.refusal(assignment, now=now):
+    if refused := redemption.refusal(assignment, now=now):
         nothing_to_do = _("You need not do anything: it cannot be accepted any more.")
-        return DeclineRefused(ended.reason, ended.sentence, nothing_to_do)
+        return DeclineRefused(refused.reason, refused.sentence, nothing_to_do)
     if assignment.state == State.ACCEPTED:
         return DeclineRefused(
             "reason_learner_assignment_accepted",

@@ -26,10 +26,10 @@ def due(now: datetime | Parameter) -> QuerySet[LearnerContentAssignment]:
         budget=OuterRef("budget"),
         created__gt=now - LONGEST_WAIT_FOR_NOTICE,
     ).exclude(reason__in=ABOUT_ADDRESSES)
-    waiting = Exists(notices.filter(Q(notified_at=None) | Q(grace_until__gt=now)))
-    over = Q(grace_until=None) | (Q(grace_until__lte=now) & ~waiting)
+    blocked_by_notice = Exists(notices.filter(Q(notified_at=None) | Q(grace_until__gt=now)))
+    grace_passed = Q(grace_until=None) | (Q(grace_until__lte=now) & ~blocked_by_notice)
     return LearnerContentAssignment.objects.filter(
-        over, state=State.ALLOCATED, expires_at__lte=now, redeeming_since=None
+        grace_passed, state=State.ALLOCATED, expires_at__lte=now, redeeming_since=None
     )
 
 

@@ -144,17 +144,17 @@ def expected_refusals(
 
     Only `which` actions are to be repaired. Failed work that is `late` cannot be.
     """
-    by_others = ~Q(action_type=ActionType.REDEEMED)
-    in_time = by_others & ~late if late else by_others
+    not_redemptions = ~Q(action_type=ActionType.REDEEMED)
+    in_time = not_redemptions & ~late if late else not_redemptions
     failed = to_repair().filter(which or Q(), assignment__in=rows.order_by().values("pk")).order_by()
     found = failed.aggregate(
         any=Count("assignment", distinct=True),
-        by_others=Count("assignment", distinct=True, filter=by_others),
+        not_redemptions=Count("assignment", distinct=True, filter=not_redemptions),
         in_time=Count("assignment", distinct=True, filter=in_time),
     )
     counted: dict[str, int] = {
-        RepairRefusal.TOO_LATE: found["by_others"] - found["in_time"],
-        RepairRefusal.ONLY_BY_LEARNER: found["any"] - found["by_others"],
+        RepairRefusal.TOO_LATE: found["not_redemptions"] - found["in_time"],
+        RepairRefusal.ONLY_BY_LEARNER: found["any"] - found["not_redemptions"],
         RepairRefusal.NOTHING_FAILED: rows.order_by().count() - found["any"],
     }
     return {why: count for why, count in counted.items() if count}
@@ -248,15 +248,15 @@ def _repair_batch(
         named = LearnerContentAssignment.objects.filter(budget=budget, uuid__in=uuids)
         found = {one.pk: one for one in for_update(named).order_by("pk")}
         failed = _locked(to_repair().filter(which, assignment__in=found), found)
-        by_others = [one for one in failed if one.action_type != ActionType.REDEEMED]
-        mails = [one.pk for one in by_others if one.action_type in _UNTIL_A_DATE]
-        ending = LearnerContentAssignmentAction.objects.filter(late, pk__in=mails)
-        too_late_now = set(ending.values_list("pk", flat=True))
-        repairable = [one for one in by_others if one.pk not in too_late_now]
+        not_redemptions = [one for one in failed if one.action_type != ActionType.REDEEMED]
+        mails = [one.pk for one in not_redemptions if one.action_type in _UNTIL_A_DATE]
+        late_mails = LearnerContentAssignmentAction.objects.filter(late, pk__in=mails)
+        too_late_now = set(late_mails.values_list("pk", flat=True))
+        repairable = [one for one in not_redemptions if one.pk not in too_late_now]
         repair(repairable)
         repaired = {one.assignment_id for one in repairable}
         refusals: dict[int, str] = {one.assignment_id: RepairRefusal.ONLY_BY_LEARNER for one in failed}
-        refusals |= {one.assignment_id: RepairRefusal.TOO_LATE for one in by_others}
+        refusals |= {one.assignment_id: RepairRefusal.TOO_LATE for one in not_redemptions}
         by_uuid = {one.uuid: one.pk for one in found.values()}
         for uuid in uuids:
             pk = by_uuid.get(uuid)

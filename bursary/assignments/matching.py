@@ -264,8 +264,8 @@ def still_valid(
     Content without a row, or without an end, has not ended. At most one query.
     """
     accepted = {one.content_id for one in assignments if one.state == State.ACCEPTED and one.content_id}
-    over = ContentMetadata.objects.filter(pk__in=accepted, end_date__lte=now)
-    ended = set(over.values_list("pk", flat=True)) if accepted else set()
+    past_end = ContentMetadata.objects.filter(pk__in=accepted, end_date__lte=now)
+    ended = set(past_end.values_list("pk", flat=True)) if accepted else set()
     return [
         one
         for one in assignments
@@ -276,11 +276,11 @@ def still_valid(
 
 def which_declined(assignments: Sequence[LearnerContentAssignment]) -> set[int]:
     """Return the pks of assignments that their learners declined in the current cycle. At most one query."""
-    ended = [assignment.pk for assignment in assignments if assignment.state == State.CANCELLED]
-    if not ended:
+    cancelled = [assignment.pk for assignment in assignments if assignment.state == State.CANCELLED]
+    if not cancelled:
         return set()
     facts = LearnerContentAssignmentAction.objects.filter(
-        assignment__in=ended, action_type=ActionType.DECLINED, cycle=F("assignment__cycle")
+        assignment__in=cancelled, action_type=ActionType.DECLINED, cycle=F("assignment__cycle")
     )
     return set(facts.values_list("assignment_id", flat=True))
 

@@ -84,7 +84,7 @@ def columns(
                 "payload": dict(outcome.payload),
             }
         case Skipped():
-            return {"completed_at": now, **ended(outcome)}
+            return {"completed_at": now, **final_columns(outcome)}
         case Postponed(failure):
             log = _logged(action, failure, now, limited_by_time=outcome.limited_by_time)
             return {"status": Status.PENDING, "attempt_log": log}
@@ -92,10 +92,10 @@ def columns(
             return {"status": Status.PENDING, "attempts": action.attempts - 1}
         case Failed(failure):
             log = _logged(action, failure, now)
-            return {"completed_at": now, "attempt_log": log, **ended(outcome)}
+            return {"completed_at": now, "attempt_log": log, **final_columns(outcome)}
 
 
-def ended(outcome: Skipped | Failed) -> dict[str, Any]:
+def final_columns(outcome: Skipped | Failed) -> dict[str, Any]:
     """Return the values of the columns of work that was skipped or has finally failed."""
     if isinstance(outcome, Skipped):
         return {"status": Status.SKIPPED, "error_code": outcome.error_code, "detail": outcome.detail}

@@ -289,8 +289,8 @@ def _send_to_learner(action: LearnerContentAssignmentAction) -> Done | Skipped:
             "account_deactivated" if deactivated else "account_deleted", f"The learner's account is {ended}."
         )
     ahead: ReadAhead = vars(assignment)["_ahead"]
-    if (ending := suppressed.check(action, reasons=ahead.suppressed_by)) is not None:
-        return ending
+    if (outcome := suppressed.check(action, reasons=ahead.suppressed_by)) is not None:
+        return outcome
     with translation.override(settings.LANGUAGE_CODE):
         context = _context(action)
     unsubscribe_url = ""
