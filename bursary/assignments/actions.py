@@ -153,8 +153,8 @@ def claim(
     columns = _attempt_started(now) if start else {}
     claimed = leases.claim(_with_assignments, now=now, lease=lease, limit=limit, pks=pks, **columns)
     obsolete = [action for action in claimed if not still_applies(action)]
-    superseded: dict[str, Any] = {"status": Status.SUPERSEDED, "error_code": "no_longer_wanted"}
-    leases.settle(obsolete, due_at=None, now=now, finished_wins=True, **superseded)
+    superseded: dict[str, Any] = {"finished_wins": True, "status": Status.SUPERSEDED}
+    leases.settle(obsolete, due_at=None, now=now, error_code="no_longer_wanted", **superseded)
     return [action for action in claimed if action not in obsolete]
 
 
