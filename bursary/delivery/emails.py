@@ -36,7 +36,7 @@ from bursary.delivery.smtp_backend import cut_off_after
 from bursary.lib import mailbox, moments
 from bursary.lib.logs import without_tokens
 from bursary.lib.prepared import Parameter, PreparedSelect
-from bursary.lib.retries import longest_back_off
+from bursary.lib.retries import back_off_ceiling
 
 BECAUSE: Mapping[ExpiryReason, Any] = {
     ExpiryReason.ALLOCATION_AGE: _("after that the assignment expires"),
@@ -55,7 +55,8 @@ _TO_LEARNERS = {
 
 _EMPTY_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
 
-FIRST_WAIT, MAX_WAIT = timedelta(days=2), timedelta(days=30)  # less than `leases.MAX_DELAY`
+FIRST_WAIT_FOR_BUDGET, LONGEST_WAIT_FOR_BUDGET = timedelta(days=2), timedelta(days=30)
+"""The waits of a mail while its budget is not in use; less than `leases.MAX_DELAY`."""
 
 _UNUSED: Mapping[NotInUse, str] = {
     NotInUse.RETIRED: "The budget is retired, so that the assignment cannot be accepted.",
@@ -92,11 +93,12 @@ def notify(action: LearnerContentAssignmentAction) -> Done | Postponed | Skipped
     if unused := budget.not_in_use(action.modified):
         # Postponed until the budget starts, else with back-off; a change of the budget makes the mail due at
         # once (`assignments.invitations`).
-        until = action.modified + longest_back_off(action.attempts, first=FIRST_WAIT, longest=MAX_WAIT)
+        wait = back_off_ceiling(action.attempts, first=FIRST_WAIT_FOR_BUDGET, longest=LONGEST_WAIT_FOR_BUDGET)
+        until = action.modified + wait
         if unused is NotInUse.NOT_YET_OPEN and budget.starts_at:
             until = budget.starts_at
         failure = Failure(ErrorReason.INTERNAL_API_ERROR, "budget_not_in_use", _UNUSED[unused], "")
-        return Postponed(failure, until=min(until, action.modified + MAX_WAIT))
+        return Postponed(failure, until=min(until, action.modified + LONGEST_WAIT_FOR_BUDGET))
     return _send_to_learner(action)
 
 

@@ -181,5 +181,5 @@ def _given_up(action: LearnerContentAssignmentAction, failure: Failure) -> Faile
 
 
 def wait_after(attempts: int) -> timedelta:
-    """Return how long to wait after so many attempts: exponential back-off with full jitter."""
+    """Return the wait after so many attempts: full jitter, a random fraction of a ceiling that doubles."""
     return retries.back_off(attempts, first=FIRST_WAIT, longest=LONGEST_WAIT)

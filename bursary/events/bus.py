@@ -76,7 +76,7 @@ class Consumer:
                     raise BusLost(f"For {away:.0f} seconds: {line}") from error
             close_old_connections()
             failures += 1
-            pause = retries.longest_back_off(failures, first=FIRST_PAUSE, longest=LONGEST_PAUSE)
+            pause = retries.back_off_ceiling(failures, first=FIRST_PAUSE, longest=LONGEST_PAUSE)
             stop.wait(pause.total_seconds())
 
     def _rounds(self, stop: threading.Event, *, once: bool) -> Iterator[None]:

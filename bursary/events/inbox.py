@@ -130,7 +130,7 @@ def _apply(event: InboxEvent, *, clock: Clock) -> str:
         outcome, word = EventOutcome.FAILED, "broken"
     now = clock()
     if word and now - event.received_at < TRIED_FOR:
-        wait = retries.longest_back_off(event.attempts, first=FIRST_WAIT, longest=LONGEST_WAIT)
+        wait = retries.back_off_ceiling(event.attempts, first=FIRST_WAIT, longest=LONGEST_WAIT)
         leases.settle([event], due_at=now + wait, now=now, last_error=storable(error)[:LONGEST_ERROR])
         return word
     if word:

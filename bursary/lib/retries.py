@@ -93,12 +93,12 @@ def jittered(seconds: float) -> float:
 
 
 def back_off(failures: int, *, first: timedelta, longest: timedelta) -> timedelta:
-    """Return how long to wait after so many failures in a row: full jitter, a random part of the longest."""
-    return longest_back_off(failures, first=first, longest=longest) * random.random()  # noqa: S311  # no secret
+    """Return the wait after so many failures in a row: full jitter, a random fraction of the ceiling."""
+    return back_off_ceiling(failures, first=first, longest=longest) * random.random()  # noqa: S311  # no secret
 
 
-def longest_back_off(failures: int, *, first: timedelta, longest: timedelta) -> timedelta:
-    """Return what `back_off` waits at most: `first`, doubled by each further failure up to `longest`."""
+def back_off_ceiling(failures: int, *, first: timedelta, longest: timedelta) -> timedelta:
+    """Return the ceiling of `back_off`: `first`, doubled by each further failure up to `longest`."""
     return min(longest, first * (1 << min(max(failures, 1) - 1, 16)))
 
 

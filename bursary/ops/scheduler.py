@@ -181,7 +181,7 @@ def _run_if_due(task: TaskDefinition, *, pk: int, clock: Clock) -> bool:
         error = logs.log_failure(f"Task {task.name} failed", raised, log=logger)
     now = clock()
     failures = row.failures + 1 if error else 0
-    wait = retries.longest_back_off(failures, first=FIRST_WAIT, longest=task.every) if error else task.every
+    wait = retries.back_off_ceiling(failures, first=FIRST_WAIT, longest=task.every) if error else task.every
     leases.settle(
         [row],
         due_at=now + wait,

@@ -170,7 +170,7 @@ def _next_refresh(
         reason = RefreshReason(kind)
     interval = schedule.fresh_for(reason) if reason in _BY_FRESHNESS else None
     failed = reason is RefreshReason.FAILED
-    longest_wait = schedule.longest_retry_delay(content.failures) if failed else None
+    longest_wait = schedule.retry_delay_ceiling(content.failures) if failed else None
     sooner = None  # the rule of `refresh_runs.bring_forward`
     if due_at and catalogs and not (missing or refreshed.failures or refreshed.gone_at):
         sooner = max(one["seen_at"] for one in catalogs) + schedule.fresh_for("depended_on")

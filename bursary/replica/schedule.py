@@ -70,13 +70,13 @@ def freshness_kind(
 
 
 def retry_delay(failures: int) -> timedelta:
-    """Return how long to wait after so many failures in a row, at random up to `longest_retry_delay`."""
+    """Return the wait after so many failures in a row: full jitter, a random fraction of the ceiling."""
     return retries.back_off(failures, first=FIRST_RETRY, longest=LONGEST_RETRY)
 
 
-def longest_retry_delay(failures: int) -> timedelta:
-    """Return how long to wait at most after so many failures in a row."""
-    return retries.longest_back_off(failures, first=FIRST_RETRY, longest=LONGEST_RETRY)
+def retry_delay_ceiling(failures: int) -> timedelta:
+    """Return the longest that `retry_delay` waits after so many failures in a row."""
+    return retries.back_off_ceiling(failures, first=FIRST_RETRY, longest=LONGEST_RETRY)
 
 
 def request_refresh(keys: Collection[str], *, now: datetime, until_changed: bool = False) -> int:

@@ -305,7 +305,7 @@ def test_a_lease_that_a_wrong_clock_wrote_counts_as_past() -> None:
 @pytest.mark.sqlite_only
 def test_waits_double_up_to_the_longest_with_full_jitter(failures: int, most: int) -> None:
     bounds = {"first": timedelta(seconds=30), "longest": HOUR}
-    assert retries.longest_back_off(failures, **bounds) == timedelta(seconds=most)
+    assert retries.back_off_ceiling(failures, **bounds) == timedelta(seconds=most)
     waits = [retries.back_off(failures, **bounds) for _ in range(50)]
     assert all(timedelta(0) <= wait <= timedelta(seconds=most) for wait in waits)
     assert max(waits) > timedelta(seconds=most) / 2 > min(waits)  # fails once in 2**49 runs
