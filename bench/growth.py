@@ -201,7 +201,7 @@ class Listing:
             yield [made.course(first + one) for one in range(begin, min(begin + size, self.courses))]
 
     def fetch(
-        self, catalog_uuid: UUID, *, keys: Sequence[str], within: timedelta | None = None
+        self, catalog_uuid: UUID, *, keys: Sequence[str], timeout: timedelta | None = None
     ) -> Sequence[object]:
         """Return nothing: all has been listed."""
         return []

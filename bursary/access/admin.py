@@ -40,7 +40,7 @@ class FindsMailboxes:
     ) -> tuple[QuerySet[Any], bool]:
         """Return the matching rows, and whether there may be duplicates."""
         found, duplicates = super().get_search_results(request, queryset, search_term)  # type: ignore[misc]  # ModelAdmin's
-        if "@" in mailbox.comparable(search_term):
+        if "@" in mailbox.comparable_text(search_term):
             ways = Q(pk__in=found.order_by().values("pk")) | of_mailboxes([learner_key(search_term)])
             return queryset.filter(ways), False
         return found, duplicates

@@ -29,7 +29,7 @@ LINKING_RUNS = 10
 
 def learner_key(address: str) -> str:
     """Return the key by which e-mail addresses are compared: the key of the canonical form."""
-    return key_of_canonical(mailbox.comparable(address))
+    return key_of_canonical(mailbox.comparable_text(address))
 
 
 def key_of_canonical(address: str) -> str:

@@ -52,7 +52,7 @@ class Identity:
     def add(self, written: Iterable[str]) -> None:
         """Add addresses, with their canonical form and their keys."""
         for address in written:
-            text, canonical = address.strip(), mailbox.comparable(address)
+            text, canonical = address.strip(), mailbox.comparable_text(address)
             if "@" in canonical:
                 older = hashlib.sha256(text.lower().encode(errors="surrogatepass")).hexdigest()
                 self.addresses |= mailbox.spellings(text)
@@ -61,7 +61,9 @@ class Identity:
 
 def trace(address: str) -> Identity:
     """Return the identity of the person with this address. Raises matching.BadAddresses."""
-    if "@" not in mailbox.comparable(address):  # what only an earlier release accepted is traced all the same
+    if "@" not in mailbox.comparable_text(
+        address
+    ):  # what only an earlier release accepted is traced all the same
         matching.read_all_addresses([address])
     person = Identity()
     person.add([address])

@@ -283,7 +283,7 @@ class AssignmentFilters(django_filters.FilterSet):
         Without a join, and without a subquery for each row: each row of the budget is looked at.
         """
         for word in value.split():
-            address = mailbox.comparable(word)
+            address = mailbox.comparable_text(word)
             found = Q(content_title__contains=word.casefold()) | Q(learner_email__icontains=address)
             if "@" in address:  # a row of an earlier release spells it otherwise
                 found |= of_mailboxes([learner_key(word)])

@@ -343,7 +343,7 @@ def _named(cell: str) -> tuple[str, str] | None:
     else:
         return None
     address = _address(address)
-    one_address = not _AT.search(name) or mailbox.comparable(name) == mailbox.comparable(address)
+    one_address = not _AT.search(name) or mailbox.comparable_text(name) == mailbox.comparable_text(address)
     return (address, name) if one_address and _AT.search(address) else None
 
 

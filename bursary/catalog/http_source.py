@@ -78,10 +78,10 @@ class HttpCatalog:
         yield from chunks(page, size)
 
     def fetch(
-        self, catalog_uuid: UUID, *, keys: Sequence[str], within: timedelta | None = None
+        self, catalog_uuid: UUID, *, keys: Sequence[str], timeout: timedelta | None = None
     ) -> Sequence[object]:
         """Return the records with any of the keys, and those that upstream adds; see `CatalogSource`."""
-        until = None if within is None else monotonic() + within.total_seconds()
+        until = None if timeout is None else monotonic() + timeout.total_seconds()
         found: list[object] = []
         requests = list(_requests(dict.fromkeys(filter(is_key, keys)), limit=MAX_KEYS))
         for number, some in enumerate(requests):
@@ -100,7 +100,7 @@ class HttpCatalog:
             answer = self.remote.post(
                 f"/api/v1/enterprise-catalogs/{catalog_uuid}/generate_diff",
                 json={"content_keys": []},
-                repeatable=True,
+                idempotent=True,
                 # Only the key of each item is kept: there may be a hundred thousand items.
                 object_hook=lambda item: item.get("content_key", item),
             )
@@ -136,7 +136,7 @@ class HttpCatalog:
             if number > MAX_PARTS or (number and share < MIN_SECONDS):
                 break
             try:
-                found += self._ask(catalog_uuid, part, within=share, isolating=number > 0)
+                found += self._ask(catalog_uuid, part, timeout=share, bisecting=number > 0)
                 answered = True
             except UpstreamError as error:
                 failure = error
@@ -154,13 +154,13 @@ class HttpCatalog:
         return found + [Unfetched(key, "upstream_error", rest) for part in parts.waiting for key in part]
 
     def _ask(
-        self, catalog_uuid: UUID, keys: Sequence[str], *, within: float, isolating: bool
+        self, catalog_uuid: UUID, keys: Sequence[str], *, timeout: float, bisecting: bool
     ) -> list[object]:
         answer = self.remote.get(
             f"/api/v2/enterprise-catalogs/{catalog_uuid}/get_content_metadata/",
             params=[*(("content_keys", key) for key in keys), ("traverse_pagination", "1")],
-            within=timedelta(seconds=within),
-            isolating=isolating,
+            timeout=timedelta(seconds=timeout),
+            bisecting=bisecting,
         )
         results = answer.get("results") if isinstance(answer, dict) else None
         if not isinstance(answer, dict) or not isinstance(results, list):

@@ -79,11 +79,11 @@ class FolderCatalog:
             yield from chunks(map(_decoded, _lines(file)), size)
 
     def fetch(
-        self, catalog_uuid: UUID, *, keys: Sequence[str], within: timedelta | None = None
+        self, catalog_uuid: UUID, *, keys: Sequence[str], timeout: timedelta | None = None
     ) -> Sequence[object]:
         """Return the records with any of the keys, in the file's order; see `CatalogSource`.
 
-        `within` is ignored, because reading a file is fast.
+        `timeout` is ignored, because reading a file is fast.
         """
         if not keys:
             return []

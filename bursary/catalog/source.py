@@ -37,18 +37,18 @@ class CatalogSource(Protocol):
         """
 
     def fetch(
-        self, catalog_uuid: UUID, *, keys: Sequence[str], within: timedelta | None = None
+        self, catalog_uuid: UUID, *, keys: Sequence[str], timeout: timedelta | None = None
     ) -> Sequence[object]:
         """Return the records with any of the keys; a run's key returns its course as well.
 
         Unknown keys are missing, without an error. A key is Unfetched if the catalog fails for its record, or
-        does not answer in time. Match the answer by key, never by position or number. `within` limits the
+        does not answer in time. Match the answer by key, never by position or number. `timeout` limits the
         whole call. Raises CatalogUnavailable if no request is answered.
         """
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class CatalogCredentials:
     """Client credentials for a catalog over HTTP, and the deadline of one request."""
 
     oauth_url: str
@@ -57,19 +57,19 @@ class Access:
     deadline: timedelta
 
 
-def open_source(url: str, *, access: Access | None = None) -> CatalogSource:
+def open_source(url: str, *, credentials: CatalogCredentials | None = None) -> CatalogSource:
     """Return the catalog at an address: a file, a folder, or enterprise-catalog.
 
     `file:///srv/courses.jsonl` serves every catalog; `file:///srv/catalogs/` holds `<catalog uuid>.jsonl`;
-    `https://catalog.example.org` is read with `access`. Nothing is opened yet. Raises ValueError for an
-    address of another kind, and for HTTP without `access`.
+    `https://catalog.example.org` is read with `credentials`. Nothing is opened yet. Raises ValueError for an
+    address of another kind, and for HTTP without `credentials`.
     """
     address = urlsplit(url)
     if address.scheme in ("http", "https"):
-        if access is None:
+        if credentials is None:
             raise ValueError("A catalog over HTTP is asked with credentials, and there are none.")
-        credentials = ClientCredentials(access.oauth_url, access.client_id, access.client_secret)
-        return HttpCatalog(Client(url, credentials=credentials, deadline=access.deadline))
+        client = ClientCredentials(credentials.oauth_url, credentials.client_id, credentials.client_secret)
+        return HttpCatalog(Client(url, credentials=client, deadline=credentials.deadline))
     path = Path(unquote(address.path))
     if address.scheme != "file" or address.netloc not in ("", "localhost") or not path.is_absolute():
         raise ValueError(

@@ -57,11 +57,11 @@ class ProviderAnswer(Answer):
 
 
 def error_of_response(
-    status: int, text: str, *, wait: timedelta | None = None, repeatable: bool = False
+    status: int, text: str, *, wait: timedelta | None = None, idempotent: bool = False
 ) -> DeliveryError:
     """Return the error that a provider's refusing or temporary response means.
 
-    `wait` is how long it asks to wait. `repeatable`: the request has an idempotency key that the provider
+    `wait` is how long it asks to wait. `idempotent`: the request has an idempotency key that the provider
     keeps, so that it can be repeated without a second mail.
     """
     answer = ProviderAnswer(code=status, text=" ".join(text.split())[:LONGEST_ANSWER])
@@ -73,7 +73,7 @@ def error_of_response(
         error = address_rejected(answer.sentence)
     elif is_about_mail and not answer.says(_FROM):
         error = error_of_answer(answer)
-    elif status < HTTPStatus.BAD_REQUEST or (status in _PERHAPS_ACCEPTED and not repeatable):
+    elif status < HTTPStatus.BAD_REQUEST or (status in _PERHAPS_ACCEPTED and not idempotent):
         error = in_doubt(answer.sentence)
     elif status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _LATER:
         error = _of_us("mail_server_busy", answer)

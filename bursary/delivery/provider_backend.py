@@ -75,9 +75,9 @@ class _Translated:
     def _of_answer(self, response: requests.Response) -> DeliveryError:
         asked = from_digits(response.headers.get("Retry-After", ""), max_digits=20)
         wait = None if asked is None else timedelta(seconds=min(asked, 10**6))
-        repeatable = self.esp_name in _TAKES_KEYS
+        idempotent = self.esp_name in _TAKES_KEYS
         return provider_answers.error_of_response(
-            response.status_code, response.text, wait=wait, repeatable=repeatable
+            response.status_code, response.text, wait=wait, idempotent=idempotent
         )
 
     def _of_connection(self, error: Exception) -> DeliveryError:

@@ -121,7 +121,7 @@ def has_form(text: str) -> bool:
 
 def spellings(text: str) -> set[str]:
     """Return an address as it is written, in canonical form, and with the domain in its own script."""
-    written = {text.strip(), comparable(text)}
+    written = {text.strip(), comparable_text(text)}
     try:
         valid = _validated(text)
     except BadAddress:
@@ -158,7 +158,7 @@ def tidy(text: str) -> str:
     return _EDGES.sub("", half_width(text))
 
 
-def comparable(text: str) -> str:
+def comparable_text(text: str) -> str:
     """Return the canonical form; for a text that is not an address by this rule, `tidy` in lower case."""
     try:
         return canonical(text)

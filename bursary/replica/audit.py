@@ -174,7 +174,7 @@ def _compare(
 ) -> None:
     """Compare the records for some keys with their rows. Raises CatalogUnavailable."""
     asked_at = clock()
-    answer = source.fetch(catalog_uuid, keys=keys, within=settings.CONTENT_FETCH_DEADLINE)
+    answer = source.fetch(catalog_uuid, keys=keys, timeout=settings.CONTENT_FETCH_DEADLINE)
     records, unusable = parser.parse_all(answer)
     chosen, _lost = merge.choose_records(records)
     # Rows are read after the answer: one that was refreshed meanwhile is newer, and is not compared. One that

@@ -234,7 +234,7 @@ def _fetch(content_key: str, *, catalog_uuid: UUID, now: datetime) -> ContentMet
         source=refresh.configured_source(),
         now=now,
         trigger=RefreshTrigger.READ,
-        within=settings.CONTENT_READ_DEADLINE,
+        timeout=settings.CONTENT_READ_DEADLINE,
     )
     content = _stored(content_key, catalog_uuid=catalog_uuid)
     if (content is not None and is_summary(content)) or _is_of_summary_course(content_key, catalog_uuid):

@@ -20,7 +20,7 @@ from django.conf import settings
 from bursary.catalog import parser
 from bursary.catalog.demo.shift import courses
 from bursary.catalog.records import CatalogUnavailable, Unfetched
-from bursary.catalog.source import Access, CatalogSource, breaker_state, open_source
+from bursary.catalog.source import CatalogCredentials, CatalogSource, breaker_state, open_source
 from bursary.lib import leases, postgres
 from bursary.lib.batches import ProgressCallback, chunks
 from bursary.lib.clock import Clock
@@ -54,13 +54,13 @@ def configured_source() -> CatalogSource:
     Raises ValueError for a bad address, and for one over HTTP without credentials.
     """
     client = (settings.OAUTH_URL, settings.OAUTH_CLIENT_ID, settings.OAUTH_CLIENT_SECRET)
-    access = Access(*client, deadline=settings.UPSTREAM_DEADLINE) if all(client) else None
-    return _opened(settings.CATALOG_URL, access, os.getpid())
+    credentials = CatalogCredentials(*client, deadline=settings.UPSTREAM_DEADLINE) if all(client) else None
+    return _opened(settings.CATALOG_URL, credentials, os.getpid())
 
 
 @lru_cache(maxsize=1)
-def _opened(url: str, access: Access | None, _process: int) -> CatalogSource:
-    return open_source(url, access=access)
+def _opened(url: str, credentials: CatalogCredentials | None, _process: int) -> CatalogSource:
+    return open_source(url, credentials=credentials)
 
 
 def upstream_state() -> str | None:
@@ -133,20 +133,20 @@ def refresh_keys(
     source: CatalogSource,
     now: datetime,
     trigger: RefreshTrigger,
-    within: timedelta | None = None,
+    timeout: timedelta | None = None,
     dry_run: bool = False,
     merge_unchanged: bool = False,
 ) -> RefreshReport:
     """Store the records that a catalog returns for these keys. For a run it may return the course.
 
-    Each request names at most `BATCH` keys and takes at most `within`. A key that upstream does not have
+    Each request names at most `BATCH` keys and takes at most `timeout`. A key that upstream does not have
     changes nothing, unless the replica holds it in this catalog. Raises like `refresh_catalog`.
     """
     context = _context(source, catalog_uuid, now=now, trigger=trigger, merge_unchanged=merge_unchanged)
     report = RefreshReport()
     for asked in chunks(sorted(set(keys)), BATCH):
         try:
-            found = source.fetch(catalog_uuid, keys=asked, within=within or settings.CONTENT_FETCH_DEADLINE)
+            found = source.fetch(catalog_uuid, keys=asked, timeout=timeout or settings.CONTENT_FETCH_DEADLINE)
         except CatalogUnavailable as failure:
             raise ContentUnavailable(str(failure), so_far=report) from failure
         report += RefreshReport(pages=1) + _ingest_all(found, context=context, dry_run=dry_run)
@@ -234,7 +234,7 @@ _Claimed = dict[ContentMetadata, str]
 def _refresh_claimed(claimed: _Claimed, *, source: CatalogSource, context: FetchContext) -> RefreshReport:
     """Fetch claimed rows of one catalog, and settle each as returned, not served, or missing."""
     keys = sorted(set(claimed.values()))
-    found = source.fetch(context.catalog_uuid, keys=keys, within=settings.CONTENT_FETCH_DEADLINE)
+    found = source.fetch(context.catalog_uuid, keys=keys, timeout=settings.CONTENT_FETCH_DEADLINE)
     unfetched = {one.content_key: one for one in found if isinstance(one, Unfetched)}
     records = [one for one in found if not isinstance(one, Unfetched)]
     report = RefreshReport(pages=1) + _ingest_all(records, context=context)
@@ -314,7 +314,7 @@ class _Listing:
     def _look_up(self, unseen: Sequence[tuple[int, str]]) -> RefreshReport:
         context = self._now()
         keys = [key for _pk, key in unseen]
-        found = self._source.fetch(context.catalog_uuid, keys=keys, within=settings.CONTENT_FETCH_DEADLINE)
+        found = self._source.fetch(context.catalog_uuid, keys=keys, timeout=settings.CONTENT_FETCH_DEADLINE)
         report = RefreshReport(pages=1) + _ingest_all(found, context=context)
         returned = _keys_in(found)
         return report + _missing([pk for pk, key in unseen if key not in returned], context=context)

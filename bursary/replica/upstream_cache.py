@@ -117,7 +117,7 @@ def _ask(catalog_uuid: UUID, keys: LookupKeys, *, ends_at: float, now: datetime)
         lookups = {key: keys[key] for key in batch}
         try:
             elements = refresh.configured_source().fetch(
-                catalog_uuid, keys=sorted(set(lookups.values())), within=left
+                catalog_uuid, keys=sorted(set(lookups.values())), timeout=left
             )
         except CatalogUnavailable:
             break

@@ -88,51 +88,51 @@ class Client:
         path: str,
         *,
         params: Sequence[tuple[str, str]] = (),
-        within: timedelta | None = None,
-        isolating: bool = False,
+        timeout: timedelta | None = None,
+        bisecting: bool = False,
     ) -> object:
         """Return the JSON value at a path below the base address; a name may repeat in `params`.
 
-        `within` shortens the deadline. With `isolating`, the request is a part of one that failed: it is sent
-        once, and a faulty answer is no failure for the breaker, because its cause may be one record. Raises
-        UpstreamUnavailable, UpstreamRefused and UnreadableAnswer.
+        `timeout` shortens the deadline. With `bisecting`, the request is a part of one that failed: it is
+        sent once, and a faulty answer is no failure for the breaker, because its cause may be one record.
+        Raises UpstreamUnavailable, UpstreamRefused and UnreadableAnswer.
         """
-        if within is not None and within <= timedelta(0):
-            raise _late(within)
-        question = partial(self._send, "GET", self._base + path, params=list(params) or None)
-        return self._ask(question, within=within, repeatable=not isolating, isolating=isolating)
+        if timeout is not None and timeout <= timedelta(0):
+            raise _late(timeout)
+        request = partial(self._send, "GET", self._base + path, params=list(params) or None)
+        return self._ask(request, timeout=timeout, retried=not bisecting, bisecting=bisecting)
 
     def post(
         self,
         path: str,
         *,
         json: object,
-        within: timedelta | None = None,
-        repeatable: bool = False,
+        timeout: timedelta | None = None,
+        idempotent: bool = False,
         object_hook: ObjectHook | None = None,
     ) -> object:
-        """Post a JSON value; return the service's answer. Only a `repeatable` request is retried.
+        """Post a JSON value; return the service's answer. Only an `idempotent` request is retried.
 
         `object_hook` returns the value to keep of each object in the answer. Raises what `get` raises, after
         which the service may still have carried out the request.
         """
-        question = partial(self._send, "POST", self._base + path, json=json)
-        return self._ask(question, within=within, repeatable=repeatable, object_hook=object_hook)
+        request = partial(self._send, "POST", self._base + path, json=json)
+        return self._ask(request, timeout=timeout, retried=idempotent, object_hook=object_hook)
 
     def _ask(
         self,
-        question: Callable[[], Awaitable[bytearray]],
+        request: Callable[[], Awaitable[bytearray]],
         *,
-        within: timedelta | None,
-        repeatable: bool,
-        isolating: bool = False,
+        timeout: timedelta | None,
+        retried: bool,
+        bisecting: bool = False,
         object_hook: ObjectHook | None = None,
     ) -> object:
-        allowed = min(within, self._deadline) if within is not None else self._deadline
+        allowed = min(timeout, self._deadline) if timeout is not None else self._deadline
         until = time.monotonic() + allowed.total_seconds()
         for attempt in stamina.retry_context(
             on=partial(_again, until=until),
-            attempts=self._attempts if repeatable else 1,
+            attempts=self._attempts if retried else 1,
             timeout=None,  # `_again` observes the deadline
             wait_initial=0.0,
             wait_jitter=MAX_WAIT,
@@ -142,13 +142,13 @@ class Client:
                 ticket = self.breaker.enter()
                 try:
                     answer = decoded(
-                        _portal().call(_in_time, question, until, allowed), object_hook=object_hook
+                        _portal().call(_in_time, request, until, allowed), object_hook=object_hook
                     )
                 except UpstreamError as failure:
                     faulty = isinstance(failure, UnreadableAnswer) or failure.reason == Outage.SERVER_ERROR
                     if _answered(failure):
                         self.breaker.succeeded(ticket)
-                    elif not (isolating and faulty):
+                    elif not (bisecting and faulty):
                         self.breaker.failed(ticket, because=str(failure))
                     raise
                 self.breaker.succeeded(ticket)
@@ -278,12 +278,12 @@ async def _serve(certificates: ssl.SSLContext, started: Future[_Loop]) -> None:
 
 
 async def _in_time(
-    question: Callable[[], Awaitable[bytearray]], until: float, allowed: timedelta
+    request: Callable[[], Awaitable[bytearray]], until: float, allowed: timedelta
 ) -> bytearray:
     """Return the answer; every failure becomes an UpstreamError."""
     try:
         with anyio.fail_after(until - time.monotonic()):
-            return await question()
+            return await request()
     except TimeoutError as late:
         raise _late(allowed) from late
     except (httpx2.ConnectError, httpx2.ConnectTimeout) as unreachable:

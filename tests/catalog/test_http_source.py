@@ -10,7 +10,7 @@ import pytest
 from bursary.catalog import http_source, parser
 from bursary.catalog.http_source import HttpCatalog
 from bursary.catalog.records import CatalogUnavailable, Unfetched
-from bursary.catalog.source import Access, open_source
+from bursary.catalog.source import CatalogCredentials, open_source
 from bursary.upstream.breaker import Breaker
 from bursary.upstream.client import Client
 from bursary.upstream.token import ClientCredentials
@@ -176,7 +176,7 @@ def test_a_record_that_upstream_is_silent_on_takes_no_time_from_the_others(cours
         upstream.fails_with(faults.hang, key=order[2])
         catalog = catalog_of(upstream, deadline=HURRIED)
 
-        answer = catalog.fetch(CATALOG, keys=order, within=timedelta(minutes=1))
+        answer = catalog.fetch(CATALOG, keys=order, timeout=timedelta(minutes=1))
 
     assert left_out(answer) == {order[2]: "upstream_error"}
     assert keys(answer) == set(order) - {order[2]}
@@ -196,7 +196,7 @@ def test_what_was_answered_is_kept_when_the_rest_cannot_be_cleared_up(
         catalog = catalog_of(upstream, deadline=HURRIED)
 
         with taking_at_most(AT_ONCE):
-            answer = catalog.fetch(CATALOG, keys=order, within=5 * HURRIED)
+            answer = catalog.fetch(CATALOG, keys=order, timeout=5 * HURRIED)
 
     assert keys(answer) == set(order[8:])
     assert left_out(answer) == dict.fromkeys(order[:8], "upstream_error")
@@ -361,7 +361,7 @@ def test_a_whole_fetch_ends_within_what_it_is_given(upstream: Upstream, courses:
     upstream.fails_with(faults.hang, path=BY_KEY)
 
     with taking_at_most(AT_ONCE):
-        answer = catalog_of(upstream).fetch(CATALOG, keys=order, within=2 * HURRIED)
+        answer = catalog_of(upstream).fetch(CATALOG, keys=order, timeout=2 * HURRIED)
 
     assert keys(answer) == set(order[:50])
     assert left_out(answer).keys() == set(order[50:])
@@ -383,11 +383,11 @@ def test_while_the_breaker_is_open_nothing_is_asked(upstream: Upstream) -> None:
 def test_an_address_of_the_web_is_asked_with_credentials(
     upstream: Upstream, a_course: Callable[..., Record]
 ) -> None:
-    access = Access(upstream.url, CLIENT_ID, CLIENT_SECRET, deadline=timedelta(minutes=1))
-    source = open_source(f"{upstream.url}/", access=access)
+    credentials = CatalogCredentials(upstream.url, CLIENT_ID, CLIENT_SECRET, deadline=timedelta(minutes=1))
+    source = open_source(f"{upstream.url}/", credentials=credentials)
     assert source.name == "enterprise-catalog"
     assert source.fetch(CATALOG, keys=["GlobeX+C109"]) == [a_course()]
-    assert CLIENT_SECRET not in repr(access)
+    assert CLIENT_SECRET not in repr(credentials)
 
 
 def test_an_address_of_the_web_needs_credentials() -> None:

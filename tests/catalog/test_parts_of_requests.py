@@ -27,12 +27,12 @@ class Upstream:
         self.seconds = 0.0
 
     def get(
-        self, _path: str, *, params: Sequence[tuple[str, str]], within: timedelta, isolating: bool
+        self, _path: str, *, params: Sequence[tuple[str, str]], timeout: timedelta, bisecting: bool
     ) -> object:
         keys = [value for name, value in params if name == "content_keys"]
         self.asked.append("".join(keys))
         if "D" in keys:
-            self.seconds += within.total_seconds()
+            self.seconds += timeout.total_seconds()
             raise next(self.failures)
         return {"results": keys}
 
@@ -47,7 +47,7 @@ def upstream(monkeypatch: pytest.MonkeyPatch) -> Upstream:
 def fetch(upstream: Upstream, keys: str, *failures: UpstreamError) -> list[object]:
     """Return the keys that upstream answers, and those that it does not in lower case."""
     upstream.failures = iter(failures)
-    found = HttpCatalog(cast(Client, upstream)).fetch(CATALOG, keys=[*keys], within=timedelta(seconds=8))
+    found = HttpCatalog(cast(Client, upstream)).fetch(CATALOG, keys=[*keys], timeout=timedelta(seconds=8))
     return [one.content_key.lower() if isinstance(one, Unfetched) else one for one in found]
 
 

@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from bursary.catalog.source import Access, CatalogSource, open_source
+from bursary.catalog.source import CatalogCredentials, CatalogSource, open_source
 
 
 def test_an_address_of_a_file_opens_that_file(data: Path) -> None:
@@ -35,5 +35,7 @@ def test_an_address_may_be_a_folder_with_blanks_in_its_name(tmp_path: Path) -> N
 )
 def test_another_kind_of_address_is_refused_and_its_secrets_are_not_repeated(url: str) -> None:
     with pytest.raises(ValueError, match=r"A catalog's address is file:///|An address is") as refused:
-        open_source(url, access=Access("https://lms.example.org", "me", "pass", timedelta(seconds=1)))
+        open_source(
+            url, credentials=CatalogCredentials("https://lms.example.org", "me", "pass", timedelta(seconds=1))
+        )
     assert "secret" not in str(refused.value)

@@ -38,8 +38,8 @@ class WithoutSockets(Client):
         path: str,
         *,
         params: Sequence[tuple[str, str]] = (),
-        within: timedelta | None = None,
-        isolating: bool = False,
+        timeout: timedelta | None = None,
+        bisecting: bool = False,
     ) -> object:
         answer = self._answer("GET", path, query=parse_qs(urlencode(params)), body=b"")
         return to_json.loads(to_json.dumps(answer))  # as the wire does: nothing is shared with the database
@@ -49,8 +49,8 @@ class WithoutSockets(Client):
         path: str,
         *,
         json: object,
-        within: timedelta | None = None,
-        repeatable: bool = False,
+        timeout: timedelta | None = None,
+        idempotent: bool = False,
         object_hook: ObjectHook | None = None,
     ) -> object:
         answer = self._answer("POST", path, query={}, body=to_json.dumps(json).encode())

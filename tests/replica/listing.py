@@ -50,7 +50,7 @@ class Listing:
         catalog_uuid: UUID,
         *,
         keys: Sequence[str],
-        within: timedelta | None = None,
+        timeout: timedelta | None = None,
     ) -> Sequence[object]:
         self._answer(0)
         self.asked.extend(keys)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from bursary.catalog.source import Access, CatalogSource, open_source
+from bursary.catalog.source import CatalogCredentials, CatalogSource, open_source
 from bursary.replica import refresh
 from bursary.replica.models import ContentChange, ContentMetadata, RefreshTrigger
 from bursary.replica.refresh import RefreshReport
@@ -19,8 +19,8 @@ HOUR = timedelta(hours=1)
 
 
 def over_http(upstream: Upstream) -> CatalogSource:
-    access = Access(upstream.url, CLIENT_ID, CLIENT_SECRET, deadline=timedelta(seconds=5))
-    return open_source(upstream.url, access=access)
+    credentials = CatalogCredentials(upstream.url, CLIENT_ID, CLIENT_SECRET, deadline=timedelta(seconds=5))
+    return open_source(upstream.url, credentials=credentials)
 
 
 def bring_in(*records: object, catalog_uuid: UUID = CATALOG, now: datetime = NOW) -> RefreshReport:

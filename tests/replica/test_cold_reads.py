@@ -321,9 +321,9 @@ def test_no_reader_is_held_past_the_deadline(
     settings.CONTENT_READ_DEADLINE = timedelta(seconds=0.5)
     never = Event()
 
-    def hang(_catalog: UUID, *, keys: Sequence[str], within: timedelta | None = None) -> Sequence[object]:
+    def hang(_catalog: UUID, *, keys: Sequence[str], timeout: timedelta | None = None) -> Sequence[object]:
         upstream.questions.append(tuple(keys))
-        never.wait(within.total_seconds() if within else 60)
+        never.wait(timeout.total_seconds() if timeout else 60)
         raise CatalogUnavailable("The catalog does not answer in time.")
 
     monkeypatch.setattr(upstream, "fetch", hang)

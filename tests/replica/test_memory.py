@@ -35,7 +35,7 @@ class Endless(Listing):
         catalog_uuid: UUID,
         *,
         keys: Sequence[str],
-        within: timedelta | None = None,
+        timeout: timedelta | None = None,
     ) -> Sequence[object]:
         numbers = (int(key.rpartition("+C")[2]) for key in keys)
         return [self._course(number) for number in numbers if number < self.size]

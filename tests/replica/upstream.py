@@ -38,10 +38,10 @@ class Upstream(Listing):
         catalog_uuid: UUID,
         *,
         keys: Sequence[str],
-        within: timedelta | None = None,
+        timeout: timedelta | None = None,
     ) -> Sequence[object]:
         self.questions.append(tuple(keys))
-        self.deadlines.append(within)
+        self.deadlines.append(timeout)
         self._be_there(catalog_uuid)
         answer = Listing([*self.records, *self.hidden]).fetch(catalog_uuid, keys=keys)
         self.meanwhile()

@@ -95,11 +95,11 @@ def test_a_failure_ends_in_time_and_has_a_name(
 ) -> None:
     asking = client(max_bytes=faults.MEGABYTE, attempts=1)
     asking.get(ONE)
-    within = HURRIED if reason == Outage.DEADLINE_EXCEEDED else None
+    timeout = HURRIED if reason == Outage.DEADLINE_EXCEEDED else None
     upstream.fails_with(fault)
 
     with taking_at_most(AT_ONCE):
-        failure = failure_of(asking, within=within)
+        failure = failure_of(asking, timeout=timeout)
 
     assert (type(failure), failure.reason) == (kind, reason)
     assert CLIENT_SECRET not in str(failure)
@@ -198,7 +198,7 @@ def test_what_may_pass_is_tried_again_and_nothing_else(
     monkeypatch.setattr(time, "sleep", pauses.append)
     asking = client()
     upstream.fails_with(faults.status(503), times=2)
-    assert asking.post(DIFFERENCE, json={}, repeatable=True)
+    assert asking.post(DIFFERENCE, json={}, idempotent=True)
     assert len(upstream.asked("generate_diff")) == 3
     assert len(pauses) == 2
     assert max(pauses) < 1
@@ -238,13 +238,13 @@ def test_a_pause_that_is_asked_for_is_kept_if_there_is_time(upstream: Upstream, 
 def test_a_shorter_deadline_holds_and_a_longer_one_does_not(upstream: Upstream, client: Make) -> None:
     upstream.fails_with(faults.hang)
     minute = timedelta(minutes=1)
-    for deadline, within in ((minute, HURRIED), (HURRIED, minute)):
+    for deadline, timeout in ((minute, HURRIED), (HURRIED, minute)):
         began = time.monotonic()
         with taking_at_most(AT_ONCE):
-            failure = failure_of(client(deadline=deadline), within=within)
+            failure = failure_of(client(deadline=deadline), timeout=timeout)
         assert failure.reason == Outage.DEADLINE_EXCEEDED
         assert time.monotonic() - began >= HURRIED.total_seconds()
-    assert failure_of(client(), within=timedelta(0)).reason == Outage.DEADLINE_EXCEEDED
+    assert failure_of(client(), timeout=timedelta(0)).reason == Outage.DEADLINE_EXCEEDED
 
 
 def test_a_service_that_fails_is_left_alone_and_found_again(upstream: Upstream, client: Make) -> None:
@@ -300,7 +300,7 @@ def test_a_fault_at_a_suspect_question_is_not_counted(
     asking = client(breaker=Breaker(failures=1))
     upstream.fails_with(fault)
 
-    failure_of(asking, isolating=True)
+    failure_of(asking, bisecting=True)
 
     assert len(upstream.asked("content-metadata")) == 1
     assert (asking.breaker.state is BreakerState.OPEN) is opens
