@@ -23,7 +23,7 @@ from bursary.access.models import User
 from bursary.assignments import derived, outcomes
 from bursary.assignments.choices import APPLIES_IN, FACTS, WORK, ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
-from bursary.assignments.outcomes import PAID_WAIT, AttemptResult, Failed, NotTried, Postponed, Skipped
+from bursary.assignments.outcomes import PAID_RETRY_WAIT, AttemptResult, Failed, NotTried, Postponed, Skipped
 from bursary.budgets.models import Customer
 from bursary.lib import inserts, leases
 from bursary.lib.locks import for_update
@@ -199,8 +199,8 @@ def finish(action: LearnerContentAssignmentAction, outcome: AttemptResult, *, no
         # Lock order: assignment before action.
         [present_address] = _locked_address.read(pk=action.assignment_id)
         if isinstance(outcome, Failed) and outcomes.is_paid(action):
-            outcome = Postponed(outcome.failure, until=now + PAID_WAIT)
-        columns = outcomes.columns(action, outcome, now=now)
+            outcome = Postponed(outcome.failure, until=now + PAID_RETRY_WAIT)
+        columns = outcomes.columns_after(action, outcome, now=now)
         due_at = outcome.until if isinstance(outcome, Postponed | NotTried) else None
         redeems = action.action_type == ActionType.REDEEMED  # and goes to no address
         unsuccessful = isinstance(outcome, Postponed | NotTried | Failed)

@@ -84,7 +84,7 @@ def compare(pks: Sequence[int], *, now: datetime) -> list[DerivedDifference]:
     for row in rows:
         course = (row.budget.catalog_uuid, row.content.content_key if row.content else "")
         of_cycle, of_course = actions[row.pk], runs.get(course, ())
-        expected = columns(row, of_cycle, of_course, now=now)
+        expected = expected_columns(row, of_cycle, of_course, now=now)
         latest = latest_checks(row, of_cycle, of_course, now=now)
         wrong = {column: value for column, value in expected.items() if getattr(row, column) != value}
         wrong |= {column: at for column, at in latest.items() if getattr(row, column) > at}
@@ -95,7 +95,7 @@ def compare(pks: Sequence[int], *, now: datetime) -> list[DerivedDifference]:
     return found
 
 
-def columns(
+def expected_columns(
     assignment: LearnerContentAssignment, actions: Actions, runs: Runs, *, now: datetime
 ) -> dict[str, object]:
     """Return the expected values of the columns that are maintained in the assignment's state.
@@ -143,7 +143,7 @@ def latest_checks(
     if starts_at > now:
         nudges = dates.nudges(budget, starts_at=starts_at)
         latest["nudge_at"] = _latest_check(one, nudges, actions, (ActionType.NUDGED,), now=now)
-    expires_at = columns(one, actions, runs, now=now).get("expires_at")
+    expires_at = expected_columns(one, actions, runs, now=now).get("expires_at")
     if isinstance(expires_at, datetime) and expires_at > now:
         reminders = dates.reminders(budget, allocated_at=one.allocated_at, expires_at=expires_at)
         latest["remind_at"] = _latest_check(one, reminders, actions, INVITATIONS, now=now)

@@ -13,7 +13,8 @@ from bursary.lib import texts
 ATTEMPTS_LOGGED = 10
 FIRST_OCCURRENCES = "first_met"  # the key in the attempt log
 TRACEBACK_LENGTH = 20_000  # characters
-PAID_WAIT = timedelta(minutes=30)  # between attempts to accept what is paid, once any other work is given up
+PAID_RETRY_WAIT = timedelta(minutes=30)
+"""When other work would finally fail, a redemption with its money spent is tried again after this wait."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Skipped:
 AttemptResult = Done | Postponed | NotTried | Failed | Skipped
 
 
-def columns(
+def columns_after(
     action: LearnerContentAssignmentAction, outcome: AttemptResult, *, now: datetime
 ) -> dict[str, Any]:
     """Return the values of an action's columns after an attempt."""
@@ -104,8 +105,8 @@ def final_columns(outcome: Skipped | Failed) -> dict[str, Any]:
         "status": Status.FAILED,
         "error_reason": failure.reason,
         "error_code": failure.error_code,
-        "detail": storable(failure.detail),
-        "traceback": storable(failure.traceback),
+        "detail": last_characters(failure.detail),
+        "traceback": last_characters(failure.traceback),
     }
 
 
@@ -144,8 +145,8 @@ def _logged(
         "at": now.isoformat(),
         "attempt": action.attempts,
         "cause": failure.error_code,
-        "detail": storable(failure.detail),
-        "traceback": storable(failure.traceback),
+        "detail": last_characters(failure.detail),
+        "traceback": last_characters(failure.traceback),
     }
     if first:
         entry["counted"] = attempts_towards_limit(action) - limited_by_time
@@ -153,6 +154,6 @@ def _logged(
     return [*action.attempt_log, entry][-ATTEMPTS_LOGGED:]
 
 
-def storable(text: str) -> str:
+def last_characters(text: str) -> str:
     """Return the last `TRACEBACK_LENGTH` characters of a text, as every database stores them."""
     return texts.storable(text[-TRACEBACK_LENGTH:], instead=texts.REPLACEMENT)

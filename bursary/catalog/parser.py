@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from bursary.catalog.payload import Unstorable, digest, own_links, storable, without_links
+from bursary.catalog.payload import Unstorable, digest, own_links, storable_record, without_links
 from bursary.catalog.payload import fingerprint as fingerprint
 from bursary.catalog.records import Completeness as Completeness
 from bursary.catalog.records import Content as Content
@@ -161,7 +161,7 @@ def _course(raw: Json, key: str) -> Content:
     serves a summary (`THIN`), with a price of 0.0 and an `active` that mean nothing. A force-included course
     is full without `normalized_metadata`.
     """
-    payload, warnings = storable(raw), ParseWarnings()
+    payload, warnings = storable_record(raw), ParseWarnings()
     record = CourseShape.read(raw, warnings)
     bare = _is_force_included(raw) and record.normalized_metadata is None  # without normalized metadata
     shared: Fields = {
@@ -196,7 +196,7 @@ def _course(raw: Json, key: str) -> Content:
 
 def _nested_run(raw: Json, key: str, course: _Course) -> Content:
     """Return a run from its course's payload, with its normalized dates and price."""
-    payload, warnings, path = storable(raw), ParseWarnings(), f"course_runs[{key}]."
+    payload, warnings, path = storable_record(raw), ParseWarnings(), f"course_runs[{key}]."
     run = NestedRunShape.read(raw, warnings)
     normalized = (course.normalized or {}).get(key)
     terms = (
@@ -257,7 +257,7 @@ def _run_basis(payload: Json, normalized: Json | None, price_cents: object, cour
     shared = {name: value for name, (value, _path) in course.fields.items()}
     return {
         "course_runs": [payload],
-        "normalized": storable(normalized) if normalized is not None else None,
+        "normalized": storable_record(normalized) if normalized is not None else None,
         "price_cents": price_cents,
         "course": [
             course.key,
@@ -273,7 +273,7 @@ def _separate_run(raw: Json, key: str) -> Content:
     It is a summary (`THIN`), so that the run from its course's record takes precedence. A catalog may have
     such a run without its course.
     """
-    payload, warnings = storable(raw), ParseWarnings()
+    payload, warnings = storable_record(raw), ParseWarnings()
     run = SeparateRunShape.read(raw, warnings)
     enrollable = run.is_enrollable is True
     fields: Fields = {
@@ -298,7 +298,7 @@ def _separate_run(raw: Json, key: str) -> Content:
 
 def _collection(raw: Json, key: str, content_type: ContentType) -> Content:
     """Return a program or a pathway. Its record is always complete, and has neither dates nor a price."""
-    payload, warnings = storable(raw), ParseWarnings()
+    payload, warnings = storable_record(raw), ParseWarnings()
     record = CollectionShape.read(raw, warnings)
     owners = "authoring_organizations"
     fields: Fields = {

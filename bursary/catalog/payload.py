@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Mapping
 
-from bursary.lib.texts import storable as storable_text
+from bursary.lib.texts import storable
 
 MAX_DEPTH = 100  # levels of nesting; upstream's deepest record has 9
 MAX_BITS = 1023  # of a whole number; MySQL's JSON refuses one beyond a double
@@ -43,7 +43,7 @@ class Unstorable(ValueError):
         self.reason = reason
 
 
-def storable(record: Record) -> dict[str, object]:
+def storable_record(record: Record) -> dict[str, object]:
     """Return a deep copy that every database stores as JSON. NaN, infinities and too large integers are null.
 
     Raises Unstorable: `nested_too_deeply` beyond `MAX_DEPTH`, `not_json` for a type that JSON does not have.
@@ -59,7 +59,7 @@ def _storable(value: object, *, depth: int) -> object:
     if isinstance(value, list):
         return [_storable(item, depth=depth + 1) for item in value]
     if isinstance(value, str):
-        return storable_text(value)
+        return storable(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, int):
@@ -70,7 +70,7 @@ def _storable(value: object, *, depth: int) -> object:
 def _storable_name(name: object) -> str:
     if not isinstance(name, str):
         raise Unstorable("not_json")
-    return storable_text(name)
+    return storable(name)
 
 
 # -- Links --------------------------------------------------------------------------------------------------
@@ -170,9 +170,9 @@ def fingerprint(payload: object) -> str:
     if not isinstance(payload, dict):
         return ""
     try:
-        return digest(storable(payload))
+        return digest(storable_record(payload))
     except Unstorable as exc:
-        top = {storable_text(str(name)): _brief(item) for name, item in payload.items()}
+        top = {storable(str(name)): _brief(item) for name, item in payload.items()}
         return digest({"unstorable": exc.reason, "top": top})
 
 
@@ -181,4 +181,4 @@ def _brief(item: object) -> object:
         return [type(item).__name__, len(item)]
     if isinstance(item, int):
         return [type(item).__name__, item.bit_length(), item % 1_000_003]
-    return storable_text(repr(item)[:FINGERPRINTED])
+    return storable(repr(item)[:FINGERPRINTED])

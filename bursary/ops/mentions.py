@@ -73,7 +73,7 @@ def erase(person: Identity) -> int:
     # A session may mention the person in a message that is not shown yet.
     erased = sessions.delete_all(lambda one: _mentions(one, sought.mention))
     texts: dict[type[models.Model], list[str]] = {}
-    for model, column in columns():
+    for model, column in text_columns():
         texts.setdefault(model, []).append(column)
     for model, named in texts.items():
         erased += _clean(model, named, sought)
@@ -89,7 +89,7 @@ def _mentions(session: Session, mention: re.Pattern[str]) -> bool:
     return bool(mention.search(decoded) or mention.search(session.session_data))
 
 
-def columns() -> Iterator[tuple[type[models.Model], str]]:
+def text_columns() -> Iterator[tuple[type[models.Model], str]]:
     """Yield every text or JSON column, except those with fixed choices, keys, and encoded sessions."""
     for model in _tables():
         for column in model._meta.concrete_fields:

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db
 def state_of(assignment: LearnerContentAssignment) -> LearnerState:
     """Return the stored learner state, which the audit finds right."""
     assignment.refresh_from_db()
-    expected = expected_values.columns(assignment, list(assignment.actions.all()), (), now=NOW)
+    expected = expected_values.expected_columns(assignment, list(assignment.actions.all()), (), now=NOW)
     assert assignment.learner_state == expected["learner_state"]
     return LearnerState(assignment.learner_state)
 

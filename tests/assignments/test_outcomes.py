@@ -33,7 +33,7 @@ def attempt(number: int, *log: Mapping[str, object]) -> LearnerContentAssignment
 
 def logged(action: LearnerContentAssignmentAction, outcome: AttemptResult) -> dict[str, Any]:
     """Return the entry that is added to the log."""
-    *before, entry = outcomes.columns(action, outcome, now=NOW)["attempt_log"]
+    *before, entry = outcomes.columns_after(action, outcome, now=NOW)["attempt_log"]
     assert before == action.attempt_log
     return dict(entry)
 
@@ -43,13 +43,13 @@ def postponed(failure: Failure, *, limited_by_time: bool = True) -> Postponed:
 
 
 def test_what_was_not_tried_counts_as_no_attempt() -> None:
-    stored = outcomes.columns(attempt(3), NotTried(LATER), now=NOW)
+    stored = outcomes.columns_after(attempt(3), NotTried(LATER), now=NOW)
 
     assert stored == {"status": Status.PENDING, "attempts": 2}
 
 
 def test_what_was_skipped_says_why_and_when() -> None:
-    stored = outcomes.columns(attempt(1), Skipped("not_needed", "It is over."), now=NOW)
+    stored = outcomes.columns_after(attempt(1), Skipped("not_needed", "It is over."), now=NOW)
 
     assert stored == {
         "status": Status.SKIPPED,
@@ -60,7 +60,7 @@ def test_what_was_skipped_says_why_and_when() -> None:
 
 
 def test_a_last_failure_is_shown_and_logged() -> None:
-    stored = outcomes.columns(attempt(2), Failed(SILENT), now=NOW)
+    stored = outcomes.columns_after(attempt(2), Failed(SILENT), now=NOW)
 
     (entry,) = stored.pop("attempt_log")
     assert (entry["attempt"], entry["cause"]) == (2, "mail_server_unreachable")
@@ -135,7 +135,9 @@ def test_when_each_temporary_error_was_met_first_is_read_from_the_last_entry() -
 def test_only_the_last_attempts_are_kept() -> None:
     log = [{"attempt": number} for number in range(1, ATTEMPTS_LOGGED + 1)]
 
-    kept = outcomes.columns(attempt(ATTEMPTS_LOGGED + 1, *log), postponed(SILENT), now=NOW)["attempt_log"]
+    kept = outcomes.columns_after(attempt(ATTEMPTS_LOGGED + 1, *log), postponed(SILENT), now=NOW)[
+        "attempt_log"
+    ]
 
     assert [entry["attempt"] for entry in kept] == list(range(2, ATTEMPTS_LOGGED + 2))
 
@@ -143,7 +145,7 @@ def test_only_the_last_attempts_are_kept() -> None:
 def test_of_a_long_text_its_end_is_kept_as_every_database_stores_it() -> None:
     failure = Failure(ErrorReason.INTERNAL_API_ERROR, "code", "d" * 30_000 + "\0end", "t" * 30_000 + "\0end")
 
-    failed = outcomes.columns(attempt(1), Failed(failure), now=NOW)
+    failed = outcomes.columns_after(attempt(1), Failed(failure), now=NOW)
     (entry,) = failed["attempt_log"]
 
     for text in (failed["detail"], failed["traceback"], entry["detail"], entry["traceback"]):

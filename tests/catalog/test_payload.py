@@ -13,7 +13,7 @@ from bursary.catalog.payload import (
     Links,
     Unstorable,
     digest,
-    storable,
+    storable_record,
     with_links,
     without_links,
 )
@@ -27,17 +27,17 @@ CUSTOMER = "acme-corp"
 
 def test_text_loses_only_what_postgresql_refuses() -> None:
     kept = "\u202eمقدمة\u202c 机器学习 \U0001f469\U0001f3fd\u200d\U0001f393 e\u0301 \u200b\ufeff\x01"
-    assert storable({"a\x00": [f"{kept}\x00\ud83d"]}) == {"a": [kept]}
+    assert storable_record({"a\x00": [f"{kept}\x00\ud83d"]}) == {"a": [kept]}
 
 
 def test_numbers_that_a_database_refuses_become_null() -> None:
     record = {"a": float("nan"), "b": [float("inf")], "c": 10**400, "d": 2**64, "e": True, "f": 1.5}
-    assert storable(record) == {"a": None, "b": [None], "c": None, "d": 2**64, "e": True, "f": 1.5}
+    assert storable_record(record) == {"a": None, "b": [None], "c": None, "d": 2**64, "e": True, "f": 1.5}
 
 
 def test_the_stored_record_is_a_copy() -> None:
     record: Record = {"runs": [{}]}
-    stored = storable(record)
+    stored = storable_record(record)
     record["runs"][0]["key"] = "later"
     assert stored == {"runs": [{}]}
 
@@ -46,15 +46,15 @@ def test_nesting_is_walked_only_so_far() -> None:
     def nested(levels: int) -> object:
         return [nested(levels - 1)] if levels else 1
 
-    storable({"a": nested(MAX_DEPTH - 2)})
+    storable_record({"a": nested(MAX_DEPTH - 2)})
     with pytest.raises(Unstorable, match="nested_too_deeply"):
-        storable({"a": nested(MAX_DEPTH)})
+        storable_record({"a": nested(MAX_DEPTH)})
 
 
 @pytest.mark.parametrize("record", [{"a": object()}, {"a": (1,)}, {1: "a"}])
 def test_what_json_has_not_is_refused(record: dict[str, object]) -> None:
     with pytest.raises(Unstorable, match="not_json"):
-        storable(record)
+        storable_record(record)
 
 
 def test_the_digest_does_not_depend_on_the_order_of_names() -> None:
