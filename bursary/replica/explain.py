@@ -23,7 +23,7 @@ _OF_THE_ROW = (
     "checked_at",
     "changed_at",
     "fresh_until",
-    "expected_since",
+    "change_announced_at",
     "failures",
     "last_error",
     "quarantined_digest",
@@ -31,6 +31,8 @@ _OF_THE_ROW = (
     "digest",
     "upstream_modified",
 )
+_KEY_OF = {"change_announced_at": "expected_since"}
+"""The key of a column in the output, where it is not the column's name."""
 
 
 _OF_RUNS = ("offered", "enrollable")
@@ -100,7 +102,7 @@ def explain(content_key: str, *, now: datetime) -> Explanation | None:
         "variants": _variants(found),
         "values": [one | {"changed": changes.pop(one["field"], None)} for one in _values(content, course)],
         "other_changes": list(changes.values()),
-        "row": {name: getattr(content, name) for name in _OF_THE_ROW},
+        "row": {_KEY_OF.get(name, name): getattr(content, name) for name in _OF_THE_ROW},
         "next_look": _next_refresh(content, course, catalogs, runs, now=now),
         "catalogs": catalogs,
         "runs": [run.content_key for run in runs],
@@ -158,7 +160,7 @@ def _next_refresh(
         RefreshReason.WHEN_ASKED_FOR: due_at is None,
         RefreshReason.QUARANTINED: content.quarantined_digest,
         RefreshReason.FAILED: content.failures and due_at != content.fresh_until,
-        RefreshReason.AWAITED: content.expected_since,
+        RefreshReason.AWAITED: content.change_announced_at,
         RefreshReason.GONE: content.gone_at,
         RefreshReason.MISSING: missing,
         RefreshReason.DUE: due_at and due_at <= now,

@@ -138,9 +138,10 @@ class ContentMetadata(LeasedRow):
     checked_at = models.DateTimeField(help_text="When a fetch last confirmed the row")
     changed_at = models.DateTimeField(help_text="When the payload last changed")
     fresh_until = models.DateTimeField()
-    expected_since = models.DateTimeField(
+    change_announced_at = models.DateTimeField(
         null=True,
         blank=True,
+        db_column="expected_since",
         help_text="When an event announced a change that upstream does not show yet; empty: none",
     )
     failures = models.PositiveIntegerField(default=0, help_text="Failed fetches since the last good one")

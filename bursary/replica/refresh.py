@@ -192,7 +192,7 @@ class DueRefresh:
         asked = schedule.catalogs_to_ask(rows)
         groups: dict[tuple[UUID | None, RefreshTrigger], _Claimed] = defaultdict(dict)
         for row in rows:
-            trigger = RefreshTrigger.EVENT if row.expected_since else RefreshTrigger.CRON
+            trigger = RefreshTrigger.EVENT if row.change_announced_at else RefreshTrigger.CRON
             catalog, key = asked.get(row.pk, (None, row.content_key))
             groups[catalog, trigger][row] = key
         answered = [self._refresh(catalog, trigger, group) for (catalog, trigger), group in groups.items()]

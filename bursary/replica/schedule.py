@@ -36,7 +36,7 @@ KEYS_PER_STATEMENT = 500
 FIRST_RETRY = timedelta(minutes=1)
 LONGEST_RETRY = timedelta(hours=6)
 
-EXPECTED_FOR = timedelta(days=1)
+POLLED_FOR = timedelta(days=1)
 """How long an announced change is polled for: upstream learns of it by a batch job, after the event."""
 LONGEST_POLL = timedelta(hours=2)
 RESUMABLE_FOR = timedelta(hours=6)
@@ -87,9 +87,9 @@ def request_refresh(keys: Collection[str], *, now: datetime, until_changed: bool
     row, the remembered answer that a catalog does not have it is deleted, so that the next reader asks again.
     """
     scheduled = 0
-    expected = {"expected_since": now} if until_changed else {}
+    announced = {"change_announced_at": now} if until_changed else {}
     for batch in chunks(sorted(filter(is_key, set(keys))), KEYS_PER_STATEMENT):
-        scheduled += leases.schedule(_rows_to_refresh(batch), at=now, now=now, **expected)
+        scheduled += leases.schedule(_rows_to_refresh(batch), at=now, now=now, **announced)
         # Including requests in flight: their answers may be older than the change, and are not remembered.
         asked = ColdRead.objects.filter(content_key__in=batch).exclude(answer=ColdReadStatus.SILENT)
         repeated_after_deadlocks(asked.delete)()
@@ -143,11 +143,12 @@ def _confirm() -> tuple[QuerySet[ContentMetadata], dict[str, object]]:
     """Confirm rows. MariaDB assigns from left to right: columns that others compare with come last."""
     field = ContentMetadata._meta.get_field
     now, until = Parameter("now", field("checked_at")), Parameter("until", field("fresh_until"))
-    expected = Q(expected_since=None) | Q(expected_since__lte=now, pk__in=Parameter("changed", field("id")))
+    announced_before = Q(change_announced_at__lte=now, pk__in=Parameter("changed", field("id")))
+    not_awaited = Q(change_announced_at=None) | announced_before
     earlier = Q(due_at__lte=now) | Q(due_at=F("fresh_until"))
     earlier |= Q(due_at=None) & ~Q(content_type=ContentType.COURSERUN)
     return ContentMetadata.objects.filter(pk__in=Parameter("pks", ContentMetadata._meta.pk)), {
-        **leases.postponing(until=until, condition=expected & earlier, now=now),
+        **leases.postponing(until=until, condition=not_awaited & earlier, now=now),
         "fresh_until": until,
         "checked_at": now,
         "failures": 0,
@@ -217,11 +218,11 @@ def settle_fetched(rows: Sequence[ContentMetadata], *, catalog_uuid: UUID, now: 
         courses = {row.parent_key for row in current if row.content_type == ContentType.COURSERUN}
         known = set(_keys_of_courses(courses)) if courses else set()
         for row in current:
-            since = row.expected_since
+            announced_at = row.change_announced_at
             if row.pk in elsewhere:
                 fresh[row.pk] = now
-            elif since and abs(now - since) < EXPECTED_FOR:
-                polled[row.pk] = now + min(max(now - since, FIRST_RETRY), LONGEST_POLL)
+            elif announced_at and abs(now - announced_at) < POLLED_FOR:
+                polled[row.pk] = now + min(max(now - announced_at, FIRST_RETRY), LONGEST_POLL)
             elif row.content_type == ContentType.COURSERUN and row.parent_key in known:
                 finished.append(row)
             else:
@@ -231,8 +232,8 @@ def settle_fetched(rows: Sequence[ContentMetadata], *, catalog_uuid: UUID, now: 
         leases.settle([claimed[pk] for pk in polled], due_at=polled, now=now)
         asked_for = [claimed[pk] for pk in fresh if pk not in elsewhere]
         leases.settle([claimed[pk] for pk in sorted(elsewhere)], due_at=fresh, now=now)
-        leases.settle(asked_for, due_at=fresh, now=now, expected_since=None)
-        leases.settle([claimed[row.pk] for row in finished], due_at=None, now=now, expected_since=None)
+        leases.settle(asked_for, due_at=fresh, now=now, change_announced_at=None)
+        leases.settle([claimed[row.pk] for row in finished], due_at=None, now=now, change_announced_at=None)
 
     in_transaction(settle)
 

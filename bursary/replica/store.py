@@ -333,8 +333,8 @@ def _confirm(agreed: Sequence[Merge], *, digests: Mapping[str, str], context: Fe
             source=context.trigger,
         )
     if rewritten:
-        shown = ContentMetadata.objects.filter(pk__in=rewritten, expected_since__lte=context.now)
-        shown.update(expected_since=None)
+        shown = ContentMetadata.objects.filter(pk__in=rewritten, change_announced_at__lte=context.now)
+        shown.update(change_announced_at=None)
 
 
 def _count_contradictions(merges: Iterable[Merge], *, context: FetchContext) -> None:

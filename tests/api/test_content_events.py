@@ -75,11 +75,11 @@ def test_a_signed_change_is_stored_and_then_requests_a_refresh(secret: str) -> N
     event = InboxEvent.objects.get()
     assert (event.source, event.event_id, event.payload) == ("webhook", "msg_1", CHANGED["data"])
     content.refresh_from_db()
-    assert content.expected_since is None
+    assert content.change_announced_at is None
 
     inbox.apply_due(clock=lambda: NOW)
 
-    assert ContentMetadata.objects.exclude(content_type="courserun").get().expected_since == NOW
+    assert ContentMetadata.objects.exclude(content_type="courserun").get().change_announced_at == NOW
 
 
 def test_a_signed_reversal_reverses() -> None:

@@ -102,7 +102,7 @@ def test_the_topics_of_content_and_of_the_ledger_are_read_and_nothing_about_a_pe
 @pytest.mark.parametrize("topic", AUTHORED)
 def test_a_run_that_was_made_or_filled_in_studio_wakes_its_course(server: RedisServer, topic: str) -> None:
     content = given_content(COURSE)
-    ContentMetadata.objects.filter(pk=content.pk).update(due_at=NOW + DAY, expected_since=None)
+    ContentMetadata.objects.filter(pk=content.pk).update(due_at=NOW + DAY, change_announced_at=None)
     put(server, authored(topic), stream=topic)
 
     assert consume() == {"received": 1}
@@ -111,7 +111,7 @@ def test_a_run_that_was_made_or_filled_in_studio_wakes_its_course(server: RedisS
     assert InboxEvent.objects.get().payload == {"content_keys": [RUN, COURSE]}
     assert InboxEvent.objects.get().outcome == "wanted"
     content.refresh_from_db()
-    assert (content.due_at, content.expected_since) == (NOW, NOW)
+    assert (content.due_at, content.change_announced_at) == (NOW, NOW)
 
 
 @pytest.mark.parametrize("topic", [CONTENT, *AUTHORED])
@@ -122,13 +122,13 @@ def test_every_variant_of_a_course_is_woken_by_a_run_known_or_not(
     key = f"course-v1:{COURSE}+{run}"
     courses = [given_content(COURSE, variant=variant, with_run=False) for variant in ("", "7" * 64)]
     given_run(courses[0], RUN)
-    ContentMetadata.objects.update(due_at=NOW + DAY, early=0, expected_since=None)
+    ContentMetadata.objects.update(due_at=NOW + DAY, early=0, change_announced_at=None)
     put(server, content_changed(key) if topic == CONTENT else authored(topic, key), stream=topic)
 
     assert consume() == {"received": 1}
     assert inbox.apply_due(clock=lambda: NOW) == {"wanted": 1}
 
-    woken = ContentMetadata.objects.filter(due_at=NOW, expected_since=NOW)
+    woken = ContentMetadata.objects.filter(due_at=NOW, change_announced_at=NOW)
     assert set(woken) == set(courses)
 
 
@@ -145,7 +145,7 @@ def test_what_was_made_of_content_that_is_not_here_changes_nothing(
     assert inbox.apply_due(clock=lambda: NOW) == {"nothing_held": 1}
 
     content.refresh_from_db()
-    assert (content.due_at, content.expected_since) == (NOW + DAY, None)
+    assert (content.due_at, content.change_announced_at) == (NOW + DAY, None)
 
 
 def test_the_type_of_an_entry_decides_not_the_topic(server: RedisServer) -> None:

@@ -85,7 +85,7 @@ def test_receiving_is_one_write_and_changes_nothing_else(writes: list[str]) -> N
     received({"content_keys": [content.content_key]})
     assert [sql.replace("`", '"').split('"')[1] for sql in writes] == [InboxEvent._meta.db_table]
     content.refresh_from_db()
-    assert (content.due_at, content.expected_since) == (NOW + DAY, None)
+    assert (content.due_at, content.change_announced_at) == (NOW + DAY, None)
 
 
 @pytest.mark.on_every_engine
@@ -128,7 +128,7 @@ def test_changed_content_is_refreshed_until_it_changes_a_run_by_its_course() -> 
     event = received({"content_keys": [RUN]})
     assert apply(MINUTE) == {"wanted": 1}
     course.refresh_from_db()
-    assert (course.due_at, course.expected_since) == (NOW + MINUTE, NOW + MINUTE)
+    assert (course.due_at, course.change_announced_at) == (NOW + MINUTE, NOW + MINUTE)
     assert (outcome(event), event.settled_at, event.due_at) == ("wanted", NOW + MINUTE, None)
     assert apply(HOUR) == {}
 

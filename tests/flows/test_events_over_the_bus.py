@@ -167,7 +167,7 @@ def test_afterwards_and_quiet_the_replica_equals_upstream(
     # Upstream does not show yet what its events announced.
     tick(timezone.now())
     courses = list(ContentMetadata.objects.filter(content_type="course", gone_at=None))
-    announced = [course for course in courses if course.expected_since]
+    announced = [course for course in courses if course.change_announced_at]
     assert len(announced) == len(runs())
     for course in announced:
         upstream.database.edit(course.content_key, title=f"Anew: {course.title}")
@@ -177,7 +177,7 @@ def test_afterwards_and_quiet_the_replica_equals_upstream(
     assert ContentMetadata.objects.filter(title__startswith="Anew: ").count() >= len(announced)
     report = read_all(timezone.now() + 4 * MINUTE)
     assert (report.changed, report.created, report.records > 0) == (0, 0, True)
-    assert not ContentMetadata.objects.exclude(expected_since=None).exists()
+    assert not ContentMetadata.objects.exclude(change_announced_at=None).exists()
     assert not InboxEvent.objects.exclude(due_at=None).exists()
     assignment.refresh_from_db()
     assert assignment.state == State.REVERSED

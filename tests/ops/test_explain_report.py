@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from io import StringIO
 from typing import Any
 
@@ -111,6 +111,7 @@ def test_the_row_its_catalogs_and_its_runs_are_reported_as_text_and_json() -> No
         quarantined_digest="f" * 64,
         last_error="key_missing: No key.",
         fetched_from="folder:x",
+        change_announced_at=NOW,
     )
     world.given_content("course-v1:Tides+1", parent=content, content_type=ContentType.COURSERUN, catalog=None)
     CatalogMembership.objects.update(missing_since=NOW)
@@ -120,6 +121,7 @@ def test_the_row_its_catalogs_and_its_runs_are_reported_as_text_and_json() -> No
 
     report = reported()
     assert report["row"]["quarantined_digest"] == "f" * 64
+    assert datetime.fromisoformat(report["row"]["expected_since"]) == NOW
     assert report["catalogs"] == [
         {
             "catalog_uuid": str(CATALOG),
@@ -166,7 +168,7 @@ def test_open_assignments_are_counted_and_bring_the_next_refresh_forward() -> No
         ({"due_at": None}, RefreshReason.WHEN_ASKED_FOR),
         ({"due_at": NOW - HOUR}, RefreshReason.DUE),
         ({"gone_at": NOW}, RefreshReason.GONE),
-        ({"expected_since": NOW}, RefreshReason.AWAITED),
+        ({"change_announced_at": NOW}, RefreshReason.AWAITED),
         ({"failures": 3, "due_at": NOW + HOUR}, RefreshReason.FAILED),
         ({"failures": 1, "quarantined_digest": "0" * 64}, RefreshReason.QUARANTINED),
         ({"failures": 1, "quarantined_digest": "0" * 64, "due_at": NOW + HOUR}, RefreshReason.QUARANTINED),

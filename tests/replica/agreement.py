@@ -229,4 +229,4 @@ def _check_row(row: ContentMetadata, content: Content) -> None:
     assert row.parent_key == (content.parent_key or "")
     assert row.gone_at is None
     assert (row.failures, row.last_error, row.quarantined_digest) == (0, "", ""), row.content_key
-    assert row.expected_since is None
+    assert row.change_announced_at is None

@@ -90,7 +90,7 @@ def test_what_an_event_announced_is_polled_for_ever_more_seldom_until_it_shows()
     refresh_rows_due(upstream, now=now)
 
     assert (row().title, row().source) == ("New", "event")
-    assert (row().expected_since, row().due_at) == (None, now + 6 * HOUR)
+    assert (row().change_announced_at, row().due_at) == (None, now + 6 * HOUR)
 
 
 def test_what_does_not_show_in_a_day_is_awaited_no_more() -> None:
@@ -99,7 +99,7 @@ def test_what_does_not_show_in_a_day_is_awaited_no_more() -> None:
     now = NOW
     for polls in range(100):  # noqa: B007  # counted after the loop
         refresh_rows_due(upstream, now=now)
-        if row().expected_since is None:
+        if row().change_announced_at is None:
             break
         assert row().due_at is not None
         now = row().due_at or now
@@ -119,14 +119,14 @@ def test_what_is_announced_during_a_fetch_is_not_what_that_fetch_saw() -> None:
     refresh_rows_due(upstream, now=NOW + HOUR)
 
     assert row().title == "One change"
-    assert (row().expected_since, row().due_at) == (announced, announced)
+    assert (row().change_announced_at, row().due_at) == (announced, announced)
     upstream.meanwhile = lambda: None
     refresh_rows_due(upstream, now=announced)
-    assert (row().expected_since, row().due_at) == (announced, announced + MINUTE)
+    assert (row().change_announced_at, row().due_at) == (announced, announced + MINUTE)
 
     upstream.records = [a_course(title="Another", synced="2026-11-22T07:00:00Z")]
     refresh_rows_due(upstream, now=announced + MINUTE)
-    assert (row().title, row().expected_since) == ("Another", None)
+    assert (row().title, row().change_announced_at) == ("Another", None)
 
 
 def test_what_is_announced_while_a_listing_is_read_is_awaited_whatever_the_listing_brings() -> None:
@@ -138,7 +138,7 @@ def test_what_is_announced_while_a_listing_is_read_is_awaited_whatever_the_listi
     listing_of(upstream, now=announced - MINUTE)
 
     assert row().title == "One change"
-    assert (row().expected_since, row().due_at) == (announced, announced)
+    assert (row().change_announced_at, row().due_at) == (announced, announced)
 
 
 @pytest.mark.on_every_engine
@@ -160,7 +160,7 @@ def test_what_is_announced_after_the_lease_of_a_slow_fetch_stays_due() -> None:
 
     refresh_rows_due(upstream, now=NOW + HOUR)
 
-    assert row().expected_since == announced
+    assert row().change_announced_at == announced
     assert due(announced).get() == row()
 
 
@@ -172,7 +172,7 @@ def test_an_announced_change_that_shows_is_awaited_no_more_although_a_clock_was_
 
     refresh_rows_due(upstream, now=NOW + HOUR)
 
-    assert (row().title, row().expected_since) == ("New", None)
+    assert (row().title, row().change_announced_at) == ("New", None)
     assert not due(NOW + HOUR + MINUTE).exists()
 
 
@@ -182,10 +182,10 @@ def test_a_listing_that_does_not_show_it_yet_leaves_it_awaited() -> None:
 
     listing_of(upstream, now=NOW + 2 * HOUR)
 
-    assert (row().expected_since, row().due_at) == (NOW + HOUR, NOW + HOUR)
+    assert (row().change_announced_at, row().due_at) == (NOW + HOUR, NOW + HOUR)
     upstream.records = [a_course(title="New", synced=LATER)]
     listing_of(upstream, now=NOW + 3 * HOUR)
-    assert (row().expected_since, row().due_at) == (None, NOW + 9 * HOUR)
+    assert (row().change_announced_at, row().due_at) == (None, NOW + 9 * HOUR)
 
 
 @pytest.mark.on_every_engine
