@@ -244,8 +244,8 @@ def _left_out(people: PastedList) -> dict[str, Any]:
 
 
 def _warning(one: PreviewWarning | WarningSummary) -> dict[str, Any]:
-    figures = one.figures if isinstance(one, PreviewWarning) else {"count": one.count}
-    return {"code": one.code.value, "user_message": one.sentence, "next_step": one.next_step, **figures}
+    details = one.details if isinstance(one, PreviewWarning) else {"count": one.count}
+    return {"code": one.code.value, "user_message": one.sentence, "next_step": one.next_step, **details}
 
 
 def _match(one: Match, people: PastedList) -> dict[str, Any]:

@@ -189,13 +189,13 @@ def as_refusal(bad: BadAddresses) -> AllocationRefused:
 
 def as_reason(refused: AllocationRefused | RedemptionRefused | DeclineRefused) -> dict[str, Any]:
     """Return a refusal in the form that clients read, with its cents, dates or keys."""
-    figures = getattr(refused, "figures", {})
+    details = getattr(refused, "details", {})
     return {
         "reason": refused.reason,
         "user_message": refused.sentence,
         "next_step": refused.next_step,
         "metadata": {"enterprise_administrators": []},
-        **{n: value.isoformat() if isinstance(value, datetime) else value for n, value in figures.items()},
+        **{n: value.isoformat() if isinstance(value, datetime) else value for n, value in details.items()},
     }
 
 

@@ -55,12 +55,12 @@ LOWEST_PRICE, HIGHEST_PRICE = 95, 105  # percent of the replica's price: decisio
 
 @dataclass
 class AllocationRefused(Exception):
-    """The allocation is not possible. `reason` is stable; `figures` are cents, dates or keys."""
+    """The allocation is not possible. `reason` is stable; `details` are cents, dates or keys."""
 
     reason: str
     sentence: str
     next_step: str
-    figures: dict[str, object]
+    details: dict[str, object]
 
     def __str__(self) -> str:
         return self.sentence
@@ -245,7 +245,7 @@ def _check(
             refused.reason,
             offers.in_words(refused, now=now, before=before, zone=budget.customer.zone),
             _("Choose content with a run that learners can join in time."),
-            offers.figures(refused, before=before),
+            offers.details(refused, before=before),
         ) from refused
     _check_price(terms.price_cents, price_cents=price_cents)
     return terms

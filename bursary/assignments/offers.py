@@ -91,7 +91,7 @@ def in_words(refused: NotJoinable, *, now: datetime, before: datetime, zone: Zon
     return _("The catalog does not offer this for enrolment.")
 
 
-def figures(refused: NotJoinable, *, before: datetime) -> dict[str, object]:
+def details(refused: NotJoinable, *, before: datetime) -> dict[str, object]:
     """Return the run of the refusal, and the dates that decide it."""
     run = refused.run
     if run is None:

@@ -89,11 +89,11 @@ NEXT_STEPS: Mapping[WarningCode, Any] = {
 
 @dataclass(frozen=True)
 class PreviewWarning:
-    """One thing to check about one entry. `figures` are counts, addresses or identifiers."""
+    """One thing to check about one entry. `details` are counts, addresses or identifiers."""
 
     code: WarningCode
     sentence: str
-    figures: Mapping[str, object] = field(default_factory=dict)
+    details: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def next_step(self) -> str:
@@ -207,8 +207,8 @@ def _doubtful_domains(budget: Budget, to_allocate: Sequence[Match]) -> Iterator[
             suggestion = f"{one.addressee.address.partition('@')[0]}@{suggested[domain]}"
             sentence = gettext("“%(domain)s” looks mistyped: perhaps %(suggestion)s is meant.")
             sentence %= {"domain": domain, "suggestion": suggestion}
-            figures = {"suggestion": suggestion}
-            yield one.addressee.position, PreviewWarning(WarningCode.DOMAIN_MISTYPED, sentence, figures)
+            details = {"suggestion": suggestion}
+            yield one.addressee.position, PreviewWarning(WarningCode.DOMAIN_MISTYPED, sentence, details)
 
 
 def _domain(match: Match) -> str:
@@ -276,12 +276,12 @@ def _elsewhere(
         rank, _pk, other = min(found, key=lambda it: it[:2])
         code, name = in_order[rank], other.budget.name
         sentence = _SENTENCES[code].format(key=other.content_key, budget=name)
-        figures = {
+        details = {
             "assignment_uuid": str(other.uuid),
             "content_key": other.content_key,
             "policy_uuid": str(other.budget.uuid),
         }
-        yield one.addressee.position, PreviewWarning(code, sentence, figures)
+        yield one.addressee.position, PreviewWarning(code, sentence, details)
 
 
 _SENTENCES: Mapping[WarningCode, Any] = {
@@ -339,5 +339,5 @@ def _beyond_available(
     paid = available // price_cents
     for one in to_allocate[paid:]:
         sentence = gettext("In the order of the list, what is available is used up before this entry.")
-        figures = {"affordable_seats": paid}
-        yield one.addressee.position, PreviewWarning(WarningCode.BEYOND_AVAILABLE, sentence, figures)
+        details = {"affordable_seats": paid}
+        yield one.addressee.position, PreviewWarning(WarningCode.BEYOND_AVAILABLE, sentence, details)

@@ -42,7 +42,7 @@ class RedemptionRefused(Exception):
     reason: str
     sentence: str
     next_step: str
-    figures: Mapping[str, object] = field(default_factory=dict)
+    details: Mapping[str, object] = field(default_factory=dict)
     """The run and the dates that decide, where its content cannot be joined."""
 
     def __str__(self) -> str:
@@ -260,8 +260,8 @@ def _unjoinable(
             return None
     except NotJoinable as refused:
         sentence = offers.in_words(refused, now=now, before=before, zone=assignment.budget.customer.zone)
-        figures = offers.figures(refused, before=before)
-        return RedemptionRefused(refused.reason, sentence, str(ASK_FOR_ANOTHER_COURSE), figures)
+        details = offers.details(refused, before=before)
+        return RedemptionRefused(refused.reason, sentence, str(ASK_FOR_ANOTHER_COURSE), details)
     return RedemptionRefused(
         "content_not_in_catalog",
         _("This is no longer in your organisation's catalog."),

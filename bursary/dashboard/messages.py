@@ -149,9 +149,9 @@ def problems(refused: Exception, entries: Sequence[Entry]) -> list[Problem]:
 def refusal(refused: AllocationRefused) -> Problem:
     """Return an allocation's refusal as a problem, with amounts in dollars."""
     amounts = {
-        name: dollars(figure)
-        for name, figure in refused.figures.items()
-        if name.endswith("_cents") and isinstance(figure, int)
+        name: dollars(value)
+        for name, value in refused.details.items()
+        if name.endswith("_cents") and isinstance(value, int)
     }
     if refused.reason == PRICE_MOVED:
         sentence = _(
@@ -162,7 +162,7 @@ def refusal(refused: AllocationRefused) -> Problem:
         sentence = _("This costs %(requested_cents)s; %(available_cents)s is available.")
         return Problem(sentence % amounts, refused.next_step, "addresses")
     field = "" if refused.reason in ABOUT_THE_BUDGET else "course"
-    if refused.figures.get("deadline_reason") == ExpiryReason.DUE_DATE:
+    if refused.details.get("deadline_reason") == ExpiryReason.DUE_DATE:
         field = "due_date"
     return Problem(refused.sentence, refused.next_step, field)
 

@@ -142,7 +142,7 @@ def test_over_budget_is_refused_with_both_figures_and_nothing_is_done() -> None:
     with pytest.raises(AllocationRefused) as refused:
         allocate(budget, content, ALICE, BOB)
     assert refused.value.reason == "policy_spend_limit_reached"
-    assert refused.value.figures == {"requested_cents": 2 * PRICE, "available_cents": PRICE}
+    assert refused.value.details == {"requested_cents": 2 * PRICE, "available_cents": PRICE}
     assert not LearnerContentAssignment.objects.exists()
     assert Budget.objects.get().reserved_cents == 0
 
@@ -170,7 +170,7 @@ def test_a_limit_lowered_below_what_is_held_refuses_new_money_only() -> None:
     allocate(budget, content, ALICE)  # known already: costs nothing
     with pytest.raises(AllocationRefused) as refused:
         allocate(budget, content, CAROL)
-    assert refused.value.figures["available_cents"] == 0
+    assert refused.value.details["available_cents"] == 0
 
 
 @pytest.mark.on_every_engine
@@ -337,7 +337,7 @@ def test_a_preview_of_too_much_says_so_with_both_figures() -> None:
         budget, content_key=content.content_key, price_cents=PRICE, entries=[ALICE, BOB], now=NOW
     )
     assert [one.reason for one in seen.refusals] == ["policy_spend_limit_reached"]
-    assert seen.refusals[0].figures == {"requested_cents": 2 * PRICE, "available_cents": PRICE}
+    assert seen.refusals[0].details == {"requested_cents": 2 * PRICE, "available_cents": PRICE}
     assert seen.remaining_cents == -PRICE
 
 

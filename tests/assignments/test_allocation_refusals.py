@@ -32,7 +32,7 @@ def test_a_price_outside_the_band_is_refused(price_cents: int) -> None:
     with pytest.raises(AllocationRefused) as refused:
         allocate(given_budget(), given_content(price_cents=10_000), ALICE, price_cents=price_cents)
     assert refused.value.reason == "price_out_of_band"
-    assert refused.value.figures == {"requested_price_cents": price_cents, "catalog_price_cents": 10_000}
+    assert refused.value.details == {"requested_price_cents": price_cents, "catalog_price_cents": 10_000}
 
 
 def test_free_content_costs_nothing() -> None:
@@ -243,7 +243,7 @@ def test_content_that_upstream_does_not_know_is_refused() -> None:
         allocation.allocate(
             given_budget(), content_key="not a key", price_cents=PRICE, entries=[ALICE], now=NOW
         )
-    assert (refused.value.reason, refused.value.figures) == (
+    assert (refused.value.reason, refused.value.details) == (
         "content_not_in_catalog",
         {"content_key": "not a key"},
     )

@@ -77,7 +77,7 @@ def test_what_cannot_be_joined_is_refused_with_the_dates_that_decide(
     key = run if of_run else course
     with pytest.raises(AllocationRefused) as refused:
         allocate(budget, key, cents)
-    assert (refused.value.reason, refused.value.figures) == (reason, {"content_run_key": run, **dates})
+    assert (refused.value.reason, refused.value.details) == (reason, {"content_run_key": run, **dates})
 
     seen = allocation.preview(budget, content_key=key, price_cents=cents, entries=[ALICE], now=NOW)
     assert (seen.refusals, seen.terms) == ([refused.value], None)
@@ -101,7 +101,7 @@ def test_what_opens_after_the_deadline_is_not_redeemed(budget: Budget, key: str)
     with pytest.raises(RedemptionRefused) as refused:
         redemption.begin(stored, now=NOW, content_key=key)
 
-    assert (refused.value.reason, refused.value.figures["deadline"]) == ("enrollment_not_open_in_time", AGE)
+    assert (refused.value.reason, refused.value.details["deadline"]) == ("enrollment_not_open_in_time", AGE)
 
 
 @pytest.mark.parametrize("of_run", [False, True], ids=["course", "run"])
@@ -126,7 +126,7 @@ def test_a_course_is_joined_until_the_run_closes_that_gives_its_price() -> None:
     with pytest.raises(AllocationRefused) as refused:
         allocate(budget, "OtherX+1", 3_000)  # what the advertised run costs, which is over
     assert refused.value.reason == "price_out_of_band"
-    assert refused.value.figures["catalog_price_cents"] == 3_500
+    assert refused.value.details["catalog_price_cents"] == 3_500
 
     stored = allocate(budget, "OtherX+1", 3_500)
 

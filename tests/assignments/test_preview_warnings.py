@@ -106,7 +106,7 @@ def test_a_mistyped_domain_is_warned_of_with_the_address_that_is_probably_meant(
 ) -> None:
     [[one]] = previewed(budget, content, "Marta@GMIAL.com").warnings.values()
 
-    assert (one.code, one.figures) == ("domain_mistyped", {"suggestion": "marta@gmail.com"})
+    assert (one.code, one.details) == ("domain_mistyped", {"suggestion": "marta@gmail.com"})
     assert "marta@gmail.com" in one.sentence
     assert one.next_step
 
@@ -189,7 +189,7 @@ def test_what_the_learner_has_or_declined_from_another_budget_is_warned_of(
     assert 0 not in found.warnings
     for one in found.warnings.get(1, []):
         assert "Languages" in one.sentence
-        assert one.figures == {
+        assert one.details == {
             "assignment_uuid": str(other.uuid),
             "content_key": content.content_key,
             "policy_uuid": str(other_budget.uuid),
@@ -301,7 +301,7 @@ def test_in_the_order_of_the_list_what_is_not_paid_for_is_warned_of(
 
     assert sorted(found.warnings) == beyond
     for [one] in found.warnings.values():
-        assert (one.code, one.figures) == ("beyond_available", {"affordable_seats": seats})
+        assert (one.code, one.details) == ("beyond_available", {"affordable_seats": seats})
     assert [(one.code.value, one.count) for one in summary(found.warnings)] == (
         [("beyond_available", len(beyond))] if beyond else []
     )
