@@ -39,7 +39,7 @@ def send_due(*, clock: Clock, limit: int = MAX_NOTICES) -> int:
     """
     with mail_connection.kept_open():
         for tried in range(limit):
-            if not leases.any_due(_unresolved, now=clock()) or sending_rate.is_overdrawn(now=clock()):
+            if not leases.any_due(_unresolved, now=clock()) or sending_rate.is_ahead(now=clock()):
                 return tried
             for notice in leases.claim(
                 _unresolved, now=clock(), lease=settings.LEASE, limit=1, attempts=F("attempts") + 1
@@ -71,7 +71,7 @@ def _notify(notice: AdministratorNotice, *, clock: Clock) -> None:
             context = _context(notice, waits_until)
         try:
             template = _TEMPLATES.get(notice.reason, "not_joinable")
-            sending_rate.acquire_anyway(now=clock())
+            sending_rate.take_place_anyway(now=clock())
             emails.send(contact.email, template=template, context=context, name=name, now=clock())
             notified.append(contact.key)
         except DeliveryError as error:  # a refused address does not stop the mails to others

@@ -86,7 +86,7 @@ def _within_rate(
 ) -> list[LearnerContentAssignmentAction]:
     """Return the claimed actions, and release the mails among them that the rate does not allow now."""
     mails = [action for action in batch if action.action_type in MAILS]
-    over = mails[sending_rate.acquire(len(mails), now=now) :]
+    over = mails[sending_rate.take_places(len(mails), now=now) :]
     leases.release(over)
     return [action for action in batch if action not in over]
 

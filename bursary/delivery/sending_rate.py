@@ -19,7 +19,7 @@ MINUTE, AT_ONCE = timedelta(minutes=1), timedelta(seconds=1)
 LONGEST_QUEUE = timedelta(hours=1)
 """How far ahead places may be taken."""
 ATTEMPTS = 5
-"""The most attempts to acquire places, when other processes acquire them first."""
+"""The most attempts to take places, when other processes take them first."""
 
 
 def interval() -> timedelta:
@@ -37,8 +37,8 @@ def wait(*, now: datetime) -> timedelta:
     return max(_first(_stored(), now=now) - _tolerance() - now, timedelta(0))
 
 
-def acquire(count: int, *, now: datetime) -> int:
-    """Acquire places for at most `count` mails that are sent now; return how many there were."""
+def take_places(count: int, *, now: datetime) -> int:
+    """Take places for at most `count` mails that are sent now; return how many there were."""
     if not settings.SENDS_PER_MINUTE or not count:
         return count
     for _try in range(ATTEMPTS):
@@ -54,16 +54,16 @@ def acquire(count: int, *, now: datetime) -> int:
     return 0
 
 
-def acquire_anyway(*, now: datetime) -> None:
-    """Acquire a place for a mail that does not wait. Later mails wait longer, at most `LONGEST_QUEUE`."""
-    if settings.SENDS_PER_MINUTE and not acquire(1, now=now):
+def take_place_anyway(*, now: datetime) -> None:
+    """Take a place for a mail that does not wait. Later mails wait longer, at most `LONGEST_QUEUE`."""
+    if settings.SENDS_PER_MINUTE and not take_places(1, now=now):
         later = ExpressionWrapper(F("free_at") + Value(interval()), DateTimeField())
         latest = now + LONGEST_QUEUE - interval()
         SendingRate.objects.filter(name=NAME, free_at__lte=latest).update(free_at=later)
 
 
-def is_overdrawn(*, now: datetime) -> bool:
-    """Return whether mails that did not wait have acquired places that no other mail could take yet."""
+def is_ahead(*, now: datetime) -> bool:
+    """Return whether mails that did not wait have taken places that no other mail could take yet."""
     if not settings.SENDS_PER_MINUTE:
         return False
     return _first(_stored(), now=now) > now + max(AT_ONCE, interval())
