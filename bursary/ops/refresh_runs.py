@@ -90,15 +90,15 @@ def read_listing(*, clock: Clock) -> CatalogRefresh | None:
     return done
 
 
-def refresh_stale(*, clock: Clock, on_progress: ProgressCallback) -> RefreshReport:
+def refresh_due_rows(*, clock: Clock, on_progress: ProgressCallback) -> RefreshReport:
     """Refresh each due row once."""
     bring_forward(now=clock())
-    limit = count_stale(now=clock()) + MARGIN
+    limit = count_due_rows(now=clock()) + MARGIN
     source = refresh.configured_source()
     return refresh.refresh_due(clock=clock, source=source, limit=limit, on_progress=on_progress)
 
 
-def count_stale(*, now: datetime) -> int:
+def count_due_rows(*, now: datetime) -> int:
     """Return the number of rows that are due."""
     return leases.count_due(ContentMetadata.objects.all(), now=now)
 

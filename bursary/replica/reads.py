@@ -79,7 +79,7 @@ def content_for(content_key: str, *, catalog_uuid: UUID, now: datetime) -> Conte
     if is_summary(content):
         return _cold_read(content_key, catalog_uuid=catalog_uuid, now=now)
     if content.due_at is None and not content.fresh(now):
-        schedule.request_stale(content, now=now)
+        schedule.request_unless_scheduled(content, now=now)
     return content
 
 

@@ -118,7 +118,7 @@ def record_missing(pks: Collection[int], *, context: FetchContext) -> Missing:
             _follow_to_other_keys(renamed, context=context)
         since = dict(missed.order_by("content_id").values_list("content", "missing_since"))
         missed.filter(missing_since=None).update(missing_since=context.now)
-        confirmable = context.now - schedule.CONFIRM_AFTER
+        confirmable = context.now - schedule.RECHECK_MISSING_AFTER
         recheck = {pk for pk, at in since.items() if at is None or at > confirmable}
         unlisted = missed.filter(seen_at__lt=listing.started_at) if listing.started_at else missed.none()
         confirmed = list(unlisted.exclude(content__in=recheck).values_list("content", flat=True))

@@ -41,7 +41,7 @@ POLLED_FOR = timedelta(days=1)
 LONGEST_POLL = timedelta(hours=2)
 RESUMABLE_FOR = timedelta(hours=6)
 """How long after it began an interrupted listing may be resumed."""
-CONFIRM_AFTER = timedelta(hours=1)
+RECHECK_MISSING_AFTER = timedelta(hours=1)
 """How long after a lookup that found nothing the next one may confirm that content has left its catalog."""
 
 _RUN_KEY = re.compile(r"course-v1:([^+]*\+[^+]*)\+[^+]*")  # the course's key is the middle
@@ -96,8 +96,8 @@ def request_refresh(keys: Collection[str], *, now: datetime, until_changed: bool
     return scheduled
 
 
-def request_stale(content: ContentMetadata, *, now: datetime) -> int:
-    """Make stale content due that has no refresh scheduled; for a run, its course."""
+def request_unless_scheduled(content: ContentMetadata, *, now: datetime) -> int:
+    """Make content due that has no refresh scheduled; for a run, its course."""
     rows = ContentMetadata.objects.filter(pk=content.pk)
     if content.parent_key:
         rows = _rows_to_refresh([content.content_key])
@@ -242,7 +242,7 @@ def settle_missing(rows: Sequence[ContentMetadata], *, recheck: Collection[int],
     """Settle claimed rows that upstream did not have: those in `recheck` are due soon, others much later."""
 
     def settle() -> None:
-        soon, seldom = now + CONFIRM_AFTER, now + fresh_for("gone")
+        soon, seldom = now + RECHECK_MISSING_AFTER, now + fresh_for("gone")
         due_at = {
             row.pk: soon if row.pk in recheck and row.gone_at is None else seldom
             for row in _as_they_are(rows)

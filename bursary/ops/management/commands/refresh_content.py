@@ -54,17 +54,17 @@ class Command(OperatorCommand):
                     "and --anew.",
                     returncode=2,
                 )
-            self._refresh_stale(options)
+            self._refresh_due_rows(options)
         else:
             self._refresh_catalogs(options)
 
-    def _refresh_stale(self, options: dict[str, Any]) -> None:
-        waiting = refresh_runs.count_stale(now=timezone.now())
+    def _refresh_due_rows(self, options: dict[str, Any]) -> None:
+        waiting = refresh_runs.count_due_rows(now=timezone.now())
         report = RefreshReport()
         if not options["dry_run"]:
             with progress("Refreshing", total=waiting) as on_progress:
-                report = refresh_runs.refresh_stale(clock=timezone.now, on_progress=on_progress)
-        left = refresh_runs.count_stale(now=timezone.now())
+                report = refresh_runs.refresh_due_rows(clock=timezone.now, on_progress=on_progress)
+        left = refresh_runs.count_due_rows(now=timezone.now())
         alarms = refresh_runs.current_alarms()
         summary = {
             "dry_run": options["dry_run"],
