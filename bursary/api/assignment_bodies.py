@@ -28,25 +28,25 @@ def admin_bodies(shown: Iterable[ShownAssignment]) -> list[dict[str, Any]]:
 
 
 def learner_body(
-    one: ShownAssignment, *, now: datetime, unjoinable: Mapping[tuple[int, str], RedemptionRefused]
+    one: ShownAssignment, *, now: datetime, joining_refusals: Mapping[tuple[int, str], RedemptionRefused]
 ) -> dict[str, Any]:
     """Return an assignment's body, the same as `LearnerAssignmentSerializer` makes with this context."""
     row = one.row
     state = state_at(row, now=now)
-    blocked = None
+    refusal = None
     if state == State.ALLOCATED:
-        blocked = redemption.blocked(row, now=now) or unjoinable.get((row.pk, row.content_key))
+        refusal = redemption.budget_refusal(row, now=now) or joining_refusals.get((row.pk, row.content_key))
     return {
         **_body(one),
         "state": state,
         "content_metadata": _content(row.shown_content),
         "join_by": row.join_by,  # type: ignore[attr-defined]  # annotated
         "learner_acknowledged": False if state in FACT_OF else None,
-        "not_acceptable_now": blocked
+        "not_acceptable_now": refusal
         and {
-            "reason": blocked.reason,
-            "user_message": blocked.sentence,
-            "next_step": blocked.next_step,
+            "reason": refusal.reason,
+            "user_message": refusal.sentence,
+            "next_step": refusal.next_step,
         },
     }
 

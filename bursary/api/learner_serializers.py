@@ -53,18 +53,19 @@ class LearnerAssignmentSerializer(AssignmentSerializer):
     def get_not_acceptable_now(self, assignment: LearnerContentAssignment) -> dict[str, str] | None:
         """Return why an open assignment cannot be accepted at present, else null.
 
-        Either its budget is not in use, or its content cannot be joined: see `context["unjoinable"]`.
+        Either its budget is not in use, or its content cannot be joined: see `context["joining_refusals"]`.
         """
         if self.get_state(assignment) != State.ALLOCATED:
             return None
-        unjoinable = self.context.get("unjoinable", {}).get((assignment.pk, assignment.content_key))
-        blocked = redemption.blocked(assignment, now=self.context["now"]) or unjoinable
-        if blocked is None:
+        pair = (assignment.pk, assignment.content_key)
+        of_joining = self.context.get("joining_refusals", {}).get(pair)
+        refusal = redemption.budget_refusal(assignment, now=self.context["now"]) or of_joining
+        if refusal is None:
             return None
         return {
-            "reason": blocked.reason,
-            "user_message": blocked.sentence,
-            "next_step": blocked.next_step,
+            "reason": refusal.reason,
+            "user_message": refusal.sentence,
+            "next_step": refusal.next_step,
         }
 
     @extend_schema_field(serializers.ChoiceField(choices=State.choices))

@@ -125,13 +125,13 @@ class CreditsAvailable(APIView):
         shown = shown_assignments.load(part, now=now)
         has_more, shown = len(shown) > MAX_ASSIGNMENTS, shown[:MAX_ASSIGNMENTS]
         by_budget: dict[Budget, list[dict[str, Any]]] = {}
-        unjoinable = redemption.unjoinable(
+        joining_refusals = redemption.joining_refusals(
             [(one.row, one.row.content_key) for one in shown],
             now=now,
             known={one.row.pk: one.offer for one in shown if one.offer},
         )
         for one in shown:
-            body = learner_body(one, now=now, unjoinable=unjoinable)
+            body = learner_body(one, now=now, joining_refusals=joining_refusals)
             by_budget.setdefault(one.row.budget, []).append(body)
         policies = [policy_of_learner(budget, assignments=own, now=now) for budget, own in by_budget.items()]
         if not has_more:
@@ -219,12 +219,12 @@ def _refusals(
     """Return by key why its assignment cannot be redeemed; None if it can."""
     covered = [(one, key) for key, one in best.items() if one is not None]
     declined = matching.which_declined([one for one, _key in covered])
-    unjoinable = redemption.unjoinable(covered, now=now, ask=True)
+    joining_refusals = redemption.joining_refusals(covered, now=now, ask=True)
     found: dict[str, redemption.RedemptionRefused | None] = {}
     for key, one in best.items():
         found[key] = redemption.refusal(one, now=now, declined=one is not None and one.pk in declined)
         if one is not None and found[key] is None:
-            found[key] = redemption.blocked(one, now=now) or unjoinable.get((one.pk, key))
+            found[key] = redemption.budget_refusal(one, now=now) or joining_refusals.get((one.pk, key))
     return found
 
 
@@ -303,7 +303,7 @@ class RedemptionStatus(APIView):
 
 def _redemptions(found: Sequence[LearnerContentAssignmentAction]) -> list[dict[str, Any]]:
     """Return the bodies of redemptions, each with its run. One query."""
-    keys = [CatalogKey(one.assignment.budget.catalog_uuid, one.redeemed_key) for one in found]
+    keys = [CatalogKey(one.assignment.budget.catalog_uuid, one.redeemed_content_key) for one in found]
     urls = reads.courseware_urls(keys)
     states = {Status.DONE: "committed", Status.FAILED: "failed"}
     return [
@@ -311,7 +311,7 @@ def _redemptions(found: Sequence[LearnerContentAssignmentAction]) -> list[dict[s
             "uuid": action.assignment.transaction_uuid or action.uuid,
             "state": states.get(Status(action.status), "pending"),
             "lms_user_id": action.assignment.lms_user_id,
-            "content_key": action.redeemed_key,
+            "content_key": action.redeemed_content_key,
             "subsidy_access_policy_uuid": action.assignment.budget.uuid,
             "transaction_status_api_url": settings.BASE_URL
             + reverse("redemption-status", kwargs={"action_uuid": action.uuid}),

@@ -1,6 +1,6 @@
 """What was spent from an account: its ledger entries with the assignments that they paid for.
 
-The ledger knows an assignment only by the idempotency key of an entry (`spending_key`), by which the
+The ledger knows an assignment only by the idempotency key of an entry (`ledger_key`), by which the
 assignments of a page are found. Filters and orderings by learner or title use the indexed column
 `transaction_uuid` instead, which names an entry, refunded ones included, until the assignment is allocated
 again.
@@ -120,7 +120,7 @@ def with_assignments(entries: Sequence[LedgerEntry], *, now: datetime) -> list[P
         key = assignment.content_key if assignment else ""
         for action in assignment.actions.all() if assignment else ():  # prefetched, in order
             if action.action_type == ActionType.REDEEMED and str(action.cycle) == cycle:
-                key = action.redeemed_key
+                key = action.redeemed_content_key
         paid.append(PaidAssignment(entry, assignment, key))
     return paid
 

@@ -189,7 +189,7 @@ class LearnerContentAssignment(AddressedRow):
         self.__dict__["_shown"] = content
 
     @property
-    def spending_key(self) -> str:
+    def ledger_key(self) -> str:
         """Return the idempotency key of this allocation's money in the ledger: one for each cycle."""
         return f"{self.uuid}:{self.cycle}"
 
@@ -323,7 +323,7 @@ class LearnerContentAssignmentAction(LeasedRow):
         ]
 
     @property
-    def redeemed_key(self) -> str:
+    def redeemed_content_key(self) -> str:
         """The key that a redemption is for: the chosen run's, or the assigned content's."""
         return self.content_run_key or self.assignment.content_key
 

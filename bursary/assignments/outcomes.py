@@ -116,7 +116,7 @@ def is_paid(action: LearnerContentAssignmentAction) -> bool:
     It is never given up: the assignment would be open again, and its reserved money freed a second time.
     """
     redeems = action.action_type == ActionType.REDEEMED
-    return redeems and LedgerEntry.objects.filter(idempotency_key=action.assignment.spending_key).exists()
+    return redeems and LedgerEntry.objects.filter(idempotency_key=action.assignment.ledger_key).exists()
 
 
 def attempts_towards_limit(action: LearnerContentAssignmentAction) -> int:

@@ -181,7 +181,7 @@ def refusal(
     return RedemptionRefused(refused[0], str(refused[1]), str(ASK_TO_ASSIGN_AGAIN)) if refused else None
 
 
-def blocked(assignment: LearnerContentAssignment, *, now: datetime) -> RedemptionRefused | None:
+def budget_refusal(assignment: LearnerContentAssignment, *, now: datetime) -> RedemptionRefused | None:
     """Return why an open assignment cannot be accepted at present: its budget is not in use (decision 0012).
 
     It can be declined, and is cancelled and expires as usual. A redemption in flight is finished.
@@ -201,7 +201,7 @@ def blocked(assignment: LearnerContentAssignment, *, now: datetime) -> Redemptio
     return RedemptionRefused(unused.refusal_reason, sentence, next_step)
 
 
-def unjoinable(
+def joining_refusals(
     asked: Sequence[tuple[LearnerContentAssignment, str]],
     *,
     now: datetime,
@@ -228,7 +228,7 @@ def unjoinable(
             _("Try again in a minute."),
         )
     found = {
-        (one.pk, key): _unjoinable(known[one.pk], one, key, now=now) if one.pk in known else unknown
+        (one.pk, key): _joining_refusal(known[one.pk], one, key, now=now) if one.pk in known else unknown
         for one, key in waiting
     }
     return {pair: refused for pair, refused in found.items() if refused}
@@ -246,7 +246,7 @@ def _waiting(assignment: LearnerContentAssignment) -> bool:
     return assignment.state == State.ALLOCATED and not assignment.redeeming_since
 
 
-def _unjoinable(
+def _joining_refusal(
     offer: Offer | None, assignment: LearnerContentAssignment, content_key: str, *, now: datetime
 ) -> RedemptionRefused | None:
     before = assignment.expires_at
@@ -284,22 +284,23 @@ def begin(
     RedemptionRefused, also where the content cannot be joined any more, and reads.ContentUnavailable where
     that cannot be found out now. Not for use inside a transaction: upstream may be asked.
     """
-    key, unjoined = content_key or assignment.content_key, None
+    key, joining_refusal = content_key or assignment.content_key, None
     if _waiting(assignment) and not refusal(assignment, now=now):
-        unjoined = _unjoinable(offers.of_assignment_or_fetched(assignment, now=now), assignment, key, now=now)
-    return _begin(assignment, key, unjoined, now=now, actor=actor)
+        offer = offers.of_assignment_or_fetched(assignment, now=now)
+        joining_refusal = _joining_refusal(offer, assignment, key, now=now)
+    return _begin(assignment, key, joining_refusal, now=now, actor=actor)
 
 
 @repeated_after_deadlocks
 def _begin(
     assignment: LearnerContentAssignment,
     key: str,
-    unjoined: RedemptionRefused | None,
+    joining_refusal: RedemptionRefused | None,
     *,
     now: datetime,
     actor: User | None,
 ) -> LearnerContentAssignmentAction:
-    """Request the redemption in one transaction; `unjoined` is what asking upstream has come to."""
+    """Request the redemption in one transaction; `joining_refusal` is what asking upstream has come to."""
     with transaction.atomic():
         # The learner's assignments of the course in the budget: another may be paid, instead of this one.
         course = assignment.parent_content_key or assignment.content_key
@@ -314,10 +315,10 @@ def _begin(
         this = of_course[assignment.pk]
         locked = _paid_by(paid, instead_of=this, key=key) or this
         declined = bool(matching.which_declined([locked]))
-        if refused := refusal(locked, now=now, declined=declined) or blocked(locked, now=now):
+        if refused := refusal(locked, now=now, declined=declined) or budget_refusal(locked, now=now):
             raise refused
-        if unjoined and _waiting(locked):
-            raise unjoined
+        if joining_refusal and _waiting(locked):
+            raise joining_refusal
         if existing := redemptions([locked]).get(locked.pk):
             return existing
         return _request(locked, "" if key == locked.content_key else key, now=now, actor=actor)
@@ -373,7 +374,7 @@ def fulfil(action: LearnerContentAssignmentAction, *, now: datetime) -> Done:
         if assignment.cycle != action.cycle:
             raise lifecycle.MoveRefused(ActionType.REDEEMED, [assignment])
         if assignment.state != State.ACCEPTED:
-            spent = ledger.spend(budget, cents=assignment.price_cents, key=assignment.spending_key, now=now)
+            spent = ledger.spend(budget, cents=assignment.price_cents, key=assignment.ledger_key, now=now)
             changes = {"transaction_uuid": spent.uuid}
             lifecycle.move(budget, [assignment], ActionType.REDEEMED, now=now, changes=changes)
     return Done(provider_ref=str(assignment.transaction_uuid))

@@ -67,15 +67,15 @@ class Invitation:
     """The organisation's message, of several lines; empty if there is none."""
     contact: str
     """The e-mail address for questions; empty if the organisation has none."""
-    ended: redemption.RedemptionRefused | None
+    refusal: redemption.RedemptionRefused | None
     """Why it cannot be accepted any more."""
-    blocked: redemption.RedemptionRefused | None = None
+    blocked_by: redemption.RedemptionRefused | None = None
     """Why it cannot be accepted at present."""
     longest_reason: int = declining.LONGEST_REASON
 
     def says(self, text: str) -> bool:
         """Return whether the page shows this text as the reason or the next step."""
-        return any(why and text in (why.sentence, why.next_step) for why in (self.ended, self.blocked))
+        return any(why and text in (why.sentence, why.next_step) for why in (self.refusal, self.blocked_by))
 
 
 _STATES: Mapping[str, Any] = {
@@ -93,16 +93,16 @@ def invitation(assignment: LearnerContentAssignment, *, message: str, now: datet
     """Return the assignment as its learner sees it at `now`, with the `message`. At most seven queries."""
     content_display.attach_content([assignment], now=now)
     declined = bool(matching.which_declined([assignment]))
-    ended = redemption.refusal(assignment, now=now, declined=declined)
-    blocked = redemption.blocked(assignment, now=now)
-    if not (ended or blocked):
+    refusal = redemption.refusal(assignment, now=now, declined=declined)
+    blocked_by = redemption.budget_refusal(assignment, now=now)
+    if not (refusal or blocked_by):
         asked = (assignment, assignment.content_key)
-        blocked = redemption.unjoinable([asked], now=now).get((assignment.pk, assignment.content_key))
-    if ended:
+        blocked_by = redemption.joining_refusals([asked], now=now).get((assignment.pk, asked[1]))
+    if refusal:
         state = InvitationState.ENDED
     elif assignment.state == State.ACCEPTED:
         state = InvitationState.ACCEPTED
-    elif blocked:
+    elif blocked_by:
         state = InvitationState.BLOCKED
     else:
         state = InvitationState.BUSY if assignment.redeeming_since else InvitationState.OPEN
@@ -114,14 +114,14 @@ def invitation(assignment: LearnerContentAssignment, *, message: str, now: datet
         deadline=deadline_in_words(assignment, to_learner=True)
         if assignment.state in (State.ALLOCATED, State.EXPIRED)
         else None,
-        course_url="" if ended else course_url(assignment),
+        course_url="" if refusal else course_url(assignment),
         about=about,
         starts_at=about.starts_at if about.starts_at and about.starts_at > now else None,
         over=bool(about.ends_at and about.ends_at <= now),
         message=message,
         contact=contacts.contact(assignment.budget.customer),
-        ended=ended,
-        blocked=blocked,
+        refusal=refusal,
+        blocked_by=blocked_by,
     )
 
 
@@ -148,7 +148,7 @@ def course_url(assignment: LearnerContentAssignment) -> str:
     key = assignment.content_key
     if assignment.state == State.ACCEPTED:
         redeemed = redemption.redemptions([assignment]).get(assignment.pk)
-        key = redeemed.redeemed_key if redeemed else key
+        key = redeemed.redeemed_content_key if redeemed else key
     return reads.courseware_url(key, catalog_uuid=assignment.budget.catalog_uuid)
 
 

@@ -141,7 +141,7 @@ def _own_lines(own: Sequence[LearnerContentAssignment], *, now: datetime, linked
     redeemed = redemption.redemptions(accepted)
     keys = {}
     for one in accepted:
-        key = redeemed[one.pk].redeemed_key if one.pk in redeemed else one.content_key
+        key = redeemed[one.pk].redeemed_content_key if one.pk in redeemed else one.content_key
         keys[one.pk] = CatalogKey(one.budget.catalog_uuid, key)
     urls = reads.courseware_urls(set(keys.values()))
     return [

@@ -96,14 +96,14 @@ def test_they_are_the_serializers_bytes(subtests: pytest.Subtests) -> None:
     pks = every_kind(budget)
     rows = listing.with_timelines(pks, now=LATER)
     shown = shown_assignments.load_all(pks, now=LATER)
-    unjoinable = redemption.unjoinable([(one, one.content_key) for one in rows], now=LATER)
-    context = {"now": LATER, "unjoinable": unjoinable}
-    assert unjoinable
+    joining_refusals = redemption.joining_refusals([(one, one.content_key) for one in rows], now=LATER)
+    context = {"now": LATER, "joining_refusals": joining_refusals}
+    assert joining_refusals
     ways: dict[str, tuple[Callable[[], Sequence[Any]], Any]] = {
         "an allocation's": (lambda: bodies(shown), AssignmentSerializer(rows, many=True)),
         "the list's": (lambda: admin_bodies(shown), AdminAssignmentSerializer(rows, many=True)),
         "a learner's": (
-            lambda: [learner_body(one, now=LATER, unjoinable=unjoinable) for one in shown],
+            lambda: [learner_body(one, now=LATER, joining_refusals=joining_refusals) for one in shown],
             LearnerAssignmentSerializer(rows, many=True, context=context),
         ),
     }
@@ -125,7 +125,7 @@ def test_they_take_as_many_queries_for_many_as_for_one(
         with django_assert_num_queries(4):
             found = shown_assignments.load_all(part, now=NOW)
             assert admin_bodies(found)
-            assert [learner_body(one, now=NOW, unjoinable={}) for one in found]
+            assert [learner_body(one, now=NOW, joining_refusals={}) for one in found]
 
 
 @pytest.mark.parametrize(

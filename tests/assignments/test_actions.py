@@ -293,7 +293,7 @@ def test_a_postponed_attempt_is_logged_and_shows_no_error_yet() -> None:
 def test_a_paid_redemption_is_tried_again_half_an_hour_after_what_would_be_its_last_failure() -> None:
     assignment = given_assignment()
     pk = redemption.begin(assignment, now=NOW).pk
-    ledger.spend(assignment.budget, cents=PRICE, key=assignment.spending_key, now=NOW)
+    ledger.spend(assignment.budget, cents=PRICE, key=assignment.ledger_key, now=NOW)
     (claimed,) = actions.claim(now=NOW, lease=LEASE, limit=1, pks=[pk])
     assert actions.finish(claimed, Failed(TROUBLE), now=NOW)
     stored = action_of(assignment, ActionType.REDEEMED)

@@ -269,8 +269,8 @@ def test_what_is_not_known_of_a_course_is_asked_for_before_it_is_redeemed(
     catalog_file.write_text(json.dumps(served))
     forget(stored, joined=joined)
 
-    assert redemption.unjoinable([(stored, "RevX+1")], now=NOW) == {}  # a page asks nothing
-    refused = redemption.unjoinable([(stored, "RevX+1")], now=NOW, ask=True)
+    assert redemption.joining_refusals([(stored, "RevX+1")], now=NOW) == {}  # a page asks nothing
+    refused = redemption.joining_refusals([(stored, "RevX+1")], now=NOW, ask=True)
     assert [one.reason for one in refused.values()] == ([reason] if reason else [])
     assert redeem(stored) == reason
 
@@ -284,7 +284,7 @@ def test_a_course_of_which_nothing_can_be_found_out_is_not_redeemed(
     catalog_file.write_text(json.dumps(thin(served)))
     forget(stored, joined=joined)
 
-    refused = redemption.unjoinable([(stored, "RevX+1")], now=NOW, ask=True)
+    refused = redemption.joining_refusals([(stored, "RevX+1")], now=NOW, ask=True)
     assert list(refused.values()) == [
         RedemptionRefused(
             "catalog_unavailable", "The catalog does not answer at present.", "Try again in a minute."

@@ -213,7 +213,7 @@ def test_what_an_earlier_crash_left_spent_is_repeated_until_it_is_accepted(
     assignment = given_assignment(budget, content)
     given_assignment(budget, content, address=BOB)
     action = redemption.begin(assignment, now=NOW)
-    spent = ledger.spend(budget, cents=PRICE, key=assignment.spending_key, now=NOW)
+    spent = ledger.spend(budget, cents=PRICE, key=assignment.ledger_key, now=NOW)
     later = repeat_in_vain(action, monkeypatch)
 
     action.refresh_from_db()
@@ -232,7 +232,7 @@ def test_what_an_earlier_crash_left_spent_is_repeated_until_it_is_accepted(
 def test_no_failure_is_final_once_the_money_is_spent(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assignment = given_assignment()
     action = redemption.begin(assignment, now=NOW)
-    ledger.spend(assignment.budget, cents=PRICE, key=assignment.spending_key, now=NOW)
+    ledger.spend(assignment.budget, cents=PRICE, key=assignment.ledger_key, now=NOW)
     with monkeypatch.context() as broken:
         if kind == "permanent":
             broken.setattr(ledger, "spend", refuse)

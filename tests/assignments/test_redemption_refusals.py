@@ -89,11 +89,11 @@ def test_an_open_assignment_waits_for_its_budget_and_says_until_when(
     for name, value in columns.items():
         setattr(one.budget, name, value)
 
-    assert redemption.blocked(one, now=NOW) == expected
+    assert redemption.budget_refusal(one, now=NOW) == expected
     one.redeeming_since = NOW
-    assert redemption.blocked(one, now=NOW) is None
+    assert redemption.budget_refusal(one, now=NOW) is None
     one.redeeming_since, one.state = None, State.ACCEPTED
-    assert redemption.blocked(one, now=NOW) is None
+    assert redemption.budget_refusal(one, now=NOW) is None
 
 
 def test_what_waits_for_its_budget_to_open_is_not_accepted_before() -> None:
@@ -110,7 +110,7 @@ def test_offers_that_were_read_before_are_kept_beside_those_that_are_read_now() 
     first, second = given_assignment(), given_assignment()
     both = [(one, one.content_key) for one in (first, second)]
     known = offers.of_assignments([first], now=NOW)
-    assert redemption.unjoinable(both, now=NOW, ask=True, known=known) == {}
+    assert redemption.joining_refusals(both, now=NOW, ask=True, known=known) == {}
 
 
 def test_only_what_was_declined_in_this_cycle_and_was_asked_about_counts_as_declined() -> None:
@@ -136,6 +136,6 @@ def test_whether_content_can_be_joined_follows_upstream_at_the_time_asked_for(se
         upstream.database.put(closed, catalogs=[str(CATALOG)])
         asked = [(LearnerContentAssignment.objects.get(), "RiversideX+TIDES")]
 
-        assert redemption.unjoinable(asked, now=NOW + timedelta(minutes=4)) == {}
-        [refused] = redemption.unjoinable(asked, now=NOW + timedelta(minutes=6)).values()
+        assert redemption.joining_refusals(asked, now=NOW + timedelta(minutes=4)) == {}
+        [refused] = redemption.joining_refusals(asked, now=NOW + timedelta(minutes=6)).values()
         assert refused.reason == "enrollment_not_open_in_time"

@@ -169,7 +169,7 @@ def test_a_reversal_waits_while_its_assignment_is_being_redeemed() -> None:
     assignment = given_assignment()
     action = redemption.begin(assignment, now=NOW)
     # The money is spent, and the worker died before it moved the assignment.
-    spent = ledger.spend(assignment.budget, cents=PRICE, key=assignment.spending_key, now=NOW)
+    spent = ledger.spend(assignment.budget, cents=PRICE, key=assignment.ledger_key, now=NOW)
     event = received_reversal(spent.uuid)
     assert apply() == {"postponed": 1}
     assert (outcome(event), event.last_error) == (

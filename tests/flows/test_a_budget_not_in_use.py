@@ -169,4 +169,4 @@ def test_what_is_accepted_does_not_depend_on_the_budget_any_more(why: NotInUse) 
     change(assignment, **UNUSED[why])
 
     assert assignment.state == State.ACCEPTED
-    assert redemption.blocked(assignment, now=NOW) is None
+    assert redemption.budget_refusal(assignment, now=NOW) is None

@@ -93,7 +93,7 @@ def test_each_id_of_an_assignment_means_it(mail: MailServer, accepted: LearnerCo
         accepted.uuid,
         accepted.pk,
         accepted.transaction_uuid,
-        accepted.spending_key,
+        accepted.ledger_key,
         notified.uuid,
         notified.provider_ref,  # the mail's Message-ID
         f"{notified.uuid}.eml",
