@@ -113,12 +113,12 @@ def token(link: Link) -> str:
     return _signer().sign(".".join(parts))
 
 
-def read(text: str, *, purpose: Purpose, now: datetime) -> Link:
+def verified(text: str, *, purpose: Purpose, now: datetime) -> Link:
     """Return a token's link if it is genuine, for `purpose`, and not expired at `now`.
 
     Raises LinkTruncated, LinkTampered, LinkForOtherPurpose, LinkExpired.
     """
-    link = _genuine(text)
+    link = _verified(text)
     if link.purpose is not purpose:
         raise LinkForOtherPurpose
     if not link.works_at(now):
@@ -126,10 +126,10 @@ def read(text: str, *, purpose: Purpose, now: datetime) -> Link:
     return link
 
 
-def genuine(text: str, *, purpose: Purpose) -> Link | None:
+def verified_even_if_expired(text: str, *, purpose: Purpose) -> Link | None:
     """Return a token's link, even an expired one, if it is genuine and for `purpose`; else None."""
     try:
-        link = _genuine(text)
+        link = _verified(text)
     except LinkRefused:
         return None
     return link if link.purpose is purpose else None
@@ -140,7 +140,7 @@ def digest_of(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:DIGEST_LENGTH]
 
 
-def _genuine(text: str) -> Link:
+def _verified(text: str) -> Link:
     if len(text) > LONGEST_TOKEN:
         raise LinkTampered
     if len(text.rpartition(".")[2]) < SIGNATURE_LENGTH:

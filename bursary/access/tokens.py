@@ -57,7 +57,7 @@ class Claims:
     roles: TokenRoles
 
 
-def read(token: str, *, now: datetime) -> Claims:
+def verified_claims(token: str, *, now: datetime) -> Claims:
     """Return the claims of a token that is valid at `now`.
 
     Raises TokenRefused, SigningKeysUnavailable, and RuntimeError in a transaction, if it must fetch keys.
@@ -110,7 +110,7 @@ def _verified(token: str, header: Mapping[str, Any], *, now: datetime) -> dict[s
 
 
 def _decoded(token: str, key: SigningKey) -> dict[str, Any]:
-    """Return the payload; `read` checks its times. Raises InvalidSignatureError and TokenRefused."""
+    """Return the payload; `verified_claims` checks its times. Raises InvalidSignatureError, TokenRefused."""
     options: Any = {"require": ["aud", "iss", "exp", "iat"]}
     options |= dict.fromkeys(("verify_exp", "verify_iat", "verify_nbf", "verify_sub", "verify_jti"), False)
     try:

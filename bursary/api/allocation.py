@@ -154,7 +154,7 @@ def _understood(asked: dict[str, Any], budget: Budget) -> dict[str, Any]:
 def _parsed(request: Request, budget: Budget) -> tuple[dict[str, Any], PastedList]:
     """Return the arguments of the allocation, and the parsed list of learners."""
     body = validated(AllocateInput, request.data, zone=budget.customer.zone)
-    people = pasted_lists.read_items(body["learner_emails"])
+    people = pasted_lists.parse_items(body["learner_emails"])
     asked = {
         "content_key": body["content_key"],
         "price_cents": body["content_price_cents"],

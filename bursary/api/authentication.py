@@ -96,7 +96,7 @@ class TokenAuthentication(BaseAuthentication):
             token = ".".join(halves)
         now = timezone.now()
         try:
-            claims = tokens.read(token, now=now)
+            claims = tokens.verified_claims(token, now=now)
             if by_cookie:
                 SessionAuthentication().enforce_csrf(request)
             return token_accounts.account_of(claims, now=now), claims

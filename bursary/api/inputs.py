@@ -174,7 +174,7 @@ class InstantField(serializers.Field[datetime, Any, str, Any]):
         try:
             zone = self.context.get("zone", moments.UTC_ZONE)
             text = data if isinstance(data, str) else ""
-            return moments.read(text, zone=zone, end_of_day=self.end_of_day)
+            return moments.parse(text, zone=zone, end_of_day=self.end_of_day)
         except moments.MomentUnreadable as unreadable:
             raise serializers.ValidationError(str(unreadable)) from unreadable
 

@@ -63,7 +63,7 @@ class MailEvents(APIView):
                 "reports to.",
             )
         try:
-            reports = list(provider_reports.read(provider, plain, now=now))
+            reports = list(provider_reports.parse(provider, plain, now=now))
         except provider_reports.ReportUnreadable as why:
             address = f"{provider}:{delivery}" if delivery else f"{provider}:{now.isoformat()}"
             new = inbox.set_aside(address, source=EventSource.MAIL, error=str(why), now=now)

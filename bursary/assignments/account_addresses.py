@@ -67,7 +67,7 @@ def add(token: str, *, user: User, now: datetime) -> LearnerContentAssignment:
     registration. Raises links.LinkRefused, AddressOfAnotherAccount, AccountWithoutAddress.
     """
     with transaction.atomic():
-        assignment = signed_links.opened_to_answer(token, now=now)
+        assignment = signed_links.opened_and_locked(token, now=now)
         own = redemption.of_learner(lms_user_id=user.lms_user_id, learner_key=user.learner_key)
         if own.filter(pk=assignment.pk).exists():
             return assignment

@@ -121,7 +121,7 @@ def allocate(
     known = _find(budget, content_key, now=now)
     before, _reason = dates.deadline(budget, enroll_by=None, allocated_at=now, due_date=due_date)
     with transaction.atomic():
-        offer = offers.read(known, budget=budget, now=now, before=before, lock=True)
+        offer = offers.load(known, budget=budget, now=now, before=before, lock=True)
         locked = ledger.lock(budget.pk)
         terms = _check(locked, offer, price_cents=price_cents, now=now, due_date=due_date)
         match = partial(matching.match_learners, learners=learners, now=now, lock=True, overrides=overrides)
@@ -195,7 +195,7 @@ def preview(
     expires_at, reason, terms, key, course_key = None, "", None, content_key, content_key
     try:
         known, (before, _reason) = _find(budget, content_key, now=now), ends(enroll_by=None)
-        offer = offers.read(known, budget=budget, now=now, before=before, lock=False)
+        offer = offers.load(known, budget=budget, now=now, before=before, lock=False)
         key, course_key = offer.content.content_key, offer.course_key
         expires_at, reason = ends(enroll_by=offer.last_closing(now=now, before=before))
         terms = _check(budget, offer, price_cents=price_cents, now=now, due_date=due_date)

@@ -106,7 +106,7 @@ def counts(budgets: Collection[Budget], *, zone: ZoneInfo, now: datetime) -> lis
     """
     today = now.astimezone(zone).date()
     days = [today - timedelta(days=ago) for ago in range(DAYS_APART)]
-    starts = [moments.read(day.isoformat(), zone=zone, end_of_day=False) for day in days]
+    starts = [moments.parse(day.isoformat(), zone=zone, end_of_day=False) for day in days]
     ago = Case(
         *(When(completed_at__gte=start, then=Value(index)) for index, start in enumerate(starts)),
         default=Value(None),

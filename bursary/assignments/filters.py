@@ -34,7 +34,7 @@ class DayField(MomentField):
     def clean(self, value: Any) -> Any:
         """Return both; None for no text. Raises ValidationError."""
         first = super().clean(value)
-        return first and (first, moments.read(value, zone=self.zone, end_of_day=True))
+        return first and (first, moments.parse(value, zone=self.zone, end_of_day=True))
 
 
 class DayFilter(MomentFilter):

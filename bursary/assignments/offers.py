@@ -160,7 +160,7 @@ def of_assignment_or_fetched(assignment: LearnerContentAssignment, *, now: datet
             found = find(key, budget=budget, now=now)
         except reads.UnknownContent:
             return None
-        return read(found, budget=budget, now=now, before=assignment.expires_at, lock=False)
+        return load(found, budget=budget, now=now, before=assignment.expires_at, lock=False)
     return known[assignment.pk]
 
 
@@ -211,7 +211,7 @@ def cannot_be_joined(*, now: datetime | Parameter) -> Q:
     return ~Exists(held) | (by_runs & ~Exists(of_course) & ~Exists(itself))
 
 
-def read(known: KnownOffer, *, budget: Budget, now: datetime, before: datetime, lock: bool) -> Offer:
+def load(known: KnownOffer, *, budget: Budget, now: datetime, before: datetime, lock: bool) -> Offer:
     """Return the offer of content that `find` found, with the replica's row if assignments can refer to it.
 
     In shadow mode upstream's content decides. The offer has the row only if the columns derived from both are

@@ -130,7 +130,7 @@ class _Table:
         return not heading and bool(_MAY_BE_ADDRESS.search(cell)) and cell not in accounts
 
 
-def read(text: str) -> PastedList:
+def parse(text: str) -> PastedList:
     """Return the entries of a text.
 
     In a table, which has tabs, a heading, or one address in the same column of each of several lines, other
@@ -141,7 +141,7 @@ def read(text: str) -> PastedList:
     return _read([_Line(number, line) for number, line in enumerate(lines, 1)])
 
 
-def read_items(items: Sequence[str]) -> PastedList:
+def parse_items(items: Sequence[str]) -> PastedList:
     """Return the entries of a list of texts, each of one line or more; lines are positions, from 0.
 
     An item without an address is an entry, too, so that it is refused; only the first may be a heading.
@@ -167,13 +167,13 @@ def joined(text: str, table: str) -> tuple[str, PastedList]:
     Below other lines a table is none any more. An empty line stands for its heading. An entry that would be
     divided there, such as a row with several addresses, is in quotation marks: it stays one to correct.
     """
-    found, lines = read(table), _LINE_END.split(text.rstrip("\r\n"))
+    found, lines = parse(table), _LINE_END.split(text.rstrip("\r\n"))
     filled, at = {one.line for one in found.entries}, dict[int, int]()
     for heading in [one for one in found.dropped if one.line not in filled]:
         lines.append("")
         at[heading.line] = len(lines)
     for one in found.entries:
-        whole = mailbox.is_plain(one.text) or [again.text for again in read(one.text).entries] == [one.text]
+        whole = mailbox.is_plain(one.text) or [again.text for again in parse(one.text).entries] == [one.text]
         lines.append(one.text if whole else '"{}"'.format(one.text.replace('"', '""')))
         at.setdefault(one.line, len(lines))
     beside = [one._replace(line=at[one.line]) for one in found.dropped]

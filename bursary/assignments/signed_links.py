@@ -48,7 +48,7 @@ def opened(token: str, *, now: datetime) -> LearnerContentAssignment:
     return _opened(_working(token, now=now))
 
 
-def opened_to_answer(token: str, *, now: datetime) -> LearnerContentAssignment:
+def opened_and_locked(token: str, *, now: datetime) -> LearnerContentAssignment:
     """Return the assignment that a link opens, locked after its budget until the answer is written.
 
     Call it inside a transaction. Raises links.LinkRefused.
@@ -94,7 +94,7 @@ def renew(token: str, *, now: datetime) -> bool | None:
 
 def customer_of(token: str) -> Customer | None:
     """Return the organisation that a genuine link is from, even if it works no more; None for others."""
-    link = links.genuine(token, purpose=Purpose.ANSWER)
+    link = links.verified_even_if_expired(token, purpose=Purpose.ANSWER)
     if link is None:
         return None
     rows = LearnerContentAssignment.objects.filter(uuid=link.subject).select_related("budget__customer")
@@ -122,7 +122,7 @@ def revoke(assignment: LearnerContentAssignment, *, now: datetime, actor: User |
 def _working(token: str, *, now: datetime) -> Link:
     """Return the token's link if it works at `now`, by an extended deadline too. Raises links.LinkRefused."""
     try:
-        return links.read(token, purpose=Purpose.ANSWER, now=now)
+        return links.verified(token, purpose=Purpose.ANSWER, now=now)
     except LinkExpired as expired:
         link = expired.link
         lasting = LearnerContentAssignment.objects.filter(extended_until__isnull=False, expires_at__gt=now)

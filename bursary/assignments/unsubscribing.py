@@ -23,7 +23,7 @@ def token_for(mail: LearnerContentAssignmentAction, *, now: datetime) -> str:
 
 def opened(token: str, *, now: datetime) -> LearnerContentAssignmentAction:
     """Return the mail that a link is in, with its customer. Raises links.LinkRefused."""
-    link = links.read(token, purpose=Purpose.UNSUBSCRIBE, now=now)
+    link = links.verified(token, purpose=Purpose.UNSUBSCRIBE, now=now)
     mail = _mail_with(link)
     if mail is None or not mail.recipient or _digest(mail) != link.digest:
         raise LinkRevoked
@@ -32,7 +32,7 @@ def opened(token: str, *, now: datetime) -> LearnerContentAssignmentAction:
 
 def customer_of(token: str) -> Customer | None:
     """Return the organisation that a genuine link is from, even if it works no more; None for others."""
-    link = links.genuine(token, purpose=Purpose.UNSUBSCRIBE)
+    link = links.verified_even_if_expired(token, purpose=Purpose.UNSUBSCRIBE)
     mail = _mail_with(link) if link else None
     return mail.assignment.budget.customer if mail else None
 

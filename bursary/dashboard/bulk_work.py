@@ -189,7 +189,7 @@ def _extend(budget: Budget, uuids: Sequence[UUID], asked: BulkRequest) -> _Outco
 
 def extended_to(given: str, *, zone: ZoneInfo) -> datetime | Span:
     """Return the new deadline: a span to add, or the end of a day. Raises ValueError."""
-    return Span(given) if given in set(Span) else moments.read(given, zone=zone, end_of_day=True)
+    return Span(given) if given in set(Span) else moments.parse(given, zone=zone, end_of_day=True)
 
 
 VERBS: Mapping[str, Verb] = {

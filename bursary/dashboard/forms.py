@@ -147,7 +147,7 @@ class AssignForm(forms.Form):
         if from_file := self.cleaned_data.get("file", ""):
             text, below = pasted_lists.joined(text, from_file) if text.strip() else (from_file, below)
             self.data = {**self.typed, "addresses": text}
-        people = pasted_lists.read(text)
+        people = pasted_lists.parse(text)
         below.entries = people.entries
         left_out = " ".join(filter(None, [left_out, messages.left_out(below)]))[:LONGEST_LEFT_OUT]
         if left_out != self.cleaned_data["left_out"]:

@@ -167,7 +167,7 @@ def accept_by_link(token: str, *, now: datetime) -> LearnerContentAssignmentActi
 
     Raises links.LinkRefused, redemption.RedemptionRefused.
     """
-    assignment = in_transaction(lambda: signed_links.opened_to_answer(token, now=now))
+    assignment = in_transaction(lambda: signed_links.opened_and_locked(token, now=now))
     return _tried_once(redemption.begin(assignment, now=now))
 
 
@@ -178,7 +178,7 @@ def decline_by_link(token: str, *, reason: str, now: datetime) -> bool:
     Raises links.LinkRefused, declining.DeclineRefused.
     """
     with transaction.atomic():
-        assignment = signed_links.opened_to_answer(token, now=now)
+        assignment = signed_links.opened_and_locked(token, now=now)
         return declining.decline(assignment, reason=reason, now=now)
 
 

@@ -291,7 +291,7 @@ def _send_to_learner(action: LearnerContentAssignmentAction) -> Done | Skipped:
             "account_deactivated" if deactivated else "account_deleted", f"The learner's account is {ended}."
         )
     ahead: ReadAhead = vars(assignment)["_ahead"]
-    if (outcome := suppressed.check(action, reasons=ahead.suppressed_by)) is not None:
+    if (outcome := suppressed.outcome_if_not_sent(action, reasons=ahead.suppressed_by)) is not None:
         return outcome
     with translation.override(settings.LANGUAGE_CODE):
         context = _context(action)

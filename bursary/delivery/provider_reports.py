@@ -66,7 +66,7 @@ def authenticated(provider: str, request: HttpRequest) -> bool:
     return True
 
 
-def read(provider: str, request: HttpRequest, *, now: datetime) -> Iterator[tuple[str, MailReport]]:
+def parse(provider: str, request: HttpRequest, *, now: datetime) -> Iterator[tuple[str, MailReport]]:
     """Yield the reports that matter, with an id of each, empty for none. Raises ReportUnreadable."""
     try:
         # Verified before: the view is made only to read, and asks for no password.

@@ -25,7 +25,7 @@ _BY_ADMINISTRATOR = "asked-"
 """The beginning of the dedup key of a requested mail: a new link, or a reminder."""
 
 
-def check(
+def outcome_if_not_sent(
     action: LearnerContentAssignmentAction, *, reasons: Collection[SuppressionReason]
 ) -> Done | Skipped | None:
     """Return the outcome of a mail that must not be sent, by its address's suppressions; else None.

@@ -139,7 +139,7 @@ def _keep(stream: str, entry_id: bytes, fields: Mapping[bytes, bytes], *, now: d
     if not fields:
         return "trimmed"
     try:
-        event = parsing.read(fields)
+        event = parsing.parse(fields)
         if event is None:
             return "ignored"
         new = inbox.receive(

@@ -49,7 +49,7 @@ class ParsedEvent:
     payload: Mapping[str, object]
 
 
-def read(fields: EntryFields) -> ParsedEvent | None:
+def parse(fields: EntryFields) -> ParsedEvent | None:
     """Return the event of an entry; None for types that are not handled here. Raises UnreadableEvent."""
     event_type = fields.get(b"type", b"").decode("utf-8", "replace")
     if not event_type:

@@ -28,7 +28,7 @@ class MomentUnreadable(ValueError):
     """A text is not a date, nor a date and time, between 1900 and 8999; the message lists the formats."""
 
 
-def read(text: str, *, zone: ZoneInfo, end_of_day: bool) -> datetime:
+def parse(text: str, *, zone: ZoneInfo, end_of_day: bool) -> datetime:
     """Return the instant that an ISO 8601 text means, in UTC.
 
     A date without a time is the beginning of that day, or with `end_of_day` its last second. Without a zone
@@ -97,7 +97,7 @@ def zone_in_words(zone: ZoneInfo) -> str:
 
 
 class MomentField(forms.Field):
-    """A form field for an instant, parsed by `read`; its widget may have an input each for date and time."""
+    """A form field for an instant, parsed by `parse`; its widget may have an input each for date and time."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class MomentField(forms.Field):
         if not text.strip():
             return None
         try:
-            return read(text, zone=self.zone, end_of_day=self.end_of_day)
+            return parse(text, zone=self.zone, end_of_day=self.end_of_day)
         except MomentUnreadable as unreadable:
             raise ValidationError(str(unreadable)) from unreadable
 

@@ -32,7 +32,7 @@ class SetupPlan:
     limit_cents: int | None
     catalog_uuid: UUID
     ends: str = ""
-    """The budget's end, read in the customer's time zone by `moments.read`; empty for none."""
+    """The budget's end, read in the customer's time zone by `moments.parse`; empty for none."""
     account_limit_cents: int | None = None
 
 
@@ -135,7 +135,7 @@ def _budget(plan: SetupPlan, customer: Customer) -> tuple[Budget, bool]:
         account.full_clean()
         account.save()
     try:
-        ends_at = moments.read(plan.ends, zone=customer.zone, end_of_day=True) if plan.ends else None
+        ends_at = moments.parse(plan.ends, zone=customer.zone, end_of_day=True) if plan.ends else None
     except moments.MomentUnreadable as unreadable:
         raise ValidationError(f"--ends {plan.ends}: {unreadable}") from unreadable
     uuid = uuid4()

@@ -29,7 +29,7 @@ DAY = timedelta(days=1)
 
 
 def read(token: str, *, now: datetime = NOW) -> Link:
-    return links.read(token, purpose=Purpose.ANSWER, now=now)
+    return links.verified(token, purpose=Purpose.ANSWER, now=now)
 
 
 def test_a_link_says_what_was_put_into_it() -> None:
@@ -97,7 +97,7 @@ def test_what_we_signed_and_cannot_read_is_refused(said: str) -> None:
 
 def test_a_link_serves_its_purpose_alone() -> None:
     with pytest.raises(LinkForOtherPurpose):
-        links.read(links.token(LINK), purpose="another", now=NOW)  # type: ignore[arg-type]  # there is one today
+        links.verified(links.token(LINK), purpose="another", now=NOW)  # type: ignore[arg-type]  # there is one today
 
 
 def test_every_refusal_says_why_and_what_next() -> None:

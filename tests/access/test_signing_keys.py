@@ -37,7 +37,7 @@ def server(settings: Settings) -> Iterator[JwkServer]:
 def outcome(kid: str = FIRST, *, now: datetime = NOW, named: bool = True) -> str:
     """Return the user name of a token signed with that key, or why it is refused."""
     try:
-        return tokens.read(token(kid=kid, named=named, exp=LONG), now=now).username
+        return tokens.verified_claims(token(kid=kid, named=named, exp=LONG), now=now).username
     except (TokenRefused, SigningKeysUnavailable) as refused:
         return str(refused.reason)
 

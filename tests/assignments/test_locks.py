@@ -175,5 +175,5 @@ def test_an_answer_by_a_link_locks_the_money_before_the_assignment(locked: list[
     assignment = given_assignment()
     token = signed_links.token_for(assignment, address=ALICE, now=NOW)
     locked.clear()
-    signed_links.opened_to_answer(token, now=NOW)
+    signed_links.opened_and_locked(token, now=NOW)
     assert locked == [*MONEY, ASSIGNMENT]

@@ -36,19 +36,19 @@ def test_every_case_has_an_expectation() -> None:
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_list_from_the_field_is_people_and_its_names_are_left_out(name: str) -> None:
-    assert texts(pasted_lists.read(CASES[name])) == EXPECTED[name]
+    assert texts(pasted_lists.parse(CASES[name])) == EXPECTED[name]
 
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_the_same_list_is_read_from_one_item_and_from_an_item_a_line(name: str) -> None:
-    assert texts(pasted_lists.read_items([CASES[name]])) == EXPECTED[name]
-    assert texts(pasted_lists.read_items(CASES[name].splitlines())) == EXPECTED[name]
+    assert texts(pasted_lists.parse_items([CASES[name]])) == EXPECTED[name]
+    assert texts(pasted_lists.parse_items(CASES[name].splitlines())) == EXPECTED[name]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
 def test_a_file_is_read_in_the_encodings_that_spreadsheets_save(encoding: str) -> None:
     content = CASES["outlook-quoted"].encode(encoding)
-    assert texts(pasted_lists.read(pasted_lists.decoded(content))) == EXPECTED["outlook-quoted"]
+    assert texts(pasted_lists.parse(pasted_lists.decoded(content))) == EXPECTED["outlook-quoted"]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_file_is_read_in_the_encodings_that_spreadsheets_save(encoding: str) -
 )
 def test_people_are_found_in_lists_and_tables(text: str, entries: str, dropped: list[str]) -> None:
     expected = ([f"{one}@x.example" for one in entries.split()], dropped)
-    assert texts(pasted_lists.read(text)) == texts(pasted_lists.read_items([text])) == expected
+    assert texts(pasted_lists.parse(text)) == texts(pasted_lists.parse_items([text])) == expected
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_people_are_found_in_lists_and_tables(text: str, entries: str, dropped: 
     ],
 )
 def test_what_may_be_a_mistake_is_no_name_and_stays_in_the_list(text: str, entry: str) -> None:
-    people = pasted_lists.read(text)
+    people = pasted_lists.parse(text)
     assert entry in [one.text for one in people.entries]
     assert entry not in [one.text for one in people.dropped]
 
@@ -162,13 +162,13 @@ def test_lists_with_numbers_names_before_addresses_and_marks_of_other_scripts_ar
     text: str, entries: str, dropped: list[str]
 ) -> None:
     expected = ([f"{one}@x.example" for one in entries.split()], dropped)
-    found = pasted_lists.read(text)
+    found = pasted_lists.parse(text)
     assert (texts(found)[0], sorted(texts(found)[1])) == (expected[0], sorted(expected[1]))
-    assert texts(pasted_lists.read_items([text])) == texts(found)
+    assert texts(pasted_lists.parse_items([text])) == texts(found)
 
 
 def test_the_address_of_a_manager_alone_in_its_row_is_not_read_as_a_learners() -> None:
-    people = pasted_lists.read(
+    people = pasted_lists.parse(
         "Work e-mail;Manager e-mail\n;m@x.example\nb@x.example;n@x.example\nc@x.example;"
     )
     assert [one.text for one in people.entries] == ["", "b@x.example;n@x.example", "c@x.example"]
@@ -180,21 +180,21 @@ def test_the_address_of_a_manager_alone_in_its_row_is_not_read_as_a_learners() -
 
 def test_where_the_only_column_of_addresses_is_the_managers_the_list_says_that_it_was_read() -> None:
     for people in (
-        pasted_lists.read("Name;Manager e-mail\nJane;m@x.example"),
-        pasted_lists.read_items(["Name;Manager e-mail", "Jane;m@x.example"]),
+        pasted_lists.parse("Name;Manager e-mail\nJane;m@x.example"),
+        pasted_lists.parse_items(["Name;Manager e-mail", "Jane;m@x.example"]),
     ):
         assert [one.text for one in people.entries] == ["m@x.example"]
         assert people.read_column == "Manager e-mail"
 
 
 def test_entries_and_what_is_left_out_have_their_lines() -> None:
-    people = pasted_lists.read("\nemail\n\nJane <j@x.example>,b@x.example\n")
+    people = pasted_lists.parse("\nemail\n\nJane <j@x.example>,b@x.example\n")
     assert [(one.line, one.text) for one in people.entries] == [(4, "j@x.example"), (4, "b@x.example")]
     assert [(one.line, one.text) for one in people.dropped] == [(2, "email"), (4, "Jane")]
 
 
 def test_an_address_in_another_column_is_left_out_with_the_name_of_the_column() -> None:
-    people = pasted_lists.read("Name\tManager e-mail\tE-mail\nJane\tm@x.example\tj@x.example\n")
+    people = pasted_lists.parse("Name\tManager e-mail\tE-mail\nJane\tm@x.example\tj@x.example\n")
     assert [one.text for one in people.entries] == ["j@x.example"]
     assert [(one.text, one.column) for one in people.dropped] == [
         ("Name\tManager e-mail\tE-mail", ""),
@@ -204,12 +204,12 @@ def test_an_address_in_another_column_is_left_out_with_the_name_of_the_column() 
 
 
 def test_names_of_accounts_are_no_addresses_without_their_at() -> None:
-    people = pasted_lists.read("jane.doe;jane.doe@x.example\nJ.Roe;r@x.example")
+    people = pasted_lists.parse("jane.doe;jane.doe@x.example\nJ.Roe;r@x.example")
     assert texts(people) == (["jane.doe@x.example", "r@x.example"], ["jane.doe", "J.Roe"])
 
 
 def test_a_heading_in_the_first_item_is_that_of_the_others() -> None:
-    people = pasted_lists.read_items(["Name;E-Mail;Manager", "Doe, Jane;j@x.example;m@x.example"])
+    people = pasted_lists.parse_items(["Name;E-Mail;Manager", "Doe, Jane;j@x.example;m@x.example"])
     assert [(one.line, one.text) for one in people.entries] == [(1, "j@x.example")]
     assert [(one.line, one.text, one.column) for one in people.dropped[1:]] == [
         (1, "Doe, Jane", ""),
@@ -218,15 +218,15 @@ def test_a_heading_in_the_first_item_is_that_of_the_others() -> None:
 
 
 def test_an_item_without_an_address_is_an_entry_and_only_the_first_may_be_a_heading() -> None:
-    people = pasted_lists.read_items(["email", "a@x.example", "", "email"])
+    people = pasted_lists.parse_items(["email", "a@x.example", "", "email"])
     assert [(one.line, one.text) for one in people.entries] == [(1, "a@x.example"), (2, ""), (3, "email")]
     assert [(one.line, one.text) for one in people.dropped] == [(0, "email")]
-    assert texts(pasted_lists.read_items(["email"])) == (["email"], [])
+    assert texts(pasted_lists.parse_items(["email"])) == (["email"], [])
 
 
 @given(st.text(st.sampled_from("ab@.<>\"',;\t\n\r \ufeff"), max_size=60))
 def test_nothing_that_is_written_is_lost(text: str) -> None:
-    people = pasted_lists.read(text)
+    people = pasted_lists.parse(text)
     kept = "".join(one.text for one in (*people.entries, *people.dropped))
     for letter in "ab@":
         assert kept.count(letter) == text.count(letter)
@@ -278,7 +278,7 @@ def refused_or_found(text: str) -> set[str]:
 
 @given(LISTS)
 def test_every_address_is_an_entry_or_refused_or_left_out_with_the_name_of_its_column(text: str) -> None:
-    for people in (pasted_lists.read(text), pasted_lists.read_items(text.split("\n"))):
+    for people in (pasted_lists.parse(text), pasted_lists.parse_items(text.split("\n"))):
         entries = set().union(*(refused_or_found(one.text) for one in people.entries))
         columns = {found for one in people.dropped if one.column for found in refused_or_found(one.text)}
         assert set(re.findall(r"p\d+@x\.example", text)) == entries | columns
@@ -297,4 +297,4 @@ def test_a_long_line_of_marks_takes_no_long_time() -> None:
         "a.bb, " * 25_000,
     )
     for text in (*marks, *words, "\n".join(["a@x.example, b; c"] * 10_000)):
-        pasted_lists.read(text)
+        pasted_lists.parse(text)

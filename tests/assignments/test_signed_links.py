@@ -36,7 +36,7 @@ def token(assignment: LearnerContentAssignment) -> str:
 
 def revoked(token: str) -> bool:
     """Return whether the token neither opens the page nor answers nor brings a new link."""
-    for use in (signed_links.opened, signed_links.opened_to_answer, signed_links.renew):
+    for use in (signed_links.opened, signed_links.opened_and_locked, signed_links.renew):
         try:
             use(token, now=LATER)
         except LinkRevoked:
@@ -47,7 +47,7 @@ def revoked(token: str) -> bool:
 
 def test_a_link_opens_its_assignment(assignment: LearnerContentAssignment, token: str) -> None:
     assert signed_links.opened(token, now=LATER) == assignment
-    assert signed_links.opened_to_answer(token, now=LATER) == assignment
+    assert signed_links.opened_and_locked(token, now=LATER) == assignment
 
 
 def test_a_link_opens_its_own_assignment_among_others(assignment: LearnerContentAssignment) -> None:

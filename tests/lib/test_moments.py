@@ -26,7 +26,7 @@ MADRID = ZoneInfo("Europe/Madrid")
     ],
 )
 def test_a_text_means_one_instant(text: str, end_of_day: bool, instant: datetime) -> None:
-    assert moments.read(text, zone=MADRID, end_of_day=end_of_day) == instant
+    assert moments.parse(text, zone=MADRID, end_of_day=end_of_day) == instant
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_text_means_one_instant(text: str, end_of_day: bool, instant: datetime
 )
 def test_what_is_no_date_is_refused_with_the_formats_and_the_zone(text: str) -> None:
     with pytest.raises(moments.MomentUnreadable) as refused:
-        moments.read(text, zone=MADRID, end_of_day=True)
+        moments.parse(text, zone=MADRID, end_of_day=True)
 
     for part in ("2027-06-30)", "2027-06-30T17:00)", "2027-06-30T17:00+02:00", "Europe/Madrid"):
         assert part in str(refused.value)
@@ -57,10 +57,10 @@ def test_what_is_no_date_is_refused_with_the_formats_and_the_zone(text: str) -> 
 def test_a_day_ends_with_its_last_hour_where_clocks_are_set_back_at_midnight() -> None:
     santiago = ZoneInfo("America/Santiago")  # on 3 April 2027, 23:00 to 24:00 comes twice
 
-    end = moments.read("2027-04-03", zone=santiago, end_of_day=True)
+    end = moments.parse("2027-04-03", zone=santiago, end_of_day=True)
 
     assert end == datetime(2027, 4, 4, 3, 59, 59, tzinfo=UTC)
-    assert end.timestamp() + 1 == moments.read("2027-04-04", zone=santiago, end_of_day=False).timestamp()
+    assert end.timestamp() + 1 == moments.parse("2027-04-04", zone=santiago, end_of_day=False).timestamp()
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_day_ends_with_its_last_hour_where_clocks_are_set_back_at_midnight() -
 )
 def test_a_date_that_calendars_cannot_compute_with_is_refused(text: str) -> None:
     with pytest.raises(moments.MomentUnreadable):
-        moments.read(text, zone=MADRID, end_of_day=False)
+        moments.parse(text, zone=MADRID, end_of_day=False)
 
 
 def test_an_instant_is_shown_in_a_zone_that_is_named() -> None:

@@ -38,7 +38,7 @@ class Command(OperatorCommand):
         found = repair_commands.require_budget(budget)
         zone = found.customer.zone
         try:
-            moment = moments.read(until, zone=zone, end_of_day=True)
+            moment = moments.parse(until, zone=zone, end_of_day=True)
         except moments.MomentUnreadable as unreadable:
             raise CommandError(str(unreadable), returncode=2) from unreadable
         rows = LearnerContentAssignment.objects.filter(budget=found, state=State.ALLOCATED)

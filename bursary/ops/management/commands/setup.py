@@ -95,8 +95,8 @@ class Command(OperatorCommand):
             if options[name]:
                 _require_readable(name, read, options[name])
         if options["ends"]:
-            read_end = partial(moments.read, zone=ZoneInfo(options["time_zone"]), end_of_day=True)
-            _require_readable("ends", read_end, options["ends"])
+            parse_end = partial(moments.parse, zone=ZoneInfo(options["time_zone"]), end_of_day=True)
+            _require_readable("ends", parse_end, options["ends"])
         given = options | {name: self._ask(name) for name in missing}
         plan = SetupPlan(
             customer=given["customer"],
