@@ -57,7 +57,7 @@ class AddressTaken(Exception):
     reason = "address_taken"
 
 
-class AddressHeld(Exception):
+class AssignmentBeingRedeemed(Exception):
     """The assignment is being accepted at that address. Nothing was changed; retry in some minutes."""
 
     reason = "being_redeemed"
@@ -88,7 +88,7 @@ def correct_one(
     """Correct an open assignment's address; link and notify the new one.
 
     Links in mails sent so far stop working, also where an earlier address is restored. `turn` is that of
-    `actions.request`. Raises matching.BadAddresses, AddressTaken, AddressHeld while it is being redeemed, or
+    `actions.request`. Raises matching.BadAddresses, AddressTaken, AssignmentBeingRedeemed, or
     actions.RetryRefused where the assignment is not open.
     """
     (addressee,) = matching.read_all_addresses([address])
@@ -98,7 +98,9 @@ def correct_one(
         if locked.state != State.ALLOCATED:
             raise actions.RetryRefused(gettext("Only an open assignment's address can be corrected."))
         if locked.redeeming_since:
-            raise AddressHeld(gettext("It is being accepted at this moment. Try again in some minutes."))
+            raise AssignmentBeingRedeemed(
+                gettext("It is being accepted at this moment. Try again in some minutes.")
+            )
         # Names people: erased with them, by whichever of the two they are known (`erasure`, `ops/mentions`).
         detail = CORRECTED.format(old=locked.learner_email, new=addressee.address)
         _write_address(locked, addressee, now)
@@ -220,7 +222,7 @@ def correct(
         return Correction(
             old, new, bad.reason, " ".join(bad.errors.values()), gettext("Correct the new address.")
         )
-    except (AddressTaken, AddressHeld) as refused:
+    except (AddressTaken, AssignmentBeingRedeemed) as refused:
         return _refused(old, new, refused.reason)
     return Correction(old, new, "", "", "", [row.uuid for row in rows])
 

@@ -85,7 +85,7 @@ def at_allocation(
     }
 
 
-def at_move(by: ActionType) -> dict[str, object]:
+def at_move(action_type: ActionType) -> dict[str, object]:
     """Return the derived columns that a move decides."""
     learner_states = {
         ActionType.ALLOCATED: LearnerState.NOTIFYING,
@@ -93,10 +93,10 @@ def at_move(by: ActionType) -> dict[str, object]:
         ActionType.DECLINED: LearnerState.DECLINED,
     }
     return {
-        "learner_state": learner_states.get(by, LearnerState.NONE),
+        "learner_state": learner_states.get(action_type, LearnerState.NONE),
         "remind_at": FAR_FUTURE,
         # An open assignment is not nudged before its learner was notified; once accepted it is.
-        "nudge_at": CHECK_NOW if by == ActionType.REDEEMED else FAR_FUTURE,
+        "nudge_at": CHECK_NOW if action_type == ActionType.REDEEMED else FAR_FUTURE,
     }
 
 

@@ -136,7 +136,7 @@ def extend(
     return outcome
 
 
-def cut_short(
+def only_partly_extensible(
     rows: QuerySet[LearnerContentAssignment], *, until: datetime | Span, now: datetime
 ) -> QuerySet[LearnerContentAssignment]:
     """Return the assignments that enrolment or the budget keeps from being extended as far as asked for.

@@ -105,13 +105,13 @@ _OF_A_CYCLE: Mapping[str, object] = {
 class MoveRefused(Exception):
     """The state of an assignment, or a redemption in flight, forbids the move. Nothing was changed."""
 
-    by: ActionType
+    action_type: ActionType
     refused: list[LearnerContentAssignment]
     reason = "move_refused"
 
     def __str__(self) -> str:
         found = ", ".join(f"{assignment.uuid} is {blocking_state(assignment)}" for assignment in self.refused)
-        return f"{self.by.label} is not possible: {found}."
+        return f"{self.action_type.label} is not possible: {found}."
 
 
 def blocking_state(assignment: LearnerContentAssignment) -> str:
@@ -119,9 +119,9 @@ def blocking_state(assignment: LearnerContentAssignment) -> str:
     return "being redeemed" if assignment.redeeming_since else assignment.state
 
 
-def allows(assignment: LearnerContentAssignment, by: ActionType) -> bool:
-    """Return whether the assignment, as read, may move by `by`."""
-    rule = MOVES[by]
+def allows(assignment: LearnerContentAssignment, action_type: ActionType) -> bool:
+    """Return whether the assignment, as read, may move by an action of this type."""
+    rule = MOVES[action_type]
     redeeming = assignment.redeeming_since is not None
     return assignment.state in rule.sources and redeeming == rule.while_redeeming
 
@@ -129,7 +129,7 @@ def allows(assignment: LearnerContentAssignment, by: ActionType) -> bool:
 def move(
     budget: Budget,
     assignments: Sequence[LearnerContentAssignment],
-    by: ActionType,
+    action_type: ActionType,
     *,
     now: datetime,
     actor: User | None = None,
@@ -143,35 +143,35 @@ def move(
     `changes` are further columns to write; `turn` is that of `actions.request`. The instances are updated.
     Raises MoveRefused, which names each assignment that may not move.
     """
-    rule = MOVES[by]
-    if refused := [assignment for assignment in assignments if not allows(assignment, by)]:
-        raise MoveRefused(by, refused)
+    rule = MOVES[action_type]
+    if refused := [assignment for assignment in assignments if not allows(assignment, action_type)]:
+        raise MoveRefused(action_type, refused)
     if not assignments:
         return
     with transaction.atomic(savepoint=False):
-        _write(assignments, by, now=now, changes=changes or {})
+        _write(assignments, action_type, now=now, changes=changes or {})
         if rule.frees_money:
             ledger.release(budget, cents=sum(assignment.price_cents for assignment in assignments))
         pks = [assignment.pk for assignment in assignments]
-        actions.supersede(pks, rule.supersedes, now=now, error_code=by)
-        if by in FACTS:  # a redemption is work: the runner finishes its action, and it requests none
+        actions.supersede(pks, rule.supersedes, now=now, error_code=action_type)
+        if action_type in FACTS:  # a redemption is work: the runner finishes its action, and it requests none
             actions.record_and_request(
-                assignments, by, work=rule.requests, now=now, actor=actor, detail=detail, turn=turn
+                assignments, action_type, work=rule.requests, now=now, actor=actor, detail=detail, turn=turn
             )
 
 
 def _write(
     assignments: Sequence[LearnerContentAssignment],
-    by: ActionType,
+    action_type: ActionType,
     *,
     now: datetime,
     changes: Mapping[str, object],
 ) -> None:
     """Write the move by compare-and-swap. Raises MoveRefused if another transaction moved one of them."""
-    rule, reallocated = MOVES[by], by == ActionType.ALLOCATED
+    rule, reallocated = MOVES[action_type], action_type == ActionType.ALLOCATED
     columns: dict[str, object] = {
         **(_OF_A_CYCLE if reallocated else {}),
-        **derived.at_move(by),
+        **derived.at_move(action_type),
         **changes,
         "state": rule.target,
         rule.time_column: now,
@@ -181,7 +181,7 @@ def _write(
     rows = LearnerContentAssignment.objects.filter(pk__in=[assignment.pk for assignment in assignments])
     movable = rows.filter(state__in=rule.sources, redeeming_since__isnull=not rule.while_redeeming)
     if movable.update(**columns, cycle=F("cycle") + int(reallocated)) != len(assignments):
-        raise MoveRefused(by, list(rows))  # the caller read them without locking their budget
+        raise MoveRefused(action_type, list(rows))  # the caller read them without locking their budget
     for assignment in assignments:
         for name, value in columns.items():
             setattr(assignment, name, value)

@@ -75,9 +75,11 @@ def _days_in_words(span: Span, days: Sequence[date]) -> str:
     return first if first == last else _("%(first)s to %(last)s") % {"first": first, "last": last}
 
 
-def cut_short(rows: QuerySet[LearnerContentAssignment], *, until: datetime | Span, now: datetime) -> str:
+def partial_extension(
+    rows: QuerySet[LearnerContentAssignment], *, until: datetime | Span, now: datetime
+) -> str:
     """Return a sentence on the number extended by less than requested; empty if none is. One query."""
-    if not (count := extension.cut_short(rows, until=until, now=now).order_by().count()):
+    if not (count := extension.only_partly_extensible(rows, until=until, now=now).order_by().count()):
         return ""
     return ngettext(
         "One of them is extended by less than that: "

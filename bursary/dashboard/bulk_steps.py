@@ -86,10 +86,10 @@ class BulkSteps:
     @property
     def is_confirmed(self) -> bool:
         """Whether the answer is complete and confirms the present number of assignments."""
-        return not self.problem and self.confirmed == self.count and not self.cut_short
+        return not self.problem and self.confirmed == self.count and not self.partial_extension
 
     @cached_property
-    def cut_short(self) -> str:
+    def partial_extension(self) -> str:
         """A sentence on deadlines to be extended by less than requested; empty once the user agreed."""
         is_answered = not self.problem and self.confirmed == self.count and not self.is_under_way
         if self.verb.asks != "until" or not is_answered or not self.count:
@@ -98,7 +98,7 @@ class BulkSteps:
         until = bulk_work.extended_to(self.given, zone=first.budget.customer.zone)
         # The question already names the assignments that cannot be extended at all.
         rows = extension.extensible(self.rows) if self.ready else self.rows
-        sentence = bulk_questions.cut_short(rows, until=until, now=self.now)
+        sentence = bulk_questions.partial_extension(rows, until=until, now=self.now)
         return "" if self._agreed == sentence else sentence
 
     def do_batch(self) -> BatchResult:

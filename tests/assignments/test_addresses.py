@@ -9,7 +9,7 @@ import pytest
 from bursary.access.models import learner_key
 from bursary.assignments import actions, address_corrections, matching, outcomes, redemption
 from bursary.assignments.actions import RetryRefused
-from bursary.assignments.address_corrections import AddressHeld, AddressTaken
+from bursary.assignments.address_corrections import AddressTaken, AssignmentBeingRedeemed
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, State, Status
 from bursary.assignments.matching import BadAddresses, TooManyAddresses
@@ -102,7 +102,7 @@ def test_a_bad_address_or_a_closed_assignment_is_refused_and_nothing_changes() -
 def test_while_it_is_being_accepted_the_address_stays() -> None:
     assignment = given_assignment()
     redemption.begin(assignment, now=NOW)
-    with pytest.raises(AddressHeld, match="being accepted"):
+    with pytest.raises(AssignmentBeingRedeemed, match="being accepted"):
         address_corrections.correct_one(assignment, address=BOB, now=LATER)
     deliver(now=LATER)
     stored = LearnerContentAssignment.objects.get()

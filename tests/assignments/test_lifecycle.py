@@ -154,41 +154,43 @@ def given_assignment_in(state: State, *, redeeming: bool = False) -> LearnerCont
     return assignment
 
 
-def moved(assignment: LearnerContentAssignment, by: ActionType) -> None:
+def moved(assignment: LearnerContentAssignment, action_type: ActionType) -> None:
     with transaction.atomic():
         budget = ledger.lock(assignment.budget_id)
         locked = for_update(LearnerContentAssignment.objects.all()).get(pk=assignment.pk)
-        move(budget, [locked], by, now=LATER)
+        move(budget, [locked], action_type, now=LATER)
 
 
 def test_the_table_names_every_move() -> None:
-    assert {str(by) for by in MOVES} == set(EXPECTED)
+    assert {str(action_type) for action_type in MOVES} == set(EXPECTED)
 
 
 @pytest.mark.parametrize(
-    ("by", "state", "redeeming"),
+    ("action_type", "state", "redeeming"),
     [
-        (by, state, redeeming)
-        for by, state, redeeming in product(EXPECTED, State, (False, True))
+        (action_type, state, redeeming)
+        for action_type, state, redeeming in product(EXPECTED, State, (False, True))
         if state == State.ALLOCATED or not redeeming  # a CHECK allows a redemption of nothing else
     ],
 )
-def test_every_move_from_every_state_does_what_the_table_says(by: str, state: State, redeeming: bool) -> None:
-    assignment, expected = given_assignment_in(state, redeeming=redeeming), EXPECTED[by]
+def test_every_move_from_every_state_does_what_the_table_says(
+    action_type: str, state: State, redeeming: bool
+) -> None:
+    assignment, expected = given_assignment_in(state, redeeming=redeeming), EXPECTED[action_type]
     columns = LearnerContentAssignment.objects.values().get()
     actions = set(assignment.actions.values_list("pk", "status"))
     target = expected.targets.get(state)
 
     if target is None or redeeming != expected.redeeming:
         with pytest.raises(MoveRefused) as refused:
-            moved(assignment, ActionType(by))
+            moved(assignment, ActionType(action_type))
         assert refused.value.refused == [assignment]
         assert LearnerContentAssignment.objects.values().get() == columns
         assert set(assignment.actions.values_list("pk", "status")) == actions
         assert Budget.objects.get().reserved_cents == PRICE
         return
 
-    moved(assignment, ActionType(by))
+    moved(assignment, ActionType(action_type))
     after = LearnerContentAssignment.objects.get()
     assert (after.state, after.cycle, after.learner_state) == (target, expected.cycle, expected.learner_state)
     assert (after.redeeming_since, after.modified) == (None, LATER)
@@ -199,20 +201,20 @@ def test_every_move_from_every_state_does_what_the_table_says(by: str, state: St
     )
 
     before = assignment.actions.filter(dedup_key="before", action_type__in=WORK)
-    superseded = before.filter(status=Status.SUPERSEDED, due_at=None, error_code=by)
+    superseded = before.filter(status=Status.SUPERSEDED, due_at=None, error_code=action_type)
     assert set(superseded.values_list("action_type", flat=True)) == expected.supersedes
     pending = before.filter(status=Status.PENDING, due_at=NOW)
     assert set(pending.values_list("action_type", flat=True)) == WORK - expected.supersedes
     new = assignment.actions.filter(dedup_key="", cycle=expected.cycle, created=LATER)
     assert set(new.filter(status=Status.PENDING).values_list("due_at", "early")) <= {(LATER, 0)}
-    facts = {(by, Status.DONE)} if expected.fact else set()
+    facts = {(action_type, Status.DONE)} if expected.fact else set()
     assert set(new.values_list("action_type", "status")) == facts | {
         (work, Status.DONE if work == "learner_linked" else Status.PENDING) for work in expected.requests
     }
 
 
 @pytest.mark.parametrize(
-    ("by", "learner_state"),
+    ("action_type", "learner_state"),
     [
         (ActionType.CANCELLED, LearnerState.NONE),
         (ActionType.DECLINED, LearnerState.DECLINED),
@@ -220,25 +222,27 @@ def test_every_move_from_every_state_does_what_the_table_says(by: str, state: St
     ],
 )
 @pytest.mark.on_every_engine
-def test_a_move_settles_what_the_list_says(by: ActionType, learner_state: LearnerState) -> None:
+def test_a_move_settles_what_the_list_says(action_type: ActionType, learner_state: LearnerState) -> None:
     assignment = given_assignment()
-    moved(assignment, by)
+    moved(assignment, action_type)
     assignment.refresh_from_db()
     assert assignment.learner_state == learner_state
 
 
 @pytest.mark.parametrize(
-    ("by", "state", "kept"),
+    ("action_type", "state", "kept"),
     [
         (ActionType.CANCELLED, State.ALLOCATED, True),
         (ActionType.REVERSED, State.ACCEPTED, True),
         (ActionType.ALLOCATED, State.REVERSED, False),
     ],
 )
-def test_what_belongs_to_a_cycle_is_kept_until_the_next_one(by: ActionType, state: State, kept: bool) -> None:
+def test_what_belongs_to_a_cycle_is_kept_until_the_next_one(
+    action_type: ActionType, state: State, kept: bool
+) -> None:
     assignment = given_assignment_in(state)
     LearnerContentAssignment.objects.update(accepted_at=NOW, extended_until=LATER, decline_reason="Far.")
-    moved(assignment, by)
+    moved(assignment, action_type)
     after = LearnerContentAssignment.objects.get()
     expected = (NOW, LATER, "Far.") if kept else (None, None, "")
     assert (after.accepted_at, after.extended_until, after.decline_reason) == expected
@@ -269,14 +273,14 @@ def test_a_refusal_says_where_each_assignment_stands() -> None:
 
 
 @pytest.mark.parametrize(
-    ("by", "state"), [(ActionType.ALLOCATED, State.EXPIRED), (ActionType.CANCELLED, State.ALLOCATED)]
+    ("action_type", "state"), [(ActionType.ALLOCATED, State.EXPIRED), (ActionType.CANCELLED, State.ALLOCATED)]
 )
 @pytest.mark.on_every_engine
-def test_the_instances_are_as_stored_after_a_move(by: ActionType, state: State) -> None:
+def test_the_instances_are_as_stored_after_a_move(action_type: ActionType, state: State) -> None:
     assignment = given_assignment_in(state)
     with transaction.atomic():
         budget = ledger.lock(assignment.budget_id)
-        move(budget, [assignment], by, now=LATER, changes={"due_date": LATER})
+        move(budget, [assignment], action_type, now=LATER, changes={"due_date": LATER})
     columns = [field.attname for field in assignment._meta.concrete_fields]
     stored = LearnerContentAssignment.objects.values(*columns).get()
     assert {name: getattr(assignment, name) for name in columns} == stored
@@ -298,7 +302,7 @@ def test_a_caller_that_did_not_lock_is_refused_when_another_was_faster() -> None
     moved(stale, ActionType.CANCELLED)
     with pytest.raises(MoveRefused) as refused, transaction.atomic():
         move(ledger.lock(stale.budget_id), [stale], ActionType.EXPIRED, now=LATER)
-    assert (refused.value.by, refused.value.refused) == (ActionType.EXPIRED, [stale])
+    assert (refused.value.action_type, refused.value.refused) == (ActionType.EXPIRED, [stale])
     assert refused.value.refused[0].state == State.CANCELLED
     assert LearnerContentAssignment.objects.get().state == State.CANCELLED
     assert Budget.objects.get().reserved_cents == 0

@@ -255,7 +255,7 @@ def test_a_late_worker_does_not_accept_what_was_assigned_again() -> None:
     redemption.begin(assignment, now=NOW)
     with pytest.raises(MoveRefused) as refused:
         redemption.fulfil(late, now=NOW)
-    assert (refused.value.by, refused.value.refused) == (ActionType.REDEEMED, [assignment])
+    assert (refused.value.action_type, refused.value.refused) == (ActionType.REDEEMED, [assignment])
     assignment.refresh_from_db()
     assert (assignment.state, assignment.cycle) == (State.ALLOCATED, 2)
 
