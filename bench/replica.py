@@ -105,7 +105,7 @@ def _row(content: Content, *, digest: str, context: FetchContext) -> dict[str, A
         fresh_until=fresh_until,
         due_at=None if is_run else fresh_until,
         early=None if is_run else 0,
-        **merge.columns(content),
+        **merge.column_values(content),
     )
     return prepared(row)
 

@@ -89,6 +89,6 @@ def delete_old(*, now: datetime) -> int:
     return leases.delete_past(IdempotentRequest.objects.all(), now=now)
 
 
-def digest(*parts: str) -> str:
+def digest_of_texts(*parts: str) -> str:
     """Return one digest of several texts."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -70,7 +70,7 @@ class MailEvents(APIView):
             return Response({"no_change": not new})
         new = False
         for event_id, report in reports:
-            name = f"{provider}:{delivery or event_id or provider_reports.digest(report)}"
+            name = f"{provider}:{delivery or event_id or provider_reports.id_from_content(report)}"
             new |= inbox.receive(
                 name[:LONGEST_ID],
                 source=EventSource.MAIL,

@@ -326,7 +326,7 @@ class ContentMetadataWithPayloadSerializer(ContentMetadataSerializer):
     def get_payload(self, content: ContentMetadata) -> dict[str, object]:
         """Return the record, with links if only one catalog holds it."""
         held = self.context["memberships"].filter(content=content)
-        return reads.record(content, catalogs=held.values_list("catalog_uuid", flat=True))
+        return reads.served_record(content, catalogs=held.values_list("catalog_uuid", flat=True))
 
 
 def _iso(moment: datetime) -> str:

@@ -118,8 +118,10 @@ class APIView(views.APIView):
         if not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
             problem = f"A key has 1 to {LONGEST_KEY} characters of ASCII, without control characters."
             raise serializers.ValidationError({HEADER: [problem]})
-        identity = idempotency.digest(identity_of(request), request.path, key)
-        asked = idempotency.digest(request.META.get("QUERY_STRING", ""), request.body.decode("latin-1"))
+        identity = idempotency.digest_of_texts(identity_of(request), request.path, key)
+        asked = idempotency.digest_of_texts(
+            request.META.get("QUERY_STRING", ""), request.body.decode("latin-1")
+        )
         try:
             found = idempotency.begin(
                 caller(request),

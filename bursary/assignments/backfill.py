@@ -59,7 +59,7 @@ def contents_of(keys: Collection[str]) -> dict[str, dict[int, int]]:
     return {key: {pk: count for pk, count in rows.items() if count} for key, rows in counts.items()}
 
 
-def catalogs_to_ask(keys: Collection[str]) -> dict[UUID, dict[str, str]]:
+def keys_to_look_up(keys: Collection[str]) -> dict[UUID, dict[str, str]]:
     """Return by catalog of these budgets the keys without a row there, each with the key to ask for."""
     held = CatalogMembership.objects.filter(
         content__content_key=OuterRef("content_key"), catalog_uuid=OuterRef("budget__catalog_uuid")

@@ -217,7 +217,7 @@ def _not_served(keys: Sequence[str], answer: Sequence[object]) -> list[object]:
         if isinstance(element, Unfetched):
             met.add(element.content_key)
         elif isinstance(element, dict):
-            met.update(parser.keys(element))
+            met.update(parser.content_keys(element))
             met.update(value for value in (element.get("key"), element.get("uuid")) if isinstance(value, str))
     missing = [key for key in keys if key not in met and key.lower() not in met]
     return [Unfetched(key, "not_served", "It is listed, and nothing came for its key.") for key in missing]

@@ -39,7 +39,7 @@ class _Index:
         self.version = version
         self._hashes, self._offsets = array("q"), array("q")
         for line in _lines(file):
-            for key in parser.keys(_decoded(line)):
+            for key in parser.content_keys(_decoded(line)):
                 self._hashes.append(hash(key))
                 self._offsets.append(line.offset)
 
@@ -92,7 +92,7 @@ class FolderCatalog:
             offsets = self._index(path, file).offsets(asked)
             found = [_decoded(line) for offset in offsets for line in islice(_lines(file, start=offset), 1)]
         # Another key may have the same hash, and the file may have been overwritten in place.
-        return [record for record in found if not asked.isdisjoint(parser.keys(record))]
+        return [record for record in found if not asked.isdisjoint(parser.content_keys(record))]
 
     def _file(self, catalog_uuid: UUID) -> Path:
         in_a_folder = self._path.is_dir() or not (self._path.exists() or self._path.suffix)

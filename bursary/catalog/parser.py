@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from bursary.catalog.payload import Unstorable, digest, own_links, storable_record, without_links
+from bursary.catalog.payload import Unstorable, content_digest, own_links, storable_record, without_links
 from bursary.catalog.payload import fingerprint as fingerprint
 from bursary.catalog.records import Completeness as Completeness
 from bursary.catalog.records import Content as Content
@@ -26,7 +26,7 @@ from bursary.catalog.shapes import (
     OwnDates,
     ParseWarnings,
     PartnerShape,
-    Price,
+    PriceWithPath,
     RunKeyShape,
     SeparateRunShape,
     course_price,
@@ -78,7 +78,7 @@ def parse_all(payloads: Iterable[object]) -> tuple[list[Content], list[UnusableR
     return records, unusable
 
 
-def keys(payload: object) -> tuple[str, ...]:
+def content_keys(payload: object) -> tuple[str, ...]:
     """Return the keys by which a record may be requested: its own, then those of its runs.
 
     Cheaper than `parse`, and never raises. A record that `parse` refuses may have keys, too.
@@ -222,8 +222,8 @@ def _nested_run(raw: Json, key: str, course: _Course) -> Content:
     image_url, image_path = run.own_image(warnings)
     if image_url:
         fields["image_url"] = (image_url, path + image_path)
-    basis = _run_basis(payload, normalized if terms else None, fields["price_cents"][0], course)
-    return _content(ContentType.COURSERUN, key, payload, fields, warnings, basis=basis)
+    digest_input = _run_digest_input(payload, normalized if terms else None, fields["price_cents"][0], course)
+    return _content(ContentType.COURSERUN, key, payload, fields, warnings, digest_input=digest_input)
 
 
 def _run_terms(
@@ -246,13 +246,13 @@ def _run_terms(
         ends = filter(None, (dates["enroll_by"][0], run.upgrade_by(warnings, "seats")))
         dates["enroll_by"] = (min(ends, default=None), f"{path}enrollment_end, seats[].upgrade_deadline")
     if course.fields["completeness"][0] is Completeness.THIN:
-        price: Price = None, f"{normalized}content_price"
+        price: PriceWithPath = None, f"{normalized}content_price"
     else:
         price = run_price(raw, key, terms, entitlement_cents=course.entitlement_cents, warnings=warnings)
     return dates | {"price_cents": price}
 
 
-def _run_basis(payload: Json, normalized: Json | None, price_cents: object, course: _Course) -> Json:
+def _run_digest_input(payload: Json, normalized: Json | None, price_cents: object, course: _Course) -> Json:
     """Return all data that a run's fields are read from, its course's included, to make the digest of."""
     shared = {name: value for name, (value, _path) in course.fields.items()}
     return {
@@ -321,7 +321,7 @@ def _content(
     warnings: ParseWarnings,
     *,
     runs: tuple[Content, ...] = (),
-    basis: Json | None = None,
+    digest_input: Json | None = None,
 ) -> Content:
     values: Json = {name: value for name, (value, _path) in fields.items()}
     paths = {name: path for name, (_value, path) in fields.items()}
@@ -332,7 +332,7 @@ def _content(
         content_type=content_type,
         payload=without_links(payload),
         links=own_links(payload),
-        digest=digest(basis or payload),
+        digest=content_digest(digest_input or payload),
         runs=runs,
         paths=paths,
         warnings=tuple(warnings),

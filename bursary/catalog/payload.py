@@ -108,7 +108,7 @@ def with_links(record: Record, content_key: str, links: Mapping[str, Links]) -> 
 # -- Digests ------------------------------------------------------------------------------------------------
 
 
-def digest(value: object) -> str:
+def content_digest(value: object) -> str:
     """Return the SHA-256, in hex, of the storable value's canonical JSON without its volatile fields.
 
     Volatile, at any depth, are times of syncs and edits, links with the customer's name, enrolment counts,
@@ -138,7 +138,7 @@ def served_digest(record: Record, *, code: str) -> str:
     """Return a SHA-256, in hex, of a record as served and of `code`, the digest of the code that parses it.
 
     Records with equal digests are stored equally, except for links and modified times. Much cheaper than
-    `digest`, because no storable copy is made. Returns "" for a value without a digest.
+    `content_digest`, because no storable copy is made. Returns "" for a value without a digest.
     """
     try:
         kept = _compared(record)
@@ -162,7 +162,7 @@ def _compared(fields: Record) -> dict[str, object]:
 
 
 def fingerprint(payload: object) -> str:
-    """Return `digest` of a record as served, usable or not; "" for any other value. Never raises.
+    """Return `content_digest` of a record as served, usable or not; "" for any other value. Never raises.
 
     Equal fingerprints mean that upstream still serves the same record. If a record is nested too deeply to be
     stored, only its top level is digested.
@@ -170,10 +170,10 @@ def fingerprint(payload: object) -> str:
     if not isinstance(payload, dict):
         return ""
     try:
-        return digest(storable_record(payload))
+        return content_digest(storable_record(payload))
     except Unstorable as exc:
         top = {storable(str(name)): _brief(item) for name, item in payload.items()}
-        return digest({"unstorable": exc.reason, "top": top})
+        return content_digest({"unstorable": exc.reason, "top": top})
 
 
 def _brief(item: object) -> object:

@@ -95,7 +95,7 @@ class Content:
     links: dict[str, object] = Field(default_factory=dict, repr=False)
     """The record's own links, which belong only to the catalog that served it; see `payload.LINKS`."""
     digest: str
-    """`payload.digest` of the payload; equal digests mean unchanged content."""
+    """`payload.content_digest` of the payload; equal digests mean unchanged content."""
     runs: tuple["Content", ...] = Field(default=(), repr=False)
     """A course's runs, in upstream's order, each key once."""
     paths: dict[str, str] = Field(default_factory=dict, repr=False)

@@ -41,7 +41,7 @@ _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 Json = dict[str, Any]
 Fields = dict[str, tuple[Any, str]]
 """By the name of a field of `Content`, its value and the path that it was read from."""
-Price = tuple[int | None, str]
+PriceWithPath = tuple[int | None, str]
 """US cents, None for unknown, and the path that they were read from."""
 
 
@@ -255,7 +255,7 @@ def course_price(
     *,
     entitlement_cents: int | None,
     warnings: ParseWarnings,
-) -> Price:
+) -> PriceWithPath:
     """Return the normalized price of a course.
 
     Upstream serves 0.0 both for free and for unknown. So for 0.0, return the price that the advertised run
@@ -278,7 +278,7 @@ def run_price(
     *,
     entitlement_cents: int | None,
     warnings: ParseWarnings,
-) -> Price:
+) -> PriceWithPath:
     """Return the normalized price of a run, or the listed one if that is missing or 0.0.
 
     Only a normalized 0.0 makes a run free. With neither price, it is unknown.
@@ -289,7 +289,9 @@ def run_price(
     return listed if terms else listed or None, path
 
 
-def _listed_price(run: Json, key: str, entitlement_cents: int | None, warnings: ParseWarnings) -> Price:
+def _listed_price(
+    run: Json, key: str, entitlement_cents: int | None, warnings: ParseWarnings
+) -> PriceWithPath:
     """Return the first listed price above 0, in upstream's order of normalization; 0 if there is none.
 
     An unusable price makes it unknown (None), because the next one may be another price. Upstream cuts the

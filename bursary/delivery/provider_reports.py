@@ -78,7 +78,7 @@ def parse(provider: str, request: HttpRequest, *, now: datetime) -> Iterator[tup
     yield from ((event_id, report) for event_id, report in reports if report)
 
 
-def digest(report: MailReport) -> str:
+def id_from_content(report: MailReport) -> str:
     """Return an id for a report to which the provider gave none: the same for the same content."""
     return hashlib.sha256(json.dumps(payload(report), sort_keys=True).encode()).hexdigest()
 

@@ -72,7 +72,7 @@ def run(*, clock: Clock, dry_run: bool, on_progress: ProgressCallback) -> Backfi
 
 def _fetch_unknown(keys: list[str], done: BackfillRun, *, clock: Clock) -> dict[str, _Reason]:
     """Fetch from each catalog the keys that the replica lacks for it; return why keys are still missing."""
-    unknown = backfill.catalogs_to_ask(keys)
+    unknown = backfill.keys_to_look_up(keys)
     reasons: dict[str, _Reason] = {}
     for catalog_uuid, asked in sorted(unknown.items()):
         try:

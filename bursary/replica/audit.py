@@ -193,7 +193,7 @@ def _compare(
             audited.add(
                 ContentFinding(Finding.UNPARSABLE, bad.content_key, catalog_uuid, checked_at, detail=str(bad))
             )
-    named = {key for raw in answer for key in parser.keys(raw)}
+    named = {key for raw in answer for key in parser.content_keys(raw)}
     for key, row in compared.items():
         if key in chosen or key not in named:  # the other records are there and cannot be used
             _compare_row(row, chosen, audited, asked=keys, catalog_uuid=catalog_uuid)
@@ -224,7 +224,7 @@ def _compare_row(
 
 
 def _differences(row: Mapping[str, Any], content: Content) -> tuple[FieldDifference, ...]:
-    fetched = merge.columns(content) | {
+    fetched = merge.column_values(content) | {
         "digest": content.digest,
         "content_type": content.content_type.value,
         "variant": content.variant,

@@ -116,7 +116,7 @@ def ingest(batch: Sequence[object], *, context: FetchContext, dry_run: bool = Fa
     report = RefreshReport(records=len(batch))
     served_digests: Mapping[str, str] = {}
     if not dry_run:
-        repeated, served_digests = unchanged.confirm(batch, context=context)
+        repeated, served_digests = unchanged.confirm_records(batch, context=context)
         batch = [raw for position, raw in enumerate(batch) if position not in repeated]
         report += RefreshReport(unchanged=sum(repeated.values()), listed=len(repeated))
         if not batch:

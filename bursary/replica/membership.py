@@ -214,7 +214,7 @@ def _repoint(
 
 
 def _note_repointed(one: Merge, before: StoredContent, *, done: Memberships, context: FetchContext) -> None:
-    after = merge.columns(one.content) if one.agreed else one.row.columns
+    after = one.row.columns if one.is_refused else merge.column_values(one.content)
     changes = merge.differences(before.columns, after)
     done.differences += [(one.row.pk, name, old, new) for name, (old, new) in changes.items()]
     done.repointed.append((context.catalog_uuid, before.pk, one.row.pk))
@@ -230,7 +230,7 @@ def _upsert(held: Iterable[_Held], *, known: Mapping[str, CatalogMembership], co
             content_id=one.merge.row.pk,
             created=context.now,
             seen_at=context.now,
-            links=(content.links or links) if one.merge.agreed else (links or content.links),
+            links=(links or content.links) if one.merge.is_refused else (content.links or links),
             via_course=one.via_course if via_course else "",  # once listed by the catalog itself, it stays so
         )
         if not before or (row.links, row.via_course) != (links, via_course):

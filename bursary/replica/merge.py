@@ -113,12 +113,12 @@ class Merge:
     """Two catalogs of one upstream serve different records of one variant and one modified time."""
 
     @property
-    def agreed(self) -> bool:
-        """Whether the record is accepted as what this catalog serves."""
+    def is_refused(self) -> bool:
+        """Whether the record is not taken for what this catalog serves."""
         return self.decision in (
-            MergeDecision.CREATED,
-            MergeDecision.CHANGED,
-            MergeDecision.UNCHANGED,
+            MergeDecision.REFUSED_OLDER,
+            MergeDecision.REFUSED_THIN,
+            MergeDecision.REFUSED_TYPE,
         )
 
     @property
@@ -170,7 +170,7 @@ def decide(
         decision = MergeDecision.CREATED
     changes: dict[str, tuple[Any, Any]] = {}
     if decision is None:
-        new = columns(content)
+        new = column_values(content)
         changes = {name: (row.columns[name], new[name]) for name in COLUMNS if row.columns[name] != new[name]}
         if parent_key != row.parent_key:
             changes["parent"] = (row.parent_key or None, parent_key)
@@ -199,7 +199,7 @@ def recorded(changes: Mapping[str, tuple[object, object]]) -> dict[str, tuple[ob
     }
 
 
-def columns(content: Content) -> dict[str, Any]:
+def column_values(content: Content) -> dict[str, Any]:
     """Return the values of `COLUMNS` for a record."""
     return {
         **{name: getattr(content, name) for name in _AS_PARSED},

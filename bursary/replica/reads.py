@@ -128,7 +128,9 @@ def _url(link: object) -> str:
     return link if isinstance(link, str) and link.startswith(("https://", "http://")) else ""
 
 
-def record(content: ContentMetadata, *, catalogs: Iterable[UUID] | QuerySet[Any, UUID]) -> dict[str, object]:
+def served_record(
+    content: ContentMetadata, *, catalogs: Iterable[UUID] | QuerySet[Any, UUID]
+) -> dict[str, object]:
     """Return upstream's record as served to the one of these catalogs that holds the content.
 
     Where several hold it, or none, the record has no links: each catalog has its own. Two queries for a

@@ -189,7 +189,7 @@ class DueRefresh:
 
     def refresh(self, rows: Sequence[ContentMetadata]) -> bool:
         """Refresh claimed rows, one request per catalog and source; return False if no catalog answered."""
-        asked = schedule.catalogs_to_ask(rows)
+        asked = schedule.catalog_keys_to_ask(rows)
         groups: dict[tuple[UUID | None, RefreshTrigger], _Claimed] = defaultdict(dict)
         for row in rows:
             trigger = RefreshTrigger.EVENT if row.change_announced_at else RefreshTrigger.CRON
@@ -339,7 +339,7 @@ def _ingest_all(found: Sequence[object], *, context: FetchContext, dry_run: bool
 
 def _keys_in(found: Iterable[object]) -> set[str]:
     """Return the keys of records, unusable ones included: the catalog has them."""
-    return {key for raw in found for key in parser.keys(raw)}
+    return {key for raw in found for key in parser.content_keys(raw)}
 
 
 def _context(

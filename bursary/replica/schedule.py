@@ -111,7 +111,7 @@ def bring_forward(pks: Collection[int], *, now: datetime) -> int:
     return leases.schedule(ContentMetadata.objects.filter(later, pk__in=pks), at=now, now=now)
 
 
-def confirm(
+def confirm_rows(
     until: Mapping[datetime, Collection[int]],
     *,
     changed: Collection[int],
@@ -174,7 +174,7 @@ def _without_payloads() -> QuerySet[ContentMetadata]:
     return ContentMetadata.objects.defer("payload")
 
 
-def catalogs_to_ask(rows: Iterable[ContentMetadata]) -> dict[int, CatalogKey]:
+def catalog_keys_to_ask(rows: Iterable[ContentMetadata]) -> dict[int, CatalogKey]:
     """Return the catalog to ask for each row, by pk, and the key to ask it for.
 
     It is the catalog that the row was fetched from, unless only others hold the row now. A row that no

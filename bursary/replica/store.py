@@ -274,7 +274,7 @@ def _row(
         fresh_until=fresh_until,
         due_at=None if with_course else fresh_until,
         early=None if with_course else leases.NOT_BEFORE,
-        **merge.columns(content),
+        **merge.column_values(content),
     )
 
 
@@ -304,17 +304,17 @@ def _rewrite(changed: Sequence[Merge], *, digests: Mapping[str, str], context: F
         )
 
 
-def _confirm(agreed: Sequence[Merge], *, digests: Mapping[str, str], context: FetchContext) -> None:
+def _confirm(confirmed: Sequence[Merge], *, digests: Mapping[str, str], context: FetchContext) -> None:
     """Confirm rows that agree with upstream. Values that a later fetch wrote are never overwritten.
 
     For a row that came from this catalog, `upstream_modified` advances even without a change, so that no
     older record is accepted later. A change that an event announced after the fetch began stays expected.
     """
-    rewritten = [one.row.pk for one in agreed if one.rewrites_payload]
+    rewritten = [one.row.pk for one in confirmed if one.rewrites_payload]
     modified_times: dict[datetime, list[int]] = defaultdict(list)
     until: dict[datetime, list[int]] = defaultdict(list)
     served_digests: dict[str, list[int]] = defaultdict(list)
-    for one in agreed:
+    for one in confirmed:
         digest = digests.get(one.content.content_key, "")
         if one.checked_later:
             continue
@@ -324,7 +324,7 @@ def _confirm(agreed: Sequence[Merge], *, digests: Mapping[str, str], context: Fe
         if one.decision is MergeDecision.UNCHANGED and one.row.served_digest != digest:
             served_digests[digest].append(one.row.pk)
     if until:
-        schedule.confirm(
+        schedule.confirm_rows(
             until,
             changed=rewritten,
             modified_times=modified_times,

@@ -75,12 +75,14 @@ class _Membership(NamedTuple):
     links: payload.Links
 
 
-def confirm(batch: Sequence[object], *, context: FetchContext) -> tuple[dict[int, int], dict[str, str]]:
+def confirm_records(
+    batch: Sequence[object], *, context: FetchContext
+) -> tuple[dict[int, int], dict[str, str]]:
     """Confirm unchanged records; return the number of rows of each by its position, and all digests.
 
     The digests are those of the records as served, by their keys and by those of their runs.
     """
-    keyed = [(raw, parser.keys(raw)) for raw in batch]
+    keyed = [(raw, parser.content_keys(raw)) for raw in batch]
     found = {position: one for position, (raw, keys) in enumerate(keyed) if (one := _served(raw, keys))}
     names = [_names(raw, keys) for raw, keys in keyed]
     named = Counter(chain.from_iterable(names))
@@ -240,7 +242,7 @@ def _write(
             until[context.now + schedule.fresh_for(kind)].append(row.pk)
             if modified and row.fetched_from == context.fetched_from and row.upstream_modified != modified:
                 modified_times[modified].append(row.pk)
-    schedule.confirm(
+    schedule.confirm_rows(
         until,
         changed=(),
         modified_times=modified_times,

@@ -141,7 +141,7 @@ def _contents(elements: Iterable[object], lookups: LookupKeys, *, now: datetime)
 
 
 def _content(content: Content, *, now: datetime) -> UpstreamContent:
-    columns = merge.columns(content)
+    columns = merge.column_values(content)
     runs = (content,) if content.content_type is ContentType.COURSERUN else content.runs
     return UpstreamContent(
         content_key=content.content_key,

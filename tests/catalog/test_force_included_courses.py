@@ -7,7 +7,7 @@ normalized, must be parsed to what it was.
 from collections.abc import Callable
 from typing import Any
 
-from bursary.catalog.parser import Completeness, Content, ContentType, UnusableRecord, keys, parse
+from bursary.catalog.parser import Completeness, Content, ContentType, UnusableRecord, content_keys, parse
 
 Record = dict[str, Any]
 
@@ -83,7 +83,7 @@ def test_executive_education_has_no_upgrade_and_ends_with_its_enrolment(
 
 def test_a_course_without_a_type_is_known_by_its_runs_alone(courses: list[Record]) -> None:
     record = force_included(courses[0])
-    assert keys(record) == keys(courses[0])
+    assert content_keys(record) == content_keys(courses[0])
     assert parse(record | {"course_runs": []}).content_type is ContentType.COURSE
     assert refusal(record | {"course_runs": None}) == "unknown_content_type"
     assert refusal(record | {"key": None}) == "key_missing"

@@ -44,7 +44,7 @@ def listed(catalog: HttpCatalog, *, size: int = 50) -> list[object]:
 
 
 def keys(elements: Sequence[object]) -> set[str]:
-    return {parser.keys(element)[0] for element in elements if isinstance(element, dict)}
+    return {parser.content_keys(element)[0] for element in elements if isinstance(element, dict)}
 
 
 def left_out(elements: Sequence[object]) -> dict[str, str]:

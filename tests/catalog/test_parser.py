@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bursary.catalog.parser import Completeness, ContentType, UnusableRecord, keys, parse
+from bursary.catalog.parser import Completeness, ContentType, UnusableRecord, content_keys, parse
 from bursary.catalog.records import Unfetched, UnreadableElement
 
 Record = dict[str, Any]
@@ -144,11 +144,13 @@ def test_the_barest_course_is_all_unknown() -> None:
 
 def test_keys_are_the_records_own_and_those_of_its_runs(a_course: ACourse) -> None:
     record = a_course()
-    assert keys(record) == ("GlobeX+C109", *(run["key"] for run in record["course_runs"]))
-    assert keys(a_course(content_type="video")) == keys(record)  # it cannot be parsed, and is there
-    assert keys(a_course(course_runs="none")) == ("GlobeX+C109",)
-    assert keys(UnreadableElement(1, "not_json")) == ()
-    assert keys(Unfetched("X+1", "upstream_error", "It answered with 500.")) == ("X+1",)
+    assert content_keys(record) == ("GlobeX+C109", *(run["key"] for run in record["course_runs"]))
+    assert content_keys(a_course(content_type="video")) == content_keys(
+        record
+    )  # it cannot be parsed, and is there
+    assert content_keys(a_course(course_runs="none")) == ("GlobeX+C109",)
+    assert content_keys(UnreadableElement(1, "not_json")) == ()
+    assert content_keys(Unfetched("X+1", "upstream_error", "It answered with 500.")) == ("X+1",)
 
 
 # -- Tolerance ----------------------------------------------------------------------------------------------

@@ -128,5 +128,5 @@ def check_that_all_is_as_upstream(upstream: Upstream, catalog_uuid: UUID = CATAL
         course = parser.parse(record)
         for content in (course, *course.runs):
             row = rows[content.content_key]
-            assert {name: getattr(row, name) for name in merge.COLUMNS} == merge.columns(content)
+            assert {name: getattr(row, name) for name in merge.COLUMNS} == merge.column_values(content)
             assert (row.digest, row.failures, row.last_error) == (content.digest, 0, "")

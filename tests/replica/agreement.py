@@ -222,7 +222,9 @@ def _closes(content: ContentMetadata) -> datetime:
 def _check_row(row: ContentMetadata, content: Content) -> None:
     said = {name: getattr(row, name) for name in merge.COLUMNS}
     differs = {
-        name: (said[name], value) for name, value in merge.columns(content).items() if said[name] != value
+        name: (said[name], value)
+        for name, value in merge.column_values(content).items()
+        if said[name] != value
     }
     assert not differs, (row.content_key, differs)
     assert (row.digest, row.variant) == (content.digest, content.variant), row.content_key

@@ -54,7 +54,7 @@ class Listing:
     ) -> Sequence[object]:
         self._answer(0)
         self.asked.extend(keys)
-        return [record for record in self.records if not set(keys).isdisjoint(parser.keys(record))]
+        return [record for record in self.records if not set(keys).isdisjoint(parser.content_keys(record))]
 
     def _answer(self, page: int) -> None:
         if self.silent_after is not None and page >= self.silent_after:

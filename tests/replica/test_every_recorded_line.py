@@ -33,7 +33,7 @@ def replicated(records: list[Record]) -> tuple[RefreshReport, dict[str, ContentM
 
 
 def served(row: ContentMetadata) -> dict[str, object]:
-    return reads.record(row, catalogs=[CATALOG])
+    return reads.served_record(row, catalogs=[CATALOG])
 
 
 def instant(value: str | None) -> datetime | None:

@@ -82,7 +82,7 @@ def test_partners_with_a_name_are_listed_with_commas() -> None:
     partners = (given_partner("Globe"), given_partner(""), given_partner("Riverside"))
     course = replace(parser.parse(a_course()), partners=partners)
 
-    assert merge.columns(course)["partner_names"] == "Globe, Riverside"
+    assert merge.column_values(course)["partner_names"] == "Globe, Riverside"
 
 
 def test_of_two_records_of_a_key_a_course_wins_over_a_run_in_either_order() -> None:

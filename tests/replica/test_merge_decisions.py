@@ -40,7 +40,7 @@ def stored(record: Content, context: FetchContext, **columns: Any) -> StoredCont
         upstream_modified=record.upstream_modified,
         checked_at=context.now,
         gone_at=None,
-        columns=merge.columns(record),
+        columns=merge.column_values(record),
     )
     return replace(row, **columns)
 
@@ -120,8 +120,8 @@ def test_other_records_do_not_contradict(
 
 
 def test_two_rows_differ_in_what_is_recorded_as_json() -> None:
-    before = merge.columns(RECORD) | {"uuid": None, "partner_names": ""}
-    after = merge.columns(RECORD) | {"title": "Anew", "enroll_by": NOW}
+    before = merge.column_values(RECORD) | {"uuid": None, "partner_names": ""}
+    after = merge.column_values(RECORD) | {"title": "Anew", "enroll_by": NOW}
 
     assert merge.differences(before, after) == {
         "title": (RECORD.title, "Anew"),

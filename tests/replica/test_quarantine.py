@@ -83,14 +83,14 @@ def test_it_is_tried_again_when_it_changes() -> None:
 @pytest.mark.on_every_engine
 def test_what_the_database_refuses_is_quarantined_with_its_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     bring_in(a_course())
-    columns = merge.columns
+    column_values = merge.column_values
     tried: list[str] = []
 
     def with_one_bad_price(content: Content) -> dict[str, Any]:
         tried.append(content.content_key)
-        return columns(content) | ({"price_cents": -1} if content.content_key == COURSE else {})
+        return column_values(content) | ({"price_cents": -1} if content.content_key == COURSE else {})
 
-    monkeypatch.setattr(merge, "columns", with_one_bad_price)
+    monkeypatch.setattr(merge, "column_values", with_one_bad_price)
     neighbours = courses(30, start=40)
     first = bring_in(*neighbours, a_course(title="Bad"), now=NOW + HOUR)
     tried.clear()

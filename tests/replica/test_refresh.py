@@ -132,13 +132,13 @@ def test_hostile_records_leave_their_neighbours_stored() -> None:
 def test_a_record_that_the_database_refuses_is_named_and_its_neighbours_stored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    columns = merge.columns
+    column_values = merge.column_values
     bring_in(a_course(title="As it was"))
 
     def with_one_bad_price(content: Content) -> dict[str, Any]:
-        return columns(content) | ({"price_cents": -1} if content.content_key == COURSE else {})
+        return column_values(content) | ({"price_cents": -1} if content.content_key == COURSE else {})
 
-    monkeypatch.setattr(merge, "columns", with_one_bad_price)
+    monkeypatch.setattr(merge, "column_values", with_one_bad_price)
     report = bring_in(*recorded("courses")[:50], now=NOW + HOUR)
 
     assert [(one.key, one.reason) for one in report.unparsable] == [(COURSE, "not_storable")]
@@ -150,8 +150,8 @@ def test_a_record_that_the_database_refuses_is_named_and_its_neighbours_stored(
 
 @pytest.mark.on_every_engine
 def test_a_new_record_that_the_database_refuses_is_not_there_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    columns = merge.columns
-    monkeypatch.setattr(merge, "columns", lambda content: columns(content) | {"price_cents": -1})
+    column_values = merge.column_values
+    monkeypatch.setattr(merge, "column_values", lambda content: column_values(content) | {"price_cents": -1})
 
     report = bring_in(a_course())
 

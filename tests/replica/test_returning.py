@@ -79,7 +79,7 @@ def test_its_return_is_recorded_as_its_removal_was() -> None:
 
 def test_what_comes_back_thin_is_there_and_keeps_what_the_full_record_said() -> None:
     upstream, _course = given_gone()
-    said = merge.columns(parser.parse(a_course()))
+    said = merge.column_values(parser.parse(a_course()))
     upstream.records.append(a_thin_course())
 
     with announcements() as announced:

@@ -56,7 +56,7 @@ def check_views(catalogs: Catalogs) -> None:
         assert reads.held_by(catalog).count() == len(served)
         for key, content in served.items():
             said = {name: getattr(rows[key], name) for name in merge.COLUMNS}
-            assert said == merge.columns(content), key
+            assert said == merge.column_values(content), key
             assert rows[key].gone_at is None
 
 

@@ -45,7 +45,7 @@ class Upstream(Listing):
         self._be_there(catalog_uuid)
         answer = Listing([*self.records, *self.hidden]).fetch(catalog_uuid, keys=keys)
         self.meanwhile()
-        handed_over = [one for one in answer if self.withheld.isdisjoint(parser.keys(one))]
+        handed_over = [one for one in answer if self.withheld.isdisjoint(parser.content_keys(one))]
         return [*handed_over, *(_unfetched(key) for key in keys if key in self.withheld)]
 
     def _be_there(self, catalog_uuid: UUID) -> None:
