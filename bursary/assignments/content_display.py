@@ -46,13 +46,13 @@ class About:
 
 
 def about(assignment: LearnerContentAssignment, *, now: datetime) -> About:
-    """Return what a learner reads of the assignment's content, which is attached.
+    """Return what a learner reads of the assignment's content, once `load_shown_content` has run.
 
-    At most two queries, unless `attach_texts` was called.
+    At most two queries, unless `load_texts` was called.
     """
     shown = assignment.shown_content
     if "_text" not in vars(assignment):
-        attach_texts([assignment])
+        load_texts([assignment])
     text: reads.CourseText = vars(assignment)["_text"]
     starts_at, ends_at = _dates(assignment, now=now)
     return About(
@@ -66,8 +66,8 @@ def about(assignment: LearnerContentAssignment, *, now: datetime) -> About:
     )
 
 
-def attach_texts(assignments: Sequence[LearnerContentAssignment]) -> None:
-    """Attach what `about` needs besides the content: texts and runs. Two queries, however many there are."""
+def load_texts(assignments: Sequence[LearnerContentAssignment]) -> None:
+    """Load what `about` needs besides the content: texts and runs. Two queries, however many there are."""
     course_of = {one: (one.budget.catalog_uuid, _course_key(one)) for one in assignments}
     texts = {
         course: text._replace(description=Truncator(plain_text(text.description)).chars(LONGEST_DESCRIPTION))
@@ -75,16 +75,16 @@ def attach_texts(assignments: Sequence[LearnerContentAssignment]) -> None:
     }
     for one, course in course_of.items():
         vars(one)["_text"] = texts[course]
-    _attach_runs(assignments)
+    _load_runs(assignments)
 
 
 def starts_of(
     assignments: Sequence[LearnerContentAssignment], *, now: datetime
 ) -> dict[int, datetime | None]:
-    """Return the start that learners read of each, by primary key; content is attached. One query at most."""
+    """Return the start that learners read of each, by primary key; load content first. At most one query."""
     by_runs = [one for one in assignments if _joined_at(one, now=now)]
     if by_runs and not reads.are_from_upstream():
-        _attach_runs(by_runs)
+        _load_runs(by_runs)
     return {one.pk: _dates(one, now=now)[0] for one in assignments}
 
 
@@ -92,8 +92,8 @@ def _course_key(assignment: LearnerContentAssignment) -> str:
     return (assignment.content or assignment).content_key
 
 
-def _attach_runs(assignments: Sequence[LearnerContentAssignment]) -> None:
-    """Attach the runs of each content. One query."""
+def _load_runs(assignments: Sequence[LearnerContentAssignment]) -> None:
+    """Load the runs of each content. One query."""
     catalogs = {one.budget.catalog_uuid for one in assignments}
     runs = joining.runs_of({_course_key(one) for one in assignments}, catalogs=catalogs)
     for one in assignments:
@@ -143,8 +143,8 @@ def plain_text(html: str) -> str:
     return " ".join(unescape(text).split())
 
 
-def attach_content(assignments: Sequence[LearnerContentAssignment], *, now: datetime) -> None:
-    """Attach upstream's content to the assignments where `BURSARY_CONTENT_READS` requires it.
+def load_shown_content(assignments: Sequence[LearnerContentAssignment], *, now: datetime) -> None:
+    """Set `shown_content` of the assignments to upstream's where `BURSARY_CONTENT_READS` requires it.
 
     One call for all of them, within one deadline; they need their budgets loaded. Where upstream does not
     answer, they have no content. Not for use inside a transaction.
@@ -153,11 +153,11 @@ def attach_content(assignments: Sequence[LearnerContentAssignment], *, now: date
     it, only what the assignment has recorded is shown. One query, unless `in_catalog` is annotated.
     """
     if not reads.are_from_upstream():
-        attached = [one for one in assignments if one.content_id]
-        unknown = [one.pk for one in attached if not hasattr(one, "in_catalog")]
+        with_content = [one for one in assignments if one.content_id]
+        unknown = [one.pk for one in with_content if not hasattr(one, "in_catalog")]
         rows = LearnerContentAssignment.objects.filter(derived.in_catalog(), pk__in=unknown).order_by()
         held = set(rows.values_list("pk", flat=True)) if unknown else set()
-        for one in attached:
+        for one in with_content:
             if not getattr(one, "in_catalog", one.pk in held):
                 one.shown_content = _recorded(one)
         return

@@ -28,7 +28,7 @@ def ended_column() -> Case:
 
 
 def account_ended(assignment: LearnerContentAssignment) -> AccountEnded | None:
-    """Return why the assignment's learner is not mailed, or None. One query, unless it is attached."""
+    """Return why the assignment's learner is not mailed, or None. One query, unless it is annotated."""
     why = getattr(assignment, "account_ended", None)
     if why is None:
         rows = LearnerContentAssignment.objects.filter(pk=assignment.pk)

@@ -374,7 +374,7 @@ def with_timelines(
     rows = [found[pk] for pk in pks if pk in found]
     timeline = LearnerContentAssignmentAction.objects.timeline().defer("attempt_log", "payload", "traceback")
     prefetch_related_objects(rows, Prefetch("actions", queryset=timeline))
-    content_display.attach_content(rows, now=now)
+    content_display.load_shown_content(rows, now=now)
     return rows
 
 

@@ -178,7 +178,7 @@ class LearnerContentAssignment(AddressedRow):
 
     @property
     def shown_content(self) -> AnyContent | None:
-        """The content to display: the replica's row, unless `content_display` attached another."""
+        """The content to display: the replica's row, unless `content_display` loaded another."""
         if "_shown" in self.__dict__:
             shown: AnyContent | None = self.__dict__["_shown"]
             return shown

@@ -90,8 +90,8 @@ def load(
     budgets = {budget.pk: budget for budget in _budgets.read(pks=used)} if used else {}
     for one in found:
         one.budget = budgets[one.budget_id]
-    offered = _attach_held(found, now=now, with_join_by=with_join_by)
-    content_display.attach_content(found, now=now)
+    offered = _set_in_catalog(found, now=now, with_join_by=with_join_by)
+    content_display.load_shown_content(found, now=now)
     actions: dict[int, list[ShownAction]] = defaultdict(list)
     for assignment, *columns in _timelines.read(assignments=[row.pk for row in found]) if found else ():
         actions[assignment].append(ShownAction._make(columns))
@@ -144,7 +144,7 @@ def _timelines() -> QuerySet[LearnerContentAssignmentAction, Any]:
     return rows.values_list("assignment", *ShownAction._fields)
 
 
-def _attach_held(
+def _set_in_catalog(
     rows: Sequence[LearnerContentAssignment], *, now: datetime, with_join_by: bool
 ) -> dict[int, Offer]:
     """Set on each whether its catalog holds the content (`derived.in_catalog`), and until when to join it.

@@ -44,7 +44,7 @@ def scope_of(rows: QuerySet[LearnerContentAssignment], *, now: datetime) -> Ques
     totals = rows.order_by().aggregate(
         count=Count("pk"), contents=Count("content_key", distinct=True), least=Min("content_key")
     )
-    content_display.attach_content(named[:1], now=now)
+    content_display.load_shown_content(named[:1], now=now)
     to_be_later = extension.extensible(rows).order_by()
     ends = to_be_later.aggregate(earliest=Min("expires_at"), latest=Max("expires_at"))
     zone = named[0].budget.customer.zone

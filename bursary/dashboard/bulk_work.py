@@ -356,5 +356,5 @@ def remarks(sentences: Mapping[UUID, tuple[str, str]], *, now: datetime) -> list
         return []
     rows = LearnerContentAssignment.objects.filter(uuid__in=sentences).select_related("content", "budget")
     found = list(rows.defer("content__payload").order_by("pk"))
-    content_display.attach_content(found, now=now)
+    content_display.load_shown_content(found, now=now)
     return sorted((Remark(one, *sentences[one.uuid]) for one in found), key=lambda one: KINDS.index(one.kind))

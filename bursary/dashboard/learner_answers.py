@@ -91,7 +91,7 @@ _WAITING = gettext_lazy("waiting for your answer")
 
 def invitation(assignment: LearnerContentAssignment, *, message: str, now: datetime) -> Invitation:
     """Return the assignment as its learner sees it at `now`, with the `message`. At most seven queries."""
-    content_display.attach_content([assignment], now=now)
+    content_display.load_shown_content([assignment], now=now)
     declined = bool(matching.which_declined([assignment]))
     refusal = redemption.refusal(assignment, now=now, declined=declined)
     blocked_by = redemption.budget_refusal(assignment, now=now)

@@ -89,7 +89,7 @@ def overview(user: User, *, now: datetime) -> Overview:
     rows = of_budgets_of(user, found, permission=Permission.READ_ASSIGNMENTS)
     own_pks = list(listing.open_first(own_assignments(user), now=now)[: NEWEST + 1])
     own = _rows(own_pks[:NEWEST])
-    content_display.attach_content(own, now=now)
+    content_display.load_shown_content(own, now=now)
     urgent = attention.items(user, found[:MAX_BUDGETS], rows, now=now) if found else []
     return Overview(
         attention=urgent[:ATTENTION_SHOWN],
@@ -120,7 +120,7 @@ def own_page(user: User, *, number: str, now: datetime) -> Page[Any]:
     """Return a page of `OwnLine`; numbers start at 1, others give the nearest page."""
     page: Page[Any] = Paginator(listing.open_first(own_assignments(user), now=now), OWN_PAGE).get_page(number)
     rows = _rows(list(page.object_list))
-    content_display.attach_content(rows, now=now)
+    content_display.load_shown_content(rows, now=now)
     page.object_list = _own_lines(rows, now=now, linked=True)
     return page
 

@@ -153,7 +153,7 @@ def _page(
     request: HttpRequest, assignment: LearnerContentAssignment, remedy: str, context: dict[str, Any]
 ) -> HttpResponse:
     """Return a remedy's page, with status 422 for an invalid form."""
-    content_display.attach_content([assignment], now=timezone.now())
+    content_display.load_shown_content([assignment], now=timezone.now())
     if action := context.get("action"):
         context["sentence"] = timeline_entries.sentence(action, of=assignment)
     refused = bool(getattr(context.get("form"), "errors", None))

@@ -114,7 +114,7 @@ def remind(action: LearnerContentAssignmentAction) -> Done | Skipped:
 def nudge(action: LearnerContentAssignmentAction) -> Done | Skipped:
     """Send the mail that the content starts soon, unless it has started meanwhile."""
     assignment, now = action.assignment, action.modified
-    content_display.attach_content([assignment], now=now)
+    content_display.load_shown_content([assignment], now=now)
     starts_at = content_display.start(assignment)
     if assignment.state == State.ALLOCATED and assignment.expires_at <= now:
         return Skipped("deadline_passed", "The deadline passed before the nudge was sent.")
@@ -144,7 +144,7 @@ def read_ahead(actions: Sequence[LearnerContentAssignmentAction]) -> None:
     contact_of = contacts.contacts_of({one.budget.customer for one in assignments})
     batches = {one.allocation_batch_uuid for one in assignments}
     message_of: dict[UUID | None, str] = dict(_messages.read(batches=batches))
-    content_display.attach_texts(assignments)
+    content_display.load_texts(assignments)
     recipients = {one.pk: (one.assignment.budget.customer_id, one.recipient) for one in actions}
     suppressed_by = suppressions.reasons_of([*recipients.values()])
     for action in actions:
@@ -316,7 +316,7 @@ def _context(action: LearnerContentAssignmentAction) -> dict[str, object]:
     assignment = action.assignment
     customer = assignment.budget.customer
     ahead: ReadAhead = vars(assignment)["_ahead"]
-    content_display.attach_content([assignment], now=action.modified)
+    content_display.load_shown_content([assignment], now=action.modified)
     content, about = assignment.shown_content, content_display.about(assignment, now=action.modified)
     # Of this recipient, as of this attempt: it opens nothing once the address is corrected.
     token = signed_links.token_for(assignment, address=action.recipient, now=action.modified)

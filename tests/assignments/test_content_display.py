@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
-from bursary.assignments.content_display import About, about, attach_content, plain_text, starts_of
+from bursary.assignments.content_display import About, about, load_shown_content, plain_text, starts_of
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.replica.models import CatalogMembership, ContentMetadata
 from tests.world import NOW, given_assignment, given_content, given_run
@@ -23,7 +23,7 @@ def read(**columns: Any) -> About:
 
 def read_of(assignment: LearnerContentAssignment, *, now: datetime = NOW) -> About:
     assignment = LearnerContentAssignment.objects.select_related("budget", "content").get(pk=assignment.pk)
-    attach_content([assignment], now=now)
+    load_shown_content([assignment], now=now)
     return about(assignment, now=now)
 
 
@@ -154,7 +154,7 @@ def test_many_have_the_starts_that_each_has_alone_in_one_query(
     if state in ENDED:
         end(state)
     rows = list(LearnerContentAssignment.objects.select_related("budget", "content").order_by("pk"))
-    attach_content(rows, now=NOW)
+    load_shown_content(rows, now=NOW)
 
     with django_assert_num_queries(1):
         found = starts_of(rows, now=NOW)
@@ -167,7 +167,7 @@ def test_courses_that_start_later_need_no_query(django_assert_num_queries: Djang
     given_assignment(content=given_content(start_date=SOON))
     end("cancelled")
     rows = list(LearnerContentAssignment.objects.select_related("budget", "content"))
-    attach_content(rows, now=NOW)
+    load_shown_content(rows, now=NOW)
     with django_assert_num_queries(0):
         assert list(starts_of(rows, now=NOW).values()) == [SOON]
 
