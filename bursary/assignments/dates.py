@@ -9,7 +9,7 @@ after a pause of the scheduler, the missed dates cause one mail, for the latest 
 two.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -22,10 +22,10 @@ from bursary.assignments.choices import ExpiryReason
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget, read_days
 from bursary.lib.moments import FAR_FUTURE
-from bursary.lib.prepared import Parameter, instant
+from bursary.lib.prepared import Parameter, as_expression
 
 GRACE = timedelta(hours=24)
-"""For how long a deadline that was brought forward expires nothing: the change may be a mistake."""
+"""How long nothing expires by a deadline that was brought forward: the change may be a mistake."""
 
 
 @dataclass(frozen=True, order=True)
@@ -72,19 +72,16 @@ def deadline(
     return min(dates, key=lambda dated: dated[0])
 
 
-def end_by_own_dates(ref: Callable[[str], Combinable] = OuterRef) -> Combinable:
-    """Return SQL for the deadline without content and budget: the extension, else age or due date.
-
-    `ref` refers to the assignment's columns.
-    """
-    unextended = Least(ref("age_ends_at"), Coalesce(ref("due_date"), FAR_FUTURE))
-    return Coalesce(ref("extended_until"), unextended)
-
-
-def end_without_content(assignment: LearnerContentAssignment, *, age_ends_at: datetime) -> datetime:
-    """Return when an assignment ends by its own dates, as `end_by_own_dates` does, or its budget's end."""
+def deadline_without_content(assignment: LearnerContentAssignment, *, age_ends_at: datetime) -> datetime:
+    """Return the deadline that an assignment would have if its content had no dates."""
     unextended = min(age_ends_at, assignment.due_date or FAR_FUTURE)
     return min(assignment.extended_until or unextended, assignment.budget.ends_at or FAR_FUTURE)
+
+
+def deadline_without_content_column(*, budget_end: Combinable) -> Combinable:
+    """Return `deadline_without_content` as SQL, for a subquery about an assignment."""
+    unextended = Least(OuterRef("age_ends_at"), Coalesce(OuterRef("due_date"), FAR_FUTURE))
+    return Least(Coalesce(OuterRef("extended_until"), unextended), budget_end)
 
 
 def deadline_columns(
@@ -103,12 +100,12 @@ def deadline_columns(
         (_unless_extended(age_ends_at), ExpiryReason.ALLOCATION_AGE),
     ]
     least = Least(*(date for date, _reason in dates))
-    soon = Q(LessThan(least, instant(now + GRACE)))
+    soon = Q(LessThan(least, as_expression(now + GRACE)))
     brought_forward = Q(GreaterThan(F("expires_at"), least), expires_at__gt=now)
     return {
         # First, because MySQL assigns from left to right, and this compares with the old `expires_at`.
         "grace_until": Case(
-            When(soon & brought_forward, then=instant(now + GRACE)),
+            When(soon & brought_forward, then=as_expression(now + GRACE)),
             When(soon, then=F("grace_until")),
             default=Value(None, output_field=DateTimeField()),
         ),
@@ -146,10 +143,10 @@ def plan(
 
     `used` are the names of dates for which a mail was requested before.
     """
-    ahead = [one for one in dates if one.at > last_contact]
-    passed = [one for one in ahead if one.at <= now]
+    uncovered = [one for one in dates if one.at > last_contact]
+    passed = [one for one in uncovered if one.at <= now]
     due = passed[-1] if passed and passed[-1].name not in used else None
-    return ReminderPlan(due, first(ahead, after=now))
+    return ReminderPlan(due, first(uncovered, after=now))
 
 
 def first(dates: Iterable[ReminderDate], *, after: datetime) -> datetime:
@@ -157,12 +154,12 @@ def first(dates: Iterable[ReminderDate], *, after: datetime) -> datetime:
     return min((one.at for one in dates if one.at > after), default=FAR_FUTURE)
 
 
-def _before(instant: datetime, days: Iterable[int]) -> list[ReminderDate]:
+def _before(moment: datetime, days: Iterable[int]) -> list[ReminderDate]:
     """Return dates so many days before an instant. Their names contain it, so that moving it makes new
     ones."""
-    if instant >= FAR_FUTURE:
+    if moment >= FAR_FUTURE:
         return []
     return [
-        ReminderDate(instant - timedelta(days=ahead), f"{ahead}-days-before-{instant:%Y-%m-%dT%H%M}")
-        for ahead in days
+        ReminderDate(moment - timedelta(days=number), f"{number}-days-before-{moment:%Y-%m-%dT%H%M}")
+        for number in days
     ]

@@ -43,7 +43,7 @@ from bursary.budgets.models import Budget
 from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update
 from bursary.lib.moments import FAR_FUTURE, MICROSECOND
-from bursary.lib.prepared import Parameter, PreparedUpdate, instant
+from bursary.lib.prepared import Parameter, PreparedUpdate, as_expression
 from bursary.replica import joining
 from bursary.replica.models import CatalogMembership, ContentMetadata, ContentType
 
@@ -286,10 +286,11 @@ def last_closing(*, now: datetime | Parameter) -> Coalesce:
     An assignment without content keeps the date of its allocation.
     """
     passed = ExpressionWrapper(OuterRef("content_enroll_by") - Value(MICROSECOND), DateTimeField())
-    since = Greatest(OuterRef("allocated_at"), Least(instant(now), passed))  # `joinable_from`
+    since = Greatest(OuterRef("allocated_at"), Least(as_expression(now), passed))  # `joinable_from`
     budget = Budget.objects.filter(pk=OuterRef(OuterRef("budget_id")))
     course = ContentMetadata.objects.filter(pk=OuterRef(OuterRef("content_id")))
-    before = Least(dates.end_by_own_dates(), Coalesce(Subquery(budget.values("ends_at")[:1]), FAR_FUTURE))
+    budget_end = Coalesce(Subquery(budget.values("ends_at")[:1]), FAR_FUTURE)
+    before = dates.deadline_without_content_column(budget_end=budget_end)
     runs = CatalogMembership.objects.filter(
         content__content_type=ContentType.COURSERUN,
         content__parent_key=Subquery(course.values("content_key")[:1]),

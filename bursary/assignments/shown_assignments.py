@@ -167,7 +167,7 @@ def _set_in_catalog(
             runs = held.runs.get((catalog, one.content.content_key), ())
             offer = offered[one.pk] = offers.of_row(one.content, runs=runs, in_catalog=True)
             # `derived.last_closing`: the rule in Python.
-            before = dates.end_without_content(one, age_ends_at=one.age_ends_at)
+            before = dates.deadline_without_content(one, age_ends_at=one.age_ends_at)
             date = offer.last_closing(now=derived.joinable_from(one, now=now), before=before)
         row.join_by = None if date == FAR_FUTURE else date
     if reads.are_from_upstream():

@@ -41,11 +41,11 @@ class _Columns:
     """The values of some rows, as the database takes them."""
 
     shared: dict[_Field, Any] = field(default_factory=dict)
-    own: dict[_Field, Any] = field(default_factory=dict)
+    varying: dict[_Field, Any] = field(default_factory=dict)
     """A list of values for each column; of JSON on PostgreSQL, one document with all of them."""
 
 
-def unsaved_copy(row: Row, **own: Any) -> Row:
+def unsaved_copy(row: Row, **values: Any) -> Row:
     """Return an unsaved copy of a row with these values; columns with a callable default get a new one.
 
     A model's constructor sets one field after another, which takes five times as long.
@@ -56,7 +56,7 @@ def unsaved_copy(row: Row, **own: Any) -> Row:
     made._state.fields_cache = dict(row._state.fields_cache)
     for one in _renewed(type(row)):
         setattr(made, one.attname, one.default())
-    for name, value in own.items():
+    for name, value in values.items():
         setattr(made, name, value)
     return made
 
@@ -131,15 +131,15 @@ def _columns(rows: Sequence[models.Model]) -> _Columns | None:
         if same and not (_is_document(one) and len(set(map(repr, values))) > 1):
             found.shared[one] = one.get_db_prep_save(values[0], database)
         elif _is_document(one) and one_document:
-            found.own[one] = one.get_db_prep_save(values, database)
+            found.varying[one] = one.get_db_prep_save(values, database)
         elif _is_document(one):
-            found.own[one] = [one.get_db_prep_save(value, database) for value in values]
+            found.varying[one] = [one.get_db_prep_save(value, database) for value in values]
         elif kinds <= _AS_THEY_ARE[database.vendor]:
-            found.own[one] = values
+            found.varying[one] = values
         else:
             prepared = {value: one.get_db_prep_save(value, database) for value in set(values)}
-            found.own[one] = [prepared[value] for value in values]
-    return found if found.own or len(rows) == 1 else None
+            found.varying[one] = [prepared[value] for value in values]
+    return found if found.varying or len(rows) == 1 else None
 
 
 def _values(one: _Field, rows: Sequence[models.Model]) -> list[Any]:
@@ -159,19 +159,22 @@ def _parts(
 ) -> Iterator[tuple[Sequence[models.Model], _Columns]]:
     """Yield the rows of each statement, with their columns: SQLite limits the parameters of a statement."""
     most = connection.features.max_query_params
-    if connection.vendor != "sqlite" or not most or not columns.own:
+    if connection.vendor != "sqlite" or not most or not columns.varying:
         yield rows, columns
         return
-    size = max(1, (most - len(columns.shared)) // len(columns.own))
+    size = max(1, (most - len(columns.shared)) // len(columns.varying))
     for part in slices(len(rows), size):
-        yield rows[part], _Columns(columns.shared, {one: own[part] for one, own in columns.own.items()})
+        yield (
+            rows[part],
+            _Columns(columns.shared, {one: values[part] for one, values in columns.varying.items()}),
+        )
 
 
 def _insert(
     rows: Sequence[models.Model], columns: _Columns, *, unique: Sequence[str], update: Sequence[str]
 ) -> None:
     quote, model = connection.ops.quote_name, type(rows[0])
-    names = ", ".join(quote(str(one.column)) for one in (*columns.shared, *columns.own))
+    names = ", ".join(quote(str(one.column)) for one in (*columns.shared, *columns.varying))
     selected, values = _from_lists(columns) if connection.vendor == "postgresql" else _from_values(columns)
     # Without WHERE, SQLite would take ON CONFLICT for the condition of a join.
     statement = (
@@ -191,28 +194,28 @@ def _insert(
 def _from_lists(columns: _Columns) -> tuple[str, list[Any]]:
     """Return the SELECT list, with one array parameter for each column that differs, and these arrays."""
     once = [f"%s::{_kind(one)}" for one in columns.shared]
-    if not columns.own:
+    if not columns.varying:
         return ", ".join(once), []
-    own = {f"c{number}": one for number, one in enumerate(columns.own)}
+    varying = {f"c{number}": one for number, one in enumerate(columns.varying)}
     # None is stored as NULL in a JSON column, too, not as the JSON value `null`.
-    each = [f"NULLIF({name}, 'null')" if _is_document(one) else name for name, one in own.items()]
+    each = [f"NULLIF({name}, 'null')" if _is_document(one) else name for name, one in varying.items()]
     lists = [
         "jsonb_array_elements(%s)" if _is_document(one) else f"UNNEST(%s::{_kind(one)}[])"
-        for one in own.values()
+        for one in varying.values()
     ]
-    rows = f"ROWS FROM ({', '.join(lists)}) AS own({', '.join(own)})"
-    return f"{', '.join([*once, *each])} FROM {rows}", [*columns.own.values()]
+    rows = f"ROWS FROM ({', '.join(lists)}) AS varying({', '.join(varying)})"
+    return f"{', '.join([*once, *each])} FROM {rows}", [*columns.varying.values()]
 
 
 def _from_values(columns: _Columns) -> tuple[str, list[Any]]:
     """Return the SELECT list, with a VALUES list of the columns that differ, and these values row by row."""
     once = ["%s"] * len(columns.shared)
-    if not columns.own:
+    if not columns.varying:
         return ", ".join(once), []
-    each = [f"own.column{number}" for number in range(1, len(columns.own) + 1)]
-    values = list(zip(*columns.own.values(), strict=True))
+    each = [f"varying.column{number}" for number in range(1, len(columns.varying) + 1)]
+    values = list(zip(*columns.varying.values(), strict=True))
     row = f"({', '.join(['%s'] * len(each))})"
-    rows = f"(VALUES {', '.join([row] * len(values))}) AS own"
+    rows = f"(VALUES {', '.join([row] * len(values))}) AS varying"
     return f"{', '.join([*once, *each])} FROM {rows}", [*chain.from_iterable(values)]
 
 

@@ -82,6 +82,7 @@ Row = TypeVar("Row", bound=LeasedRow)
 Rows = QuerySet[Row] | Callable[[], QuerySet[Row]]
 """Rows that may be due. A function that returns the same query set each time has its SQL built once."""
 Pks = Sequence[int] | None
+TimeOrParameter = datetime | Parameter
 Names = tuple[str, ...]
 Columns = Callable[[], dict[str, object]]
 Values = Mapping[str, object]
@@ -184,7 +185,7 @@ def release(rows: Iterable[LeasedRow]) -> int:
     early = [When(pk=pk, then=Value(early)) for pk, (_due_at, early) in before.items()]
     due_at = [When(pk=pk, then=Value(due_at)) for pk, (due_at, _early) in before.items()]
     return update_in_order(
-        _own(*rows),
+        _still_claimed(*rows),
         early=Case(When(_SCHEDULED_MEANWHILE, then=Value(NOT_BEFORE)), *early),
         due_at=Case(When(_SCHEDULED_MEANWHILE, then=F("due_at")), *due_at),
         lease_until=None,
@@ -230,7 +231,7 @@ def postpone(
     )
 
 
-def postponing(*, until: datetime | Combinable, condition: Q, now: datetime | Parameter) -> dict[str, Case]:
+def postponed_columns(*, until: datetime | Combinable, condition: Q, now: TimeOrParameter) -> dict[str, Case]:
     """Return the columns with which an update makes the free rows that meet `condition` due at `until`.
 
     For an update of locked rows that writes other columns as well: put these first, because MariaDB assigns
@@ -273,12 +274,12 @@ def settle(
         again = Value(due_at and min(due_at, longest))
     early = Value(None if due_at is None else NOT_BEFORE)
     written = _finished() if due_at is None and finished_wins else _freed(again, early)
-    return update_in_order(_own(*rows).filter(**condition or {}), **columns, **written)
+    return update_in_order(_still_claimed(*rows).filter(**condition or {}), **columns, **written)
 
 
 def discard(row: LeasedRow) -> bool:
     """Delete a claimed row; return False if the claim was lost. For rows that only cache an answer."""
-    deleted, _by_model = _own(row).delete()
+    deleted, _by_model = _still_claimed(row).delete()
     return bool(deleted)
 
 
@@ -319,7 +320,7 @@ def _query(rows: "Rows[Row]") -> QuerySet[Row]:
     return rows if isinstance(rows, QuerySet) else rows()
 
 
-def _due(now: datetime | Parameter) -> list[Q]:
+def _due(now: TimeOrParameter) -> list[Q]:
     """Return the index ranges in which rows may be claimed at `now`: one for each of `_RANGES`."""
     free = _free(now)
     return [
@@ -329,11 +330,11 @@ def _due(now: datetime | Parameter) -> list[Q]:
     ]
 
 
-def _free(now: datetime | Parameter) -> Q:
+def _free(now: TimeOrParameter) -> Q:
     return Q(lease_until=None) | Q(lease_until__lte=now) | Q(lease_until__gt=now + MAX_DELAY)
 
 
-def _own(*rows: LeasedRow) -> QuerySet[Any]:
+def _still_claimed(*rows: LeasedRow) -> QuerySet[Any]:
     """Return those of the rows of which this claim still holds."""
     pks: dict[int, list[int]] = defaultdict(list)
     for row in rows:

@@ -45,8 +45,8 @@ class Parameter(Expression):
         return "%s", [self]
 
 
-def instant(given: datetime | Parameter) -> Expression:
-    """Return an instant, or the parameter for one, as an expression for database functions."""
+def as_expression(given: datetime | Parameter) -> Expression:
+    """Return an instant, or the parameter for one, as an expression that database functions take."""
     return given if isinstance(given, Parameter) else Value(given)
 
 

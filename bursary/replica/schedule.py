@@ -148,7 +148,7 @@ def _confirm() -> tuple[QuerySet[ContentMetadata], dict[str, object]]:
     earlier = Q(due_at__lte=now) | Q(due_at=F("fresh_until"))
     earlier |= Q(due_at=None) & ~Q(content_type=ContentType.COURSERUN)
     return ContentMetadata.objects.filter(pk__in=Parameter("pks", ContentMetadata._meta.pk)), {
-        **leases.postponing(until=until, condition=not_awaited & earlier, now=now),
+        **leases.postponed_columns(until=until, condition=not_awaited & earlier, now=now),
         "fresh_until": until,
         "checked_at": now,
         "failures": 0,

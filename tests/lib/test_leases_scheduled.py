@@ -208,7 +208,7 @@ def test_an_update_of_other_columns_postpones_the_free_rows_that_meet_a_conditio
     ended = given("ended", due=2 * MINUTE)
     ROWS().filter(pk=ended.pk).update(lease_until=NOW)
     claim(limit=1)
-    postponed = leases.postponing(until=until, condition=~Q(pk=other.pk), now=NOW)
+    postponed = leases.postponed_columns(until=until, condition=~Q(pk=other.pk), now=NOW)
     ROWS().update(last_error="Read.", **postponed)
     assert columns_of(leased) == (NOW + LEASE, NOT_BEFORE, NOW + LEASE, 1)
     assert columns_of(other) == (NOW + SECOND, MAY_BE_EARLY, None, 0)

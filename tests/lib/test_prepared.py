@@ -21,7 +21,7 @@ from pytest_django import DjangoAssertNumQueries
 from bursary.access.models import LearnerLink
 from bursary.budgets.models import Budget, Customer
 from bursary.lib.locks import for_update
-from bursary.lib.prepared import Parameter, PreparedSelect, PreparedUpdate, instant
+from bursary.lib.prepared import Parameter, PreparedSelect, PreparedUpdate, as_expression
 from bursary.replica.models import ContentChange, ContentMetadata
 from tests.world import NOW, given_budget, given_content, given_customer
 
@@ -185,8 +185,8 @@ def test_rows_are_locked_as_by_the_query_set() -> None:
 
 def test_an_instant_is_a_value_of_sql_and_its_slot_stays_one() -> None:
     created = parameter("created", LearnerLink, "created")
-    assert instant(created) is created
-    assert instant(NOW) == Value(NOW)
+    assert as_expression(created) is created
+    assert as_expression(NOW) == Value(NOW)
 
 
 def test_a_statement_stands_in_the_place_of_the_function_that_it_decorates_and_keeps_its_docstring() -> None:
