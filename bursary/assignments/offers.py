@@ -28,7 +28,7 @@ from bursary.replica.types import AnyContent, CatalogKey, UpstreamContent
 _BY_RUNS = (ContentType.COURSE, ContentType.COURSERUN)
 _DECIDING = (
     *("content_key", "content_type", "parent_key", "completeness", "advertised_run", "gone_at"),
-    *joining.TERMS,
+    *joining.RUN_COLUMNS,
 )
 
 

@@ -22,7 +22,7 @@ from bursary.catalog.shapes import (
     Fields,
     Json,
     NestedRunShape,
-    NormalizedTerms,
+    NormalizedMetadata,
     OwnDates,
     ParseWarnings,
     PartnerShape,
@@ -184,7 +184,7 @@ def _course(raw: Json, key: str) -> Content:
     joinable = (any(run.active for run in runs), "course_runs[], whether any can be joined")
     fields = shared | {
         "uuid": (record.uuid, "uuid"),
-        **_course_terms(record, advertised, course, warnings),
+        **_course_dates_and_price(record, advertised, course, warnings),
         "pacing": (advertised.pacing if advertised else "", f"{of_run}.pacing_type"),
         "weeks_to_complete": (advertised and advertised.weeks_to_complete, f"{of_run}.weeks_to_complete"),
         "advertised_run": (advertised.content_key if advertised else "", "advertised_course_run_uuid"),
@@ -198,15 +198,15 @@ def _nested_run(raw: Json, key: str, course: _Course) -> Content:
     """Return a run from its course's payload, with its normalized dates and price."""
     payload, warnings, path = storable_record(raw), ParseWarnings(), f"course_runs[{key}]."
     run = NestedRunShape.read(raw, warnings)
-    normalized = (course.normalized or {}).get(key)
-    terms = (
-        NormalizedTerms.read(normalized, warnings, "normalized.") if isinstance(normalized, dict) else None
+    served = (course.normalized or {}).get(key)
+    normalized = (
+        NormalizedMetadata.read(served, warnings, "normalized.") if isinstance(served, dict) else None
     )
     enrollable = run.is_enrollable is True
     fields = course.fields | {
         "parent_key": (course.key, "key"),
         "uuid": (run.uuid, f"{path}uuid"),
-        **_run_terms(raw, key, run, terms, course, warnings),
+        **_run_dates_and_price(raw, key, run, normalized, course, warnings),
         "pacing": (run.pacing_type, f"{path}pacing_type"),
         "weeks_to_complete": (run.weeks_to_complete, f"{path}weeks_to_complete"),
         "offered": (run.offered, f"{path}status, is_marketable, is_marketable_external"),
@@ -222,15 +222,17 @@ def _nested_run(raw: Json, key: str, course: _Course) -> Content:
     image_url, image_path = run.own_image(warnings)
     if image_url:
         fields["image_url"] = (image_url, path + image_path)
-    digest_input = _run_digest_input(payload, normalized if terms else None, fields["price_cents"][0], course)
+    digest_input = _run_digest_input(
+        payload, served if normalized else None, fields["price_cents"][0], course
+    )
     return _content(ContentType.COURSERUN, key, payload, fields, warnings, digest_input=digest_input)
 
 
-def _run_terms(
+def _run_dates_and_price(
     raw: Json,
     key: str,
     run: NestedRunShape,
-    terms: NormalizedTerms | None,
+    normalized: NormalizedMetadata | None,
     course: _Course,
     warnings: ParseWarnings,
 ) -> Fields:
@@ -240,15 +242,15 @@ def _run_terms(
     executive education. Upstream normalizes other courses by the same rule: it agrees with 467 of 467
     recorded runs. In a summary record, the price is unknown.
     """
-    path, normalized = f"course_runs[{key}].", f"normalized_metadata_by_run[{key}]."
-    dates = terms.dates(normalized) if terms else OwnDates.read(raw, warnings).dates(path)
+    path, normalized_path = f"course_runs[{key}].", f"normalized_metadata_by_run[{key}]."
+    dates = normalized.dates(normalized_path) if normalized else OwnDates.read(raw, warnings).dates(path)
     if course.normalized is None and course.fields["course_type"][0] != EXECUTIVE_EDUCATION:
         ends = filter(None, (dates["enroll_by"][0], run.upgrade_by(warnings, "seats")))
         dates["enroll_by"] = (min(ends, default=None), f"{path}enrollment_end, seats[].upgrade_deadline")
     if course.fields["completeness"][0] is Completeness.THIN:
-        price: PriceWithPath = None, f"{normalized}content_price"
+        price: PriceWithPath = None, f"{normalized_path}content_price"
     else:
-        price = run_price(raw, key, terms, entitlement_cents=course.entitlement_cents, warnings=warnings)
+        price = run_price(raw, key, normalized, entitlement_cents=course.entitlement_cents, warnings=warnings)
     return dates | {"price_cents": price}
 
 
@@ -376,15 +378,17 @@ def _partners(owners: Any, warnings: ParseWarnings, path: str) -> tuple[Partner,
     return tuple(Partner(**owner.model_dump()) for owner in read)
 
 
-def _course_terms(
+def _course_dates_and_price(
     record: CourseShape, advertised: Content | None, course: _Course, warnings: ParseWarnings
 ) -> Fields:
     """Return a course's normalized dates and price; without these, the advertised run's, as upstream does."""
     if course.normalized is not None:
         path = "normalized_metadata."
-        terms = NormalizedTerms.read(record.normalized_metadata or {}, warnings, path)
-        price = course_price(terms, advertised, entitlement_cents=course.entitlement_cents, warnings=warnings)
-        return terms.dates(path) | {"price_cents": price}
+        normalized = NormalizedMetadata.read(record.normalized_metadata or {}, warnings, path)
+        price = course_price(
+            normalized, advertised, entitlement_cents=course.entitlement_cents, warnings=warnings
+        )
+        return normalized.dates(path) | {"price_cents": price}
     if advertised is None:
         return dict.fromkeys((*DATES, "price_cents"), (None, "advertised_course_run_uuid"))
     return {name: (getattr(advertised, name), advertised.paths[name]) for name in (*DATES, "price_cents")}

@@ -221,7 +221,7 @@ class _Dates(JsonShape):
         return {name: (getattr(self, name), f"{path}{type(self).model_fields[name].alias}") for name in DATES}
 
 
-class NormalizedTerms(_Dates):
+class NormalizedMetadata(_Dates):
     """Dates and price as upstream normalizes them."""
 
     start_date: Instant = Field(default=None, alias="start_date")
@@ -250,7 +250,7 @@ def objects(items: Sequence[object], warnings: ParseWarnings, path: str) -> Iter
 
 
 def course_price(
-    terms: NormalizedTerms,
+    normalized: NormalizedMetadata,
     advertised: Content | None,
     *,
     entitlement_cents: int | None,
@@ -262,11 +262,11 @@ def course_price(
     lists, and unknown without such a run.
     """
     path = "normalized_metadata.content_price"
-    if terms.content_price == 0 and advertised is None:
+    if normalized.content_price == 0 and advertised is None:
         warnings.add(f"{path} 0 without an advertised run is not a price")
         return None, path
-    if terms.content_price != 0 or advertised is None:
-        return terms.content_price, path
+    if normalized.content_price != 0 or advertised is None:
+        return normalized.content_price, path
     # Without warnings: the run itself has them.
     return _listed_price(advertised.payload, advertised.content_key, entitlement_cents, ParseWarnings())
 
@@ -274,7 +274,7 @@ def course_price(
 def run_price(
     raw: Json,
     key: str,
-    terms: NormalizedTerms | None,
+    normalized: NormalizedMetadata | None,
     *,
     entitlement_cents: int | None,
     warnings: ParseWarnings,
@@ -283,10 +283,10 @@ def run_price(
 
     Only a normalized 0.0 makes a run free. With neither price, it is unknown.
     """
-    if terms and terms.content_price != 0:
-        return terms.content_price, f"normalized_metadata_by_run[{key}].content_price"
+    if normalized and normalized.content_price != 0:
+        return normalized.content_price, f"normalized_metadata_by_run[{key}].content_price"
     listed, path = _listed_price(raw, key, entitlement_cents, warnings)
-    return listed if terms else listed or None, path
+    return listed if normalized else listed or None, path
 
 
 def _listed_price(

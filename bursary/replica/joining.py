@@ -199,7 +199,7 @@ def _nearest(refused: Sequence[tuple[RunTerms, JoiningRefusal]]) -> NotJoinable:
 
 # -- The replica's rows -------------------------------------------------------------------------------------
 
-TERMS = (
+RUN_COLUMNS = (
     "offered",
     "enrollable",
     "start_date",
@@ -229,7 +229,7 @@ def _runs() -> QuerySet[CatalogMembership, Any]:
     catalogs = Parameter("catalogs", CatalogMembership._meta.get_field("catalog_uuid"))
     held = CatalogMembership.objects.filter(runs, catalog_uuid__in=catalogs).order_by()
     columns = ("catalog_uuid", "content__parent_key", "content__content_key")
-    return held.values_list(*columns, *(f"content__{name}" for name in TERMS))
+    return held.values_list(*columns, *(f"content__{name}" for name in RUN_COLUMNS))
 
 
 def _held(*, with_runs: bool) -> QuerySet[CatalogMembership, Any]:
@@ -241,7 +241,7 @@ def _held(*, with_runs: bool) -> QuerySet[CatalogMembership, Any]:
     catalogs = Parameter("catalogs", CatalogMembership._meta.get_field("catalog_uuid"))
     members = CatalogMembership.objects.filter(condition, catalog_uuid__in=catalogs)
     columns = ("catalog_uuid", "content", "content__parent_key", "content__content_key")
-    return members.order_by("pk").values_list(*columns, *(f"content__{name}" for name in TERMS))
+    return members.order_by("pk").values_list(*columns, *(f"content__{name}" for name in RUN_COLUMNS))
 
 
 _HELD = {with_runs: PreparedSelect(partial(_held, with_runs=with_runs)) for with_runs in (False, True)}
