@@ -167,7 +167,7 @@ def _unjoinable(of: str, pks: Sequence[int], *, now: datetime) -> dict[_Key, tup
         if offer := held.get(CatalogKey(catalog, key)):
             reason = NoticeReason.NOT_IN_TIME  # not in time for all of them, as it seems
             try:
-                offer.terms(now=now, before=last)
+                offer.terms(now=now, open_before=last)
             except NotJoinable as refused:
                 reason = refused.reason
         found[budget, content] = (count, reason)

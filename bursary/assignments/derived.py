@@ -62,8 +62,8 @@ def at_allocation(
 ) -> dict[str, object]:
     """Return the derived columns of an assignment that is allocated from `budget` at `now`."""
     content = offer.content
-    before, _reason = dates.deadline(budget, enroll_by=None, allocated_at=now, due_date=due_date)
-    join_by = offer.last_closing(now=now, before=before)
+    open_before, _reason = dates.deadline(budget, enroll_by=None, allocated_at=now, due_date=due_date)
+    join_by = offer.last_closing(now=now, open_before=open_before)
     expires_at, expires_reason = dates.deadline(
         budget, enroll_by=join_by, allocated_at=now, due_date=due_date
     )
@@ -290,13 +290,13 @@ def last_closing(*, now: datetime | Parameter) -> Coalesce:
     budget = Budget.objects.filter(pk=OuterRef(OuterRef("budget_id")))
     course = ContentMetadata.objects.filter(pk=OuterRef(OuterRef("content_id")))
     budget_end = Coalesce(Subquery(budget.values("ends_at")[:1]), FAR_FUTURE)
-    before = dates.deadline_without_content_column(budget_end=budget_end)
+    open_before = dates.deadline_without_content_column(budget_end=budget_end)
     runs = CatalogMembership.objects.filter(
         content__content_type=ContentType.COURSERUN,
         content__parent_key=Subquery(course.values("content_key")[:1]),
         catalog_uuid=Subquery(budget.values("catalog_uuid")[:1]),
     ).annotate(closes=joining.closes(prefix="content__"))
-    joinable = runs.filter(joining.open_runs(now=since, before=before, prefix="content__"))
+    joinable = runs.filter(joining.open_runs(now=since, open_before=open_before, prefix="content__"))
     own = ContentMetadata.objects.filter(pk=OuterRef("content_id")).annotate(closes=joining.closes())
     passed_course = Q(content_type=ContentType.COURSE, closes__lte=since)
     return Coalesce(

@@ -138,7 +138,8 @@ class _Step:
 
     def _joined_by(self, bound: datetime) -> tuple[datetime, datetime]:
         before, after = (
-            offer.last_closing(now=self.change.created, before=bound) for offer in (self.before, self.after)
+            offer.last_closing(now=self.change.created, open_before=bound)
+            for offer in (self.before, self.after)
         )
         return before, after
 
@@ -148,7 +149,7 @@ class _Step:
 
     def _can_be_joined(self, offer: Offer, bound: datetime) -> bool:
         try:
-            offer.terms(now=self.change.created, before=bound)
+            offer.terms(now=self.change.created, open_before=bound)
         except NotJoinable:
             return False
         return offer.in_catalog

@@ -56,26 +56,28 @@ class Offer:
         """The key of a run's course, or its own."""
         return self.parent_key or self.content.content_key
 
-    def terms(self, *, now: datetime, before: datetime) -> JoiningTerms:
-        """Return the terms on which learners can join it between `now` and `before`.
+    def terms(self, *, now: datetime, open_before: datetime) -> JoiningTerms:
+        """Return the terms on which learners can join it between `now` and `open_before`.
 
         A program or pathway has no runs: its own dates and price apply. Raises joining.NotJoinable.
         """
         content = self.content
         if content.content_type not in _BY_RUNS:
             return JoiningTerms("", content.price_cents, joining.closing(content.enroll_by, content.end_date))
-        return joining.joining_terms(self.runs, advertised=content.advertised_run, now=now, before=before)
+        return joining.joining_terms(
+            self.runs, advertised=content.advertised_run, now=now, open_before=open_before
+        )
 
-    def last_closing(self, *, now: datetime, before: datetime) -> datetime:
+    def last_closing(self, *, now: datetime, open_before: datetime) -> datetime:
         """Return the content's part of a deadline (`joining.last_closing`), FAR_FUTURE without one."""
         content = self.content
         join_by = joining.closing(content.enroll_by, content.end_date)
         if content.content_type == ContentType.COURSE:
-            join_by = joining.last_closing(self.runs, now=now, before=before, otherwise=join_by)
+            join_by = joining.last_closing(self.runs, now=now, open_before=open_before, otherwise=join_by)
         return join_by or FAR_FUTURE
 
 
-def in_words(refused: NotJoinable, *, now: datetime, before: datetime, zone: ZoneInfo) -> str:
+def in_words(refused: NotJoinable, *, now: datetime, open_before: datetime, zone: ZoneInfo) -> str:
     """Return a sentence on why content cannot be joined, with the deciding date in this time zone."""
     run = refused.run
     if refused.reason is JoiningRefusal.ENDED and run and run.end:
@@ -84,14 +86,14 @@ def in_words(refused: NotJoinable, *, now: datetime, before: datetime, zone: Zon
         if run.enroll_by and run.enroll_by <= now:
             return _("Enrolment closed on %(day)s.") % {"day": moments.in_words(run.enroll_by, zone=zone)}
         if run.enroll_start:
-            dates = (run.enroll_start, min(before, run.closes or before))
+            dates = (run.enroll_start, min(open_before, run.closes or open_before))
             opens, ends = (moments.in_words(at, zone=zone) for at in dates)
             sentence = _("Enrolment opens on %(opens)s, and the assignment ends on %(ends)s.")
             return sentence % {"opens": opens, "ends": ends}
     return _("The catalog does not offer this for enrolment.")
 
 
-def details(refused: NotJoinable, *, before: datetime) -> dict[str, object]:
+def details(refused: NotJoinable, *, open_before: datetime) -> dict[str, object]:
     """Return the run of the refusal, and the dates that decide it."""
     run = refused.run
     if run is None:
@@ -101,7 +103,7 @@ def details(refused: NotJoinable, *, before: datetime) -> dict[str, object]:
             return {"content_run_key": run.key, "end_date": run.end}
         case JoiningRefusal.NOT_IN_TIME:
             dates = {"enroll_start": run.enroll_start, "enroll_by": run.enroll_by, "end_date": run.end}
-            return {"content_run_key": run.key, **dates, "deadline": before}
+            return {"content_run_key": run.key, **dates, "deadline": open_before}
     return {"content_run_key": run.key}
 
 
@@ -160,7 +162,7 @@ def of_assignment_or_fetched(assignment: LearnerContentAssignment, *, now: datet
             found = find(key, budget=budget, now=now)
         except reads.UnknownContent:
             return None
-        return load(found, budget=budget, now=now, before=assignment.expires_at, lock=False)
+        return load(found, budget=budget, now=now, open_before=assignment.expires_at, lock=False)
     return known[assignment.pk]
 
 
@@ -200,7 +202,7 @@ def cannot_be_joined(*, now: datetime | Parameter) -> Q:
         content=OuterRef("content"), content__gone_at=None, catalog_uuid=OuterRef("budget__catalog_uuid")
     )
     runs = CatalogMembership.objects.filter(
-        joining.open_runs(now=now, before=OuterRef("expires_at"), prefix="content__"),
+        joining.open_runs(now=now, open_before=OuterRef("expires_at"), prefix="content__"),
         catalog_uuid=OuterRef("budget__catalog_uuid"),
     )
     of_course = runs.filter(content__parent_key=OuterRef("content__content_key"))
@@ -211,12 +213,12 @@ def cannot_be_joined(*, now: datetime | Parameter) -> Q:
     return ~Exists(held) | (by_runs & ~Exists(of_course) & ~Exists(itself))
 
 
-def load(known: KnownOffer, *, budget: Budget, now: datetime, before: datetime, lock: bool) -> Offer:
+def load(known: KnownOffer, *, budget: Budget, now: datetime, open_before: datetime, lock: bool) -> Offer:
     """Return the offer of content that `find` found, with the replica's row if assignments can refer to it.
 
     In shadow mode upstream's content decides. The offer has the row only if the columns derived from both are
-    equal, for an allocation with the deadline `before`; else the backfill attaches the assignment later. With
-    `lock`, the row and its runs are locked, so that no change of content runs meanwhile.
+    equal, for an allocation with the deadline `open_before`; else the backfill attaches the assignment later.
+    With `lock`, the row and its runs are locked, so that no change of content runs meanwhile.
     """
     stored = None if known.pk is None else _stored(known.pk, catalog_uuid=budget.catalog_uuid, lock=lock)
     if known.upstream is None:
@@ -227,7 +229,7 @@ def load(known: KnownOffer, *, budget: Budget, now: datetime, before: datetime, 
     if stored is None:
         return upstream
     stored_columns, upstream_columns = (
-        (one.content.title, one.content.start_date, one.last_closing(now=now, before=before))
+        (one.content.title, one.content.start_date, one.last_closing(now=now, open_before=open_before))
         for one in (stored, upstream)
     )
     return replace(upstream, row=stored.row) if stored_columns == upstream_columns else upstream

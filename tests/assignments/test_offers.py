@@ -68,7 +68,9 @@ def test_what_upstream_says_decides_and_the_row_that_says_the_same_is_referred_t
 ) -> None:
     upstream = served(course, price_cents=1)
 
-    offer = offers.load(KnownOffer(course.pk, upstream), budget=budget, now=NOW, before=BEFORE, lock=False)
+    offer = offers.load(
+        KnownOffer(course.pk, upstream), budget=budget, now=NOW, open_before=BEFORE, lock=False
+    )
 
     assert (offer.content, offer.row, offer.in_catalog) == (upstream, course, True)
     assert (offer.runs, offer.parent_key, offer.course_key) == (upstream.runs, "", course.content_key)
@@ -84,7 +86,7 @@ def test_a_row_from_which_other_columns_would_be_derived_is_not_referred_to(
 ) -> None:
     known = KnownOffer(course.pk, served(course, **changes))
 
-    assert offers.load(known, budget=budget, now=NOW, before=BEFORE, lock=False).row is None
+    assert offers.load(known, budget=budget, now=NOW, open_before=BEFORE, lock=False).row is None
 
 
 def test_a_run_that_opens_after_the_allocation_would_end_makes_no_difference(
@@ -102,7 +104,8 @@ def test_a_run_that_opens_after_the_allocation_would_end_makes_no_difference(
     known = KnownOffer(course.pk, served(course))
 
     rows = [
-        offers.load(known, budget=budget, now=NOW, before=at, lock=False).row for at in (opens, opens + DAY)
+        offers.load(known, budget=budget, now=NOW, open_before=at, lock=False).row
+        for at in (opens, opens + DAY)
     ]
 
     assert rows == [course, None]
@@ -127,7 +130,7 @@ def test_of_the_replica_the_row_and_its_own_runs_in_the_catalog_are_read_and_loc
     given_content()
     run, elsewhere = course.advertised_run, given_run(course, "course-v1:TidesX+1+R2")
     elsewhere.memberships.update(catalog_uuid=ELSEWHERE)
-    load = partial(offers.load, KnownOffer(course.pk, None), budget=budget, now=NOW, before=BEFORE)
+    load = partial(offers.load, KnownOffer(course.pk, None), budget=budget, now=NOW, open_before=BEFORE)
     for lock in (False, True):
         offer = load(lock=lock)
         assert ([one.key for one in offer.runs], offer.in_catalog) == ([run], True)
