@@ -29,8 +29,9 @@ from bursary.assignments.models import (
 )
 from bursary.assignments.outcomes import Done, Failure, Postponed, Skipped
 from bursary.budgets.models import Customer, NotInUse
-from bursary.delivery import mail_connection, mail_server, suppressed
+from bursary.delivery import mail_connection, suppressed
 from bursary.delivery.errors import address_rejected
+from bursary.delivery.mail_server import send_recorded
 from bursary.delivery.provider_answers import ACTION_KEY, LONGEST_REF
 from bursary.delivery.smtp_backend import cut_off_after
 from bursary.lib import mailbox, moments
@@ -229,7 +230,7 @@ def send(
     )
     message.attach_alternative(html, "text/html")
     message.metadata = {ACTION_KEY: name}  # type: ignore[attr-defined]  # for providers, which report it back
-    with mail_server.noted_send(now=now, failed_before=failed_before), cut_off_after(settings.SEND_DEADLINE):
+    with send_recorded(now=now, failed_before=failed_before), cut_off_after(settings.SEND_DEADLINE):
         mail_connection.send(message)
     kept = {"subject": subject, "text": without_tokens(text), "html": without_tokens(html)}
     return Done(provider_ref=_provider_ref(message) or message_id, payload=kept)

@@ -44,8 +44,8 @@ class DeliveryError(Exception):
     """The shortest wait that the server asks for."""
     blames_server: bool = False
     """The mail server is at fault, or refuses this service: an operator must know."""
-    others_wait: bool = False
-    """Other mails would fail in the same way, and wait."""
+    all_mails_wait: bool = False
+    """All mails would fail in the same way, and wait together."""
 
     def __str__(self) -> str:
         return f"{self.error_code}: {self.detail}"
@@ -65,6 +65,6 @@ def address_rejected(detail: str) -> DeliveryError:
     return DeliveryError("address_rejected", detail, permanent=True, reason=ErrorReason.EMAIL_ERROR)
 
 
-def unreachable(detail: str, *, others_wait: bool = True) -> DeliveryError:
+def unreachable(detail: str, *, all_mails_wait: bool = True) -> DeliveryError:
     """Return the error for a mail server that does not answer, or not by SMTP."""
-    return DeliveryError("mail_server_unreachable", detail, blames_server=True, others_wait=others_wait)
+    return DeliveryError("mail_server_unreachable", detail, blames_server=True, all_mails_wait=all_mails_wait)

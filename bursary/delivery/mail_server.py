@@ -50,7 +50,7 @@ _IN_TROUBLE = PreparedSelect(lambda: MailServer.objects.filter(trouble_since__is
 
 
 @contextmanager
-def noted_send(*, now: datetime, failed_before: bool = False) -> Iterator[None]:
+def send_recorded(*, now: datetime, failed_before: bool = False) -> Iterator[None]:
     """Send one mail inside the block, and store whether the server accepted it.
 
     Raises DeliveryError, and ServerPaused if the mail must wait with the others. `failed_before`: an attempt
@@ -66,11 +66,11 @@ def noted_send(*, now: datetime, failed_before: bool = False) -> Iterator[None]:
             if probe:  # let mails go out, but leave the trouble noted until one shows that it has ended
                 leases.settle([probe], due_at=None, now=now, finished_wins=True)
         elif not error.blames_server:
-            _works(server, probe, now=now, takes="answers")
-        elif error.others_wait or server or not failed_before:
-            _fails(error, probe, now=now)
+            _record_success(server, probe, now=now, recovered_text="answers")
+        elif error.all_mails_wait or server or not failed_before:
+            _record_failure(error, probe, now=now)
         raise
-    _works(server, probe, now=now)
+    _record_success(server, probe, now=now)
 
 
 def _probe(server: MailServer, *, now: datetime) -> MailServer:
@@ -85,11 +85,11 @@ def _probe(server: MailServer, *, now: datetime) -> MailServer:
         server.detail,
         until=now + PROBE_PAUSE if tried_now else due_at,
         since=server.trouble_since or now,
-        others_wait=True,
+        all_mails_wait=True,
     )
 
 
-def _fails(error: DeliveryError, probe: MailServer | None, *, now: datetime) -> None:
+def _record_failure(error: DeliveryError, probe: MailServer | None, *, now: datetime) -> None:
     """Store a failure of the server; make other mails wait if they would fail in the same way."""
     server, _made = repeated_after_deadlocks(MailServer.objects.get_or_create)(name=NAME)
     rows = MailServer.objects.filter(pk=server.pk)
@@ -106,7 +106,7 @@ def _fails(error: DeliveryError, probe: MailServer | None, *, now: datetime) -> 
         logger.warning(
             "The mail server fails by another cause: %s. At fault: %s. %s", error.error_code, fault, detail
         )
-    if error.others_wait or server.failures + 1 >= FAILURES:
+    if error.all_mails_wait or server.failures + 1 >= FAILURES:
         wait = retries.back_off(server.failures + 1, first=FIRST_WAIT, longest=LONGEST_WAIT)
         wait = max(wait, error.wait)
         error.wait = wait + SPACING  # behind the first that waits: this mail itself may be the reason
@@ -118,22 +118,23 @@ def _fails(error: DeliveryError, probe: MailServer | None, *, now: datetime) -> 
         rows.update(**columns)
 
 
-def _works(
-    server: MailServer | None, probe: MailServer | None, *, now: datetime, takes: str = "takes mails"
+def _record_success(
+    server: MailServer | None, probe: MailServer | None, *, now: datetime, recovered_text: str = "takes mails"
 ) -> None:
     """Store that the server accepts mails again, or at least answers about single ones."""
     if server is None:
         return
     columns: dict[str, Any] = {"trouble_since": None, "error_code": "", "detail": "", "failures": 0}
     if probe:
-        again = leases.settle([probe], due_at=None, now=now, finished_wins=True, **columns)
+        recovered = leases.settle([probe], due_at=None, now=now, finished_wins=True, **columns)
     else:  # while mails wait with it, the one that tries it decides
-        again = MailServer.objects.filter(
+        recovered = MailServer.objects.filter(
             pk=server.pk, due_at=None, trouble_since=server.trouble_since
         ).update(**columns)
-    if again and server.trouble_since:
+    if recovered and server.trouble_since:
         minutes = (now - server.trouble_since).total_seconds() / 60
-        logger.warning("The mail server %s again: %s for %.0f min.", takes, server.error_code, minutes)
+        text = "The mail server %s again: %s for %.0f min."
+        logger.warning(text, recovered_text, server.error_code, minutes)
 
 
 def postpone_mails(mails: QuerySet[Any], paused: ServerPaused, *, now: datetime) -> None:

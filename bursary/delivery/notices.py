@@ -77,7 +77,7 @@ def _notify(notice: AdministratorNotice, *, clock: Clock) -> None:
         except DeliveryError as error:  # a refused address does not stop the mails to others
             errors.append(error.error_code)
             retry = retry or not error.permanent
-            if error.blames_server or error.others_wait:
+            if error.blames_server or error.all_mails_wait:
                 break
         except Exception as error:  # noqa: BLE001  # one administrator's mail does not stop the others'
             logger.warning("Notice %s failed: %s", notice.uuid, type(error).__name__)

@@ -94,4 +94,4 @@ def recipient_refused(status: str) -> DeliveryError:
 
 
 def _of_us(error_code: str, answer: ProviderAnswer, *, wait: timedelta = timedelta(0)) -> DeliveryError:
-    return DeliveryError(error_code, answer.sentence, wait=wait, blames_server=True, others_wait=True)
+    return DeliveryError(error_code, answer.sentence, wait=wait, blames_server=True, all_mails_wait=True)

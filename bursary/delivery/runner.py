@@ -86,9 +86,9 @@ def _within_rate(
 ) -> list[LearnerContentAssignmentAction]:
     """Return the claimed actions, and release the mails among them that the rate does not allow now."""
     mails = [action for action in batch if action.action_type in MAILS]
-    over = mails[sending_rate.take_places(len(mails), now=now) :]
-    leases.release(over)
-    return [action for action in batch if action not in over]
+    excess = mails[sending_rate.take_places(len(mails), now=now) :]
+    leases.release(excess)
+    return [action for action in batch if action not in excess]
 
 
 def _work_through(
@@ -168,8 +168,8 @@ def _retry_or_give_up(
     ends_at = min(
         first.get(error.error_code, now) + error.retry_for, min(first.values(), default=now) + LONGEST_OUTAGE
     )
-    of_its_kind = 1 + sum(entry["cause"] == error.error_code for entry in action.attempt_log)
-    if now >= ends_at or of_its_kind >= (error.most_attempts or of_its_kind + 1):
+    occurrences = 1 + sum(entry["cause"] == error.error_code for entry in action.attempt_log)
+    if now >= ends_at or occurrences >= (error.most_attempts or occurrences + 1):
         return _given_up(action, failure)
     wait = max(error.wait, wait_after(action.attempts))
     return Postponed(failure, until=min(now + wait, ends_at), limited_by_time=True)

@@ -20,8 +20,8 @@ from bursary.delivery.file_backend import MailFolderError
 from bursary.delivery.smtp_backend import AnswerLost, DataRefused, DialogueLost
 
 ATTEMPTS_IN_DOUBT = 3
-MAILBOX_FOR = timedelta(days=1)
-"""How long a mailbox that takes nothing is tried."""
+MAILBOX_RETRY_FOR = timedelta(days=1)
+"""How long a mail is retried if its mailbox takes nothing."""
 LEAST_WAIT_AT_LIMIT = timedelta(minutes=10)
 """The least wait where the provider's limit is reached, or a mailbox is full."""
 LONGEST_ASKED_WAIT = timedelta(days=1)
@@ -138,7 +138,7 @@ class Answer:
 def error_of_answer(answer: Answer) -> DeliveryError:
     """Return the error that a refusing or temporary answer means."""
     if answer.code < CLOSING - CLOSING % 100:  # neither a refusal nor an answer that fits
-        return unreachable(answer.sentence, others_wait=answer.verb not in ABOUT_THE_MAIL)
+        return unreachable(answer.sentence, all_mails_wait=answer.verb not in ABOUT_THE_MAIL)
     is_too_large = _size(answer) and (answer.enhanced != (0, 0) or answer.code == 552)  # RFC 1870
     if _is_our_limit(answer):
         error = DeliveryError(
@@ -146,7 +146,7 @@ def error_of_answer(answer: Answer) -> DeliveryError:
             answer.sentence,
             wait=LEAST_WAIT_AT_LIMIT,
             blames_server=True,
-            others_wait=True,
+            all_mails_wait=True,
         )
     elif answer.verb in ABOUT_THE_MAIL and answer.code != CLOSING:
         error = _of_mail(answer)
@@ -188,8 +188,8 @@ def _of_server(answer: Answer) -> DeliveryError:
     subject, _detail = answer.enhanced
     for_now = not answer.is_final or subject in (3, 4)
     if for_now and not (answer.says(_POLICY) and not answer.says(_LATER)):
-        return _busy(answer, blames_server=True, others_wait=True)
-    return _refuses_us(answer, others_wait=True)
+        return _busy(answer, blames_server=True, all_mails_wait=True)
+    return _refuses_us(answer, all_mails_wait=True)
 
 
 def _of_mail(answer: Answer) -> DeliveryError:
@@ -273,7 +273,7 @@ def _by_code(answer: Answer) -> DeliveryError:
 
 def _mailbox_unavailable(answer: Answer) -> DeliveryError:
     return DeliveryError(
-        "mailbox_unavailable", answer.sentence, retry_for=MAILBOX_FOR, wait=LEAST_WAIT_AT_LIMIT
+        "mailbox_unavailable", answer.sentence, retry_for=MAILBOX_RETRY_FOR, wait=LEAST_WAIT_AT_LIMIT
     )
 
 
@@ -281,15 +281,15 @@ def _message_refused(answer: Answer) -> DeliveryError:
     return DeliveryError("message_refused", answer.sentence, permanent=answer.is_final)
 
 
-def _refuses_us(answer: Answer, *, others_wait: bool = False) -> DeliveryError:
+def _refuses_us(answer: Answer, *, all_mails_wait: bool = False) -> DeliveryError:
     return DeliveryError(
-        "mail_server_refuses_us", answer.sentence, blames_server=True, others_wait=others_wait
+        "mail_server_refuses_us", answer.sentence, blames_server=True, all_mails_wait=all_mails_wait
     )
 
 
-def _busy(answer: Answer, *, blames_server: bool = False, others_wait: bool = False) -> DeliveryError:
+def _busy(answer: Answer, *, blames_server: bool = False, all_mails_wait: bool = False) -> DeliveryError:
     return DeliveryError(
-        "mail_server_busy", answer.sentence, blames_server=blames_server, others_wait=others_wait
+        "mail_server_busy", answer.sentence, blames_server=blames_server, all_mails_wait=all_mails_wait
     )
 
 
@@ -309,18 +309,20 @@ def mail_errors_translated() -> Iterator[None]:
         raise error_of_answer(Answer(_verb(error), error.smtp_code, _text(error.smtp_error))) from error
     except smtplib.SMTPNotSupportedError as error:  # no STARTTLS, or no AUTH: settings do not fit the server
         raise DeliveryError(
-            "mail_server_refuses_us", f"The mail server: {error}", blames_server=True, others_wait=True
+            "mail_server_refuses_us", f"The mail server: {error}", blames_server=True, all_mails_wait=True
         ) from error
     except ValueError as error:  # a header, or an address that passes for one and cannot be encoded
         raise DeliveryError("message_invalid", str(error), permanent=True) from error
     except MailFolderError as error:
         raise DeliveryError(
-            "mail_folder_not_writable", str(error), blames_server=True, others_wait=True
+            "mail_folder_not_writable", str(error), blames_server=True, all_mails_wait=True
         ) from error
     except (smtplib.SMTPException, OSError) as error:
-        by_this_mail = isinstance(error, DialogueLost)  # perhaps
+        may_be_this_mail = isinstance(error, DialogueLost)
         where = f"{settings.EMAIL_HOST}:{settings.EMAIL_PORT}: " if settings.EMAIL_HOST else ""
-        raise unreachable(f"{where}{type(error).__name__}: {error}", others_wait=not by_this_mail) from error
+        raise unreachable(
+            f"{where}{type(error).__name__}: {error}", all_mails_wait=not may_be_this_mail
+        ) from error
 
 
 def _verb(error: smtplib.SMTPResponseException) -> str:
