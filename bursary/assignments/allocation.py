@@ -197,7 +197,7 @@ def preview(
         known, (open_before, _reason) = _find(budget, content_key, now=now), ends(enroll_by=None)
         offer = offers.load(known, budget=budget, now=now, open_before=open_before, lock=False)
         key, course_key = offer.content.content_key, offer.course_key
-        expires_at, reason = ends(enroll_by=offer.last_closing(now=now, open_before=open_before))
+        expires_at, reason = ends(enroll_by=offer.join_by(now=now, open_before=open_before))
         terms = _check(budget, offer, price_cents=price_cents, now=now, due_date=due_date)
     except AllocationRefused as refused:
         refusals.append(refused)

@@ -63,7 +63,7 @@ def at_allocation(
     """Return the derived columns of an assignment that is allocated from `budget` at `now`."""
     content = offer.content
     open_before, _reason = dates.deadline(budget, enroll_by=None, allocated_at=now, due_date=due_date)
-    join_by = offer.last_closing(now=now, open_before=open_before)
+    join_by = offer.join_by(now=now, open_before=open_before)
     expires_at, expires_reason = dates.deadline(
         budget, enroll_by=join_by, allocated_at=now, due_date=due_date
     )
@@ -163,7 +163,7 @@ def recompute_for_budgets(*, pks: Iterable[int], now: datetime, **_signal: objec
             affected = assignments.filter(content__in=chunk)
             _write_content(affected, chunk, now=now)
             _write_deadlines(affected, now=now)
-        assignments.filter(in_catalog() | Q(content=None)).update(content_enroll_by=last_closing(now=now))
+        assignments.filter(in_catalog() | Q(content=None)).update(content_enroll_by=join_by_sql(now=now))
         _write_deadlines(assignments, now=now)
         assignments.filter(_NUDGEABLE).update(nudge_at=CHECK_NOW)
 
@@ -173,7 +173,7 @@ def recompute_deadlines(pks: Sequence[int], *, now: datetime) -> None:
 
     Call it inside a transaction, with their content, their budget and them locked.
     """
-    _last_closings_of_these.run(pks=pks, now=now)
+    _join_by_of_these.run(pks=pks, now=now)
     _deadlines_of_these.run(pks=pks, now=now)
 
 
@@ -280,8 +280,8 @@ def joinable_from(one: LearnerContentAssignment, *, now: datetime) -> datetime:
     return max(one.allocated_at, min(now, one.content_enroll_by - MICROSECOND))
 
 
-def last_closing(*, now: datetime | Parameter) -> Coalesce:
-    """Return `joining.last_closing` as SQL for assignments: by the runs of their content in their catalogs.
+def join_by_sql(*, now: datetime | Parameter) -> Coalesce:
+    """Return `joining.join_by` as SQL for assignments: by the runs of their content in their catalogs.
 
     An assignment without content keeps the date of its allocation.
     """
@@ -295,9 +295,9 @@ def last_closing(*, now: datetime | Parameter) -> Coalesce:
         content__content_type=ContentType.COURSERUN,
         content__parent_key=Subquery(course.values("content_key")[:1]),
         catalog_uuid=Subquery(budget.values("catalog_uuid")[:1]),
-    ).annotate(closes=joining.closes(prefix="content__"))
+    ).annotate(closes=joining.closes_sql(prefix="content__"))
     joinable = runs.filter(joining.open_runs(now=since, open_before=open_before, prefix="content__"))
-    own = ContentMetadata.objects.filter(pk=OuterRef("content_id")).annotate(closes=joining.closes())
+    own = ContentMetadata.objects.filter(pk=OuterRef("content_id")).annotate(closes=joining.closes_sql())
     passed_course = Q(content_type=ContentType.COURSE, closes__lte=since)
     return Coalesce(
         *(Subquery(some.order_by("-closes").values("closes")[:1]) for some in (joinable, runs)),
@@ -317,7 +317,7 @@ def _content_columns(contents: Sequence[ContentMetadata], *, now: datetime) -> d
     return moved | {
         "content_title": by_content({one.pk: title_key(one.title) for one in contents}),
         "content_start": by_content({one.pk: one.start_date or FAR_FUTURE for one in contents}),
-        "content_enroll_by": last_closing(now=now),
+        "content_enroll_by": join_by_sql(now=now),
     }
 
 
@@ -345,9 +345,9 @@ _Update = tuple[QuerySet[LearnerContentAssignment], Mapping[str, object]]
 
 
 @PreparedUpdate
-def _last_closings_of_these() -> _Update:
+def _join_by_of_these() -> _Update:
     rows = LearnerContentAssignment.objects.filter(_THESE, in_catalog())
-    return rows, {"content_enroll_by": last_closing(now=_NOW)}
+    return rows, {"content_enroll_by": join_by_sql(now=_NOW)}
 
 
 @PreparedUpdate

@@ -164,7 +164,7 @@ def _joined_by(assignment: LearnerContentAssignment, runs: Runs, *, now: datetim
     join_by = joining.closing(content.enroll_by, content.end_date) if content else None
     if content and content.content_type == ContentType.COURSE:
         since = derived.joinable_from(assignment, now=now)
-        join_by = joining.last_closing(runs, now=since, open_before=open_before, otherwise=join_by)
+        join_by = joining.join_by(runs, now=since, open_before=open_before, otherwise=join_by)
     return join_by or FAR_FUTURE
 
 

@@ -138,8 +138,7 @@ class _Step:
 
     def _joined_by(self, bound: datetime) -> tuple[datetime, datetime]:
         before, after = (
-            offer.last_closing(now=self.change.created, open_before=bound)
-            for offer in (self.before, self.after)
+            offer.join_by(now=self.change.created, open_before=bound) for offer in (self.before, self.after)
         )
         return before, after
 

@@ -43,7 +43,7 @@ from bursary.assignments.filters import (
 )
 from bursary.assignments.learner_accounts import AccountEnded
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
-from bursary.assignments.shown_assignments import JOIN_BY, ShownAssignment
+from bursary.assignments.shown_assignments import JOIN_BY_COLUMN, ShownAssignment
 from bursary.lib import mailbox, moments
 from bursary.lib.moments import FAR_FUTURE, UTC_ZONE
 from bursary.lib.prepared import Parameter, PreparedSelect
@@ -112,7 +112,7 @@ def _content_filters() -> dict[str, django_filters.Filter]:
         add(f"content_{name}", f"content__{column}", text)
     for name in ("start", "end"):
         add(f"content_{name}", f"content__{name}_date", moment)
-    add(JOIN_BY, JOIN_BY, moment)
+    add(JOIN_BY_COLUMN, JOIN_BY_COLUMN, moment)
     add("content_price_cents", "content__price_cents", number)
     return filters
 
@@ -190,10 +190,10 @@ class AssignmentFilters(django_filters.FilterSet):
             raise ContentFiltersUnavailable(parameters)
         found: QuerySet[LearnerContentAssignment] = super().filter_queryset(queryset)
         used = {name for name in _OF_CONTENT if self.form.cleaned_data.get(name) not in EMPTY_VALUES}
-        by_join_by = {name for name in used if name.startswith(JOIN_BY)}
+        by_join_by = {name for name in used if name.startswith(JOIN_BY_COLUMN)}
         if used - by_join_by:
             found = found.filter(derived.in_catalog())  # what has left may be as another catalog has it
-        return found.filter(**{f"{JOIN_BY}__lt": FAR_FUTURE}) if by_join_by else found
+        return found.filter(**{f"{JOIN_BY_COLUMN}__lt": FAR_FUTURE}) if by_join_by else found
 
     @property
     def is_search(self) -> bool:
@@ -380,9 +380,9 @@ def with_timelines(
 
 def _shown(*, with_join_by: bool) -> QuerySet[LearnerContentAssignment]:
     # The date of the column `content_enroll_by`, read from the content itself; NULL for none.
-    last = derived.last_closing(now=Parameter("now", DateTimeField()))
-    join_by = NullIf(Case(When(derived.in_catalog(), then=last), default=F(JOIN_BY)), Value(FAR_FUTURE))
-    more = {"join_by": join_by} if with_join_by else {}
+    last = derived.join_by_sql(now=Parameter("now", DateTimeField()))
+    date = Case(When(derived.in_catalog(), then=last), default=F(JOIN_BY_COLUMN))
+    more = {"join_by": NullIf(date, Value(FAR_FUTURE))} if with_join_by else {}
     return (
         LearnerContentAssignment.objects.filter(pk__in=Parameter("pks", LearnerContentAssignment._meta.pk))
         .select_related("content", "budget__customer", "budget__account")

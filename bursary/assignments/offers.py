@@ -68,12 +68,12 @@ class Offer:
             self.runs, advertised=content.advertised_run, now=now, open_before=open_before
         )
 
-    def last_closing(self, *, now: datetime, open_before: datetime) -> datetime:
-        """Return the content's part of a deadline (`joining.last_closing`), FAR_FUTURE without one."""
+    def join_by(self, *, now: datetime, open_before: datetime) -> datetime:
+        """Return the content's part of a deadline (`joining.join_by`), FAR_FUTURE without one."""
         content = self.content
         join_by = joining.closing(content.enroll_by, content.end_date)
         if content.content_type == ContentType.COURSE:
-            join_by = joining.last_closing(self.runs, now=now, open_before=open_before, otherwise=join_by)
+            join_by = joining.join_by(self.runs, now=now, open_before=open_before, otherwise=join_by)
         return join_by or FAR_FUTURE
 
 
@@ -229,7 +229,7 @@ def load(known: KnownOffer, *, budget: Budget, now: datetime, open_before: datet
     if stored is None:
         return upstream
     stored_columns, upstream_columns = (
-        (one.content.title, one.content.start_date, one.last_closing(now=now, open_before=open_before))
+        (one.content.title, one.content.start_date, one.join_by(now=now, open_before=open_before))
         for one in (stored, upstream)
     )
     return replace(upstream, row=stored.row) if stored_columns == upstream_columns else upstream

@@ -24,7 +24,7 @@ from bursary.lib.moments import FAR_FUTURE
 from bursary.lib.prepared import Parameter, PreparedSelect
 from bursary.replica import joining, reads
 
-JOIN_BY = "content_enroll_by"
+JOIN_BY_COLUMN = "content_enroll_by"
 """Sorted and filtered by one column; shown as `join_by`. FAR_FUTURE, no date, matches no filter."""
 
 ROWS_PER_QUERY = 5000
@@ -33,7 +33,7 @@ COLUMNS = (
     *("uuid", "budget", "content", "content_key", "parent_content_key", "content_title", "content_start"),
     *("learner_email", "lms_user_id", "price_cents", "state", "cycle", "transaction_uuid"),
     *("allocated_at", "redeeming_since", "expires_at", "expires_reason", "learner_state", "recent_action_at"),
-    *("age_ends_at", "due_date", "extended_until", JOIN_BY),
+    *("age_ends_at", "due_date", "extended_until", JOIN_BY_COLUMN),
 )
 """The columns of an assignment that are loaded."""
 
@@ -166,9 +166,9 @@ def _set_in_catalog(
         if row.in_catalog and one.content:
             runs = held.runs.get((catalog, one.content.content_key), ())
             offer = offered[one.pk] = offers.of_row(one.content, runs=runs, in_catalog=True)
-            # `derived.last_closing`: the rule in Python.
+            # `derived.join_by_sql`: the rule in Python.
             open_before = dates.deadline_without_content(one, age_ends_at=one.age_ends_at)
-            date = offer.last_closing(now=derived.joinable_from(one, now=now), open_before=open_before)
+            date = offer.join_by(now=derived.joinable_from(one, now=now), open_before=open_before)
         row.join_by = None if date == FAR_FUTURE else date
     if reads.are_from_upstream():
         return {}

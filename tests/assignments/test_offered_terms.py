@@ -47,7 +47,7 @@ def test_the_end_of_a_program_bounds_its_deadline_where_it_comes_before_enrol_by
     )
 
     assert offer_of(program).terms(now=NOW, open_before=BEFORE).join_by == NOW + 30 * DAY
-    assert offer_of(program).last_closing(now=NOW, open_before=BEFORE) == NOW + 30 * DAY
+    assert offer_of(program).join_by(now=NOW, open_before=BEFORE) == NOW + 30 * DAY
 
 
 def test_a_course_has_the_price_of_its_advertised_run_though_another_starts_earlier() -> None:
@@ -63,7 +63,7 @@ def test_a_course_has_the_price_of_its_advertised_run_though_another_starts_earl
 def test_a_course_of_which_no_run_is_known_bounds_the_deadline_itself() -> None:
     course = given_content(enroll_by=NOW + 5 * DAY, with_run=False)
 
-    assert offer_of(course).last_closing(now=NOW, open_before=BEFORE) == NOW + 5 * DAY
+    assert offer_of(course).join_by(now=NOW, open_before=BEFORE) == NOW + 5 * DAY
 
 
 ENDED, NOT_IN_TIME, NOT_ACTIVE = (

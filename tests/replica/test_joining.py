@@ -13,8 +13,8 @@ from bursary.replica.joining import (
     JoiningTerms,
     NotJoinable,
     RunTerms,
+    join_by,
     joining_terms,
-    last_closing,
 )
 from tests.replica.listing import DATA, recorded
 
@@ -167,10 +167,8 @@ def test_a_refusal_can_be_copied_with_its_reason_and_its_run() -> None:
 def test_a_course_is_joined_by_the_last_close_of_what_opens_in_time(
     runs: tuple[RunTerms, ...], expected: datetime | None
 ) -> None:
-    assert last_closing(runs, now=NOW, open_before=BEFORE, otherwise=NOW + DAY) == expected
-    assert (
-        last_closing((), now=NOW, open_before=BEFORE, otherwise=NOW) is None
-    )  # nothing shows that it is over
+    assert join_by(runs, now=NOW, open_before=BEFORE, otherwise=NOW + DAY) == expected
+    assert join_by((), now=NOW, open_before=BEFORE, otherwise=NOW) is None  # nothing shows that it is over
 
 
 JOINABLE = [
