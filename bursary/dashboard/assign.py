@@ -29,7 +29,7 @@ from bursary.budgets.models import Budget
 from bursary.dashboard import messages
 from bursary.dashboard.forms import AssignForm
 from bursary.dashboard.messages import CheckedEntry, Problem
-from bursary.delivery.emails import DeadlineText, in_words
+from bursary.delivery.emails import DeadlineText, deadline_text_at
 from bursary.lib import moments
 from bursary.replica import reads
 
@@ -148,7 +148,7 @@ def _preview(found: allocation.Preview, budget: Budget, form: AssignForm) -> Ass
     deadline, entries, verdicts = None, people.entries, [one.verdict for one in found.matches]
     if found.deadline:
         reason = ExpiryReason(found.deadline_reason)
-        deadline = in_words(found.deadline, reason, customer=budget.customer)
+        deadline = deadline_text_at(found.deadline, reason, customer=budget.customer)
     preview = AssignPreview(
         groups=_groups(messages.checked(found, entries)),
         learners=sum(one in CHARGED for one in verdicts),

@@ -26,7 +26,7 @@ from bursary.dashboard.life_steps import LifeSteps
 from bursary.dashboard.overview import own_assignments
 from bursary.dashboard.remedies import AvailableRemedies
 from bursary.dashboard.timeline_entries import EntryReader, TimelineEntry
-from bursary.delivery.emails import DeadlineText, deadline_in_words
+from bursary.delivery.emails import DeadlineText, deadline_text
 
 NOT_FOUND = "There is no such assignment."
 FOLLOWED = timedelta(minutes=5)
@@ -106,7 +106,7 @@ def load(
         part = _of_administrator(assignment, roles, message, number=number, now=now)
     return AssignmentPage(
         assignment,
-        deadline=deadline_in_words(assignment) if assignment.state == State.ALLOCATED else None,
+        deadline=deadline_text(assignment) if assignment.state == State.ALLOCATED else None,
         of_administrator=part,
         invitation=None if part else invitation(assignment, message=message or "", now=now),
         is_own=is_own,

@@ -27,7 +27,7 @@ from bursary.assignments.models import LearnerContentAssignment, LearnerContentA
 from bursary.dashboard import chips
 from bursary.dashboard.chips import Chip
 from bursary.delivery import runner
-from bursary.delivery.emails import DeadlineText, deadline_in_words
+from bursary.delivery.emails import DeadlineText, deadline_text
 from bursary.lib.retries import in_transaction, repeated_after_deadlocks
 from bursary.replica import reads
 
@@ -111,7 +111,7 @@ def invitation(assignment: LearnerContentAssignment, *, message: str, now: datet
         assignment=assignment,
         state=state,
         chip=state_chip(assignment, now=now, declined=declined),
-        deadline=deadline_in_words(assignment, to_learner=True)
+        deadline=deadline_text(assignment, to_learner=True)
         if assignment.state in (State.ALLOCATED, State.EXPIRED)
         else None,
         course_url="" if refusal else course_url(assignment),

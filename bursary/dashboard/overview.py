@@ -23,7 +23,7 @@ from bursary.dashboard.budget_pages import BudgetCard
 from bursary.dashboard.charts import BarChart
 from bursary.dashboard.chips import Chip
 from bursary.dashboard.learner_answers import state_chip
-from bursary.delivery.emails import DeadlineText, deadline_in_words
+from bursary.delivery.emails import DeadlineText, deadline_text
 from bursary.lib.moments import UTC_ZONE
 from bursary.replica import reads
 from bursary.replica.types import CatalogKey
@@ -148,7 +148,7 @@ def _own_lines(own: Sequence[LearnerContentAssignment], *, now: datetime, linked
         OwnLine(
             one,
             state_chip(one, now=now, declined=one.pk in declined),
-            deadline_in_words(one, to_learner=True) if one.state == State.ALLOCATED else None,
+            deadline_text(one, to_learner=True) if one.state == State.ALLOCATED else None,
             answerable=one.state == State.ALLOCATED and not one.redeeming_since and one.expires_at > now,
             paid_by=one.budget.customer.name if one.state in IN_FORCE else "",
             course_url=urls[keys[one.pk]] if one.pk in keys else "",

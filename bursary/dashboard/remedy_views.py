@@ -20,7 +20,7 @@ from bursary.dashboard import assignment_page, remedies, timeline_entries
 from bursary.dashboard.headers import page_of_user
 from bursary.dashboard.remedies import RemedyResult
 from bursary.dashboard.remedy_forms import CorrectAddressForm, ExtendForm, SkipForm, suggested_days
-from bursary.delivery.emails import deadline_in_words
+from bursary.delivery.emails import deadline_text
 
 _VERBS: Mapping[str, Any] = {
     "cancel": gettext_lazy("Cancel"),
@@ -104,7 +104,7 @@ def extend(request: HttpRequest, uuid: UUID, user: User) -> HttpResponse:
             form.add_error("until", result.sentence)
     now = timezone.now()
     later = suggested_days(max(assignment.expires_at, now).astimezone(zone).date())
-    context = {"form": form, "clipped": clipped, "agreed": agreed, "deadline": deadline_in_words(assignment)}
+    context = {"form": form, "clipped": clipped, "agreed": agreed, "deadline": deadline_text(assignment)}
     context |= {"suggested": later, "closed": remedies.closed_to_extension(assignment, now=now, actor=user)}
     return _page(request, assignment, "extend", context)
 

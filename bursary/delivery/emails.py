@@ -180,13 +180,15 @@ def was_notified(assignment: LearnerContentAssignment, *, cycle: int) -> bool:
     return first.filter(Q(status__in=[Status.DONE, Status.RUNNING]) | Q(error_code="answer_lost")).exists()
 
 
-def deadline_in_words(assignment: LearnerContentAssignment, *, to_learner: bool = False) -> DeadlineText:
+def deadline_text(assignment: LearnerContentAssignment, *, to_learner: bool = False) -> DeadlineText:
     """Return the assignment's deadline in its organisation's time zone, with the reason."""
     reason = ExpiryReason(assignment.expires_reason)
-    return in_words(assignment.expires_at, reason, customer=assignment.budget.customer, to_learner=to_learner)
+    return deadline_text_at(
+        assignment.expires_at, reason, customer=assignment.budget.customer, to_learner=to_learner
+    )
 
 
-def in_words(
+def deadline_text_at(
     expires_at: datetime, reason: ExpiryReason, *, customer: Customer, to_learner: bool = False
 ) -> DeadlineText:
     """Return a deadline in the customer's time zone, with the reason: as its learner reads it, or others."""
@@ -335,7 +337,7 @@ def _context(action: LearnerContentAssignmentAction) -> dict[str, object]:
         "started": bool(about.starts_at and about.starts_at <= action.modified),
         "ended": bool(about.ends_at and about.ends_at <= action.modified),
         "accepted": assignment.state == State.ACCEPTED,
-        "deadline": deadline_in_words(assignment, to_learner=True),
+        "deadline": deadline_text(assignment, to_learner=True),
         "link": f"{settings.BASE_URL}/a/{token}/",
         # What the administrator wrote to those learners, for the mail about the assignment alone.
         "message": ahead.message if action.action_type == ActionType.NOTIFIED else "",

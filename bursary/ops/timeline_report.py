@@ -14,7 +14,7 @@ from rich.text import Text
 
 from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
-from bursary.delivery.emails import deadline_in_words
+from bursary.delivery.emails import deadline_text
 from bursary.lib import moments
 from bursary.lib.money import dollars
 
@@ -117,7 +117,7 @@ def _heading(report: TimelineReport) -> Text:
     assignment, content = report.assignment, report.assignment.content
     state = "declined" if report.declined else assignment.state
     if assignment.state == State.ALLOCATED:
-        deadline = deadline_in_words(assignment)
+        deadline = deadline_text(assignment)
         state = f"{state}; until {deadline.when}: {deadline.because}"
     return Text.assemble(
         (f"{content.title if content else assignment.content_key}\n", "bold"),

@@ -159,7 +159,7 @@ def test_content_that_is_not_known_yet_is_named_by_its_key(mail: MailServer) -> 
 def test_every_reason_of_a_deadline_has_its_words(reason: ExpiryReason) -> None:
     assignment = given_assignment()
     assignment.expires_reason = reason
-    assert emails.deadline_in_words(assignment).because == emails.BECAUSE[reason]
+    assert emails.deadline_text(assignment).because == emails.BECAUSE[reason]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_every_reason_of_a_deadline_has_its_words(reason: ExpiryReason) -> None:
 def test_a_deadline_is_written_in_the_organisations_time_zone(zone: str, words: str) -> None:
     assignment = given_assignment(budget=given_budget(customer=given_customer(time_zone=zone)))
     assignment.expires_at = datetime(2026, 3, 31, 22, 30, tzinfo=UTC)
-    assert emails.deadline_in_words(assignment).when == words
+    assert emails.deadline_text(assignment).when == words
 
 
 def test_an_address_that_no_server_can_take_is_rejected_without_asking_one(mail: MailServer) -> None:
