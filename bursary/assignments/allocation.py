@@ -358,10 +358,10 @@ def assign_identity(matches: Iterable[Match]) -> None:
         if assignment is None:
             continue
         before = (assignment.learner_email, assignment.mailbox_or_learner_key, assignment.lms_user_id)
-        person = one.lms_user_id or assignment.lms_user_id
-        if before == (addressee.address, addressee.learner_key, person):
+        lms_user_id = one.lms_user_id or assignment.lms_user_id
+        if before == (addressee.address, addressee.learner_key, lms_user_id):
             continue
-        assignment.learner_email, assignment.lms_user_id = addressee.address, person
+        assignment.learner_email, assignment.lms_user_id = addressee.address, lms_user_id
         if assignment.mailbox_or_learner_key != addressee.learner_key:
             assignment.learner_key = assignment.mailbox_key = addressee.learner_key
             assignment.duplicate_pk = 0

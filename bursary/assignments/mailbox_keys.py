@@ -150,15 +150,15 @@ def _rekey_one_learner(
     The one that is kept has the LMS user id; the others are second rows.
     """
     kept, *others = account_linking.preferred_first(group)
-    person = kept.lms_user_id
+    lms_user_id = kept.lms_user_id
     for other in others:
         account_linking.cancel_second_row(other, budget=budget, kept=kept, now=now)
         own = other.lms_user_id
-        if person is None and other.state != State.ACCEPTED:
-            person, own = own, None
+        if lms_user_id is None and other.state != State.ACCEPTED:
+            lms_user_id, own = own, None
         LearnerContentAssignment.objects.filter(pk=other.pk).update(
             mailbox_key=key, duplicate_pk=other.pk, lms_user_id=own
         )
     LearnerContentAssignment.objects.filter(pk=kept.pk).update(
-        mailbox_key=key, duplicate_pk=0, lms_user_id=person
+        mailbox_key=key, duplicate_pk=0, lms_user_id=lms_user_id
     )
