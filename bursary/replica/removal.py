@@ -115,7 +115,7 @@ def record_missing(pks: Collection[int], *, context: FetchContext) -> Missing:
         listing = _locked_listing(context)
         renamed = renamed_keys.successors(missed.values_list("content", flat=True), context=context)
         if renamed:
-            _follow_to_other_keys(renamed, context=context)
+            _end_renamed(renamed, context=context)
         since = dict(missed.order_by("content_id").values_list("content", "missing_since"))
         missed.filter(missing_since=None).update(missing_since=context.now)
         confirmable = context.now - schedule.RECHECK_MISSING_AFTER
@@ -179,7 +179,7 @@ def _concerned(pks: Collection[int], *, catalog_uuid: UUID) -> QuerySet[ContentM
     return ContentMetadata.objects.filter(about).order_by(*ContentMetadata.LOCK_ORDER)
 
 
-def _follow_to_other_keys(successors: Mapping[int, int], *, context: FetchContext) -> None:
+def _end_renamed(successors: Mapping[int, int], *, context: FetchContext) -> None:
     """End memberships of courses that the catalog serves under other keys; all of it is locked."""
     catalog_uuid, catalog = context.catalog_uuid, str(context.catalog_uuid)
     both = {*successors, *successors.values()}
