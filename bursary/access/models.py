@@ -23,8 +23,8 @@ from bursary.lib import mailbox
 from bursary.lib.leases import LeasedRow
 from bursary.lib.prepared import Parameter
 
-# Runs of `account_linking` in which an account is read after a change: assignments may be committed late.
-LINKING_RUNS = 10
+# Passes of `account_linking` in which an account is read after a change: assignments may be committed late.
+LINKING_PASSES = 10
 
 
 def learner_key(address: str) -> str:
@@ -69,7 +69,8 @@ class UserQuerySet(models.QuerySet["User"]):
             raise TypeError(
                 "An account's address is changed by saving it, so that the earlier one stays known."
             )
-        return super().update(**({"runs_left": LINKING_RUNS} if "lms_user_id" in columns else {}), **columns)
+        marked = {"linking_passes_left": LINKING_PASSES} if "lms_user_id" in columns else {}
+        return super().update(**marked, **columns)
 
 
 class AccountManager(UserManager["User"]):
@@ -88,15 +89,15 @@ class User(AddressedRow, AbstractUser):
     """When the account was last mailed a link to set a new password."""
     reset_failed_at = models.DateTimeField(null=True, blank=True, editable=False, db_index=True)
     """When such a mail finally failed; empty after a later one is sent."""
-    runs_left = models.PositiveSmallIntegerField(
+    linking_passes_left = models.PositiveSmallIntegerField(
         null=True,
-        default=LINKING_RUNS,
-        db_default=LINKING_RUNS,
+        default=LINKING_PASSES,
+        db_default=LINKING_PASSES,
         editable=False,
         db_column="looks_left",  # the name when it was added
         db_index=True,
     )
-    """In how many more runs of `account_linking` the account is read; empty: in none."""
+    """In how many more passes of `account_linking` the account is read; empty: in none."""
     objects: ClassVar[AccountManager] = AccountManager()
 
     token_roles: "TokenRoles | None" = None
@@ -115,8 +116,8 @@ class User(AddressedRow, AbstractUser):
         self.learner_key = self.mailbox_key = learner_key(self.email) if self.email else ""
         fields = None if update_fields is None else set(update_fields)
         if fields is None or fields & {"email", "lms_user_id"}:
-            self.runs_left = LINKING_RUNS
-            fields = fields and {*fields, "runs_left"}
+            self.linking_passes_left = LINKING_PASSES
+            fields = fields and {*fields, "linking_passes_left"}
         if fields is not None and "email" not in fields:
             return super().save(*args, update_fields=fields, **kwargs)
         fields = fields and {*fields, "learner_key", "mailbox_key"}

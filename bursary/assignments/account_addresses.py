@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from bursary.access import known_learners
 from bursary.access.models import (
-    LINKING_RUNS,
+    LINKING_PASSES,
     AccountAddress,
     LearnerLink,
     Role,
@@ -81,7 +81,7 @@ def add(token: str, *, user: User, now: datetime) -> LearnerContentAssignment:
         )
         if kept.user_id != user.pk:
             raise AddressOfAnotherAccount
-        User.objects.filter(pk=user.pk).update(runs_left=LINKING_RUNS)
+        User.objects.filter(pk=user.pk).update(linking_passes_left=LINKING_PASSES)
         for link in LearnerLink.objects.filter(of_mailboxes([key])):
             RoleGrant.objects.get_or_create(user=user, role=Role.LEARNER, customer_id=link.customer_id)
         at = moments.in_words(now, zone=assignment.budget.customer.zone)

@@ -33,10 +33,10 @@ from bursary.lib.retries import repeated_after_deadlocks
 
 logger = logging.getLogger(__name__)
 
-USERS_PER_RUN = 20_000
+USERS_PER_PASS = 20_000
 USERS_PER_PAGE = 500
 ASSIGNMENTS_PER_USER = 1000
-MAX_FAILURES = 50  # a run
+MAX_FAILURES = 50  # a pass
 _PREFERRED = (State.ACCEPTED, State.ALLOCATED)
 
 
@@ -47,17 +47,21 @@ _Found = Iterator[tuple[int, LearnerContentAssignment, Callable[[], bool]]]
 def link_registered_users(*, now: datetime) -> SweepResult:
     """Link open and accepted assignments by e-mail address to users that have registered, or changed, since.
 
-    Only marked users are read (`User.runs_left`), each in several runs: a request that did not see the new
-    user may commit later. Assignments being redeemed are left to a later run; two accepted ones of the same
-    content both stay. A failing assignment is skipped, named in `failed` by its primary key, and retried on
-    the next run. After `MAX_FAILURES` the run stops, because the cause is then probably not in the data.
+    Only marked users are read (`User.linking_passes_left`), each in several passes: a request that did not
+    see the new user may commit later. Assignments being redeemed are left to a later pass; two accepted ones
+    of the same content both stay. A failing assignment is skipped, named in `failed` by its uuid, and retried
+    on the next pass. After `MAX_FAILURES` the pass stops: the cause is then probably not in the data.
     """
     result = SweepResult()
     # Those that were read least often come first.
-    marked = User.objects.filter(runs_left__gte=1).order_by("-runs_left").values_list("pk", flat=True)
-    for page in chunks(list(marked[:USERS_PER_RUN]), USERS_PER_PAGE):
+    marked = (
+        User.objects.filter(linking_passes_left__gte=1)
+        .order_by("-linking_passes_left")
+        .values_list("pk", flat=True)
+    )
+    for page in chunks(list(marked[:USERS_PER_PASS]), USERS_PER_PAGE):
         failed = _link_all(page, result, now=now)
-        _count_run(set(page) - failed)
+        _count_pass(set(page) - failed)
         if len(result.failed) == MAX_FAILURES:
             break
     return result
@@ -88,8 +92,8 @@ def _link_all(users: Sequence[int], result: SweepResult, *, now: datetime) -> se
     return failed
 
 
-def _count_run(users: Collection[int]) -> None:
-    """Lower `runs_left` of these users (pks), unless an assignment of theirs is being redeemed."""
+def _count_pass(users: Collection[int]) -> None:
+    """Lower `linking_passes_left` of these users (pks), unless an assignment of theirs is being redeemed."""
     redeemed = LearnerContentAssignment.objects.filter(redeeming_since__isnull=False)
     others = AccountAddress.objects.filter(user=OuterRef(OuterRef("pk"))).values("learner_key")
     waits = (
@@ -98,8 +102,10 @@ def _count_run(users: Collection[int]) -> None:
         | Exists(redeemed.filter(mailbox_key__in=others))
     )
     seen = list(User.objects.filter(~waits, pk__in=users).order_by().values_list("pk", flat=True))
-    User.objects.filter(pk__in=seen, runs_left=1).update(runs_left=None)
-    User.objects.filter(pk__in=seen, runs_left__gt=1).update(runs_left=F("runs_left") - 1)
+    User.objects.filter(pk__in=seen, linking_passes_left=1).update(linking_passes_left=None)
+    User.objects.filter(pk__in=seen, linking_passes_left__gt=1).update(
+        linking_passes_left=F("linking_passes_left") - 1
+    )
 
 
 def _to_link(users: Sequence[int], now: datetime) -> _Found:
@@ -140,7 +146,7 @@ def _assigned_twice(users: Sequence[int], now: datetime) -> _Found:
 
 
 def _unlinked(*, lms_user_id: int | OuterRef | None) -> QuerySet[LearnerContentAssignment]:
-    """Return assignments that can be linked now, without those that every run would find and leave."""
+    """Return assignments that can be linked now, without those that every pass would find and leave."""
     same_content = LearnerContentAssignment.objects.filter(
         budget=OuterRef("budget"), content_key=OuterRef("content_key"), lms_user_id=lms_user_id
     )

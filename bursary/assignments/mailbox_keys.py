@@ -17,7 +17,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from bursary.access import known_learners
-from bursary.access.models import LINKING_RUNS, LearnerLink, User, learner_key
+from bursary.access.models import LINKING_PASSES, LearnerLink, User, learner_key
 from bursary.assignments import account_linking, sweeps
 from bursary.assignments.choices import State
 from bursary.assignments.models import LearnerContentAssignment
@@ -93,8 +93,8 @@ def _rekey_users(pks: Sequence[int]) -> int:
     users = list(for_update(User.objects.filter(pk__in=pks)).order_by("pk"))
     for user in users:
         user.learner_key = user.mailbox_key = learner_key(user.email) if user.email else ""
-        user.runs_left = LINKING_RUNS
-    return User.objects.bulk_update(users, ["learner_key", "mailbox_key", "runs_left"])
+        user.linking_passes_left = LINKING_PASSES
+    return User.objects.bulk_update(users, ["learner_key", "mailbox_key", "linking_passes_left"])
 
 
 def _rekey_links(pks: Sequence[int]) -> int:
@@ -138,7 +138,7 @@ def _rekey_assignments(budget_pk: int, pks: Sequence[int], *, now: datetime) -> 
             _rekey_one_learner(budget, group, key=key, now=now)
     here.filter(pk__in=alike).update(mailbox_key=F("learner_key"), duplicate_pk=0)
     accounts = known_learners.accounts_of(keys.values()).order_by().values_list("pk", flat=True)
-    User.objects.filter(pk__in=list(accounts)).update(runs_left=LINKING_RUNS)
+    User.objects.filter(pk__in=list(accounts)).update(linking_passes_left=LINKING_PASSES)
     return rekeyed, left
 
 

@@ -50,7 +50,12 @@ class RefreshRun:
 
     due: RefreshReport
     brought_forward: int
-    forgotten: int
+    deleted_cold_reads: int
+
+    def summary(self) -> dict[str, object]:
+        """Return the run as plain values. Deleted answers of cold reads are `forgotten` in it."""
+        run = {"brought_forward": self.brought_forward, "forgotten": self.deleted_cold_reads}
+        return {"due": asdict(self.due), **run}
 
 
 def budgets_catalogs() -> list[UUID]:

@@ -77,7 +77,7 @@ def _sweep_run(sweep: sweep_commands.SweepDefinition) -> Callable[[Clock], Mappi
     def run(clock: Clock) -> Mapping[str, object]:
         swept = sweep.run(clock(), None)
         if swept.failed:
-            raise TaskFailed(f"{swept.done} {sweep.done}; budgets failed: {swept.failed}")
+            raise TaskFailed(f"{swept.done} {sweep.participle}; budgets failed: {swept.failed}")
         return sweep_commands.summary_of(sweep, swept)
 
     return run
@@ -120,7 +120,7 @@ TASKS: Sequence[TaskDefinition] = (
     TaskDefinition(
         "refresh",
         timedelta(minutes=1),
-        lambda clock: asdict(refresh_runs.refresh_run(clock=clock)),
+        lambda clock: refresh_runs.refresh_run(clock=clock).summary(),
         SHORT_LEASE,
     ),
     TaskDefinition("rekey", timedelta(minutes=10), _rekey),

@@ -18,9 +18,9 @@ from bursary.ops.console import OperatorCommand, counted_in_words, progress, to_
 class SweepDefinition:
     """A sweep over assignments: functions that count due assignments and process them, and its words."""
 
-    done: str
-    """The participle in the summary, such as `expired`."""
-    to_come: str
+    participle: str
+    """What was done to the assignments, in the summary, such as `expired`."""
+    dry_run_text: str
     """The words after the number in a dry run."""
     count: Callable[[datetime], Mapping[str, object]]
     """Return the number of due assignments as `due`, and perhaps more."""
@@ -29,7 +29,7 @@ class SweepDefinition:
 
 def summary_of(sweep: SweepDefinition, swept: SweepResult) -> dict[str, object]:
     """Return a sweep's result as plain values."""
-    return {sweep.done: swept.done, "failed_budgets": swept.failed}
+    return {sweep.participle: swept.done, "failed_budgets": swept.failed}
 
 
 def _count_expiring(now: datetime) -> Mapping[str, object]:
@@ -67,13 +67,13 @@ class SweepCommand(OperatorCommand):
         sweep, now = self.sweep, timezone.now()
         if dry_run:
             found = sweep.count(now)  # over all budgets; the sweep itself never needs this query
-            text = f"{found['due']} {sweep.to_come}."
+            text = f"{found['due']} {sweep.dry_run_text}."
             return self.answer({"dry_run": True, **found}, text)
-        with progress(f"{sweep.done.capitalize()}") as on_progress:
+        with progress(f"{sweep.participle.capitalize()}") as on_progress:
             swept = sweep.run(now, on_progress)
         summary = {"dry_run": False, **summary_of(sweep, swept)}
         if swept.failed:
             self.stderr.write(to_json(summary))
             failed = counted_in_words(len(swept.failed), "budget")
             raise CommandError(f"{failed} failed, without a change to any assignment.")
-        return self.answer(summary, f"{swept.done} {sweep.done}.")
+        return self.answer(summary, f"{swept.done} {sweep.participle}.")

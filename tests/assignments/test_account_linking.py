@@ -225,7 +225,7 @@ def test_two_that_were_both_accepted_stay_as_they_are() -> None:
 @pytest.mark.usefixtures("both_accepted")
 @pytest.mark.on_every_engine
 def test_learners_without_assignments_to_link_keep_no_other_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(account_linking, "USERS_PER_RUN", 1)
+    monkeypatch.setattr(account_linking, "USERS_PER_PASS", 1)
     carol = given_assignment(address=CAROL)
     given_user(email=CAROL, lms_user_id=PERSON + 1)
     # Of two that changed alike, either comes first; the other has its turn then, whatever comes of it.

@@ -7,7 +7,7 @@ import pytest
 from django.db import OperationalError, connection
 from pytest_django import DjangoAssertNumQueries
 
-from bursary.access.models import LINKING_RUNS, User
+from bursary.access.models import LINKING_PASSES, User
 from bursary.assignments import account_linking, redemption
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.sweeps import SweepResult
@@ -22,13 +22,14 @@ DAY = timedelta(days=1)
 PERSON = 7001
 
 
-def runs_left() -> list[int | None]:
-    return list(User.objects.order_by("pk").values_list("runs_left", flat=True))
+def linking_passes_left() -> list[int | None]:
+    return list(User.objects.order_by("pk").values_list("linking_passes_left", flat=True))
 
 
 def test_with_nothing_new_a_run_reads_no_user(django_assert_num_queries: DjangoAssertNumQueries) -> None:
     User.objects.bulk_create(
-        User(username=f"user-{number}", lms_user_id=number, runs_left=None) for number in range(2_000)
+        User(username=f"user-{number}", lms_user_id=number, linking_passes_left=None)
+        for number in range(2_000)
     )
     with django_assert_num_queries(1) as asked:
         assert account_linking.link_registered_users(now=NOW) == SweepResult()
@@ -55,24 +56,24 @@ def test_an_assignment_that_is_committed_late_is_found_all_the_same() -> None:
 
 def test_an_account_is_read_several_times_after_each_change_and_then_no_more() -> None:
     user = given_user(email=ALICE, lms_user_id=PERSON)
-    for left in (*range(LINKING_RUNS - 1, 0, -1), None, None):
+    for left in (*range(LINKING_PASSES - 1, 0, -1), None, None):
         account_linking.link_registered_users(now=NOW)
-        assert runs_left() == [left]
+        assert linking_passes_left() == [left]
     user.refresh_from_db()
 
     user.first_name = "Alice"
     user.save(update_fields=["first_name"])
-    assert runs_left() == [None]
+    assert linking_passes_left() == [None]
     user.email = BOB
     user.save(update_fields=["email"])
-    assert runs_left() == [LINKING_RUNS]
-    User.objects.update(runs_left=None)
+    assert linking_passes_left() == [LINKING_PASSES]
+    User.objects.update(linking_passes_left=None)
     user.lms_user_id = PERSON + 1
     user.save(update_fields=["lms_user_id"])
-    assert runs_left() == [LINKING_RUNS]
-    User.objects.update(runs_left=None)
+    assert linking_passes_left() == [LINKING_PASSES]
+    User.objects.update(linking_passes_left=None)
     User.objects.update(lms_user_id=PERSON)
-    assert runs_left() == [LINKING_RUNS]
+    assert linking_passes_left() == [LINKING_PASSES]
 
 
 def test_an_account_is_read_as_long_as_something_of_its_is_redeemed_or_fails(
@@ -85,12 +86,12 @@ def test_an_account_is_read_as_long_as_something_of_its_is_redeemed_or_fails(
     redemption.begin(older, now=NOW + DAY)
     learner.email = ALICE
     learner.save()
-    for _run in range(LINKING_RUNS + 1):
+    for _pass in range(LINKING_PASSES + 1):
         assert account_linking.link_registered_users(now=NOW + 2 * DAY) == SweepResult()
     deliver(now=NOW + 2 * DAY)
     with monkeypatch.context() as broken:
         broken.setattr(ledger, "lock", _raise(OperationalError("away")))
-        for _run in range(LINKING_RUNS + 1):
+        for _pass in range(LINKING_PASSES + 1):
             assert len(account_linking.link_registered_users(now=NOW + 2 * DAY).failed) == 1
     assert account_linking.link_registered_users(now=NOW + 3 * DAY) == SweepResult(done=1)
 
@@ -98,7 +99,7 @@ def test_an_account_is_read_as_long_as_something_of_its_is_redeemed_or_fails(
 def test_an_account_that_was_not_marked_is_found_by_the_daily_task() -> None:
     given_assignment()
     given_user(email=ALICE, lms_user_id=PERSON)
-    User.objects.update(runs_left=None)
+    User.objects.update(linking_passes_left=None)
     assert account_linking.link_registered_users(now=NOW) == SweepResult()
     scheduler.run_due(clock=lambda: NOW, tasks=[task for task in scheduler.TASKS if task.name == "link"])
     assert ScheduledTask.objects.get(name="link").summary == {"linked": 1}
