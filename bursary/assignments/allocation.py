@@ -282,7 +282,7 @@ def _check_price(known: int | None, *, price_cents: int) -> None:
             "price_out_of_band",
             _("The price of %(price)s is too far from the catalog's, %(known)s.")
             % {"price": dollars(price_cents), "known": dollars(known)},
-            _("Offer between %(lowest)d and %(highest)d percent of the catalog's price.")
+            _("Enter a price between %(lowest)d and %(highest)d percent of the catalog's.")
             % {"lowest": LOWEST_PRICE, "highest": HIGHEST_PRICE},
             {"requested_price_cents": price_cents, "catalog_price_cents": known},
         )

@@ -98,9 +98,9 @@ class RunTerms:
         return closing(self.enroll_by, self.end)
 
     def opens_before(self, bound: datetime) -> bool:
-        """Return whether the run is offered and its enrolment opens before `bound`, closed since or not.
+        """Return whether the run is offered and its enrolment opens before `bound`.
 
-        One that would close before it opens never does.
+        It may have closed since. False for a run with dates by which enrolment closes before it opens.
         """
         if self.enroll_start is None:
             return self.offered and (self.enrollable or self.enroll_by is not None)

@@ -109,7 +109,7 @@ REFUSALS = [
         AllocationRefused(
             "price_out_of_band",
             "The price of $199.00 is too far from the catalog's, $100.00.",
-            "Offer between 95 and 105 percent of the catalog's price.",
+            "Enter a price between 95 and 105 percent of the catalog's.",
             {"requested_price_cents": PRICE, "catalog_price_cents": 10_000},
         ),
         id="price out of band",
