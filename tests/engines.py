@@ -115,6 +115,7 @@ ON_SQLITE_ONLY = [
     # follows is asked on both, in replica/test_variants.py and assignments/test_derived_audit.py,
     # test_administrator_notices.py, test_expiry.py.
     "upgrades/test_two_customers.py",
+    "upgrades/test_granted_permissions.py",
     "api/test_idempotency.py",  # claims are tested on both, in access/test_idempotency.py
     # Which address, scope or repeated request means what. Unique addresses, keys and claims are tested on
     # both, in access/test_models.py, test_api_key_races.py, test_learner_links.py, test_idempotency.py.
