@@ -75,7 +75,7 @@ def all_keys(learner_key: str) -> list[str]:
 
 @PreparedSelect
 def _accounts() -> QuerySet[User, Any]:
-    """Return the accounts that have or had an address with a key of the parameter `keys`."""
+    """Return the accounts that have or had an address with one of these keys."""
     keys = Parameter("keys", AccountAddress._meta.get_field("learner_key"))
     earlier = AccountAddress.objects.filter(learner_key__in=keys).values("user")
     present, had = (
@@ -114,7 +114,7 @@ def link(customer: Customer, addresses: Mapping[str, str], *, now: datetime) -> 
 
 @PreparedSelect
 def _links() -> QuerySet[LearnerLink, Any]:
-    """Return the links of the parameters `keys` and `customer`, locked."""
+    """Return the links of these keys to a customer, locked."""
     field = LearnerLink._meta.get_field
     customer, keys = Parameter("customer", field("customer")), Parameter("keys", field("learner_key"))
     known = LearnerLink.objects.filter(customer=customer, learner_key__in=keys)

@@ -15,7 +15,7 @@ SESSIONS_AT_ONCE = 500
 
 @PreparedSelect
 def _sessions() -> QuerySet[Session]:
-    """Return the session of the parameter `key`, unless it has expired."""
+    """Return the session with this key, unless it has expired."""
     field = Session._meta.get_field
     key, now = Parameter("key", field("session_key")), Parameter("now", field("expire_date"))
     return Session.objects.filter(session_key=key, expire_date__gt=now)

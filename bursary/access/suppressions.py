@@ -63,7 +63,7 @@ def reasons_of(
 
 @PreparedSelect
 def _kept() -> QuerySet[Suppression, Any]:
-    """Return the suppressions with the hashes of a parameter."""
+    """Return the suppressions with these hashes."""
     hashes = Parameter("hashes", Suppression._meta.get_field("address_hash"))
     rows = Suppression.objects.filter(address_hash__in=hashes).order_by()
     return rows.values_list("customer", "address_hash", "reason")

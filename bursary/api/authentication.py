@@ -32,7 +32,7 @@ TOKEN_REASONS = (
 
 @PreparedSelect
 def _keys() -> QuerySet[ApiKey]:
-    """Return the key with the digest in the parameter."""
+    """Return the key with this digest."""
     digest = Parameter("digest", ApiKey._meta.get_field("digest"))
     return ApiKey.objects.select_related("user").filter(digest=digest)
 

@@ -53,7 +53,7 @@ _PK = LearnerContentAssignment._meta.pk
 
 @PreparedSelect
 def _assignments() -> QuerySet[LearnerContentAssignment]:
-    """Return the assignments of a parameter, with what their columns are derived from."""
+    """Return these assignments, with what their columns are derived from."""
     return (
         LearnerContentAssignment.objects.filter(pk__in=Parameter("pks", _PK))
         .select_related("budget", "content")
@@ -65,7 +65,7 @@ def _assignments() -> QuerySet[LearnerContentAssignment]:
 
 @PreparedSelect
 def _actions() -> QuerySet[LearnerContentAssignmentAction]:
-    """Return the actions of the assignments of a parameter that are compared."""
+    """Return the actions of these assignments that are compared."""
     these = {"assignment__in": Parameter("assignments", _PK), "action_type__in": _COMPARED}
     return LearnerContentAssignmentAction.objects.filter(**these).only(*_READ).order_by("created", "pk")
 

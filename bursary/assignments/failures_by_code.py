@@ -21,7 +21,7 @@ def by_error_code(failed: QuerySet[LearnerContentAssignmentAction]) -> QuerySet[
 
 
 def _among(column: str) -> QuerySet[Any, Any]:
-    """Return the same of the failed work to repair that has one of the keys of a parameter in this column."""
+    """Return the same of the failed work to repair that has one of these keys in this column."""
     keys = Parameter("keys", LearnerContentAssignment._meta.pk)
     return by_error_code(failures.to_repair().filter(**{f"{column}__in": keys}))
 

@@ -297,7 +297,7 @@ def _existing(
 
 
 def _of_learners(*, lock: bool) -> QuerySet[LearnerContentAssignment]:
-    """Return the assignments that `_existing` asks for, by parameters; with `lock`, locked."""
+    """Return the assignments that `_existing` asks for; with `lock`, locked."""
     parameters = {
         name: Parameter(name, LearnerContentAssignment._meta.get_field(column))
         for name, column in (

@@ -246,7 +246,7 @@ def _stored(pk: int, *, catalog_uuid: uuid.UUID, lock: bool) -> Offer:
 
 
 def _rows(*, lock: bool) -> QuerySet[ContentMetadata]:
-    """Return the row of a parameter; with `lock`, with its runs, locked."""
+    """Return the row with this primary key; with `lock`, with its runs, locked."""
     contents = ContentMetadata.objects.defer("payload")
     itself = contents.filter(pk=_PK)
     if not lock:
@@ -259,7 +259,7 @@ def _rows(*, lock: bool) -> QuerySet[ContentMetadata]:
 
 @PreparedSelect
 def _members() -> QuerySet[CatalogMembership]:
-    """Return what the catalog of a parameter holds of the row of another, and of its runs."""
+    """Return what this catalog holds of a row, and of its runs."""
     key = Parameter("key", ContentMetadata._meta.get_field("parent_key"))
     runs = Q(content__content_type=ContentType.COURSERUN, content__parent_key=key)
     catalog = Parameter("catalog", CatalogMembership._meta.get_field("catalog_uuid"))

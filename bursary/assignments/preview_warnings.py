@@ -311,7 +311,7 @@ def _other_assignments(
 
 @PreparedSelect
 def _same_course() -> QuerySet[LearnerContentAssignment]:
-    """Return the assignments that `_other_assignments` asks for, by parameters."""
+    """Return the assignments that `_other_assignments` asks for."""
     field = LearnerContentAssignment._meta.get_field
     course = Parameter("course", field("content_key"))
     customer = Parameter("customer", Budget._meta.get_field("customer"))

@@ -138,7 +138,7 @@ def _budgets() -> QuerySet[Budget]:
 
 @PreparedSelect
 def _timelines() -> QuerySet[LearnerContentAssignmentAction, Any]:
-    """Return what is shown of the actions of the assignments of a parameter."""
+    """Return what is shown of the actions of these assignments."""
     assignments = Parameter("assignments", LearnerContentAssignment._meta.pk)
     rows = LearnerContentAssignmentAction.objects.filter(assignment__in=assignments).timeline()
     return rows.values_list("assignment", *ShownAction._fields)

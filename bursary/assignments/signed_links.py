@@ -144,7 +144,7 @@ def _opened(link: Link, *, lock: bool = False) -> LearnerContentAssignment:
 
 
 def _named(*, lock: bool) -> QuerySet[LearnerContentAssignment]:
-    """Return the assignment that a link names by parameters, with its content; with `lock`, it alone."""
+    """Return the assignment that a link names, with its content; with `lock`, it alone."""
     field = LearnerContentAssignment._meta.get_field
     uuid, cycle = (Parameter(name, field(name)) for name in ("uuid", "cycle"))
     rows = LearnerContentAssignment.objects.filter(uuid=uuid, cycle=cycle)

@@ -168,7 +168,7 @@ def _ended_or_held() -> QuerySet[LearnerContentAssignment, Any]:
 
 @PreparedSelect
 def _messages() -> QuerySet[AllocationBatch, Any]:
-    """Return the messages of the batches of a parameter."""
+    """Return the messages of these batches."""
     batches = Parameter("batches", AllocationBatch._meta.get_field("uuid"))
     return AllocationBatch.objects.filter(uuid__in=batches).order_by().values_list("uuid", "message")
 

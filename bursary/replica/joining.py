@@ -223,7 +223,7 @@ def runs_of(
 
 @PreparedSelect
 def _runs() -> QuerySet[CatalogMembership, Any]:
-    """Return the runs that the catalogs of a parameter hold of the courses of another."""
+    """Return the runs that these catalogs hold of these courses."""
     courses = Parameter("courses", ContentMetadata._meta.get_field("parent_key"))
     runs = Q(content__parent_key__in=courses, content__content_type=ContentType.COURSERUN)
     catalogs = Parameter("catalogs", CatalogMembership._meta.get_field("catalog_uuid"))
@@ -233,7 +233,7 @@ def _runs() -> QuerySet[CatalogMembership, Any]:
 
 
 def _held(*, with_runs: bool) -> QuerySet[CatalogMembership, Any]:
-    """Return what the catalogs of a parameter hold of the keys of another, as `HeldContent` is made of it."""
+    """Return what these catalogs hold with these keys, as `HeldContent` is made of it."""
     keys = Parameter("keys", ContentMetadata._meta.get_field("content_key"))
     condition = Q(content__content_key__in=keys)
     if with_runs:

@@ -172,7 +172,7 @@ def texts_of(courses: Collection[tuple[UUID, str]]) -> dict[tuple[UUID, str], Co
 
 @PreparedSelect
 def _texts() -> QuerySet[CatalogMembership, Any]:
-    """Return what `texts_of` reads: of the keys of a parameter, what the catalogs of another hold."""
+    """Return what `texts_of` reads: what these catalogs hold with these keys."""
     rows = CatalogMembership.objects.filter(
         catalog_uuid__in=Parameter("catalogs", CatalogMembership._meta.get_field("catalog_uuid")),
         content__content_key__in=Parameter("keys", ContentMetadata._meta.get_field("content_key")),
@@ -194,7 +194,7 @@ def _stored(content_key: str, *, catalog_uuid: UUID) -> ContentMetadata | None:
 
 @PreparedSelect
 def _row() -> QuerySet[ContentMetadata]:
-    """Return the row that the catalog of a parameter holds with the key of another."""
+    """Return the row that this catalog holds with this key."""
     catalog = Parameter("catalog", CatalogMembership._meta.get_field("catalog_uuid"))
     key = Parameter("key", ContentMetadata._meta.get_field("content_key"))
     return held_by(catalog).defer("payload").filter(content_key=key)[:1]

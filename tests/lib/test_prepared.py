@@ -183,7 +183,7 @@ def test_rows_are_locked_as_by_the_query_set() -> None:
     assert locked == expected
 
 
-def test_an_instant_is_a_value_of_sql_and_its_slot_stays_one() -> None:
+def test_an_instant_is_a_value_of_sql_and_its_parameter_stays_one() -> None:
     created = parameter("created", LearnerLink, "created")
     assert as_expression(created) is created
     assert as_expression(NOW) == Value(NOW)
@@ -192,12 +192,12 @@ def test_an_instant_is_a_value_of_sql_and_its_slot_stays_one() -> None:
 def test_a_statement_stands_in_the_place_of_the_function_that_it_decorates_and_keeps_its_docstring() -> None:
     @PreparedSelect
     def asked() -> QuerySet[Customer]:
-        """Return the customer with the slug of a parameter."""
+        """Return the customer with this slug."""
         return Customer.objects.filter(slug=parameter("slug", Customer, "slug"))
 
     @PreparedUpdate
     def renamed() -> tuple[QuerySet[Customer], dict[str, object]]:
-        """Rename the customer of a parameter."""
+        """Rename this customer."""
         return Customer.objects.filter(pk=parameter("pk", Customer, "id")), {
             "name": parameter("name", Customer, "name")
         }
@@ -205,8 +205,8 @@ def test_a_statement_stands_in_the_place_of_the_function_that_it_decorates_and_k
     customer = given_customer()
     renamed.run(pk=customer.pk, name="Riverside")
     assert asked.get(slug=customer.slug).name == "Riverside"
-    assert asked.__doc__ == "Return the customer with the slug of a parameter."
-    assert renamed.__doc__ == "Rename the customer of a parameter."
+    assert asked.__doc__ == "Return the customer with this slug."
+    assert renamed.__doc__ == "Rename this customer."
 
 
 def test_the_sql_is_built_once() -> None:
