@@ -179,7 +179,7 @@ def _link(found: LearnerContentAssignment, user_pk: int, *, now: datetime) -> bo
         kept, *others = preferred_first(both)
         for other in others:
             LearnerContentAssignment.objects.filter(pk=other.pk).update(lms_user_id=None, modified=now)
-            cancel_second_row(other, budget=budget, kept=kept, now=now)
+            cancel_duplicate_row(other, budget=budget, kept=kept, now=now)
         LearnerContentAssignment.objects.filter(pk=kept.pk).update(lms_user_id=user.lms_user_id, modified=now)
     return True
 
@@ -201,7 +201,7 @@ def _keep_one(found: LearnerContentAssignment, user_pk: int, *, now: datetime) -
         if any(one.redeeming_since for one in alike):
             return False
         for other in giving_way:
-            cancel_second_row(other, budget=budget, kept=alike[0], now=now)
+            cancel_duplicate_row(other, budget=budget, kept=alike[0], now=now)
     return bool(giving_way)
 
 
@@ -213,7 +213,7 @@ def preferred_first(assignments: Sequence[LearnerContentAssignment]) -> list[Lea
     )
 
 
-def cancel_second_row(
+def cancel_duplicate_row(
     other: LearnerContentAssignment, *, budget: Budget, kept: LearnerContentAssignment, now: datetime
 ) -> None:
     """Cancel an assignment, if open, because the learner has the same content by the one that is kept.

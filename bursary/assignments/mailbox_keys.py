@@ -147,12 +147,12 @@ def _rekey_one_learner(
 ) -> None:
     """Write the key of one learner's assignments of the same content; cancel all open ones but one.
 
-    The one that is kept has the LMS user id; the others are second rows.
+    The one that is kept has the LMS user id; the others are duplicate rows.
     """
     kept, *others = account_linking.preferred_first(group)
     lms_user_id = kept.lms_user_id
     for other in others:
-        account_linking.cancel_second_row(other, budget=budget, kept=kept, now=now)
+        account_linking.cancel_duplicate_row(other, budget=budget, kept=kept, now=now)
         own = other.lms_user_id
         if lms_user_id is None and other.state != State.ACCEPTED:
             lms_user_id, own = own, None

@@ -292,7 +292,7 @@ LEARNERS = 100_000 if "BURSARY_TEST_SOAK" in os.environ else 600  # one in five 
 
 
 def planted(budgets: list[Budget], content: ContentMetadata) -> int:
-    """Fill the budgets as an earlier release did; return the number of learners' second rows."""
+    """Fill the budgets as an earlier release did; return the number of learners' duplicate rows."""
     for number, chunk in enumerate(chunks(addresses(LEARNERS * 4 // 5), 8000)):
         allocate(budgets[number % 2], content, *chunk, *(f"odd-{one}" for one in chunk[::4]))
     two_rows = LearnerContentAssignment.objects.filter(learner_email__startswith="odd-").order_by("pk")
