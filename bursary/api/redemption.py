@@ -198,7 +198,7 @@ class CanRedeem(APIView):
 
 
 def _current_keys(own: QuerySet[LearnerContentAssignment], keys: Sequence[str]) -> dict[str, str]:
-    """Return the content's present key for each key, or the same key if it is that of an assignment."""
+    """Return the content's current key for each key, or the same key if it is that of an assignment."""
     asked = renamed_keys.current_keys(keys)
     if renamed := [key for key, current in asked.items() if key != current]:
         here = own.filter(Q(content_key__in=renamed) | Q(parent_content_key__in=renamed)).order_by()

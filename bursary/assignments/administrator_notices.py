@@ -127,8 +127,8 @@ def _write_for_unjoinable(of: str, pks: Sequence[int], *, now: datetime, due_at:
     """
     found = _unjoinable(of, pks, now=now)
     lately = Q(resolved_at=None) | Q(resolved_at__gt=now - QUIET)
-    current = AdministratorNotice.objects.filter(lately, **{f"{of}__in": pks})
-    for notice in for_update(current.exclude(reason__in=("", *ABOUT_ADDRESSES))).order_by("-pk"):
+    recent = AdministratorNotice.objects.filter(lately, **{f"{of}__in": pks})
+    for notice in for_update(recent.exclude(reason__in=("", *ABOUT_ADDRESSES))).order_by("-pk"):
         count, reason = found.pop((notice.budget_id, notice.content_id), (0, notice.reason))
         if count:
             _extend(notice, assignments=count, now=now, reason=reason, resolved_at=None)

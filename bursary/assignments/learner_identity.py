@@ -61,9 +61,8 @@ class Identity:
 
 def trace(address: str) -> Identity:
     """Return the identity of the person with this address. Raises matching.BadAddresses."""
-    if "@" not in mailbox.comparable_text(
-        address
-    ):  # what only an earlier release accepted is traced all the same
+    # What only an earlier release accepted is traced all the same.
+    if "@" not in mailbox.comparable_text(address):
         matching.read_all_addresses([address])
     person = Identity()
     person.add([address])

@@ -68,8 +68,8 @@ def open_source(url: str, *, credentials: CatalogCredentials | None = None) -> C
     if address.scheme in ("http", "https"):
         if credentials is None:
             raise ValueError("A catalog over HTTP is asked with credentials, and there are none.")
-        client = ClientCredentials(credentials.oauth_url, credentials.client_id, credentials.client_secret)
-        return HttpCatalog(Client(url, credentials=client, deadline=credentials.deadline))
+        of_client = ClientCredentials(credentials.oauth_url, credentials.client_id, credentials.client_secret)
+        return HttpCatalog(Client(url, credentials=of_client, deadline=credentials.deadline))
     path = Path(unquote(address.path))
     if address.scheme != "file" or address.netloc not in ("", "localhost") or not path.is_absolute():
         raise ValueError(
