@@ -218,7 +218,7 @@ def test_the_picture_has_its_figures_in_a_table(client: Client, budget: Budget) 
 
     shown = home(client)
 
-    assert 'role="img" aria-label="Assignments of the last 90 days by week' in shown
+    assert 'role="img" aria-label="Assignments in each of the last 13 weeks, ' in shown
     week = '<th scope="row" class="time">2 Mar 2026</th><td class="number">1</td><td class="number">2</td>'
     assert f'{week}<td class="number">1</td><td class="number">1</td>' in shown
     assert "Declined, cancelled or refunded" in shown
@@ -239,7 +239,7 @@ def test_others_figures_are_not_in_it(client: Client, budget: Budget) -> None:
 
     assert "Elsewhere" not in shown
     assert " failed for " not in shown
-    assert "Nothing was assigned in the last 90 days." in shown
+    assert "Nothing was assigned in the last 13 weeks." in shown
 
 
 def test_an_operator_is_not_sent_to_the_operator_when_the_mail_server_is_in_trouble(
