@@ -16,6 +16,20 @@ def storable(text: str, instead: str = "") -> str:
     return _UNSTORABLE.sub(instead, text)
 
 
+def storable_json(value: object, *, instead: str = "") -> object:
+    """Return a JSON value in which each text and each name is `storable`.
+
+    The value, not its JSON: there a NUL is written as an escape, which reads back as a NUL.
+    """
+    if isinstance(value, str):
+        return storable(value, instead)
+    if isinstance(value, list):
+        return [storable_json(item, instead=instead) for item in value]
+    if isinstance(value, dict):
+        return {storable(name, instead): storable_json(item, instead=instead) for name, item in value.items()}
+    return value
+
+
 def is_storable(text: str) -> bool:
     """Return whether every database stores the text as it is."""
     return storable(text) == text

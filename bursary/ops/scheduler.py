@@ -189,7 +189,7 @@ def _run_if_due(task: TaskDefinition, *, pk: int, clock: Clock) -> bool:
         finished_at=now,
         failures=failures,
         last_error=error,
-        summary=json.loads(texts.storable(to_json(summary), instead=texts.REPLACEMENT)),
+        summary=texts.storable_json(json.loads(to_json(summary)), instead=texts.REPLACEMENT),
     )
     return True
 

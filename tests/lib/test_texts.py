@@ -3,7 +3,7 @@
 import pytest
 
 from bursary.access.models import User
-from bursary.lib.texts import REPLACEMENT, is_storable, storable
+from bursary.lib.texts import REPLACEMENT, is_storable, storable, storable_json
 
 KEPT = ["", "plain", "tab\tand line\n", "\x01\x1f\x7f", "Introducción", "\ud7ff\ue000\ufffd\uffff", "\N{OWL}"]
 
@@ -31,3 +31,10 @@ def test_every_database_stores_a_storable_text(instead: str) -> None:
     user = User.objects.create(username="a", last_name=text)
     user.refresh_from_db()
     assert user.last_name == text
+
+
+def test_the_texts_in_a_json_value_become_storable_wherever_they_are() -> None:
+    value = {"a\0": ["b\ud800", {"c": "\0"}], "whole": 1, "share": 0.5, "none": None, "yes": True, "d": "d"}
+    kept = {"whole": 1, "share": 0.5, "none": None, "yes": True, "d": "d"}
+    assert storable_json(value) == {"a": ["b", {"c": ""}], **kept}
+    assert storable_json(value, instead="?") == {"a?": ["b?", {"c": "?"}], **kept}

@@ -97,6 +97,17 @@ def test_personal_data_in_a_database_error_is_neither_stored_nor_logged(
 
 
 @pytest.mark.on_every_engine
+def test_a_summary_with_characters_that_databases_refuse_is_stored_without_them() -> None:
+    summary = {"catalogs": ["a\0b", {"title": "half a pair: \ud800"}], "\0": 1}
+
+    run(TaskDefinition("upstream's", 10 * MINUTE, lambda _clock: summary), at=NOW)
+
+    row = ScheduledTask.objects.get(name="upstream's")
+    kept = {"catalogs": ["a\ufffdb", {"title": "half a pair: \ufffd"}], "\ufffd": 1}
+    assert (row.summary, row.failures, row.finished_at) == (kept, 0, NOW)
+
+
+@pytest.mark.on_every_engine
 def test_a_failing_round_is_logged_without_personal_data(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
