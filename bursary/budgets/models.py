@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from bursary.lib.moments import FIRST_YEAR, LAST_YEAR
 from bursary.lib.numbers import from_digits
+from bursary.lib.texts import is_line
 
 LONGEST_AGE_DAYS = 3650
 ALLOCATION_AGE_DAYS = 90  # the default time for the learner's answer
@@ -24,6 +25,12 @@ def check_time_zone(name: str) -> None:
     """Refuse a name that is not in the IANA time zone database."""
     if name not in available_timezones():
         raise ValidationError("%(name)s is not a time zone, such as Europe/Madrid.", params={"name": name})
+
+
+def check_name(name: str) -> None:
+    """Refuse a name of spaces only, or with a line break or another control character."""
+    if not is_line(name):
+        raise ValidationError(_("Give a name in one line, without control characters."))
 
 
 def check_sender_name(name: str) -> None:
@@ -60,7 +67,7 @@ class Customer(models.Model):
 
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     slug = models.SlugField(max_length=64, unique=True)
-    name = models.CharField(max_length=255)
+    name = models.CharField(max_length=255, validators=[check_name])
     time_zone = models.CharField(max_length=64, default="UTC", validators=[check_time_zone])
     reallocate_declined = models.BooleanField(
         default=False,
@@ -102,7 +109,7 @@ class Account(models.Model):
 
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="accounts")
-    name = models.CharField(max_length=255)
+    name = models.CharField(max_length=255, validators=[check_name])
     limit_cents = models.PositiveBigIntegerField(
         null=True, blank=True, help_text="Limit in cents; empty: unlimited"
     )
@@ -160,7 +167,7 @@ class Budget(models.Model):
     assignment_configuration_uuid = models.UUIDField(unique=True, editable=False)
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="budgets")
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="budgets")
-    name = models.CharField(max_length=255)
+    name = models.CharField(max_length=255, validators=[check_name])
     description = models.TextField(blank=True)
     catalog_uuid = models.UUIDField(help_text="The catalog with the content that this budget pays for")
     limit_cents = models.PositiveBigIntegerField(

@@ -29,6 +29,7 @@ from django.utils.http import urlsafe_base64_encode
 from django.utils.translation import gettext_lazy as _
 
 from bursary.access.models import ApiKey, KeyScope, User, learner_key, of_mailboxes
+from bursary.budgets.models import check_name
 from bursary.delivery import emails
 from bursary.delivery.errors import DeliveryError
 
@@ -50,6 +51,7 @@ class NewKeyForm(forms.Form):
         label=_("Name of the new key"),
         help_text=_("What will use it, such as “HR report”. You see the key itself once."),
         max_length=64,
+        validators=[check_name],
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
 

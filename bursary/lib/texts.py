@@ -6,6 +6,7 @@ REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 """In the place of what is taken out of a text for operators, so that they see that something was there."""
 
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
+_NOT_IN_A_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 # `instead` is not keyword-only: for each text of a payload, the call would take a tenth longer.
@@ -33,3 +34,8 @@ def storable_json(value: object, *, instead: str = "") -> object:
 def is_storable(text: str) -> bool:
     """Return whether every database stores the text as it is."""
     return storable(text) == text
+
+
+def is_line(text: str) -> bool:
+    """Return whether the text is one line, without control characters and not of spaces only."""
+    return bool(text.strip()) and not _NOT_IN_A_LINE.search(text)

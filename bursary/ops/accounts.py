@@ -3,8 +3,15 @@
 import secrets
 from dataclasses import dataclass
 
+from django.core.exceptions import ValidationError
+
 from bursary.access.models import ApiKey, Role, RoleGrant, User, learner_key, of_mailboxes
 from bursary.budgets.models import Customer
+
+NO_USER_NAME = (
+    "The user name is the address, and has at most 150 characters, of letters, digits and @ . + - _ only. "
+    "Give another address, or first make this administrator in the Django admin."
+)
 
 
 @dataclass(frozen=True)
@@ -33,9 +40,18 @@ def ensure_user(person: Person) -> tuple[User, bool]:
 
     Raises ValidationError for an invalid address, name or id.
     """
+    user = known_or_new(person)
+    is_new = user.pk is None
+    if is_new:
+        user.save()
+    return user, is_new
+
+
+def known_or_new(person: Person) -> User:
+    """Return the user with this address, or a new one that can be saved. Raises ValidationError."""
     known = User.objects.filter(of_mailboxes([learner_key(person.email)])).order_by("pk").first()
     if known is not None:
-        return known, False
+        return known
     user = User(
         username=person.username or person.email,
         email=person.email,
@@ -46,9 +62,13 @@ def ensure_user(person: Person) -> tuple[User, bool]:
         is_superuser=person.operates,
     )
     user.set_unusable_password()
+    if not person.username:
+        try:
+            User._meta.get_field("username").clean(person.email, user)
+        except ValidationError as error:
+            raise ValidationError({"email": NO_USER_NAME}) from error
     user.full_clean()
-    user.save()
-    return user, True
+    return user
 
 
 def ensure_role(user: User, role: Role, customer: Customer | None) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,8 @@ from bursary.ops.database import NotReady, in_words, require_tables
 
 PLAIN_WIDTH = 160  # columns, if the output is not a terminal
 LONGEST_VALUE = 60  # characters of a value that a table shows
+
+_PERCENT = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})?")
 
 SETTINGS = "settings"
 """The tag of the system checks that depend on this machine's settings."""
@@ -102,13 +105,9 @@ def number(text: str) -> int:
 
 def percent(text: str) -> float:
     """Return an option's value as a percentage from 0 to 100. Raises ArgumentTypeError."""
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 100:
+    if not _PERCENT.fullmatch(text) or float(text) > 100:
         raise ArgumentTypeError(f"{text!r} is not a share from 0 to 100")
-    return share
+    return float(text)
 
 
 def add_sample(parser: CommandParser, *, default: int, everything: str) -> None:

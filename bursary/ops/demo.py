@@ -113,7 +113,7 @@ def load(
     refuse_real_database()
     call_command("migrate", verbosity=0, interactive=False)
     administrator, _created = accounts.ensure_user(ADMINISTRATOR)
-    budgets = _budgets()
+    budgets = _budgets(now=now)
     customer = budgets[0].customer
     users = {"administrator": administrator, **_other_users(customer)}
     _load_content(budgets[0], now=now, on_progress=on_progress)
@@ -135,7 +135,7 @@ def load(
     )
 
 
-def _budgets() -> list[Budget]:
+def _budgets(*, now: datetime) -> list[Budget]:
     catalog_uuid = uuid4()  # unused where the budgets exist
     return [
         set_up(
@@ -148,7 +148,8 @@ def _budgets() -> list[Budget]:
                 limit_cents=limit_cents,
                 catalog_uuid=catalog_uuid,
                 account_limit_cents=ACCOUNT_LIMIT_CENTS,
-            )
+            ),
+            now=now,
         ).budget
         for name, limit_cents in BUDGETS.items()
     ]
@@ -178,7 +179,8 @@ def _years(budgets: list[Budget], *, administrator: User, now: datetime) -> list
                 budget=name,
                 limit_cents=limit_cents,
                 catalog_uuid=catalog_uuid,
-            )
+            ),
+            now=now,
         )
         for name, limit_cents in OTHER_BUDGETS.items()
     ]
@@ -190,7 +192,7 @@ def _years(budgets: list[Budget], *, administrator: User, now: datetime) -> list
         for one in others
     ]
     return [
-        DemoYear((comfortable, set_up(ending).budget), administrator, "larkspur.example"),
+        DemoYear((comfortable, set_up(ending, now=now).budget), administrator, "larkspur.example"),
         DemoYear(other_budgets, others[0].administrator, "brightwater.example"),
     ]
 

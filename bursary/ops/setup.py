@@ -1,14 +1,18 @@
 """Setup of a customer with its administrator, an account and a budget, each made once."""
 
+import re
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.utils.text import slugify
 
 from bursary.access.models import ApiKey, Role, User
 from bursary.budgets.models import Account, Budget, Customer
@@ -18,6 +22,7 @@ from bursary.ops.accounts import Person
 
 KEY_NAME = "setup"
 UNLIMITED = "unlimited"
+_AMOUNT = re.compile(r"\$?([0-9]{1,12}|[0-9]{1,3}(,[0-9]{3}){1,3})(\.[0-9]{1,2})?")
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ class SetUp:
         }
 
 
-def set_up(plan: SetupPlan, *, dry_run: bool = False, new_key: bool = False) -> SetUp:
+def set_up(plan: SetupPlan, *, now: datetime, dry_run: bool = False, new_key: bool = False) -> SetUp:
     """Make the missing parts of the plan in one transaction. Existing ones stay as they are.
 
     Raises ValidationError for invalid values; nothing is made then.
@@ -80,7 +85,7 @@ def set_up(plan: SetupPlan, *, dry_run: bool = False, new_key: bool = False) -> 
         customer, new_customer = _customer(plan)
         administrator, new_administrator = accounts.ensure_user(plan.administrator)
         new_role = accounts.ensure_role(administrator, Role.ADMINISTRATOR, customer)
-        budget, new_budget = _budget(plan, customer)
+        budget, new_budget = _budget(plan, customer, now=now)
         made = {
             "customer": new_customer,
             "administrator": new_administrator,
@@ -102,17 +107,37 @@ def set_up(plan: SetupPlan, *, dry_run: bool = False, new_key: bool = False) -> 
 def cents(text: str) -> int | None:
     """Return an amount of dollars, such as 5000 or 149.50, in cents; None for `unlimited`.
 
-    Raises ValueError for anything else.
+    A comma is between thousands, and nowhere else. Raises ValueError for anything else, and for more than
+    twelve digits of dollars.
     """
-    if text.strip().lower() == UNLIMITED:
+    amount = text.strip()
+    if amount.lower() == UNLIMITED:
         return None
-    try:
-        exact = Decimal(text.strip().removeprefix("$").replace(",", "")) * 100
-    except InvalidOperation as error:
-        raise ValueError("A limit is an amount of dollars, such as 5000.00, or `unlimited`.") from error
-    if not exact.is_finite() or exact < 0 or exact != exact.to_integral_value():
-        raise ValueError("A limit is zero or more dollars, in whole cents, or `unlimited`.")
-    return int(exact)
+    if not _AMOUNT.fullmatch(amount):
+        raise ValueError(
+            "A limit is zero or more dollars, in whole cents and below a million million, such as 5000.00 or "
+            "1,250; or `unlimited`."
+        )
+    return int(Decimal(amount.removeprefix("$").replace(",", "")) * 100)
+
+
+def end_of_budget(text: str, *, zone: ZoneInfo, now: datetime) -> datetime:
+    """Return the end of a new budget. Raises ValueError for an unreadable one, or one in the past."""
+    ends_at = moments.parse(text, zone=zone, end_of_day=True)
+    if ends_at <= now:
+        raise ValueError(
+            f"This is past in {moments.zone_in_words(zone)}: the budget would have ended. Give a later end."
+        )
+    return ends_at
+
+
+def slug_of(name: str) -> str:
+    """Return the short name that is made of an organisation's name. Raises ValueError."""
+    slug = slugify(name)
+    longest = Customer._meta.get_field("slug").max_length
+    if not slug or len(slug) > (longest or 0):
+        raise ValueError(f"No short name of at most {longest} letters can be made of it. Give one by --slug.")
+    return slug
 
 
 def _customer(plan: SetupPlan) -> tuple[Customer, bool]:
@@ -125,7 +150,7 @@ def _customer(plan: SetupPlan) -> tuple[Customer, bool]:
     return customer, True
 
 
-def _budget(plan: SetupPlan, customer: Customer) -> tuple[Budget, bool]:
+def _budget(plan: SetupPlan, customer: Customer, *, now: datetime) -> tuple[Budget, bool]:
     known = Budget.objects.filter(customer=customer, name=plan.budget).order_by("pk").first()
     if known is not None:
         return known, False
@@ -135,9 +160,9 @@ def _budget(plan: SetupPlan, customer: Customer) -> tuple[Budget, bool]:
         account.full_clean()
         account.save()
     try:
-        ends_at = moments.parse(plan.ends, zone=customer.zone, end_of_day=True) if plan.ends else None
-    except moments.MomentUnreadable as unreadable:
-        raise ValidationError(f"--ends {plan.ends}: {unreadable}") from unreadable
+        ends_at = end_of_budget(plan.ends, zone=customer.zone, now=now) if plan.ends else None
+    except ValueError as wrong:
+        raise ValidationError(f"--ends {plan.ends}: {wrong}") from wrong
     uuid = uuid4()
     budget = Budget(
         uuid=uuid,

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 
 from bursary.access.models import ApiKey, KeyScope, Role, User
 from bursary.access.permissions import KEY_SCOPES, Permission, ScopeTooNarrow, may, may_everywhere
@@ -91,6 +91,13 @@ def test_an_operator_acts_for_others_with_the_widest_scope_alone(budget: Budget)
 def test_a_key_that_has_expired_is_refused(administrator: User, budget: Budget) -> None:
     assert door_with(administrator, KeyScope.READ, days=1).policy(budget.uuid).status_code == 200
     assert door_with(administrator, KeyScope.READ, days=0).policy(budget.uuid).status_code == 401
+
+
+@pytest.mark.parametrize("name", ["", " \u2003", "HR\nreport", "HR\x1b[2J", "HR\0", "HR\u2028", "H" * 65])
+def test_the_command_refuses_a_name_that_is_not_one_line(administrator: User, name: str) -> None:
+    with pytest.raises(CommandError, match="1 to 64 characters, in one line and without control characters"):
+        call_command("issue_key", administrator.email, name)
+    assert not ApiKey.objects.exists()
 
 
 def test_the_command_issues_a_key_to_read_for_a_year(

@@ -386,6 +386,7 @@ def test_a_key_is_made_with_the_scope_and_the_end_that_were_chosen(signed_in: Cl
     assert (key.scope, (key.expires_at - before).days) == ("read", 30)
     assert make_key(signed_in, name="other", scope="everything") == ""
     assert make_key(signed_in, name="other", days=7) == ""
+    assert make_key(signed_in, name="not in\none line") == make_key(signed_in, name="HR\x1b") == ""
     assert make_key(signed_in, name="other")
     assert ApiKey.objects.get(name="other").expires_at is None
 

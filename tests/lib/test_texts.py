@@ -3,7 +3,7 @@
 import pytest
 
 from bursary.access.models import User
-from bursary.lib.texts import REPLACEMENT, is_storable, storable, storable_json
+from bursary.lib.texts import REPLACEMENT, is_line, is_storable, storable, storable_json
 
 KEPT = ["", "plain", "tab\tand line\n", "\x01\x1f\x7f", "Introducción", "\ud7ff\ue000\ufffd\uffff", "\N{OWL}"]
 
@@ -38,3 +38,22 @@ def test_the_texts_in_a_json_value_become_storable_wherever_they_are() -> None:
     kept = {"whole": 1, "share": 0.5, "none": None, "yes": True, "d": "d"}
     assert storable_json(value) == {"a": ["b", {"c": ""}], **kept}
     assert storable_json(value, instead="?") == {"a?": ["b?", {"c": "?"}], **kept}
+
+
+@pytest.mark.parametrize(
+    "mark", ["\0", "\n", "\r", "\t", "\x1b", "\x1f", "\x7f", "\x9f", "\u2028", "\u2029", "\udfff"]
+)
+def test_a_line_has_no_control_characters(mark: str) -> None:
+    assert not is_line(f"a{mark}b")
+
+
+@pytest.mark.parametrize("text", ["", " ", "\u00a0\u2003\u3000"])
+def test_a_line_shows_something(text: str) -> None:
+    assert not is_line(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["a", " a b\u00a0", "~\u00a1", "Introducción", "\u0646\u200c\u0645", "\ud7ff\ue000\N{OWL}"]
+)
+def test_every_other_text_is_a_line(text: str) -> None:
+    assert is_line(text)

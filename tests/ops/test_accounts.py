@@ -17,3 +17,9 @@ def test_of_several_grants_of_a_role_at_once_one_is_made(role: Role) -> None:
     made = together([partial(accounts.ensure_role, user, role, customer)] * 8)
     assert sorted(made, key=str) == [False] * 7 + [True]
     assert RoleGrant.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_with_a_user_name_of_its_own_an_account_may_have_any_address() -> None:
+    user, is_new = accounts.ensure_user(accounts.Person("o'ada@larkspur.example", "ada"))
+    assert (user.username, is_new) == ("ada", True)

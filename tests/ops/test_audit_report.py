@@ -148,6 +148,8 @@ def test_where_nothing_is_compared_nothing_agrees(catalog: Path) -> None:
     assert run("--all")[0].startswith("Nothing was compared: 4 unknown.\n")
 
 
-@pytest.mark.parametrize("threshold", ["-1", "101", "nan", "much"])
+@pytest.mark.parametrize(
+    "threshold", ["-1", "101", "100.1", "nan", "much", "1e1", "1_0", "\N{ARABIC-INDIC DIGIT FIVE}"]
+)
 def test_a_threshold_is_a_share(threshold: str) -> None:
     assert "is not a share from 0 to 100" in run(f"--threshold={threshold}")[1]

@@ -1,13 +1,14 @@
 """`bursary setup`: a real user's first customer, administrator and budget."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import Any
 from unittest.mock import Mock
 from uuid import UUID
 
 import pytest
+import time_machine
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
@@ -15,9 +16,11 @@ from django.db.migrations.recorder import MigrationRecorder
 from bursary.access.models import ApiKey, Role, RoleGrant, User
 from bursary.budgets.models import Account, Budget, Customer
 from bursary.ops.setup import cents
+from tests.world import NOW, given_user
 
 pytestmark = pytest.mark.django_db
 
+NO_USER_NAME = "^--administrator-email: The user name is the address, and has at most 150 characters"
 CATALOG = UUID("7e0a1f0c-4f0e-4c55-9b60-9a4d1f1b7a10")
 ASKED = {
     "customer": "Larkspur Logistics",
@@ -106,10 +109,34 @@ def test_a_dry_run_makes_nothing_and_says_what_it_would() -> None:
     assert counts() == [0, 0, 0, 0, 0, 0]
 
 
+@time_machine.travel(NOW, tick=False)
 def test_a_budget_lasts_to_the_end_of_its_last_day_where_the_customer_is() -> None:
     run(ends="2027-06-30")
 
     assert Budget.objects.get().ends_at == datetime(2027, 6, 30, 21, 59, 59, tzinfo=UTC)
+
+
+LAST_SECOND = datetime(2026, 6, 30, 21, 59, 59, tzinfo=UTC)  # of the day in Madrid
+
+
+@pytest.mark.parametrize("ends", ["2026-06-30", "2026-06-30T12:00", "1999-12-31"])
+def test_a_new_budget_does_not_end_in_the_past(ends: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = f"^--ends {ends}: This is past in Madrid time: .* Give a later end"
+    with time_machine.travel(LAST_SECOND, tick=False), pytest.raises(CommandError, match=refused):
+        run(ends=ends)
+    assert counts() == [0, 0, 0, 0, 0, 0]
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", Mock(side_effect=AssertionError("asked")))
+    with time_machine.travel(LAST_SECOND, tick=False), pytest.raises(CommandError, match=refused):
+        call_command("setup", **{**ASKED, "limit": None, "ends": ends})
+
+
+def test_a_setup_with_an_end_that_is_run_again_after_it_changes_nothing() -> None:
+    with time_machine.travel(LAST_SECOND - timedelta(seconds=1), tick=False):
+        run(ends="2026-06-30")
+    with time_machine.travel(LAST_SECOND, tick=False):
+        assert run(ends="2026-06-30")["changed"] is False
 
 
 @pytest.mark.parametrize(
@@ -119,11 +146,22 @@ def test_a_budget_lasts_to_the_end_of_its_last_day_where_the_customer_is() -> No
         ({"administrator_email": "ada"}, "--administrator-email: Enter a valid email address."),
         ({"time_zone": "Mars"}, "--time-zone: Mars is not a time zone, such as Europe/Madrid."),
         ({"catalog_uuid": "x"}, "--catalog-uuid x: This is no uuid, such as "),
-        ({"limit": "lots"}, "--limit lots: A limit is an amount of dollars"),
+        ({"limit": "lots"}, "--limit lots: A limit is zero or more dollars"),
         ({"limit": "-5"}, "--limit -5: A limit is zero or more dollars"),
         ({"catalog_uuid": "x"}, "--catalog-uuid x: "),
         ({"ends": "tomorrow"}, "--ends tomorrow: "),
         ({"slug": "Not a slug"}, "slug: "),
+        ({"customer": "Larkspur\nLogistics"}, "--customer: Give a name in one line, without control char"),
+        ({"customer": "\u2028"}, "--customer: Give a name in one line"),
+        ({"customer": "Lark\0spur"}, "--customer: Give a name in one line"),
+        ({"budget": "Skills\x1b[2J"}, "--budget: Give a name in one line"),
+        ({"budget": "Skills\ud800"}, "--budget: Give a name in one line"),
+        ({"budget": "\u2003"}, "--budget: Give a name in one line"),
+        ({"administrator_email": "ada@localhost"}, "--administrator-email: Its domain has no full stop"),
+        ({"administrator_email": f"ada@{'l' * 60}.{'r' * 60}.{'a' * 21}.invalid"}, NO_USER_NAME),
+        ({"administrator_email": "o'ada@larkspur.example"}, NO_USER_NAME),
+        ({"customer": "\N{CJK UNIFIED IDEOGRAPH-6771}"}, "--customer .: No short name .* Give one by --slug"),
+        ({"customer": "L" * 65}, "--customer L*: No short name of at most 64 letters"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_sentence_and_nothing_is_made(
@@ -133,6 +171,23 @@ def test_what_cannot_be_is_refused_in_a_sentence_and_nothing_is_made(
         run(**wrong)
 
     assert counts() == [0, 0, 0, 0, 0, 0]
+
+
+def test_an_account_that_exists_administers_whatever_its_address_is() -> None:
+    given_user(username="ada", email="o'ada@larkspur.example")
+
+    printed = run(administrator_email="o'ada@larkspur.example")["administrator"]
+
+    assert (printed["username"], User.objects.count()) == ("ada", 1)
+
+
+def test_a_short_name_has_up_to_64_letters() -> None:
+    assert run(customer="L" * 64)["customer"]["slug"] == "l" * 64
+
+
+def test_a_given_short_name_serves_where_none_can_be_made_of_the_name() -> None:
+    name = "\N{CJK UNIFIED IDEOGRAPH-6771}\N{ZERO WIDTH JOINER}" + "L" * 253
+    assert run(customer=name, slug="east")["customer"]["name"] == name
 
 
 def test_without_a_terminal_missing_options_are_named() -> None:
@@ -192,16 +247,22 @@ def test_the_end_of_the_input_is_refused_in_a_sentence(monkeypatch: pytest.Monke
 
 
 def test_a_bad_answer_is_asked_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = iter(["", "ada", "ada@larkspur.example", "lots", "5"])
+    names = ["", "a\tb", "L" * 65, "Larkspur"]
+    addresses = ["", "ada", f"{'a' * 64}@{'l' * 63}.{'r' * 14}.invalid", "ada@larkspur.example"]
+    answers = iter([*names, *addresses, "lots", "1e3", "5"])
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda _question: next(answers))
     warned = StringIO()
 
-    asked = {**ASKED, "administrator_email": None, "limit": None}
+    asked = {**ASKED, "customer": None, "administrator_email": None, "limit": None}
     call_command("setup", stdout=StringIO(), stderr=warned, **asked)
 
     assert warned.getvalue().count("Enter a valid email address.") == 2
-    assert "lots: A limit is an amount of dollars" in warned.getvalue()
+    assert "lots: A limit is zero or more dollars" in warned.getvalue()
+    assert "Give a name in one line" in warned.getvalue()
+    assert "No short name of at most 64 letters" in warned.getvalue()
+    assert "The user name is the address" in warned.getvalue()
+    assert "1e3: A limit is zero or more dollars" in warned.getvalue()
     assert Budget.objects.get().limit_cents == 500
 
 
@@ -214,13 +275,47 @@ def test_without_tables_it_says_what_to_do_first() -> None:
 
 @pytest.mark.parametrize(
     ("text", "amount"),
-    [("5000.00", 500_000), ("$1,250", 125_000), ("0", 0), ("149.5", 14_950), (" Unlimited ", None)],
+    [
+        *(("5000.00", 500_000), ("$1,250", 125_000), ("0", 0), ("149.5", 14_950), (" Unlimited ", None)),
+        *(("1,234,567.05", 123_456_705), ("999999999999.99", 99_999_999_999_999)),
+    ],
 )
 def test_dollars_are_read_exactly(text: str, amount: int | None) -> None:
     assert cents(text) == amount
 
 
-@pytest.mark.parametrize("text", ["", "0.001", "NaN", "Infinity", "1e400x", "five"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "",
+            "0.001",
+            "NaN",
+            "-Infinity",
+            "1e400x",
+            "five",
+            "1e3",
+            "1E3",
+            "1_000",
+            "+5",
+            "-0",
+            "0x10",
+            "5.",
+            ".5",
+        ),
+        *(
+            "\N{ARABIC-INDIC DIGIT FIVE}",
+            "5\0",
+            "5 000",
+            "149,50",
+            "1,25",
+            ",5",
+            "1,2500",
+            "$$5",
+            "1000000000000",
+        ),
+    ],
+)
 def test_what_is_no_amount_is_not_guessed_at(text: str) -> None:
     with pytest.raises(ValueError, match="A limit is"):
         cents(text)

@@ -7,6 +7,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from bursary.access.models import ApiKey, KeyScope, User, learner_key, of_mailboxes
+from bursary.lib.texts import is_line
 from bursary.ops.console import OperatorCommand, number
 
 LONGEST_DAYS = 3660
@@ -27,9 +28,10 @@ class Command(OperatorCommand):
         parser.add_argument("--days", type=number, default=365, metavar="N", help=days)
 
     def run(self, *, address: str, name: str, scope: str, days: int, dry_run: bool, **_options: Any) -> None:
-        if not 0 < days <= LONGEST_DAYS or not 0 < len(name) <= LONGEST_NAME:
+        if not 0 < days <= LONGEST_DAYS or len(name) > LONGEST_NAME or not is_line(name):
             raise CommandError(
-                f"A key lasts 1 to {LONGEST_DAYS} days; its name has 1 to {LONGEST_NAME} characters.",
+                f"A key lasts 1 to {LONGEST_DAYS} days; its name has 1 to {LONGEST_NAME} characters, in one "
+                "line and without control characters.",
                 returncode=2,
             )
         user = User.objects.filter(of_mailboxes([learner_key(address)]), is_active=True).first()

@@ -10,12 +10,12 @@ from zoneinfo import ZoneInfo
 from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
 from django.core.validators import validate_email
-from django.utils.text import slugify
+from django.utils import timezone
 
 from bursary.budgets.models import Budget, Customer
 from bursary.lib import moments
 from bursary.lib.money import dollars
-from bursary.ops import setup
+from bursary.ops import accounts, setup
 from bursary.ops.accounts import Person
 from bursary.ops.console import OperatorCommand
 from bursary.ops.setup import SetUp, SetupPlan
@@ -27,6 +27,11 @@ def _uuid(text: str) -> UUID:
     except ValueError as error:
         example = "7db2e14f-9703-4246-adfc-3a109b2c9789"
         raise ValueError(f"This is no uuid, such as {example}.") from error
+
+
+def _address(text: str) -> None:
+    validate_email(text)
+    accounts.known_or_new(Person(text))
 
 
 OPTIONS: Mapping[str, str] = {"email": "--administrator-email", "time_zone": "--time-zone", "slug": "--slug"}
@@ -41,7 +46,7 @@ QUESTIONS = {
 """The required options, and the questions for them."""
 READERS: Mapping[str, Callable[[str], object]] = {
     "customer": partial(Customer._meta.get_field("name").clean, model_instance=None),
-    "administrator_email": validate_email,
+    "administrator_email": _address,
     "budget": partial(Budget._meta.get_field("name").clean, model_instance=None),
     "limit": setup.cents,
     "catalog_uuid": _uuid,
@@ -91,16 +96,22 @@ class Command(OperatorCommand):
         if missing and (self.as_json or not sys.stdin.isatty()):
             names = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
             raise CommandError(f"No terminal to ask on. Give {names}.")
-        for name, read in READERS.items():
+        readers, now = dict(READERS), timezone.now()
+        if not options["slug"]:
+            readers["customer"] = _name_with_slug
+        for name, read in readers.items():
             if options[name]:
                 _require_readable(name, read, options[name])
         if options["ends"]:
-            parse_end = partial(moments.parse, zone=ZoneInfo(options["time_zone"]), end_of_day=True)
+            zone = ZoneInfo(options["time_zone"])
+            # Without a question, a script may run this again after the end of a budget that exists.
+            in_future = partial(setup.end_of_budget, zone=zone, now=now)
+            parse_end = in_future if missing else partial(moments.parse, zone=zone, end_of_day=True)
             _require_readable("ends", parse_end, options["ends"])
-        given = options | {name: self._ask(name) for name in missing}
+        given = options | {name: self._ask(name, readers[name]) for name in missing}
         plan = SetupPlan(
             customer=given["customer"],
-            slug=given["slug"] or slugify(given["customer"]),
+            slug=given["slug"] or setup.slug_of(given["customer"]),
             time_zone=given["time_zone"],
             administrator=Person(given["administrator_email"]),
             budget=given["budget"],
@@ -109,25 +120,30 @@ class Command(OperatorCommand):
             ends=given["ends"] or "",
         )
         try:
-            done = setup.set_up(plan, dry_run=dry_run, new_key=new_key)
+            done = setup.set_up(plan, now=now, dry_run=dry_run, new_key=new_key)
         except ValidationError as error:
             named = error.message_dict if hasattr(error, "error_dict") else {}
             sentences = [f"{OPTIONS.get(one, one)}: {' '.join(why)}" for one, why in named.items()]
             raise CommandError(" ".join(sentences or error.messages)) from error
         self.answer({"dry_run": dry_run, **done.summary()}, _text(done, dry_run=dry_run))
 
-    def _ask(self, name: str) -> str:
+    def _ask(self, name: str, read: Callable[[str], object]) -> str:
         """Ask until the answer is valid."""
         while True:
             text = input(f"{QUESTIONS[name]}: ").strip()
             try:
-                READERS[name](text)
+                read(text)
             except ValidationError as error:
                 self.stderr.write(" ".join(error.messages))
             except ValueError as error:
                 self.stderr.write(f"{text}: {error}" if text else "An answer is needed.")
             else:
                 return text
+
+
+def _name_with_slug(text: str) -> None:
+    READERS["customer"](text)
+    setup.slug_of(text)
 
 
 def _require_readable(name: str, read: Callable[[str], object], text: str) -> None:
