@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import django
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import ManagementUtility
 from django.core.management.base import BaseCommand, CommandError, OutputWrapper
-from django.db import Error, connections
+from django.db import Error, connection, connections
 
 from bursary.config import commands
+from bursary.config.secret_key import kept_secret
 from bursary.ops.database import NotReady, in_words, refuse_unknown_migrations
 
 PRIVATE = 0o077  # the umask: only the owner may read the data folder, which has personal data
@@ -45,16 +47,17 @@ def main() -> None:
     _require_command(arguments)
     _require_values(arguments)
     reads_data = not _asks_for_help(arguments) and arguments[0] not in READS_NO_DATA
-    if reads_data:
-        _require_data_folder(arguments)
-    elif not Path(os.environ.get("BURSARY_VAR_DIR", "var"), "secret.key").exists():
-        # The settings need a key. This one is dropped with the process, and signs nothing.
-        os.environ.setdefault("BURSARY_SECRET_KEY", secrets.token_urlsafe(64))
+    sets_up = reads_data and _sets_up_data_folder(arguments)
+    has_key = _has_key()
+    if not has_key:  # the settings need one; this one signs nothing
+        os.environ["BURSARY_SECRET_KEY"] = secrets.token_urlsafe(64)
     _require_settings()
     try:
         django.setup()
         _require_arguments(arguments)
-        if reads_data:
+        if sets_up:
+            _set_up(with_key=not has_key)
+        elif reads_data:
             _require_known_migrations()
         if arguments in ([], ["help"], ["--help"], ["-h"]):
             sys.stdout.write(f"{commands.overview()}\n")
@@ -133,31 +136,59 @@ def _asks_for_help(arguments: Sequence[str]) -> bool:
     return command == "help" or command.startswith("-") or not {"-h", "--help"}.isdisjoint(arguments)
 
 
-def _require_data_folder(arguments: Sequence[str]) -> None:
-    """Find the data folder before the settings are read, or exit with status 1.
+def _data_folder() -> Path:
+    return Path(os.environ.get("BURSARY_VAR_DIR", "var")).resolve()
+
+
+def _has_key() -> bool:
+    return bool(os.environ.get("BURSARY_SECRET_KEY")) or Path(_data_folder(), "secret.key").exists()
+
+
+def _sets_up_data_folder(arguments: Sequence[str]) -> bool:
+    """Return whether the command makes the data folder or its key; exit with status 1 if it may not.
 
     A command in the wrong folder must not set up a second, empty installation there. So only the commands in
     `SETS_UP` make a folder. The others need the folder, unless the database is a server, and a secret key
     there or in the environment.
     """
-    folder = Path(os.environ.get("BURSARY_VAR_DIR", "var")).resolve()
+    folder = _data_folder()
     database = os.environ.get("BURSARY_DATABASE_URL", "")
     server = bool(database) and not database.startswith("sqlite")
     try:
-        has_key = bool(os.environ.get("BURSARY_SECRET_KEY")) or Path(folder, "secret.key").exists()
-        if has_key and (server or folder.is_dir()):
-            # Only on a terminal: cron would send the line as a mail, every time.
-            if sys.stderr.isatty() and folder != Path("var").resolve():
-                sys.stderr.write(f"bursary: the data folder is {folder}\n")
-        elif arguments[0] in SETS_UP and CHANGES_NOTHING.isdisjoint(arguments):
-            if not folder.exists():
-                sys.stderr.write(f"bursary: setting up the data folder {folder}\n")
-                folder.mkdir(mode=0o700, parents=True)
-        else:
-            sys.exit(
-                f"bursary: {folder} is not a data folder of Bursary. Change to the folder that Bursary runs "
-                "in, or set BURSARY_VAR_DIR. `bursary migrate` sets up a new one."
-            )
+        is_there = _has_key() and (server or folder.is_dir())
+    except OSError as error:
+        sys.exit(f"bursary: the data folder cannot be used: {error}. Check BURSARY_VAR_DIR.")
+    if is_there:
+        # Only on a terminal: cron would send the line as a mail, every time.
+        if sys.stderr.isatty() and folder != Path("var").resolve():
+            sys.stderr.write(f"bursary: the data folder is {folder}\n")
+        return False
+    if arguments[0] in SETS_UP and CHANGES_NOTHING.isdisjoint(arguments):
+        return True
+    sys.exit(
+        f"bursary: {folder} is not a data folder of Bursary. Change to the folder that Bursary runs "
+        "in, or set BURSARY_VAR_DIR. `bursary migrate` sets up a new one."
+    )
+
+
+def _set_up(*, with_key: bool) -> None:
+    """Make the data folder and its key once the database has answered: a refused command leaves neither."""
+    if connection.vendor == "sqlite":
+        _make_data_folder(with_key=False)  # the database is made there
+    _require_known_migrations()
+    _make_data_folder(with_key=with_key)
+
+
+def _make_data_folder(*, with_key: bool) -> None:
+    """Make the data folder if it is missing, and use the key that is made there; or exit with status 1."""
+    folder = _data_folder()
+    try:
+        if not folder.exists():
+            sys.stderr.write(f"bursary: setting up the data folder {folder}\n")
+            folder.mkdir(mode=0o700, parents=True)
+        if with_key:
+            del os.environ["BURSARY_SECRET_KEY"]
+            settings.SECRET_KEY = kept_secret(folder / "secret.key")
     except OSError as error:
         sys.exit(f"bursary: the data folder cannot be used: {error}. Check BURSARY_VAR_DIR.")
 

@@ -239,14 +239,47 @@ def test_with_a_key_and_a_database_server_no_folder_is_needed(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_made_is_named_in_a_sentence(
-    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_cannot_be_made_is_named_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setenv("BURSARY_VAR_DIR", str(tmp_path / "file" / "var"))
-    status, sentence = here("migrate")
-    assert status == 1
-    assert sentence.splitlines()[-1].startswith("bursary: the data folder cannot be used: ")
+    refused = bursary(
+        "migrate", folder=tmp_path, settings={"BURSARY_VAR_DIR": str(tmp_path / "file" / "var")}
+    )
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[-1].startswith("bursary: the data folder cannot be used: ")
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "sentence"),
+    [
+        ("demo", 1, "bursary: The database does not answer: "),
+        ("migrate", 1, "bursary: The database does not answer: "),
+        ("demo --weeks 99", 2, "bursary demo: argument --weeks: there are 52 weeks at most"),
+        ("help", 0, ""),
+    ],
+)
+def test_a_command_that_does_not_begin_leaves_no_folder_and_no_key(
+    command: str, status: int, sentence: str, tmp_path: Path
+) -> None:
+    settings = {"BURSARY_DATABASE_URL": "postgres://bursary@127.0.0.1:1/bursary", "BURSARY_SECRET_KEY": ""}
+    ended = bursary(*command.split(), folder=tmp_path, settings=settings)
+    assert (ended.returncode, ended.stderr.count("\n")) == (status, bool(sentence))
+    assert ended.stderr.startswith(sentence)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "given", ["", "given-a-key-of-tests-that-signs-nothing-else"], ids=["no key", "a key"]
+)
+def test_a_first_command_signs_with_the_given_key_or_with_one_that_it_keeps(
+    given: str, tmp_path: Path
+) -> None:
+    shown = "main(); from django.conf import settings; print(settings.SECRET_KEY)"
+    program = ("-c", f"from bursary.config.cli import main; {shown}")
+    command, settings = ("migrate", "contenttypes", "--verbosity=0"), {"BURSARY_SECRET_KEY": given}
+    made = bursary(*command, folder=tmp_path, settings=settings, program=program)
+    kept = tmp_path / "var" / "secret.key"
+    assert kept.exists() == (not given)
+    assert made.stdout.strip() == (given or kept.read_text())
 
 
 @pytest.mark.parametrize("terminal", [True, False], ids=["a person", "a program"])
