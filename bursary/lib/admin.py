@@ -1,15 +1,44 @@
 """Django admin pages: in the time zone of a record's organisation, and of records with their own writers."""
 
+from functools import wraps
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.apps import AdminConfig
 from django.contrib.admin.utils import unquote
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
 from bursary.lib.moments import UTC_ZONE
+
+
+class Site(admin.AdminSite):
+    """The Django admin. A number in an address or a form that no column holds is not found.
+
+    Django leaves out comparisons with numbers beyond 64 bits, but not those of foreign keys and lists, for
+    which SQLite's driver raises OverflowError.
+    """
+
+    def admin_view(self, view: Any, cacheable: bool = False) -> Any:
+        """Return the view; its page is rendered here, because that asks the database, too."""
+
+        @wraps(view)
+        def found(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            try:
+                response: HttpResponse = view(request, *args, **kwargs)
+                return response.render() if isinstance(response, TemplateResponse) else response
+            except OverflowError as error:
+                raise Http404("No record has so large a number.") from error
+
+        return super().admin_view(found, cacheable)
+
+
+class SiteConfig(AdminConfig):
+    """Django's app `admin` with this site."""
+
+    default_site = "bursary.lib.admin.Site"
 
 
 class ZonedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's class takes no parameters when run

@@ -373,3 +373,18 @@ def test_a_longer_list_takes_no_more_queries(
 
     with django_assert_max_num_queries(8):
         operator.get(address(model, "changelist"))
+
+
+@pytest.mark.parametrize("number", [str(2**63), f"-{'1' * 30}"])
+def test_a_number_that_no_column_holds_is_not_found(operator: Client, number: str) -> None:
+    wrong = [  # each reads it otherwise: a lookup, a widget, a choice of the form, the chosen rows
+        operator.get(address(Budget, "changelist"), {"customer": number}),
+        operator.get(address(Budget, "changelist"), {"id__in": number}),
+        operator.get(address(RoleGrant, "add"), {"customer": number}),
+        operator.post(address(RoleGrant, "add"), {"customer": number, "user": number, "role": "learner"}),
+        operator.post(
+            address(RoleGrant, "changelist"), {"action": "delete_selected", "_selected_action": number}
+        ),
+    ]
+    assert [answer.status_code for answer in wrong] == [404] * len(wrong)
+    assert operator.get(address(Budget, "changelist"), {"customer__id__exact": number}).status_code == 200
