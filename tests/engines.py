@@ -41,7 +41,7 @@ ON_SQLITE_ONLY = [
     # Ask no database, or none that is there.
     "lib/test_database_errors.py",
     "lib/test_numbers.py",
-    *("access/test_links.py", "assignments/test_dates.py", "lib/test_money.py"),
+    *("access/test_links.py", "access/test_zones.py", "assignments/test_dates.py", "lib/test_money.py"),
     "assignments/test_outcomes.py",
     *("access/test_contacts.py", "assignments/test_content_display.py", "delivery/test_mail_content.py"),
     *("ops/test_checks.py", "replica/test_joining.py"),
