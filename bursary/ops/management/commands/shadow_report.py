@@ -21,12 +21,12 @@ class Command(OperatorCommand):
             type=number,
             default=0,
             metavar="N",
-            help="The number of unhealed differences that is no failure; 0 by default.",
+            help="The number of standing differences that is no failure; 0 by default.",
         )
         parser.add_argument(
             "--look-again",
             action="store_true",
-            help="First compare the content with unhealed differences again, asking upstream for it.",
+            help="First compare the content with standing differences again, asking upstream for it.",
         )
         parser.add_argument("--reset", action="store_true", help="Delete all differences and counts.")
 
