@@ -38,8 +38,8 @@ _Key = tuple[int, int | None]
 def write_for_content(
     *, pks: Iterable[int], now: datetime, in_batches: bool = False, **_signal: object
 ) -> None:
-    """Write a notice for each budget and content of which this change moved deadlines forward, past or near,
-    or that cannot be joined any more: the content that changed, and the courses of runs.
+    """Write a notice for each budget and content of which this change brought deadlines forward, near or into
+    the past, or that cannot be joined any more: the content that changed, and the courses of runs.
 
     Receives `content_changed`.
 
@@ -167,7 +167,7 @@ def _unjoinable(of: str, pks: Sequence[int], *, now: datetime) -> dict[_Key, tup
         if offer := held.get(CatalogKey(catalog, key)):
             reason = NoticeReason.NOT_IN_TIME  # not in time for all of them, as it seems
             try:
-                offer.terms(now=now, open_before=last)
+                offer.terms(now=now, must_open_before=last)
             except NotJoinable as refused:
                 reason = refused.reason
         found[budget, content] = (count, reason)

@@ -50,7 +50,7 @@ from bursary.replica.types import AnyContent
 
 ROWS_PER_STATEMENT = 1000
 LONGEST_MESSAGE = 1000  # characters
-LOWEST_PRICE, HIGHEST_PRICE = 95, 105  # percent of the replica's price: decision 0004
+LOWEST_PRICE, HIGHEST_PRICE = 95, 105  # percent of the catalog's price: decision 0004
 
 
 @dataclass
@@ -119,9 +119,9 @@ def allocate(
     """
     learners = matching.learners_of(matching.read_all_addresses(entries))
     known = _find(budget, content_key, now=now)
-    open_before, _reason = dates.deadline(budget, enroll_by=None, allocated_at=now, due_date=due_date)
+    must_open_before, _reason = dates.deadline(budget, join_by=None, allocated_at=now, due_date=due_date)
     with transaction.atomic():
-        offer = offers.load(known, budget=budget, now=now, open_before=open_before, lock=True)
+        offer = offers.load(known, budget=budget, now=now, must_open_before=must_open_before, lock=True)
         locked = ledger.lock(budget.pk)
         terms = _check(locked, offer, price_cents=price_cents, now=now, due_date=due_date)
         match = partial(matching.match_learners, learners=learners, now=now, lock=True, overrides=overrides)
@@ -194,10 +194,10 @@ def preview(
     refusals: list[AllocationRefused] = []
     expires_at, reason, terms, key, course_key = None, "", None, content_key, content_key
     try:
-        known, (open_before, _reason) = _find(budget, content_key, now=now), ends(enroll_by=None)
-        offer = offers.load(known, budget=budget, now=now, open_before=open_before, lock=False)
+        known, (must_open_before, _reason) = _find(budget, content_key, now=now), ends(join_by=None)
+        offer = offers.load(known, budget=budget, now=now, must_open_before=must_open_before, lock=False)
         key, course_key = offer.content.content_key, offer.course_key
-        expires_at, reason = ends(enroll_by=offer.join_by(now=now, open_before=open_before))
+        expires_at, reason = ends(join_by=offer.join_by(now=now, must_open_before=must_open_before))
         terms = _check(budget, offer, price_cents=price_cents, now=now, due_date=due_date)
     except AllocationRefused as refused:
         refusals.append(refused)
@@ -229,23 +229,23 @@ def _check(
     _check_budget(budget, now=now)
     if not offer.in_catalog:
         raise _not_in_catalog(offer.content.content_key)
-    open_before, reason = dates.deadline(budget, enroll_by=None, allocated_at=now, due_date=due_date)
-    if open_before <= now:
-        when = moments.in_words(open_before, zone=budget.customer.zone)
+    must_open_before, reason = dates.deadline(budget, join_by=None, allocated_at=now, due_date=due_date)
+    if must_open_before <= now:
+        when = moments.in_words(must_open_before, zone=budget.customer.zone)
         raise AllocationRefused(
             "deadline_passed",
             _("The due date %(day)s has passed.") % {"day": when},
             _("Choose a later due date."),
-            {"deadline": open_before, "deadline_reason": reason},
+            {"deadline": must_open_before, "deadline_reason": reason},
         )
     try:
-        terms = offer.terms(now=now, open_before=open_before)
+        terms = offer.terms(now=now, must_open_before=must_open_before)
     except NotJoinable as refused:
         raise AllocationRefused(
             refused.reason,
-            offers.in_words(refused, now=now, open_before=open_before, zone=budget.customer.zone),
+            offers.in_words(refused, now=now, must_open_before=must_open_before, zone=budget.customer.zone),
             _("Choose content with a run that learners can join in time."),
-            offers.details(refused, open_before=open_before),
+            offers.details(refused, must_open_before=must_open_before),
         ) from refused
     _check_price(terms.price_cents, price_cents=price_cents)
     return terms

@@ -111,7 +111,7 @@ def _dates(assignment: LearnerContentAssignment, *, now: datetime) -> tuple[date
     if at is None or shown is None:
         return starts_at, shown.end_date if shown else None
     runs = shown.runs if isinstance(shown, UpstreamContent) else vars(assignment)["_runs"]
-    joinable = [run for run in runs if run.refusal(now=at, open_before=assignment.expires_at) is None]
+    joinable = [run for run in runs if run.refusal(now=at, must_open_before=assignment.expires_at) is None]
     if not joinable:
         return starts_at, shown.end_date
     if len(joinable) == 1:

@@ -1,8 +1,8 @@
 """The dates of an assignment: its deadline, and when its learner is reminded or nudged.
 
 The deadline is the earliest of four dates (decision 0004); an extension replaces two of them, the due date
-and the allocation's age. The rule is here twice: `derived` writes deadlines by the SQL, and `expected_values`
-audits them by the Python function.
+and the allocation's age. The rule is here twice: `derived` writes the deadlines of new allocations by the
+Python function, and all later ones by the SQL. `expected_values` audits them by the Python function.
 
 Reminders and nudges come from the budget's lists of days. Any mail sent at or after a date covers it. So
 after a pause of the scheduler, the missed dates cause one mail, for the latest of them, and no date causes
@@ -25,7 +25,8 @@ from bursary.lib.moments import FAR_FUTURE
 from bursary.lib.prepared import Parameter, as_expression
 
 GRACE = timedelta(hours=24)
-"""How long nothing expires by a deadline that was brought forward: the change may be a mistake."""
+"""How long nothing expires by a deadline that a change brought into the past, or to less than this from now:
+the change may be a mistake."""
 
 
 @dataclass(frozen=True, order=True)
@@ -47,18 +48,18 @@ class ReminderPlan:
 def deadline(
     budget: Budget,
     *,
-    enroll_by: datetime | None,
+    join_by: datetime | None,
     allocated_at: datetime,
     due_date: datetime | None,
     extended_until: datetime | None = None,
 ) -> tuple[datetime, ExpiryReason]:
     """Return the deadline of an allocation, and which date decides it: of equal dates, the first here.
 
-    `enroll_by` is when enrolment in the content closes, `due_date` the administrator's own deadline, and
-    `extended_until` the date to which an administrator extended it.
+    `join_by` is when the last run closes by which content can be joined, `due_date` the administrator's own
+    deadline, and `extended_until` the date to which an administrator extended it.
     """
     dates = [
-        (enroll_by or FAR_FUTURE, ExpiryReason.ENROLL_BY),
+        (join_by or FAR_FUTURE, ExpiryReason.ENROLL_BY),
         (budget.ends_at or FAR_FUTURE, ExpiryReason.BUDGET_END),
     ]
     if extended_until:
@@ -79,13 +80,13 @@ def deadline_without_content(assignment: LearnerContentAssignment, *, age_ends_a
 
 
 def deadline_without_content_column(*, budget_end: Combinable) -> Combinable:
-    """Return `deadline_without_content` as SQL, for a subquery about an assignment."""
+    """Return `must_open_before` as SQL, for a subquery about an assignment."""
     unextended = Least(OuterRef("age_ends_at"), Coalesce(OuterRef("due_date"), FAR_FUTURE))
     return Least(Coalesce(OuterRef("extended_until"), unextended), budget_end)
 
 
 def deadline_columns(
-    *, age_ends_at: Combinable, enroll_by: Combinable, budget_end: Combinable, now: datetime | Parameter
+    *, age_ends_at: Combinable, join_by: Combinable, budget_end: Combinable, now: datetime | Parameter
 ) -> dict[str, Combinable]:
     """Return `deadline` as SQL: the values of an assignment's `grace_until`, `expires_at`, `expires_reason`.
 
@@ -93,7 +94,7 @@ def deadline_columns(
     than `GRACE` from now, or into the past. It does not start again for a deadline that had passed before.
     """
     dates: list[tuple[Combinable, ExpiryReason]] = [
-        (enroll_by, ExpiryReason.ENROLL_BY),
+        (join_by, ExpiryReason.ENROLL_BY),
         (budget_end, ExpiryReason.BUDGET_END),
         (Coalesce(F("extended_until"), FAR_FUTURE), ExpiryReason.EXTENSION),
         (_unless_extended(Coalesce(F("due_date"), FAR_FUTURE)), ExpiryReason.DUE_DATE),

@@ -62,11 +62,9 @@ def at_allocation(
 ) -> dict[str, object]:
     """Return the derived columns of an assignment that is allocated from `budget` at `now`."""
     content = offer.content
-    open_before, _reason = dates.deadline(budget, enroll_by=None, allocated_at=now, due_date=due_date)
-    join_by = offer.join_by(now=now, open_before=open_before)
-    expires_at, expires_reason = dates.deadline(
-        budget, enroll_by=join_by, allocated_at=now, due_date=due_date
-    )
+    must_open_before, _reason = dates.deadline(budget, join_by=None, allocated_at=now, due_date=due_date)
+    join_by = offer.join_by(now=now, must_open_before=must_open_before)
+    expires_at, expires_reason = dates.deadline(budget, join_by=join_by, allocated_at=now, due_date=due_date)
     starts_at = content.start_date or FAR_FUTURE
     reminders = dates.reminders(budget, allocated_at=now, expires_at=expires_at)
     nudges = dates.nudges(budget, starts_at=starts_at)
@@ -255,7 +253,7 @@ def _deadlines(*, now: datetime | Parameter) -> dict[str, object]:
     ends_at = Budget.objects.filter(pk=OuterRef("budget_id")).values("ends_at")[:1]
     columns = dates.deadline_columns(
         age_ends_at=F("age_ends_at"),
-        enroll_by=F("content_enroll_by"),
+        join_by=F("content_enroll_by"),
         budget_end=Coalesce(Subquery(ends_at), FAR_FUTURE),
         now=now,
     )
@@ -290,13 +288,15 @@ def join_by_sql(*, now: datetime | Parameter) -> Coalesce:
     budget = Budget.objects.filter(pk=OuterRef(OuterRef("budget_id")))
     course = ContentMetadata.objects.filter(pk=OuterRef(OuterRef("content_id")))
     budget_end = Coalesce(Subquery(budget.values("ends_at")[:1]), FAR_FUTURE)
-    open_before = dates.deadline_without_content_column(budget_end=budget_end)
+    must_open_before = dates.deadline_without_content_column(budget_end=budget_end)
     runs = CatalogMembership.objects.filter(
         content__content_type=ContentType.COURSERUN,
         content__parent_key=Subquery(course.values("content_key")[:1]),
         catalog_uuid=Subquery(budget.values("catalog_uuid")[:1]),
     ).annotate(closes=joining.closes_sql(prefix="content__"))
-    joinable = runs.filter(joining.open_runs(now=since, open_before=open_before, prefix="content__"))
+    joinable = runs.filter(
+        joining.open_runs(now=since, must_open_before=must_open_before, prefix="content__")
+    )
     own = ContentMetadata.objects.filter(pk=OuterRef("content_id")).annotate(closes=joining.closes_sql())
     passed_course = Q(content_type=ContentType.COURSE, closes__lte=since)
     return Coalesce(

@@ -121,7 +121,7 @@ def expected_columns(
         expected["age_ends_at"] = assignment.allocated_at + age
         expected["expires_at"], expected["expires_reason"] = dates.deadline(
             assignment.budget,
-            enroll_by=join_by,
+            join_by=join_by,
             allocated_at=assignment.allocated_at,
             due_date=assignment.due_date,
             extended_until=assignment.extended_until,
@@ -160,11 +160,11 @@ def _joined_by(assignment: LearnerContentAssignment, runs: Runs, *, now: datetim
     content, age_ends_at = assignment.content, assignment.age_ends_at
     if assignment.state == State.ALLOCATED:
         age_ends_at = assignment.allocated_at + timedelta(days=assignment.budget.allocation_age_days)
-    open_before = dates.deadline_without_content(assignment, age_ends_at=age_ends_at)
+    must_open_before = dates.deadline_without_content(assignment, age_ends_at=age_ends_at)
     join_by = joining.closing(content.enroll_by, content.end_date) if content else None
     if content and content.content_type == ContentType.COURSE:
         since = derived.joinable_from(assignment, now=now)
-        join_by = joining.join_by(runs, now=since, open_before=open_before, otherwise=join_by)
+        join_by = joining.join_by(runs, now=since, must_open_before=must_open_before, otherwise=join_by)
     return join_by or FAR_FUTURE
 
 

@@ -16,10 +16,11 @@ from bursary.lib.prepared import Parameter
 
 
 def due(now: datetime | Parameter) -> QuerySet[LearnerContentAssignment]:
-    """Return the assignments that expire at `now`: open, past deadline and grace, and not being redeemed.
+    """Return the assignments that expire at `now`: open, past the deadline and its grace, and not just being
+    accepted (a redemption is in flight).
 
-    Where a change brought the deadline forward, an assignment does not expire before an administrator was
-    notified of it, or `LONGEST_WAIT_FOR_NOTICE` has passed.
+    Where a change brought the deadline near or into the past, an assignment has a grace (`dates.GRACE`), and
+    waits for the notice to an administrator, for `LONGEST_WAIT_FOR_NOTICE` at most.
     """
     notices = AdministratorNotice.objects.filter(
         Q(content=OuterRef("content")) | Q(content=None),

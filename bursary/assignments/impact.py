@@ -105,9 +105,9 @@ class _Step:
             due_date=assignment.due_date,
             extended_until=assignment.extended_until,
         )
-        bound, _reason = deadline(enroll_by=None)
+        bound, _reason = deadline(join_by=None)
         (old, old_reason), (new, new_reason) = (
-            deadline(enroll_by=join_by) for join_by in self._joined_by(bound)
+            deadline(join_by=join_by) for join_by in self._joined_by(bound)
         )
         if old != new:
             yield ChangeEffect(change, Effect.DEADLINE, old, new, old_reason, new_reason)
@@ -138,7 +138,8 @@ class _Step:
 
     def _joined_by(self, bound: datetime) -> tuple[datetime, datetime]:
         before, after = (
-            offer.join_by(now=self.change.created, open_before=bound) for offer in (self.before, self.after)
+            offer.join_by(now=self.change.created, must_open_before=bound)
+            for offer in (self.before, self.after)
         )
         return before, after
 
@@ -148,7 +149,7 @@ class _Step:
 
     def _can_be_joined(self, offer: Offer, bound: datetime) -> bool:
         try:
-            offer.terms(now=self.change.created, open_before=bound)
+            offer.terms(now=self.change.created, must_open_before=bound)
         except NotJoinable:
             return False
         return offer.in_catalog

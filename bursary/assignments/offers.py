@@ -56,8 +56,8 @@ class Offer:
         """The key of a run's course, or its own."""
         return self.parent_key or self.content.content_key
 
-    def terms(self, *, now: datetime, open_before: datetime) -> JoiningTerms:
-        """Return the terms on which learners can join it between `now` and `open_before`.
+    def terms(self, *, now: datetime, must_open_before: datetime) -> JoiningTerms:
+        """Return the terms on which learners can join it between `now` and `must_open_before`.
 
         A program or pathway has no runs: its own dates and price apply. Raises joining.NotJoinable.
         """
@@ -65,19 +65,21 @@ class Offer:
         if content.content_type not in _BY_RUNS:
             return JoiningTerms("", content.price_cents, joining.closing(content.enroll_by, content.end_date))
         return joining.joining_terms(
-            self.runs, advertised=content.advertised_run, now=now, open_before=open_before
+            self.runs, advertised=content.advertised_run, now=now, must_open_before=must_open_before
         )
 
-    def join_by(self, *, now: datetime, open_before: datetime) -> datetime:
+    def join_by(self, *, now: datetime, must_open_before: datetime) -> datetime:
         """Return the content's part of a deadline (`joining.join_by`), FAR_FUTURE without one."""
         content = self.content
         join_by = joining.closing(content.enroll_by, content.end_date)
         if content.content_type == ContentType.COURSE:
-            join_by = joining.join_by(self.runs, now=now, open_before=open_before, otherwise=join_by)
+            join_by = joining.join_by(
+                self.runs, now=now, must_open_before=must_open_before, otherwise=join_by
+            )
         return join_by or FAR_FUTURE
 
 
-def in_words(refused: NotJoinable, *, now: datetime, open_before: datetime, zone: ZoneInfo) -> str:
+def in_words(refused: NotJoinable, *, now: datetime, must_open_before: datetime, zone: ZoneInfo) -> str:
     """Return a sentence on why content cannot be joined, with the deciding date in this time zone."""
     run = refused.run
     if refused.reason is JoiningRefusal.ENDED and run and run.end:
@@ -86,14 +88,14 @@ def in_words(refused: NotJoinable, *, now: datetime, open_before: datetime, zone
         if run.enroll_by and run.enroll_by <= now:
             return _("Enrolment closed on %(day)s.") % {"day": moments.in_words(run.enroll_by, zone=zone)}
         if run.enroll_start:
-            dates = (run.enroll_start, min(open_before, run.closes or open_before))
+            dates = (run.enroll_start, min(must_open_before, run.closes or must_open_before))
             opens, ends = (moments.in_words(at, zone=zone) for at in dates)
             sentence = _("Enrolment opens on %(opens)s, and the assignment ends on %(ends)s.")
             return sentence % {"opens": opens, "ends": ends}
     return _("The catalog does not offer this for enrolment.")
 
 
-def details(refused: NotJoinable, *, open_before: datetime) -> dict[str, object]:
+def details(refused: NotJoinable, *, must_open_before: datetime) -> dict[str, object]:
     """Return the run of the refusal, and the dates that decide it."""
     run = refused.run
     if run is None:
@@ -103,12 +105,14 @@ def details(refused: NotJoinable, *, open_before: datetime) -> dict[str, object]
             return {"content_run_key": run.key, "end_date": run.end}
         case JoiningRefusal.NOT_IN_TIME:
             dates = {"enroll_start": run.enroll_start, "enroll_by": run.enroll_by, "end_date": run.end}
-            return {"content_run_key": run.key, **dates, "deadline": open_before}
+            return {"content_run_key": run.key, **dates, "deadline": must_open_before}
     return {"content_run_key": run.key}
 
 
 def find(content_key: str, *, budget: Budget, now: datetime) -> KnownOffer:
-    """Find content by the read mode. It may send requests to upstream: call it before any transaction.
+    """Find content in the replica, or by BURSARY_CONTENT_READS upstream.
+
+    It may send requests: call it before any transaction.
 
     Raises reads.UnknownContent, and reads.ContentUnavailable where upstream does not answer or has only a
     summary record, without price and runs.
@@ -162,7 +166,7 @@ def of_assignment_or_fetched(assignment: LearnerContentAssignment, *, now: datet
             found = find(key, budget=budget, now=now)
         except reads.UnknownContent:
             return None
-        return load(found, budget=budget, now=now, open_before=assignment.expires_at, lock=False)
+        return load(found, budget=budget, now=now, must_open_before=assignment.expires_at, lock=False)
     return known[assignment.pk]
 
 
@@ -202,7 +206,7 @@ def cannot_be_joined(*, now: datetime | Parameter) -> Q:
         content=OuterRef("content"), content__gone_at=None, catalog_uuid=OuterRef("budget__catalog_uuid")
     )
     runs = CatalogMembership.objects.filter(
-        joining.open_runs(now=now, open_before=OuterRef("expires_at"), prefix="content__"),
+        joining.open_runs(now=now, must_open_before=OuterRef("expires_at"), prefix="content__"),
         catalog_uuid=OuterRef("budget__catalog_uuid"),
     )
     of_course = runs.filter(content__parent_key=OuterRef("content__content_key"))
@@ -213,12 +217,15 @@ def cannot_be_joined(*, now: datetime | Parameter) -> Q:
     return ~Exists(held) | (by_runs & ~Exists(of_course) & ~Exists(itself))
 
 
-def load(known: KnownOffer, *, budget: Budget, now: datetime, open_before: datetime, lock: bool) -> Offer:
+def load(
+    known: KnownOffer, *, budget: Budget, now: datetime, must_open_before: datetime, lock: bool
+) -> Offer:
     """Return the offer of content that `find` found, with the replica's row if assignments can refer to it.
 
-    In shadow mode upstream's content decides. The offer has the row only if the columns derived from both are
-    equal, for an allocation with the deadline `open_before`; else the backfill attaches the assignment later.
-    With `lock`, the row and its runs are locked, so that no change of content runs meanwhile.
+    Content from upstream decides, where `find` asked for it. The offer has the row only if the columns that
+    are derived from both are equal, for an allocation with the deadline `must_open_before`; else the
+    backfill attaches the assignment later. With `lock`, the row and its runs are locked, so that no change
+    of content runs meanwhile.
     """
     stored = None if known.pk is None else _stored(known.pk, catalog_uuid=budget.catalog_uuid, lock=lock)
     if known.upstream is None:
@@ -229,7 +236,7 @@ def load(known: KnownOffer, *, budget: Budget, now: datetime, open_before: datet
     if stored is None:
         return upstream
     stored_columns, upstream_columns = (
-        (one.content.title, one.content.start_date, one.join_by(now=now, open_before=open_before))
+        (one.content.title, one.content.start_date, one.join_by(now=now, must_open_before=must_open_before))
         for one in (stored, upstream)
     )
     return replace(upstream, row=stored.row) if stored_columns == upstream_columns else upstream

@@ -39,12 +39,12 @@ class Failure:
 class Postponed:
     """The attempt failed; the next one is due at `until`.
 
-    With `limited_by_time`, as after known temporary errors, the attempt does not count towards the limit.
+    After known temporary errors, which are limited by time, the attempt does not count towards the limit.
     """
 
     failure: Failure
     until: datetime
-    limited_by_time: bool = False
+    counts_towards_limit: bool = True
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def columns_after(
         case Skipped():
             return {"completed_at": now, **final_columns(outcome)}
         case Postponed(failure):
-            log = _logged(action, failure, now, limited_by_time=outcome.limited_by_time)
+            log = _logged(action, failure, now, counts_towards_limit=outcome.counts_towards_limit)
             return {"status": Status.PENDING, "attempt_log": log}
         case NotTried():
             return {"status": Status.PENDING, "attempts": action.attempts - 1}
@@ -136,10 +136,14 @@ def first_occurrences(action: LearnerContentAssignmentAction) -> dict[str, datet
 
 
 def _logged(
-    action: LearnerContentAssignmentAction, failure: Failure, now: datetime, *, limited_by_time: bool = False
+    action: LearnerContentAssignmentAction,
+    failure: Failure,
+    now: datetime,
+    *,
+    counts_towards_limit: bool = True,
 ) -> list[dict[str, object]]:
     first = first_occurrences(action)
-    if limited_by_time:
+    if not counts_towards_limit:
         first.setdefault(failure.error_code, now)
     entry: dict[str, object] = {
         "at": now.isoformat(),
@@ -149,7 +153,7 @@ def _logged(
         "traceback": last_characters(failure.traceback),
     }
     if first:
-        entry["counted"] = attempts_towards_limit(action) - limited_by_time
+        entry["counted"] = attempts_towards_limit(action) - (not counts_towards_limit)
         entry[FIRST_OCCURRENCES] = {code: at.isoformat() for code, at in first.items()}
     return [*action.attempt_log, entry][-ATTEMPTS_LOGGED:]
 

@@ -249,20 +249,20 @@ def _waiting(assignment: LearnerContentAssignment) -> bool:
 def _joining_refusal(
     offer: Offer | None, assignment: LearnerContentAssignment, content_key: str, *, now: datetime
 ) -> RedemptionRefused | None:
-    open_before = assignment.expires_at
+    must_open_before = assignment.expires_at
     try:
         if offer is not None and content_key == assignment.content_key:
-            offer.terms(now=now, open_before=open_before)
+            offer.terms(now=now, must_open_before=must_open_before)
             return None
         runs = [run for run in offer.runs if run.key == content_key] if offer is not None else []
         if runs:
-            joining_terms(runs, advertised=content_key, now=now, open_before=open_before)
+            joining_terms(runs, advertised=content_key, now=now, must_open_before=must_open_before)
             return None
     except NotJoinable as refused:
         sentence = offers.in_words(
-            refused, now=now, open_before=open_before, zone=assignment.budget.customer.zone
+            refused, now=now, must_open_before=must_open_before, zone=assignment.budget.customer.zone
         )
-        details = offers.details(refused, open_before=open_before)
+        details = offers.details(refused, must_open_before=must_open_before)
         return RedemptionRefused(refused.reason, sentence, str(ASK_FOR_ANOTHER_COURSE), details)
     return RedemptionRefused(
         "content_not_in_catalog",

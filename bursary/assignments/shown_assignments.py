@@ -167,8 +167,8 @@ def _set_in_catalog(
             runs = held.runs.get((catalog, one.content.content_key), ())
             offer = offered[one.pk] = offers.of_row(one.content, runs=runs, in_catalog=True)
             # `derived.join_by_sql`: the rule in Python.
-            open_before = dates.deadline_without_content(one, age_ends_at=one.age_ends_at)
-            date = offer.join_by(now=derived.joinable_from(one, now=now), open_before=open_before)
+            must_open_before = dates.deadline_without_content(one, age_ends_at=one.age_ends_at)
+            date = offer.join_by(now=derived.joinable_from(one, now=now), must_open_before=must_open_before)
         row.join_by = None if date == FAR_FUTURE else date
     if reads.are_from_upstream():
         return {}

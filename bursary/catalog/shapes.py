@@ -222,7 +222,7 @@ class _Dates(JsonShape):
 
 
 class NormalizedMetadata(_Dates):
-    """Dates and price as upstream normalizes them."""
+    """The dates and the price that upstream computes for a course, and for each of its runs."""
 
     start_date: Instant = Field(default=None, alias="start_date")
     end_date: Instant = Field(default=None, alias="end_date")
@@ -279,9 +279,9 @@ def run_price(
     entitlement_cents: int | None,
     warnings: ParseWarnings,
 ) -> PriceWithPath:
-    """Return the normalized price of a run, or the listed one if that is missing or 0.0.
+    """Return the normalized price of a run; the listed one if that is 0.0, or without a normalized record.
 
-    Only a normalized 0.0 makes a run free. With neither price, it is unknown.
+    A normalized record without a price makes it unknown. Only a normalized 0.0 makes a run free.
     """
     if normalized and normalized.content_price != 0:
         return normalized.content_price, f"normalized_metadata_by_run[{key}].content_price"

@@ -71,8 +71,12 @@ def catalog_choices(
     most three queries.
     """
     until = due_date if due_date and due_date > now else None
-    open_before, _reason = dates.deadline(budget, enroll_by=None, allocated_at=now, due_date=until)
-    asked: dict[str, Any] = {"catalog": budget.catalog_uuid, "now": now, "open_before": open_before}
+    must_open_before, _reason = dates.deadline(budget, join_by=None, allocated_at=now, due_date=until)
+    asked: dict[str, Any] = {
+        "catalog": budget.catalog_uuid,
+        "now": now,
+        "must_open_before": must_open_before,
+    }
     found = list(_searched(words, **asked)) if words.split() else prepared_select(_first).read(**asked)
     heads = found[:MAX_COURSES]
     courses = [one.content_key for one in heads if one.content_type == ContentType.COURSE]
@@ -89,23 +93,27 @@ def catalog_choices(
 
 
 def _joinable(
-    catalog: UUID | Parameter, now: datetime | Parameter, open_before: datetime | Parameter
+    catalog: UUID | Parameter, now: datetime | Parameter, must_open_before: datetime | Parameter
 ) -> QuerySet[Any]:
     return (
-        joining.joinable(catalog_uuid=catalog, now=now, open_before=open_before)
+        joining.joinable(catalog_uuid=catalog, now=now, must_open_before=must_open_before)
         .filter(gone_at=None)
         .defer("payload")
     )
 
 
 def _searched(
-    words: str, *, catalog: UUID | Parameter, now: datetime | Parameter, open_before: datetime | Parameter
+    words: str,
+    *,
+    catalog: UUID | Parameter,
+    now: datetime | Parameter,
+    must_open_before: datetime | Parameter,
 ) -> QuerySet[Any]:
     """Return the first matches, and one more: courses, and runs of which the catalog has no course."""
     here = CatalogMembership.objects.filter(content=OuterRef("pk"), catalog_uuid=catalog)
     held = ContentMetadata.objects.filter(Exists(here))
     courses = held.filter(content_key=OuterRef("parent_key"), content_type=ContentType.COURSE)
-    found = _joinable(catalog, now, open_before)
+    found = _joinable(catalog, now, must_open_before)
     found = found.filter(Q(content_type=ContentType.COURSE) | ~Exists(courses))
     for word in words.split()[:MAX_WORDS]:
         matches = Q(title__icontains=word) | Q(content_key__icontains=word) | Q(partner_names__icontains=word)
@@ -118,15 +126,15 @@ def _searched(
 
 _KEY = ContentMetadata._meta.get_field("content_key")
 _CATALOG = Parameter("catalog", CatalogMembership._meta.get_field("catalog_uuid"))
-_NOW, _OPEN_BEFORE = Parameter("now", DateTimeField()), Parameter("open_before", DateTimeField())
+_NOW, _MUST_OPEN_BEFORE = Parameter("now", DateTimeField()), Parameter("must_open_before", DateTimeField())
 
 
 def _first() -> QuerySet[Any]:
-    return _searched("", catalog=_CATALOG, now=_NOW, open_before=_OPEN_BEFORE)
+    return _searched("", catalog=_CATALOG, now=_NOW, must_open_before=_MUST_OPEN_BEFORE)
 
 
 def _priced() -> QuerySet[Any]:
-    return _joinable(_CATALOG, _NOW, _OPEN_BEFORE).filter(joining_price__isnull=False)
+    return _joinable(_CATALOG, _NOW, _MUST_OPEN_BEFORE).filter(joining_price__isnull=False)
 
 
 def _runs(limit: int) -> QuerySet[Any]:

@@ -41,7 +41,7 @@ class DeliveryError(Exception):
     retry_for: timedelta = LONGEST_OUTAGE
     """How long after its first occurrence the action is retried."""
     wait: timedelta = timedelta(0)
-    """The shortest wait that the server asks for."""
+    """The shortest wait before the next attempt: what the server asks for, or a least wait of our own."""
     blames_server: bool = False
     """The mail server is at fault, or refuses this service: an operator must know."""
     all_mails_wait: bool = False

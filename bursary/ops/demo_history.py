@@ -100,7 +100,7 @@ def _suitable(budget: Budget, *, began: datetime) -> QuerySet[ContentMetadata]:
     courses = joining.joinable(
         catalog_uuid=budget.catalog_uuid,
         now=began + ROOM_TO_ENROL,
-        open_before=first_allocated + timedelta(days=budget.allocation_age_days),
+        must_open_before=first_allocated + timedelta(days=budget.allocation_age_days),
     )
     return courses.filter(
         content_type=ContentType.COURSE,

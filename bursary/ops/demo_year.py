@@ -129,9 +129,9 @@ class _Week:
         for budget in self.random.sample(list(self.year.budgets), 1 + (self.weeks_ago % 5 == 0)):
             at = self._at(0, 0.3)
             # The courses can be joined now, and still when a learner answers late.
-            open_before = at + timedelta(days=budget.allocation_age_days)
+            must_open_before = at + timedelta(days=budget.allocation_age_days)
             courses = joining.joinable(
-                catalog_uuid=budget.catalog_uuid, now=at, open_before=open_before
+                catalog_uuid=budget.catalog_uuid, now=at, must_open_before=must_open_before
             ).filter(content_type=ContentType.COURSE, joining_price__range=(LOWEST, HIGHEST))
             rows = courses.order_by("content_key").values_list("content_key", "joining_price")[:COURSES]
             if priced := list(rows):

@@ -106,7 +106,7 @@ class RunTerms:
             return self.offered and (self.enrollable or self.enroll_by is not None)
         return self.offered and self.enroll_start < min(bound, self.closes or FAR_FUTURE)
 
-    def refusal(self, *, now: datetime, open_before: datetime) -> JoiningRefusal | None:
+    def refusal(self, *, now: datetime, must_open_before: datetime) -> JoiningRefusal | None:
         """Return why the run cannot be joined at `now` or later, or opens too late; None where it can."""
         if not self.offered:
             return JoiningRefusal.NOT_ACTIVE
@@ -114,7 +114,7 @@ class RunTerms:
             return JoiningRefusal.ENDED
         if self.enroll_start is None and self.enroll_by is None and not self.enrollable:
             return JoiningRefusal.NOT_ACTIVE
-        in_time = self.opens_before(open_before) and (self.enroll_by or FAR_FUTURE) > now
+        in_time = self.opens_before(must_open_before) and (self.enroll_by or FAR_FUTURE) > now
         return None if in_time else JoiningRefusal.NOT_IN_TIME
 
 
@@ -153,14 +153,16 @@ def closing(enroll_by: datetime | None, end: datetime | None) -> datetime | None
 
 
 def joining_terms(
-    runs: Iterable[RunTerms], *, advertised: str, now: datetime, open_before: datetime
+    runs: Iterable[RunTerms], *, advertised: str, now: datetime, must_open_before: datetime
 ) -> JoiningTerms:
     """Return the terms on which one of these runs can be joined at `now` or later.
 
-    Its enrolment must open before `open_before`. The price is the run's that upstream advertises, if that can
-    be joined, else that of the first to start. For a run alone, pass it as the only one. Raises NotJoinable.
+    Its enrolment must open before `must_open_before`. The price is that of the run that upstream advertises,
+    if it can be joined, else that of the first to start. A run alone is passed as the only one.
+
+    Raises NotJoinable.
     """
-    judged = [(run, run.refusal(now=now, open_before=open_before)) for run in runs]
+    judged = [(run, run.refusal(now=now, must_open_before=must_open_before)) for run in runs]
     joinable = [run for run, refused in judged if refused is None]
     if not joinable:
         raise _nearest([(run, refused) for run, refused in judged if refused])
@@ -169,7 +171,7 @@ def joining_terms(
 
 
 def join_by(
-    runs: Iterable[RunTerms], *, now: datetime, open_before: datetime, otherwise: datetime | None
+    runs: Iterable[RunTerms], *, now: datetime, must_open_before: datetime, otherwise: datetime | None
 ) -> datetime | None:
     """Return when the last of a course's runs closes that can be joined at `now` or later.
 
@@ -177,7 +179,7 @@ def join_by(
     course is over once all of its runs are. Without runs, `otherwise`, unless that has passed.
     """
     known = list(runs)
-    joinable = [run for run in known if run.refusal(now=now, open_before=open_before) is None]
+    joinable = [run for run in known if run.refusal(now=now, must_open_before=must_open_before) is None]
     if known:
         return _latest(joinable or known)
     return otherwise if otherwise and otherwise > now else None
@@ -277,14 +279,14 @@ def with_courses(pks: Collection[int]) -> QuerySet[ContentMetadata]:
     return ContentMetadata.objects.filter(Q(pk__in=pks) | courses)
 
 
-def open_runs(*, now: datetime | Combinable, open_before: datetime | Combinable, prefix: str = "") -> Q:
+def open_runs(*, now: datetime | Combinable, must_open_before: datetime | Combinable, prefix: str = "") -> Q:
     """Return the condition that `RunTerms.refusal` has nothing against a run.
 
     It is one on runs, or on rows that refer to them by `prefix`.
     """
     undated = Q(**{f"{prefix}enroll_start": None})
     dated = Q(**{f"{prefix}enroll_by__isnull": False}) | Q(**{f"{prefix}enrollable": True})
-    until = Least(open_before, closes_sql(prefix=prefix))
+    until = Least(must_open_before, closes_sql(prefix=prefix))
     opens = Q(**{f"{prefix}enroll_start__lt": until}) | (undated & dated)
     end, enroll_by = f"{prefix}end_date", f"{prefix}enroll_by"
     not_over = Q(**{end: None}) | Q(**{f"{end}__gt": now})
@@ -299,14 +301,14 @@ def closes_sql(*, prefix: str = "") -> Least:
 
 
 def joinable(
-    *, catalog_uuid: UUID | Parameter, now: datetime | Parameter, open_before: datetime | Parameter
+    *, catalog_uuid: UUID | Parameter, now: datetime | Parameter, must_open_before: datetime | Parameter
 ) -> QuerySet[Any]:
     """Return the courses and runs of a catalog that can be joined, each with its `JoiningTerms`.
 
     They are annotated as `joining_run`, `joining_price` and `join_by`; NULL is unknown.
     """
     held = CatalogMembership.objects.filter(content=OuterRef("pk"), catalog_uuid=catalog_uuid)
-    runs = ContentMetadata.objects.filter(open_runs(now=now, open_before=open_before), Exists(held))
+    runs = ContentMetadata.objects.filter(open_runs(now=now, must_open_before=must_open_before), Exists(held))
     here = runs.filter(Q(pk=OuterRef("pk")) | Q(parent_key=OuterRef("content_key")))
     advertised = here.filter(content_key=OuterRef("advertised_run"))
     first = here.order_by(F("start_date").asc(nulls_last=True), "content_key")

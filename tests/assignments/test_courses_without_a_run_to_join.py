@@ -141,5 +141,5 @@ def test_the_date_of_an_offer_is_that_of_its_assignment() -> None:
         serve(now=NOW + HOUR, hidden=hidden, OLD=CLOSES_SOON)
         [offer] = offers.by_key([CatalogKey(CATALOG, COURSE)]).values()
         assert stored(one, now=NOW + HOUR).content_enroll_by == offer.join_by(
-            now=NOW + HOUR, open_before=one.age_ends_at
+            now=NOW + HOUR, must_open_before=one.age_ends_at
         )

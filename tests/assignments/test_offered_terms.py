@@ -46,8 +46,8 @@ def test_the_end_of_a_program_bounds_its_deadline_where_it_comes_before_enrol_by
         content_type=ContentType.PROGRAM, enroll_by=NOW + 40 * DAY, end_date=NOW + 30 * DAY
     )
 
-    assert offer_of(program).terms(now=NOW, open_before=BEFORE).join_by == NOW + 30 * DAY
-    assert offer_of(program).join_by(now=NOW, open_before=BEFORE) == NOW + 30 * DAY
+    assert offer_of(program).terms(now=NOW, must_open_before=BEFORE).join_by == NOW + 30 * DAY
+    assert offer_of(program).join_by(now=NOW, must_open_before=BEFORE) == NOW + 30 * DAY
 
 
 def test_a_course_has_the_price_of_its_advertised_run_though_another_starts_earlier() -> None:
@@ -55,7 +55,7 @@ def test_a_course_has_the_price_of_its_advertised_run_though_another_starts_earl
     earlier = replace(RUN, start=NOW + DAY)
     advertised = replace(RUN, key="course-v1:TidesX+1+R2", start=NOW + 2 * DAY, price_cents=200)
 
-    terms = offer_of(course, earlier, advertised).terms(now=NOW, open_before=BEFORE)
+    terms = offer_of(course, earlier, advertised).terms(now=NOW, must_open_before=BEFORE)
 
     assert (terms.run_key, terms.price_cents) == (advertised.key, 200)
 
@@ -63,7 +63,7 @@ def test_a_course_has_the_price_of_its_advertised_run_though_another_starts_earl
 def test_a_course_of_which_no_run_is_known_bounds_the_deadline_itself() -> None:
     course = given_content(enroll_by=NOW + 5 * DAY, with_run=False)
 
-    assert offer_of(course).join_by(now=NOW, open_before=BEFORE) == NOW + 5 * DAY
+    assert offer_of(course).join_by(now=NOW, must_open_before=BEFORE) == NOW + 5 * DAY
 
 
 ENDED, NOT_IN_TIME, NOT_ACTIVE = (
@@ -99,7 +99,7 @@ def test_what_cannot_be_joined_says_the_date_that_decides(
 ) -> None:
     run = None if dates is None else replace(RUN, **dates)
 
-    said = offers.in_words(NotJoinable(reason, run), now=JUNE, open_before=JULY, zone=ZoneInfo("UTC"))
+    said = offers.in_words(NotJoinable(reason, run), now=JUNE, must_open_before=JULY, zone=ZoneInfo("UTC"))
 
     assert said.startswith(sentence)
 

@@ -69,7 +69,7 @@ def test_what_upstream_says_decides_and_the_row_that_says_the_same_is_referred_t
     upstream = served(course, price_cents=1)
 
     offer = offers.load(
-        KnownOffer(course.pk, upstream), budget=budget, now=NOW, open_before=BEFORE, lock=False
+        KnownOffer(course.pk, upstream), budget=budget, now=NOW, must_open_before=BEFORE, lock=False
     )
 
     assert (offer.content, offer.row, offer.in_catalog) == (upstream, course, True)
@@ -86,7 +86,7 @@ def test_a_row_from_which_other_columns_would_be_derived_is_not_referred_to(
 ) -> None:
     known = KnownOffer(course.pk, served(course, **changes))
 
-    assert offers.load(known, budget=budget, now=NOW, open_before=BEFORE, lock=False).row is None
+    assert offers.load(known, budget=budget, now=NOW, must_open_before=BEFORE, lock=False).row is None
 
 
 def test_a_run_that_opens_after_the_allocation_would_end_makes_no_difference(
@@ -104,7 +104,7 @@ def test_a_run_that_opens_after_the_allocation_would_end_makes_no_difference(
     known = KnownOffer(course.pk, served(course))
 
     rows = [
-        offers.load(known, budget=budget, now=NOW, open_before=at, lock=False).row
+        offers.load(known, budget=budget, now=NOW, must_open_before=at, lock=False).row
         for at in (opens, opens + DAY)
     ]
 
@@ -130,7 +130,7 @@ def test_of_the_replica_the_row_and_its_own_runs_in_the_catalog_are_read_and_loc
     given_content()
     run, elsewhere = course.advertised_run, given_run(course, "course-v1:TidesX+1+R2")
     elsewhere.memberships.update(catalog_uuid=ELSEWHERE)
-    load = partial(offers.load, KnownOffer(course.pk, None), budget=budget, now=NOW, open_before=BEFORE)
+    load = partial(offers.load, KnownOffer(course.pk, None), budget=budget, now=NOW, must_open_before=BEFORE)
     for lock in (False, True):
         offer = load(lock=lock)
         assert ([one.key for one in offer.runs], offer.in_catalog) == ([run], True)

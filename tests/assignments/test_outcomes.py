@@ -38,8 +38,8 @@ def logged(action: LearnerContentAssignmentAction, outcome: AttemptResult) -> di
     return dict(entry)
 
 
-def postponed(failure: Failure, *, limited_by_time: bool = True) -> Postponed:
-    return Postponed(failure, LATER, limited_by_time=limited_by_time)
+def postponed(failure: Failure, *, counts_towards_limit: bool = False) -> Postponed:
+    return Postponed(failure, LATER, counts_towards_limit=counts_towards_limit)
 
 
 def test_what_was_not_tried_counts_as_no_attempt() -> None:
@@ -76,7 +76,7 @@ def test_a_last_failure_is_shown_and_logged() -> None:
 
 
 def test_an_attempt_is_logged_with_its_number_its_instant_and_what_failed() -> None:
-    assert logged(attempt(1), postponed(SILENT, limited_by_time=False)) == {
+    assert logged(attempt(1), postponed(SILENT, counts_towards_limit=True)) == {
         "at": NOW.isoformat(),
         "attempt": 1,
         "cause": "mail_server_unreachable",
@@ -104,7 +104,7 @@ def test_the_same_answer_keeps_the_date_at_which_it_was_met_first() -> None:
 def test_another_failure_in_between_is_counted_and_keeps_the_dates() -> None:
     before = {"attempt": 4, "counted": 1, "first_met": {"mailbox_unavailable": "2026-11-01T08:00:00+00:00"}}
 
-    entry = logged(attempt(5, before), postponed(SILENT, limited_by_time=False))
+    entry = logged(attempt(5, before), postponed(SILENT, counts_towards_limit=True))
 
     assert entry["first_met"] == before["first_met"]
     assert entry["counted"] == 2

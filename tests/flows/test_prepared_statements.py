@@ -143,7 +143,7 @@ def test_those_about_content_give_what_their_query_sets_give(comparison: Compari
         check(joining, joining._runs, courses=keys, catalogs=catalogs)
         check(reads, reads._texts, keys=keys, catalogs=catalogs)
         check(reads, reads._row, key=keys[0], catalog=catalogs[0])
-        days = {"now": NOW, "open_before": NOW + timedelta(days=90)}
+        days = {"now": NOW, "must_open_before": NOW + timedelta(days=90)}
         offered = {"catalog": catalogs[0], "courses": keys, "key": keys[0]} | days
         choices = (prepared_select(catalog_choices._first), prepared_select(catalog_choices._chosen))
         check(catalog_choices, *choices, prepared_select(catalog_choices._runs, 100), **offered)

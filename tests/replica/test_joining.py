@@ -38,7 +38,7 @@ OPEN = RunTerms(
 def outcome(*runs: RunTerms, advertised: str = "") -> JoiningTerms | tuple[JoiningRefusal, str]:
     """Return the terms, or the reason and the run that it is given for."""
     try:
-        return joining_terms(runs, advertised=advertised, now=NOW, open_before=BEFORE)
+        return joining_terms(runs, advertised=advertised, now=NOW, must_open_before=BEFORE)
     except NotJoinable as refused:
         return refused.reason, refused.run.key if refused.run else ""
 
@@ -167,8 +167,10 @@ def test_a_refusal_can_be_copied_with_its_reason_and_its_run() -> None:
 def test_a_course_is_joined_by_the_last_close_of_what_opens_in_time(
     runs: tuple[RunTerms, ...], expected: datetime | None
 ) -> None:
-    assert join_by(runs, now=NOW, open_before=BEFORE, otherwise=NOW + DAY) == expected
-    assert join_by((), now=NOW, open_before=BEFORE, otherwise=NOW) is None  # nothing shows that it is over
+    assert join_by(runs, now=NOW, must_open_before=BEFORE, otherwise=NOW + DAY) == expected
+    assert (
+        join_by((), now=NOW, must_open_before=BEFORE, otherwise=NOW) is None
+    )  # nothing shows that it is over
 
 
 JOINABLE = [

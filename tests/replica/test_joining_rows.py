@@ -48,12 +48,12 @@ def test_the_courses_and_runs_that_can_be_joined_are_those_of_the_rule_on_its_te
         of_course = runs.get((CATALOG, one.content_key), [])
         own = of_course if one.content_type == ContentType.COURSE else [RunTerms.of(one)]
         try:
-            terms = joining_terms(own, advertised=one.advertised_run, now=NOW, open_before=BEFORE)
+            terms = joining_terms(own, advertised=one.advertised_run, now=NOW, must_open_before=BEFORE)
             expected[one.content_key] = terms
         except NotJoinable:
             pass
 
-    found = joining.joinable(catalog_uuid=CATALOG, now=NOW, open_before=BEFORE)
+    found = joining.joinable(catalog_uuid=CATALOG, now=NOW, must_open_before=BEFORE)
 
     assert {
         one.content_key: JoiningTerms(one.joining_run, one.joining_price, one.join_by) for one in found
@@ -77,7 +77,7 @@ def test_runs_are_a_catalogs_own() -> None:
     assert joining.runs_of([course.content_key], catalogs=[CATALOG]) == {}
     others = {other.content_key, other.advertised_run}
     for catalog, joined in ((CATALOG, others), (OTHER_CATALOG, {run.content_key})):
-        rows = joining.joinable(catalog_uuid=catalog, now=NOW, open_before=BEFORE)
+        rows = joining.joinable(catalog_uuid=catalog, now=NOW, must_open_before=BEFORE)
         assert {one.content_key for one in rows} == joined
 
     contents, runs = joining.held_content([course.content_key], catalogs=[OTHER_CATALOG])
@@ -103,7 +103,7 @@ def test_a_course_costs_what_its_advertised_run_does_or_the_first_to_start() -> 
         advertised_run = advertised and f"{counts}/{advertised}"
         ContentMetadata.objects.filter(pk=course.pk).update(advertised_run=advertised_run)
 
-    found = joining.joinable(catalog_uuid=CATALOG, now=NOW, open_before=BEFORE).filter(
+    found = joining.joinable(catalog_uuid=CATALOG, now=NOW, must_open_before=BEFORE).filter(
         content_key__in=courses
     )
 
@@ -135,9 +135,9 @@ def test_every_edge_of_the_dates_is_the_same_in_both() -> None:
             enroll_by=closes,
         )
 
-    found = joining.joinable(catalog_uuid=CATALOG, now=NOW, open_before=BEFORE)
+    found = joining.joinable(catalog_uuid=CATALOG, now=NOW, must_open_before=BEFORE)
 
     rows = ContentMetadata.objects.all()
-    allowed = {one.pk for one in rows if RunTerms.of(one).refusal(now=NOW, open_before=BEFORE) is None}
+    allowed = {one.pk for one in rows if RunTerms.of(one).refusal(now=NOW, must_open_before=BEFORE) is None}
     assert {one.pk for one in found} == allowed
     assert 0 < len(allowed) < len(rows)
