@@ -104,7 +104,7 @@ def test_what_is_left_is_the_least_of_the_budgets_and_the_accounts(door: Door, b
     assert door.policy(budget.uuid).json()["aggregates"]["spend_available_cents"] == PRICE
 
 
-def test_a_limit_below_what_is_held_leaves_nothing_rather_than_less(
+def test_a_limit_below_what_is_reserved_leaves_nothing_rather_than_less(
     door: Door, budget: Budget, content: ContentMetadata
 ) -> None:
     allocate(budget, content, ALICE, BOB)

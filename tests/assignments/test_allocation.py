@@ -161,7 +161,7 @@ def test_budgets_that_share_an_account_share_its_limit() -> None:
 
 
 @pytest.mark.on_every_engine
-def test_a_limit_lowered_below_what_is_held_refuses_new_money_only() -> None:
+def test_a_limit_lowered_below_what_is_reserved_refuses_new_money_only() -> None:
     budget, content = given_budget(seats=2), given_content()
     allocate(budget, content, ALICE, BOB)
     Budget.objects.update(limit_cents=PRICE)

@@ -68,7 +68,7 @@ def test_what_was_locked_is_brought_up_to_date() -> None:
         assert (locked.reserved_cents, locked.account.reserved_cents) == (700, 700)
 
 
-def test_the_last_cent_can_be_held_and_no_more() -> None:
+def test_the_last_cent_can_be_reserved_and_no_more() -> None:
     budget = given_budget(limit_cents=1000)
     reserve(budget, 1000)
     with pytest.raises(InsufficientFunds) as short:
@@ -80,7 +80,7 @@ def test_the_last_cent_can_be_held_and_no_more() -> None:
     assert books(budget) == (1000, 0)
 
 
-def test_what_is_spent_counts_as_much_as_what_is_held() -> None:
+def test_what_is_spent_counts_as_much_as_what_is_reserved() -> None:
     budget = given_budget(limit_cents=1000)
     reserve(budget, 600)
     ledger.spend(budget, cents=600, key="first", now=NOW)
@@ -98,7 +98,7 @@ def test_without_a_limit_everything_fits() -> None:
     assert ledger.available_cents(budget) is None
 
 
-def test_nothing_can_always_be_held_also_where_too_much_is() -> None:
+def test_nothing_can_always_be_reserved_also_where_too_much_is() -> None:
     budget = given_budget(limit_cents=1000)
     reserve(budget, 1000)
     Budget.objects.update(limit_cents=10)
@@ -170,7 +170,7 @@ def test_the_key_of_a_reversed_transaction_spends_nothing_again() -> None:
     assert books(budget) == (200, 0)
 
 
-def test_more_than_is_held_is_neither_spent_nor_released() -> None:
+def test_more_than_is_reserved_is_neither_spent_nor_released() -> None:
     budget = given_budget()
     reserve(budget, 100)
     with pytest.raises(LedgerError, match="Fewer than 101 cents are reserved"):
@@ -218,7 +218,7 @@ def test_more_than_was_spent_is_not_restored() -> None:
 
 @pytest.mark.parametrize("spent", [0, 900])
 @pytest.mark.on_every_engine
-def test_a_hold_on_a_stale_row_does_not_overspend(spent: int) -> None:
+def test_a_reservation_on_a_stale_row_does_not_overspend(spent: int) -> None:
     """Without the lock, a stale row says that it fits; the condition in the statement refuses."""
     budget = given_budget(limit_cents=1000)
     stale = Budget.objects.select_related("account").get()

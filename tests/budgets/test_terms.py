@@ -113,7 +113,7 @@ def test_only_the_terms_are_written_whatever_the_caller_holds() -> None:
     assert (changed.reserved_cents, Budget.objects.get().reserved_cents) == (70, 70)
 
 
-def test_a_limit_may_be_lowered_below_what_is_held() -> None:
+def test_a_limit_may_be_lowered_below_what_is_reserved() -> None:
     budget = given_budget(limit_cents=500)
     Budget.objects.update(reserved_cents=400)
     Account.objects.update(reserved_cents=400)

@@ -186,7 +186,7 @@ def test_a_run_normalized_at_nothing_is_free_unless_it_lists_a_price(
 
 
 @pytest.mark.parametrize("price", ["1,299.00", "free", -1, True, 10**12, [149], float("nan"), float("inf")])
-def test_an_unusable_price_is_unknown_and_noted(a_course: ACourse, price: object) -> None:
+def test_an_unusable_price_is_unknown_and_warned_of(a_course: ACourse, price: object) -> None:
     content = parse(a_course(normalized_metadata={"content_price": price}))
     assert content.price_cents is None
     assert content.warnings[0].startswith("normalized_metadata.content_price ")

@@ -52,7 +52,7 @@ def test_fault_02_with_the_catalog_away_every_door_answers(service: Service, fau
     assert LearnerContentAssignment.objects.filter(state=State.EXPIRED).count() == 2
 
 
-def test_fault_02_what_was_never_seen_is_refused_in_time_and_nothing_is_held(
+def test_fault_02_what_was_never_seen_is_refused_in_time_and_nothing_is_reserved(
     service: Service, settings: Settings
 ) -> None:
     settings.CONTENT_READ_DEADLINE = HURRIED

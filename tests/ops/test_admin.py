@@ -270,7 +270,7 @@ def test_a_record_is_shown_in_its_organisations_zone_and_a_list_in_utc_each_name
     assert "31 May 2026, 09:00 UTC" in listed
 
 
-def test_money_that_is_held_cannot_be_edited_away(operator: Client) -> None:
+def test_money_that_is_reserved_cannot_be_edited_away(operator: Client) -> None:
     assignment = world.given_assignment()
 
     operator.post(
