@@ -288,16 +288,16 @@ def join_by_sql(*, now: datetime | Parameter) -> Coalesce:
     budget = Budget.objects.filter(pk=OuterRef(OuterRef("budget_id")))
     course = ContentMetadata.objects.filter(pk=OuterRef(OuterRef("content_id")))
     budget_end = Coalesce(Subquery(budget.values("ends_at")[:1]), FAR_FUTURE)
-    must_open_before = dates.deadline_without_content_column(budget_end=budget_end)
+    must_open_before = dates.deadline_without_content_sql(budget_end=budget_end)
     runs = CatalogMembership.objects.filter(
         content__content_type=ContentType.COURSERUN,
         content__parent_key=Subquery(course.values("content_key")[:1]),
         catalog_uuid=Subquery(budget.values("catalog_uuid")[:1]),
-    ).annotate(closes=joining.closes_sql(prefix="content__"))
+    ).annotate(closes=joining.closing_sql(prefix="content__"))
     joinable = runs.filter(
         joining.open_runs(now=since, must_open_before=must_open_before, prefix="content__")
     )
-    own = ContentMetadata.objects.filter(pk=OuterRef("content_id")).annotate(closes=joining.closes_sql())
+    own = ContentMetadata.objects.filter(pk=OuterRef("content_id")).annotate(closes=joining.closing_sql())
     passed_course = Q(content_type=ContentType.COURSE, closes__lte=since)
     return Coalesce(
         *(Subquery(some.order_by("-closes").values("closes")[:1]) for some in (joinable, runs)),

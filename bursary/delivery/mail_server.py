@@ -63,7 +63,7 @@ def send_recorded(*, now: datetime, failed_before: bool = False) -> Iterator[Non
             yield
     except DeliveryError as error:
         if error.error_code in ABOUT_THE_MESSAGE:
-            if probe:  # let mails go out, but leave the trouble noted until one shows that it has ended
+            if probe:  # let mails go out, but leave the trouble recorded until one shows that it has ended
                 leases.settle([probe], due_at=None, now=now, finished_wins=True)
         elif not error.blames_server:
             _record_success(server, probe, now=now, recovered_text="answers")

@@ -286,7 +286,7 @@ def open_runs(*, now: datetime | Combinable, must_open_before: datetime | Combin
     """
     undated = Q(**{f"{prefix}enroll_start": None})
     dated = Q(**{f"{prefix}enroll_by__isnull": False}) | Q(**{f"{prefix}enrollable": True})
-    until = Least(must_open_before, closes_sql(prefix=prefix))
+    until = Least(must_open_before, closing_sql(prefix=prefix))
     opens = Q(**{f"{prefix}enroll_start__lt": until}) | (undated & dated)
     end, enroll_by = f"{prefix}end_date", f"{prefix}enroll_by"
     not_over = Q(**{end: None}) | Q(**{f"{end}__gt": now})
@@ -295,7 +295,7 @@ def open_runs(*, now: datetime | Combinable, must_open_before: datetime | Combin
     return offered & opens & not_over & not_closed
 
 
-def closes_sql(*, prefix: str = "") -> Least:
+def closing_sql(*, prefix: str = "") -> Least:
     """Return `closing` as SQL, FAR_FUTURE where no date is known."""
     return Least(*(Coalesce(F(f"{prefix}{date}"), FAR_FUTURE) for date in ("enroll_by", "end_date")))
 
@@ -312,7 +312,7 @@ def joinable(
     here = runs.filter(Q(pk=OuterRef("pk")) | Q(parent_key=OuterRef("content_key")))
     advertised = here.filter(content_key=OuterRef("advertised_run"))
     first = here.order_by(F("start_date").asc(nulls_last=True), "content_key")
-    last = here.annotate(closes=closes_sql()).order_by("-closes")
+    last = here.annotate(closes=closing_sql()).order_by("-closes")
 
     def of_chosen(column: str) -> Case:
         chosen = [Subquery(runs.values(column)[:1]) for runs in (advertised, first)]
