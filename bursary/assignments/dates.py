@@ -80,7 +80,7 @@ def deadline_without_content(assignment: LearnerContentAssignment, *, age_ends_a
 
 
 def deadline_without_content_sql(*, budget_end: Combinable) -> Combinable:
-    """Return `must_open_before` as SQL, for a subquery about an assignment."""
+    """Return `deadline_without_content` as SQL, for a subquery about an assignment."""
     unextended = Least(OuterRef("age_ends_at"), Coalesce(OuterRef("due_date"), FAR_FUTURE))
     return Least(Coalesce(OuterRef("extended_until"), unextended), budget_end)
 
