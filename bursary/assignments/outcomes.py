@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from bursary.assignments.choices import ActionType, ErrorReason, Status
 from bursary.assignments.models import LearnerContentAssignmentAction
@@ -15,6 +15,9 @@ FIRST_OCCURRENCES = "first_met"  # the key in the attempt log
 TRACEBACK_LENGTH = 20_000  # characters
 PAID_RETRY_WAIT = timedelta(minutes=30)
 """When other work would finally fail, a redemption with its money spent is tried again after this wait."""
+
+
+Limit = Literal["attempts", "time"]
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,13 @@ class Failure:
 class Postponed:
     """The attempt failed; the next one is due at `until`.
 
-    After known temporary errors, which are limited by time, the attempt does not count towards the limit.
+    `limit` says what ends the attempts: their number, or the time since the same failure first occurred; None
+    if neither does, while the work only waits for something else.
     """
 
     failure: Failure
     until: datetime
-    counts_towards_limit: bool = True
+    limit: Limit | None = "attempts"
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def columns_after(
         case Skipped():
             return {"completed_at": now, **final_columns(outcome)}
         case Postponed(failure):
-            log = _logged(action, failure, now, counts_towards_limit=outcome.counts_towards_limit)
+            log = _logged(action, failure, now, limit=outcome.limit)
             return {"status": Status.PENDING, "attempt_log": log}
         case NotTried():
             return {"status": Status.PENDING, "attempts": action.attempts - 1}
@@ -140,10 +144,10 @@ def _logged(
     failure: Failure,
     now: datetime,
     *,
-    counts_towards_limit: bool = True,
+    limit: Limit | None = "attempts",
 ) -> list[dict[str, object]]:
     first = first_occurrences(action)
-    if not counts_towards_limit:
+    if limit == "time":
         first.setdefault(failure.error_code, now)
     entry: dict[str, object] = {
         "at": now.isoformat(),
@@ -152,8 +156,9 @@ def _logged(
         "detail": last_characters(failure.detail),
         "traceback": last_characters(failure.traceback),
     }
+    if first or limit != "attempts":
+        entry["counted"] = attempts_towards_limit(action) - (limit != "attempts")
     if first:
-        entry["counted"] = attempts_towards_limit(action) - (not counts_towards_limit)
         entry[FIRST_OCCURRENCES] = {code: at.isoformat() for code, at in first.items()}
     return [*action.attempt_log, entry][-ATTEMPTS_LOGGED:]
 

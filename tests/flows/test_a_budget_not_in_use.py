@@ -15,8 +15,19 @@ from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import terms
 from bursary.budgets.models import NotInUse
+from bursary.delivery import runner
 from tests.smtp import MailServer
-from tests.world import ALICE, NOW, action_of, deliver, given_api_key, given_assignment, given_user, timeline
+from tests.world import (
+    ALICE,
+    NOW,
+    action_of,
+    deliver,
+    given_api_key,
+    given_assignment,
+    given_budget,
+    given_user,
+    timeline,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -71,6 +82,23 @@ def test_the_invitation_waits_with_the_reason_and_is_sent_once_the_budget_is_in_
     deliver(now=NOW + DAY)
     assert len(mail.received) == 1
     assert action_of(assignment, ActionType.NOTIFIED).status == Status.DONE
+
+
+def test_an_invitation_that_has_waited_longer_than_a_failing_one_is_tried_is_sent_all_the_same(
+    mail: MailServer,
+) -> None:
+    assignment = given_assignment(given_budget(allocation_age_days=3650))
+    change(assignment, **UNUSED[NotInUse.INACTIVE])
+    for _attempt in range(runner.MAX_ATTEMPTS + 2):
+        due_at = action_of(assignment, ActionType.NOTIFIED).due_at
+        assert due_at
+        deliver(now=due_at)
+
+    waiting = action_of(assignment, ActionType.NOTIFIED)
+    assert (waiting.status, waiting.attempts) == (Status.PENDING, runner.MAX_ATTEMPTS + 2)
+    change(assignment, now=waiting.modified, active=True)
+    deliver(now=waiting.modified)
+    assert len(mail.received) == 1
 
 
 def test_the_invitation_is_sent_when_the_budget_opens(mail: MailServer) -> None:
