@@ -84,37 +84,37 @@ class ReadAhead:
     suppressed_by: Collection[SuppressionReason]
 
 
-def notify(action: LearnerContentAssignmentAction) -> Done | Postponed | Skipped:
+def notify(action: LearnerContentAssignmentAction, *, now: datetime) -> Done | Postponed | Skipped:
     """Send the mail about a new assignment; later, if its deadline has passed and may yet be moved back."""
-    if action.assignment.expires_at <= action.modified:
+    if action.assignment.expires_at <= now:
         passed = "The deadline has passed, so that the assignment cannot be accepted any more."
         failure = Failure(ErrorReason.INTERNAL_API_ERROR, "deadline_passed", passed, "")
-        return Postponed(failure, until=action.modified + timedelta(hours=2 + action.attempts), limit=None)
+        return Postponed(failure, until=now + timedelta(hours=2 + action.attempts), limit=None)
     budget = action.assignment.budget
-    if unused := budget.not_in_use(action.modified):
+    if unused := budget.not_in_use(now):
         # Postponed until the budget starts, else with back-off; a change of the budget makes the mail due at
         # once (`assignments.invitations`).
         wait = back_off_ceiling(action.attempts, first=FIRST_WAIT_FOR_BUDGET, longest=LONGEST_WAIT_FOR_BUDGET)
-        until = action.modified + wait
+        until = now + wait
         if unused is NotInUse.NOT_YET_OPEN and budget.starts_at:
             until = budget.starts_at
         failure = Failure(ErrorReason.INTERNAL_API_ERROR, "budget_not_in_use", _UNUSED[unused], "")
-        return Postponed(failure, until=min(until, action.modified + LONGEST_WAIT_FOR_BUDGET), limit=None)
-    return _send_to_learner(action)
+        return Postponed(failure, until=min(until, now + LONGEST_WAIT_FOR_BUDGET), limit=None)
+    return _send_to_learner(action, now=now)
 
 
-def remind(action: LearnerContentAssignmentAction) -> Done | Skipped:
+def remind(action: LearnerContentAssignmentAction, *, now: datetime) -> Done | Skipped:
     """Send a reminder of an open assignment, unless its deadline has passed meanwhile."""
-    if action.assignment.expires_at <= action.modified:
+    if action.assignment.expires_at <= now:
         return Skipped("deadline_passed", "The deadline passed before the reminder was sent.")
-    if unused := action.assignment.budget.not_in_use(action.modified):
+    if unused := action.assignment.budget.not_in_use(now):
         return Skipped("budget_not_in_use", _UNUSED[unused])
-    return _send_to_learner(action)
+    return _send_to_learner(action, now=now)
 
 
-def nudge(action: LearnerContentAssignmentAction) -> Done | Skipped:
+def nudge(action: LearnerContentAssignmentAction, *, now: datetime) -> Done | Skipped:
     """Send the mail that the content starts soon, unless it has started meanwhile."""
-    assignment, now = action.assignment, action.modified
+    assignment = action.assignment
     content_display.load_shown_content([assignment], now=now)
     starts_at = content_display.start(assignment)
     if assignment.state == State.ALLOCATED and assignment.expires_at <= now:
@@ -126,13 +126,13 @@ def nudge(action: LearnerContentAssignmentAction) -> Done | Skipped:
         return Skipped("start_unknown", "Its start is not known any more.")
     if starts_at <= now:
         return Skipped("started", "It started before the nudge was sent.")
-    return _send_to_learner(action)
+    return _send_to_learner(action, now=now)
 
 
-def notify_of_end(action: LearnerContentAssignmentAction) -> Done | Skipped:
+def notify_of_end(action: LearnerContentAssignmentAction, *, now: datetime) -> Done | Skipped:
     """Send the mail about a cancellation or expiry, unless the learner was never notified before."""
     if was_notified(action.assignment, cycle=action.cycle):
-        return _send_to_learner(action)
+        return _send_to_learner(action, now=now)
     return Skipped("never_notified", "The learner was never notified of the assignment.")
 
 
@@ -280,7 +280,7 @@ def _mailable(recipient: str) -> str:
     return address
 
 
-def _send_to_learner(action: LearnerContentAssignmentAction) -> Done | Skipped:
+def _send_to_learner(action: LearnerContentAssignmentAction, *, now: datetime) -> Done | Skipped:
     """Send the mail of the action's type, from the templates of that name. Raises DeliveryError.
 
     A learner with a deactivated or deleted account is not mailed.
@@ -297,17 +297,17 @@ def _send_to_learner(action: LearnerContentAssignmentAction) -> Done | Skipped:
     if (outcome := suppressed.outcome_if_not_sent(action, reasons=ahead.suppressed_by)) is not None:
         return outcome
     with translation.override(settings.LANGUAGE_CODE):
-        context = _context(action)
+        context = _context(action, now=now)
     unsubscribe_url = ""
     if action.action_type in suppressed.REMINDERS:
-        token = unsubscribing.token_for(action, now=action.modified)
+        token = unsubscribing.token_for(action, now=now)
         unsubscribe_url = f"{settings.BASE_URL}/u/{token}/"
     return send(
         action.recipient,
         template=action.action_type,
         context=context,
         name=str(action.uuid),
-        now=action.modified,
+        now=now,
         failed_before=bool(action.attempt_log),
         replies_to=mailbox.canonical_or_empty(ahead.contact),
         sender_name=assignment.budget.customer.sender_name,
@@ -315,14 +315,14 @@ def _send_to_learner(action: LearnerContentAssignmentAction) -> Done | Skipped:
     )
 
 
-def _context(action: LearnerContentAssignmentAction) -> dict[str, object]:
+def _context(action: LearnerContentAssignmentAction, *, now: datetime) -> dict[str, object]:
     assignment = action.assignment
     customer = assignment.budget.customer
     ahead: ReadAhead = vars(assignment)["_ahead"]
-    content_display.load_shown_content([assignment], now=action.modified)
-    content, about = assignment.shown_content, content_display.about(assignment, now=action.modified)
+    content_display.load_shown_content([assignment], now=now)
+    content, about = assignment.shown_content, content_display.about(assignment, now=now)
     # Of this recipient, as of this attempt: it opens nothing once the address is corrected.
-    token = signed_links.token_for(assignment, address=action.recipient, now=action.modified)
+    token = signed_links.token_for(assignment, address=action.recipient, now=now)
     starts, ends = (
         moments.day_in_words(at, zone=customer.zone) if at else "" for at in (about.starts_at, about.ends_at)
     )
@@ -334,8 +334,8 @@ def _context(action: LearnerContentAssignmentAction) -> dict[str, object]:
         "about": about,
         "starts": starts,
         "ends": ends,
-        "started": bool(about.starts_at and about.starts_at <= action.modified),
-        "ended": bool(about.ends_at and about.ends_at <= action.modified),
+        "started": bool(about.starts_at and about.starts_at <= now),
+        "ended": bool(about.ends_at and about.ends_at <= now),
         "accepted": assignment.state == State.ACCEPTED,
         "deadline": deadline_text(assignment, to_learner=True),
         "link": f"{settings.BASE_URL}/a/{token}/",

@@ -136,7 +136,7 @@ def attempt(action: LearnerContentAssignmentAction, *, clock: Clock) -> AttemptR
         if outcomes.attempts_towards_limit(action) > MAX_ATTEMPTS and not outcomes.is_paid(action):
             died = "The worker died each time that this was tried."
             return Failed(Failure(reason, "worker_died", died, ""))
-        return handlers.HANDLERS[ActionType(action.action_type)](action)
+        return handlers.HANDLERS[ActionType(action.action_type)](action, now=action.modified)
     except ServerPaused as paused:
         if clock() < max(action.created, paused.since) + LONGEST_OUTAGE:
             raise

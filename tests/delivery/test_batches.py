@@ -1,7 +1,7 @@
 """Work that is claimed together: a row begins when its turn comes, and what does not begin is given back."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from math import inf
 
 import pytest
@@ -33,10 +33,10 @@ def at_the_first(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], obje
     """Let something happen while the first mail is sent."""
 
     def stand_in(happens: Callable[[], object]) -> None:
-        def first(action: LearnerContentAssignmentAction) -> object:
+        def first(action: LearnerContentAssignmentAction, *, now: datetime) -> object:
             kinds[ActionType.NOTIFIED] = usual
             happens()
-            return usual(action)
+            return usual(action, now=now)
 
         usual: Handler = handlers.HANDLERS[ActionType.NOTIFIED]
         kinds: dict[ActionType, object] = {**handlers.HANDLERS, ActionType.NOTIFIED: first}

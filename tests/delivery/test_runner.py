@@ -1,7 +1,7 @@
 """The runner: claim, attempt, finish; and what it does when things go wrong."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.conf import settings
@@ -13,7 +13,6 @@ from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.assignments.outcomes import Done
 from bursary.delivery import handlers, runner
 from bursary.delivery.errors import DeliveryError
-from bursary.delivery.handlers import Handler
 from tests.smtp import MailServer
 from tests.world import (
     NOW,
@@ -28,13 +27,19 @@ from tests.world import (
 
 pytestmark = pytest.mark.django_db
 
+Delivery = Callable[[LearnerContentAssignmentAction], Done]
+
 
 @pytest.fixture
-def notify_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[Handler], None]:
+def notify_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[Delivery], None]:
     """Let a function stand where the new-assignment mail is sent."""
 
-    def stand_in(delivery: Handler) -> None:
-        kinds = dict(handlers.HANDLERS) | {ActionType.NOTIFIED: delivery}
+    def stand_in(delivery: Delivery) -> None:
+        def handler(action: LearnerContentAssignmentAction, *, now: datetime) -> Done:
+            assert now == action.modified
+            return delivery(action)
+
+        kinds = dict(handlers.HANDLERS) | {ActionType.NOTIFIED: handler}
         monkeypatch.setattr(handlers, "HANDLERS", kinds)
 
     return stand_in
@@ -72,7 +77,7 @@ def test_work_is_not_done_before_it_is_due(mail: MailServer) -> None:
 
 @pytest.mark.on_every_engine
 def test_poison_is_given_up_after_its_attempts_and_harms_no_neighbour(
-    notify_with: Callable[[Handler], None],
+    notify_with: Callable[[Delivery], None],
 ) -> None:
     def poison(action: LearnerContentAssignmentAction) -> Done:
         if action.recipient == "learner-0@learners.example":
@@ -95,7 +100,7 @@ def test_poison_is_given_up_after_its_attempts_and_harms_no_neighbour(
     assert (healthy.status, healthy.attempts) == (Status.DONE, 1)
 
 
-def test_a_permanent_error_is_not_tried_again(notify_with: Callable[[Handler], None]) -> None:
+def test_a_permanent_error_is_not_tried_again(notify_with: Callable[[Delivery], None]) -> None:
     def refuse(action: LearnerContentAssignmentAction) -> Done:
         raise DeliveryError("message_refused", "The mail server answered 554: spam", permanent=True)
 
@@ -131,7 +136,7 @@ def test_work_on_which_every_worker_dies_is_given_up() -> None:
 
 @pytest.mark.on_every_engine
 def test_a_worker_paused_beyond_its_lease_changes_nothing(
-    mail: MailServer, notify_with: Callable[[Handler], None]
+    mail: MailServer, notify_with: Callable[[Delivery], None]
 ) -> None:
     """Both sent: that is what a lease cannot prevent. The row shows one of them, truthfully."""
     assignment = given_assignment()

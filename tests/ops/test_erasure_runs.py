@@ -55,10 +55,10 @@ for budget in budgets:
         learners = [*world.addresses(OTHERS), "Alice@Learners.example"]
         world.allocate(budget, world.given_content(), *learners, now=then)
 
-def notify(action):
+def notify(action, *, now):
     if action.pk % 5 == 0:
         raise RuntimeError(f"No server accepts mails for {action.recipient}.")
-    return emails.notify(action)
+    return emails.notify(action, now=now)
 
 handlers.HANDLERS = dict(handlers.HANDLERS) | {ActionType.NOTIFIED: notify}
 runner.MAX_ATTEMPTS = 2
