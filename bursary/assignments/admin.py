@@ -75,6 +75,14 @@ class AllocationBatchAdmin(ReadOnlyAdmin):
 @admin.register(models.AdministratorNotice)
 class AdministratorNoticeAdmin(ReadOnlyAdmin):
     organisation_path = "budget.customer"
-    list_display = ("budget", "content", "assignments", "reason", "grace_until", "notified_at", "last_error")
+    list_display = (
+        "budget",
+        "content",
+        "assignments",
+        "reason",
+        "no_expiry_before",
+        "notified_at",
+        "last_error",
+    )
     list_select_related = ("budget", "content")
     ordering = ("-id",)

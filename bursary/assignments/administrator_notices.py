@@ -71,14 +71,14 @@ def current(now: datetime) -> QuerySet[AdministratorNotice]:
     open_ = LearnerContentAssignment.objects.filter(
         budget=OuterRef("budget"), content=OuterRef("content"), state=State.ALLOCATED
     )
-    in_grace = Q(Exists(open_.filter(grace_until__gt=now)), grace_until__gt=now)
+    in_grace = Q(Exists(open_.filter(grace_until__gt=now)), no_expiry_before__gt=now)
     unjoinable = Q(Exists(open_), ~Q(reason__in=("", *ABOUT_ADDRESSES)), resolved_at=None)
     unwanted = Q(Exists(open_), reason=NoticeReason.MAIL_UNWANTED, created__gt=now - COMPLAINTS_SHOWN)
     shown = AdministratorNotice.objects.filter(in_grace | unjoinable | unwanted).select_related(
         "content", "budget__customer"
     )
     shown = shown.annotate(recorded_title=Subquery(open_.order_by("pk").values("content_title")[:1]))
-    return shown.defer("content__payload").order_by(F("grace_until").asc(nulls_last=True), "id")
+    return shown.defer("content__payload").order_by(F("no_expiry_before").asc(nulls_last=True), "id")
 
 
 def write_for_address(assignment: LearnerContentAssignment, reason: NoticeReason, *, now: datetime) -> None:
@@ -111,12 +111,12 @@ def _write_for_deadlines(concerned: Q, *, now: datetime, due_at: datetime) -> No
     if not found:
         return
     notices = AdministratorNotice.objects.filter(
-        grace_until__gt=now, budget__in={budget for budget, _ in found}
+        no_expiry_before__gt=now, budget__in={budget for budget, _ in found}
     )
     for notice in for_update(notices).order_by("pk"):
         if count := found.pop((notice.budget_id, notice.content_id), 0):
-            _extend(notice, assignments=count, now=now, grace_until=until)
-    _create(found, now=now, due_at=due_at, grace_until=until)
+            _extend(notice, assignments=count, now=now, no_expiry_before=until)
+    _create(found, now=now, due_at=due_at, no_expiry_before=until)
 
 
 def _write_for_unjoinable(of: str, pks: Sequence[int], *, now: datetime, due_at: datetime) -> None:

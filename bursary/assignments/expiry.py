@@ -27,7 +27,7 @@ def due(now: datetime | Parameter) -> QuerySet[LearnerContentAssignment]:
         budget=OuterRef("budget"),
         created__gt=now - LONGEST_WAIT_FOR_NOTICE,
     ).exclude(reason__in=ABOUT_ADDRESSES)
-    blocked_by_notice = Exists(notices.filter(Q(notified_at=None) | Q(grace_until__gt=now)))
+    blocked_by_notice = Exists(notices.filter(Q(notified_at=None) | Q(no_expiry_before__gt=now)))
     grace_passed = Q(grace_until=None) | (Q(grace_until__lte=now) & ~blocked_by_notice)
     return LearnerContentAssignment.objects.filter(
         grace_passed, state=State.ALLOCATED, expires_at__lte=now, redeeming_since=None

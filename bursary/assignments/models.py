@@ -95,9 +95,7 @@ class LearnerContentAssignment(AddressedRow):
     learner_state = models.PositiveSmallIntegerField(choices=LearnerState.choices)
     recent_action_at = models.DateTimeField()
     grace_until = models.DateTimeField(
-        null=True,
-        blank=True,
-        help_text="Earliest expiry after a change brought the deadline forward, near or into the past",
+        null=True, blank=True, help_text="Earliest expiry after a change brought the deadline near"
     )
     # Never later than a reminder, or a nudge, is due.
     remind_at = models.DateTimeField(
@@ -341,16 +339,16 @@ class LearnerContentAssignmentAction(LeasedRow):
 class AdministratorNotice(LeasedRow):
     """A mail to administrators about open assignments of one budget and content.
 
-    A change brought their deadlines forward: they do not expire before `grace_until`, nor before an
-    administrator was notified. Or, by `reason`, learners cannot join the content or cannot be written to.
+    A change brought their deadlines forward: they do not expire before the notice is sent. Or, by `reason`,
+    learners cannot join the content or cannot be written to.
     """
 
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     budget = models.ForeignKey(Budget, on_delete=models.PROTECT, related_name="administrator_notices")
     content = models.ForeignKey(ContentMetadata, null=True, on_delete=models.PROTECT, related_name="+")
     assignments = models.PositiveIntegerField(help_text="Number of assignments that the notice concerns")
-    grace_until = models.DateTimeField(
-        null=True, blank=True, help_text="Earliest expiry of the assignments; empty where there is a reason"
+    no_expiry_before = models.DateTimeField(
+        null=True, blank=True, db_column="grace_until", help_text="Empty where there is a reason"
     )
     reason = models.CharField(
         max_length=32,
@@ -380,7 +378,8 @@ class AdministratorNotice(LeasedRow):
             ),
             models.CheckConstraint(
                 name="deadline_notice_has_grace_or_reason",
-                condition=Q(reason="", grace_until__isnull=False) | (~Q(reason="") & Q(grace_until=None)),
+                condition=Q(reason="", no_expiry_before__isnull=False)
+                | (~Q(reason="") & Q(no_expiry_before=None)),
             ),
             models.CheckConstraint(
                 name="deadline_notice_due_or_finished",

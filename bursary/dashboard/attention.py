@@ -181,7 +181,7 @@ def _notice(notice: AdministratorNotice) -> Attention:
             notice.assignments,
         )
     zone = notice.budget.customer.zone
-    until = moments.in_words(notice.grace_until, zone=zone) if notice.grace_until else ""
+    until = moments.in_words(notice.no_expiry_before, zone=zone) if notice.no_expiry_before else ""
     words = {"count": notice.assignments, "until": until, "why": notice.get_reason_display()}
     title, url = _title_and_list(notice)
     query = url.partition("?")[2]

@@ -55,7 +55,7 @@ def _unresolved() -> QuerySet[AdministratorNotice]:
 
 def _notify(notice: AdministratorNotice, *, clock: Clock) -> None:
     """Mail each administrator that was not notified yet, as long as the lease lasts."""
-    waits_until = notice.grace_until and max(notice.grace_until, clock() + LEAST_NOTICE)
+    waits_until = notice.no_expiry_before and max(notice.no_expiry_before, clock() + LEAST_NOTICE)
     notified: list[int] = []
     errors: list[str] = []
     retry, stop_at = False, time.monotonic() + settings.SEND_DEADLINE.total_seconds()
@@ -108,7 +108,7 @@ def _settle(
     columns: dict[str, Any] = {"notified_contacts": notified, "last_error": last_error}
     if notice.notified_at is None and (notified or not retry):
         # Where no administrator can be reached by mail, the dashboard's first page shows the notice.
-        columns |= {"notified_at": now, "grace_until": waits_until}
+        columns |= {"notified_at": now, "no_expiry_before": waits_until}
     again = retry and now < notice.created + LONGEST_WAIT_FOR_NOTICE
     leases.settle(
         [notice],

@@ -78,7 +78,7 @@ def test_a_deadline_that_moves_back_expires_no_assignment(mail: MailServer) -> N
 def test_a_budget_that_ends_in_the_past_waits_as_well() -> None:
     assignment = given_assignment(given_budget(starts_at=NOW - DAY))
     terms.change(assignment.budget, now=NOW + HOUR, terms={"ends_at": NOW})
-    assert AdministratorNotice.objects.get().grace_until == NOW + HOUR + DAY
+    assert AdministratorNotice.objects.get().no_expiry_before == NOW + HOUR + DAY
     notify(NOW + HOUR)
     assert [expired(NOW + 2 * HOUR), expired(NOW + HOUR + DAY)] == [0, 1]
 
@@ -140,7 +140,7 @@ def test_a_deadline_put_off_within_its_grace_keeps_it() -> None:
 def test_a_budgets_end_brought_near_waits_as_well() -> None:
     assignment = given_assignment()
     terms.change(assignment.budget, now=NOW, terms={"ends_at": NOW + HOUR})
-    assert AdministratorNotice.objects.get().grace_until == NOW + DAY
+    assert AdministratorNotice.objects.get().no_expiry_before == NOW + DAY
     assert expired(NOW + HOUR) == 0
 
 

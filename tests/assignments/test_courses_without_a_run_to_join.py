@@ -72,7 +72,7 @@ def test_the_only_open_run_unpublished_for_a_while_expires_nothing(old: Dates) -
 
     assert (stored(one, now=NOW + HOUR).expires_at, one.grace_until) == (NEW_CLOSES, None)
     # That it cannot be joined, not that it expires.
-    assert AdministratorNotice.objects.get().grace_until is None
+    assert AdministratorNotice.objects.get().no_expiry_before is None
     assert expiry.expire_due(now=NOW + 9 * DAY).done == 0
     serve(now=NOW + 9 * DAY, OLD=old)
     assert stored(one, now=NOW + 9 * DAY).expires_at == NEW_CLOSES

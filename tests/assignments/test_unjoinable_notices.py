@@ -85,7 +85,7 @@ def test_what_cannot_be_joined_any_more_is_in_one_mail_to_administrators(
 
     serve(edit, now=NOW + HOUR)
     notice = AdministratorNotice.objects.get()
-    assert (notice.reason, notice.assignments, notice.grace_until) == (reason, 2, None)
+    assert (notice.reason, notice.assignments, notice.no_expiry_before) == (reason, 2, None)
     notify(NOW + HOUR)
     serve(edit, now=NOW + 2 * HOUR)
     notify(NOW + 2 * HOUR)
@@ -108,7 +108,7 @@ def test_an_end_brought_into_the_past_is_a_deadline_brought_forward(
     notify(NOW + HOUR)
 
     notice = AdministratorNotice.objects.get()
-    assert (notice.reason, notice.assignments, notice.grace_until) == ("", 2, NOW + HOUR + DAY)
+    assert (notice.reason, notice.assignments, notice.no_expiry_before) == ("", 2, NOW + HOUR + DAY)
     assert len(mail.received) == 1
     assert expiry.expire_due(now=NOW + DAY).done == 0
     assert expiry.expire_due(now=NOW + DAY + HOUR).done == 2
@@ -210,7 +210,7 @@ def test_what_another_catalog_brings_to_light_of_a_shared_run_has_its_grace_and_
 
     assert ContentMetadata.objects.filter(content_key=key).count() == rows
     notice = AdministratorNotice.objects.get()
-    assert (notice.budget, notice.assignments, notice.grace_until) == (budget, 2, NOW + HOUR + DAY)
+    assert (notice.budget, notice.assignments, notice.no_expiry_before) == (budget, 2, NOW + HOUR + DAY)
     assert LearnerContentAssignment.objects.filter(grace_until=NOW + HOUR + DAY).count() == 2
 
 

@@ -229,7 +229,7 @@ def test_mails_about_moved_deadlines_go_with_the_administrator(
         AdministratorNotice.objects.create(
             budget=budget,
             assignments=1,
-            grace_until=now,
+            no_expiry_before=now,
             created=now + timedelta(minutes=minutes),
             due_at=now,
             early=0,

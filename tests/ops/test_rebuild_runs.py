@@ -69,7 +69,7 @@ def test_what_the_rules_before_let_end_too_late_has_a_day_and_a_notice(budget: B
     one = LearnerContentAssignment.objects.latest("pk")
     assert (one.expires_at, one.grace_until) == (NOW + 20 * DAY, now + DAY)
     notice = AdministratorNotice.objects.get(reason="")
-    assert (notice.assignments, notice.grace_until) == (3, now + DAY)
+    assert (notice.assignments, notice.no_expiry_before) == (3, now + DAY)
     tick(now + DAY / 2)
     assert states() == {State.ALLOCATED}
 

@@ -119,7 +119,7 @@ def test_a_batch_and_a_notice_list_their_assignments() -> None:
     batch = allocate(budget, content, ALICE, BOB).batch
     given_assignment(content=given_content("other+1"))
     notice = AdministratorNotice.objects.create(
-        budget=budget, content=content, assignments=2, grace_until=NOW, created=NOW
+        budget=budget, content=content, assignments=2, no_expiry_before=NOW, created=NOW
     )
     expected = {str(one.uuid) for one in LearnerContentAssignment.objects.filter(budget=budget)}
     for one in (batch, notice):
