@@ -55,7 +55,7 @@ def deadline(
 ) -> tuple[datetime, ExpiryReason]:
     """Return the deadline of an allocation, and which date decides it: of equal dates, the first here.
 
-    `join_by` is when the last run closes by which content can be joined, `due_date` the administrator's own
+    `join_by` is when enrolment closes in the last run that can be joined, `due_date` the administrator's own
     deadline, and `extended_until` the date to which an administrator extended it.
     """
     dates = [

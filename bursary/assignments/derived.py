@@ -134,7 +134,7 @@ def recompute_for_content(
 ) -> None:
     """Recompute sort keys, and deadlines of open assignments. Receives `content_changed`.
 
-    If a catalog now holds another row of the content, with other restricted runs or another key, the
+    If a catalog now holds another row of the content, with other runs (restricted ones) or another key, the
     assignments of its budgets are changed to refer to that row.
     """
     for old, new in (renamed or {}).items():

@@ -145,7 +145,7 @@ def postpone_mails(mails: QuerySet[Any], paused: ServerPaused, *, now: datetime)
     if paused.since <= now - LONGEST_OUTAGE:
         mails = mails.filter(created__gt=now - LONGEST_OUTAGE)
     # Those that were tried are left out: one of them may be the reason, and must not stay the first.
-    waiting = mails.filter(  # and those that may be claimed early do not wait
+    waiting = mails.filter(  # of those that wait until `due_at`; `early` ones may be claimed before it
         early=leases.NOT_BEFORE, due_at__range=(paused.until, paused.until + LONGEST_QUEUE)
     )
     last = waiting.filter(attempts=0).order_by("-due_at").values_list("due_at", flat=True).first()

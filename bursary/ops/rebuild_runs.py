@@ -1,7 +1,7 @@
 """Rebuilds the assignments' derived columns once, after an update that changed their rules, a part at a time.
 
 The task's summary has the progress. Until it is finished, no assignment expires: its deadline may be by the
-earlier rules.
+earlier rules. While its runs fail, assignments expire by the deadlines that they have.
 """
 
 from collections.abc import Mapping

@@ -84,7 +84,7 @@ def _sweep_run(sweep: sweep_commands.SweepDefinition) -> Callable[[Clock], Mappi
 
 
 def _expire(clock: Clock) -> Mapping[str, object]:
-    """Expire due assignments; none while deadlines are being rebuilt by this release's rules."""
+    """Expire due assignments; none while `rebuild_runs` rewrites deadlines by this release's rules."""
     if rebuild_runs.unfinished():
         return {"waits_for": rebuild_runs.TASK}
     return _sweep_run(sweep_commands.EXPIRING)(clock)

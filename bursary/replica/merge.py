@@ -60,7 +60,7 @@ class MergeDecision(enum.Enum):
 class StoredContent:
     """The columns of a row that the decision depends on.
 
-    A course has a row for each `variant`: the set of restricted runs that its catalogs are served it with.
+    A course has a row for each `variant`: the set of restricted runs, which only some catalogs are served.
     """
 
     pk: int
