@@ -208,6 +208,7 @@ def finish(action: LearnerContentAssignmentAction, outcome: AttemptResult, *, no
             # The address was corrected meanwhile, and another action mails the new one.
             due_at = None
             columns = {"status": Status.SUPERSEDED, "error_code": ActionType.EMAIL_CORRECTED}
+        # Once it is finished, an instant for which it was scheduled meanwhile has no effect.
         written = leases.settle([action], due_at=due_at, now=now, finished_wins=True, modified=now, **columns)
         if written and redeems and isinstance(outcome, Failed):
             # A redemption that finally failed spent nothing: the assignment is open, its money reserved.

@@ -119,7 +119,7 @@ def allocate(
     """
     learners = matching.learners_of(matching.read_all_addresses(entries))
     known = _find(budget, content_key, now=now)
-    must_open_before, _reason = dates.deadline(budget, join_by=None, allocated_at=now, due_date=due_date)
+    must_open_before = dates.deadline_without_content_at_allocation(budget, now=now, due_date=due_date)
     with transaction.atomic():
         offer = offers.load(known, budget=budget, now=now, must_open_before=must_open_before, lock=True)
         locked = ledger.lock(budget.pk)

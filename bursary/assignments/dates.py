@@ -79,6 +79,13 @@ def deadline_without_content(assignment: LearnerContentAssignment, *, age_ends_a
     return min(assignment.extended_until or unextended, assignment.budget.ends_at or FAR_FUTURE)
 
 
+def deadline_without_content_at_allocation(
+    budget: Budget, *, now: datetime, due_date: datetime | None
+) -> datetime:
+    """Return the deadline of an allocation now if its content had no dates: enrolment must open before it."""
+    return deadline(budget, join_by=None, allocated_at=now, due_date=due_date)[0]
+
+
 def deadline_without_content_sql(*, budget_end: Combinable) -> Combinable:
     """Return `deadline_without_content` as SQL, for a subquery about an assignment."""
     unextended = Least(OuterRef("age_ends_at"), Coalesce(OuterRef("due_date"), FAR_FUTURE))

@@ -62,7 +62,7 @@ def at_allocation(
 ) -> dict[str, object]:
     """Return the derived columns of an assignment that is allocated from `budget` at `now`."""
     content = offer.content
-    must_open_before, _reason = dates.deadline(budget, join_by=None, allocated_at=now, due_date=due_date)
+    must_open_before = dates.deadline_without_content_at_allocation(budget, now=now, due_date=due_date)
     join_by = offer.join_by(now=now, must_open_before=must_open_before)
     expires_at, expires_reason = dates.deadline(budget, join_by=join_by, allocated_at=now, due_date=due_date)
     starts_at = content.start_date or FAR_FUTURE

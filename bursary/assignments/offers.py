@@ -57,7 +57,7 @@ class Offer:
         return self.parent_key or self.content.content_key
 
     def terms(self, *, now: datetime, must_open_before: datetime) -> JoiningTerms:
-        """Return the terms on which learners can join it between `now` and `must_open_before`.
+        """Return the terms on which learners can join it, if enrolment opens before that instant.
 
         A program or pathway has no runs: its own dates and price apply. Raises joining.NotJoinable.
         """
@@ -69,7 +69,10 @@ class Offer:
         )
 
     def join_by(self, *, now: datetime, must_open_before: datetime) -> datetime:
-        """Return the content's part of a deadline (`joining.join_by`), FAR_FUTURE without one."""
+        """Return when enrolment closes in the last run that can be joined, FAR_FUTURE without such a date.
+
+        Enrolment in the run must open before `must_open_before`.
+        """
         content = self.content
         join_by = joining.closing(content.enroll_by, content.end_date)
         if content.content_type == ContentType.COURSE:
