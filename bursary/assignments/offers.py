@@ -57,7 +57,7 @@ class Offer:
         return self.parent_key or self.content.content_key
 
     def terms(self, *, now: datetime, must_open_before: datetime) -> JoiningTerms:
-        """Return the terms on which learners can join it, if enrolment opens before that instant.
+        """Return the terms on which learners can join it, if enrolment opens before `must_open_before`.
 
         A program or pathway has no runs: its own dates and price apply. Raises joining.NotJoinable.
         """
