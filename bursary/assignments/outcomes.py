@@ -42,13 +42,13 @@ class Failure:
 class Postponed:
     """The attempt failed; the next one is due at `until`.
 
-    `limit` says what ends the attempts: their number, or the time since the same failure first occurred; None
-    if neither does, while the work only waits for something else.
+    `limited_by` says what ends the attempts: their number, or the time since the same failure first occurred;
+    None if neither does, while the work only waits for something else.
     """
 
     failure: Failure
     until: datetime
-    limit: Limit | None = "attempts"
+    limited_by: Limit | None = "attempts"
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def columns_after(
         case Skipped():
             return {"completed_at": now, **final_columns(outcome)}
         case Postponed(failure):
-            log = _logged(action, failure, now, limit=outcome.limit)
+            log = _logged(action, failure, now, limited_by=outcome.limited_by)
             return {"status": Status.PENDING, "attempt_log": log}
         case NotTried():
             return {"status": Status.PENDING, "attempts": action.attempts - 1}
@@ -144,10 +144,10 @@ def _logged(
     failure: Failure,
     now: datetime,
     *,
-    limit: Limit | None = "attempts",
+    limited_by: Limit | None = "attempts",
 ) -> list[dict[str, object]]:
     first = first_occurrences(action)
-    if limit == "time":
+    if limited_by == "time":
         first.setdefault(failure.error_code, now)
     entry: dict[str, object] = {
         "at": now.isoformat(),
@@ -156,8 +156,8 @@ def _logged(
         "detail": last_characters(failure.detail),
         "traceback": last_characters(failure.traceback),
     }
-    if first or limit != "attempts":
-        entry["counted"] = attempts_towards_limit(action) - (limit != "attempts")
+    if first or limited_by != "attempts":
+        entry["counted"] = attempts_towards_limit(action) - (limited_by != "attempts")
     if first:
         entry[FIRST_OCCURRENCES] = {code: at.isoformat() for code, at in first.items()}
     return [*action.attempt_log, entry][-ATTEMPTS_LOGGED:]

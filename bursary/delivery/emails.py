@@ -89,7 +89,7 @@ def notify(action: LearnerContentAssignmentAction, *, now: datetime) -> Done | P
     if action.assignment.expires_at <= now:
         passed = "The deadline has passed, so that the assignment cannot be accepted any more."
         failure = Failure(ErrorReason.INTERNAL_API_ERROR, "deadline_passed", passed, "")
-        return Postponed(failure, until=now + timedelta(hours=2 + action.attempts), limit=None)
+        return Postponed(failure, until=now + timedelta(hours=2 + action.attempts), limited_by=None)
     budget = action.assignment.budget
     if unused := budget.not_in_use(now):
         # Postponed until the budget starts, else with back-off; a change of the budget makes the mail due at
@@ -99,7 +99,7 @@ def notify(action: LearnerContentAssignmentAction, *, now: datetime) -> Done | P
         if unused is NotInUse.NOT_YET_OPEN and budget.starts_at:
             until = budget.starts_at
         failure = Failure(ErrorReason.INTERNAL_API_ERROR, "budget_not_in_use", _UNUSED[unused], "")
-        return Postponed(failure, until=min(until, now + LONGEST_WAIT_FOR_BUDGET), limit=None)
+        return Postponed(failure, until=min(until, now + LONGEST_WAIT_FOR_BUDGET), limited_by=None)
     return _send_to_learner(action, now=now)
 
 

@@ -172,7 +172,7 @@ def _retry_or_give_up(
     if now >= ends_at or occurrences >= (error.most_attempts or occurrences + 1):
         return _given_up(action, failure)
     wait = max(error.wait, wait_after(action.attempts))
-    return Postponed(failure, until=min(now + wait, ends_at), limit="time")
+    return Postponed(failure, until=min(now + wait, ends_at), limited_by="time")
 
 
 def _given_up(action: LearnerContentAssignmentAction, failure: Failure) -> Failed:

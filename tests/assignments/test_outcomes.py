@@ -39,8 +39,8 @@ def logged(action: LearnerContentAssignmentAction, outcome: AttemptResult) -> di
     return dict(entry)
 
 
-def postponed(failure: Failure, *, limit: Limit | None = "time") -> Postponed:
-    return Postponed(failure, LATER, limit=limit)
+def postponed(failure: Failure, *, limited_by: Limit | None = "time") -> Postponed:
+    return Postponed(failure, LATER, limited_by=limited_by)
 
 
 def test_what_was_not_tried_counts_as_no_attempt() -> None:
@@ -77,7 +77,7 @@ def test_a_last_failure_is_shown_and_logged() -> None:
 
 
 def test_an_attempt_is_logged_with_its_number_its_instant_and_what_failed() -> None:
-    assert logged(attempt(1), postponed(SILENT, limit="attempts")) == {
+    assert logged(attempt(1), postponed(SILENT, limited_by="attempts")) == {
         "at": NOW.isoformat(),
         "attempt": 1,
         "cause": "mail_server_unreachable",
@@ -94,8 +94,8 @@ def test_a_known_temporary_answer_is_not_counted_and_is_dated() -> None:
 
 
 def test_what_waits_for_something_else_is_neither_counted_nor_dated() -> None:
-    first = logged(attempt(1), postponed(BUSY, limit=None))
-    second = logged(attempt(2, first), postponed(BUSY, limit=None))
+    first = logged(attempt(1), postponed(BUSY, limited_by=None))
+    second = logged(attempt(2, first), postponed(BUSY, limited_by=None))
 
     assert (first["counted"], second["counted"]) == (0, 0)
     assert "first_met" not in second
@@ -114,7 +114,7 @@ def test_the_same_answer_keeps_the_date_at_which_it_was_met_first() -> None:
 def test_another_failure_in_between_is_counted_and_keeps_the_dates() -> None:
     before = {"attempt": 4, "counted": 1, "first_met": {"mailbox_unavailable": "2026-11-01T08:00:00+00:00"}}
 
-    entry = logged(attempt(5, before), postponed(SILENT, limit="attempts"))
+    entry = logged(attempt(5, before), postponed(SILENT, limited_by="attempts"))
 
     assert entry["first_met"] == before["first_met"]
     assert entry["counted"] == 2
