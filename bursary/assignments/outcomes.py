@@ -146,9 +146,10 @@ def _logged(
     *,
     limited_by: Limit | None = "attempts",
 ) -> list[dict[str, object]]:
-    first = first_occurrences(action)
+    first = first_occurrences(action) if limited_by else {}  # a wait for something else is no outage
     if limited_by == "time":
         first.setdefault(failure.error_code, now)
+    counted = attempts_towards_limit(action) - (limited_by != "attempts")
     entry: dict[str, object] = {
         "at": now.isoformat(),
         "attempt": action.attempts,
@@ -156,8 +157,8 @@ def _logged(
         "detail": last_characters(failure.detail),
         "traceback": last_characters(failure.traceback),
     }
-    if first or limited_by != "attempts":
-        entry["counted"] = attempts_towards_limit(action) - (limited_by != "attempts")
+    if counted != action.attempts:
+        entry["counted"] = counted
     if first:
         entry[FIRST_OCCURRENCES] = {code: at.isoformat() for code, at in first.items()}
     return [*action.attempt_log, entry][-ATTEMPTS_LOGGED:]

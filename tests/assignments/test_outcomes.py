@@ -102,6 +102,24 @@ def test_what_waits_for_something_else_is_neither_counted_nor_dated() -> None:
     assert outcomes.attempts_towards_limit(attempt(3, first, second)) == 1
 
 
+def test_a_failure_after_long_waits_counts_as_the_first() -> None:
+    waited = {"attempt": 25, "counted": 0}
+
+    entry = logged(attempt(26, waited), postponed(SILENT, limited_by="attempts"))
+
+    assert entry["counted"] == 1
+    assert outcomes.attempts_towards_limit(attempt(27, waited, entry)) == 2
+
+
+def test_a_temporary_answer_before_a_wait_is_not_dated_any_more_after_it() -> None:
+    before = {"attempt": 1, "counted": 0, "first_met": {"mailbox_unavailable": "2026-11-01T08:00:00+00:00"}}
+
+    waited = logged(attempt(2, before), postponed(SILENT, limited_by=None))
+    after = logged(attempt(3, before, waited), postponed(BUSY))
+
+    assert after["first_met"] == {"mailbox_unavailable": NOW.isoformat()}
+
+
 def test_the_same_answer_keeps_the_date_at_which_it_was_met_first() -> None:
     before = {"attempt": 1, "counted": 0, "first_met": {"mailbox_unavailable": "2026-11-01T08:00:00+00:00"}}
 
