@@ -66,6 +66,7 @@ def test_a_last_failure_is_shown_and_logged() -> None:
     (entry,) = stored.pop("attempt_log")
     assert (entry["attempt"], entry["cause"]) == (2, "mail_server_unreachable")
     assert "first_met" not in entry, "it is not known to be temporary"
+    assert "counted" not in entry, "each attempt counted"
     assert stored == {
         "status": Status.FAILED,
         "error_reason": ErrorReason.INTERNAL_API_ERROR,
