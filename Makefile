@@ -118,7 +118,7 @@ pages: .venv/.dev  ## Measure an administrator's pages with 100,000 assignments 
 
 ROUNDS ?= 3
 mails: .venv/.dev  ## Measure mails a second with two processes, against SQL and SMTP by hand (ROUNDS=…); 3 minutes
-	@$(BIN)/python bench/mails.py --rounds $(ROUNDS)
+	@$(BIN)/python -m bench.mails --rounds $(ROUNDS)
 
 routes: .venv/.dev  ## Ask every route as every kind of caller, and write docs/routes.md anew
 	@BURSARY_TEST_ROUTES=write $(BIN)/python -m pytest -n0 -q tests/api/test_routes.py

@@ -20,12 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from django.db import connection
-from django.urls import reverse
-from django.utils import timezone
 
 from bench import stage
 from bench.curves import knee
-from bench.load_client import NEW
 from tests.ports import reserved
 
 ROOT = Path(__file__).parents[1]
@@ -35,56 +32,8 @@ LISTS_BY = 8
 """Connections that ask for lists alone."""
 LISTS_A_SECOND = 100
 WORKERS = 2
-LEARNERS = 50
-NAMED = 2_000
-"""Assignments that requests name."""
 MAX_SECONDS = 120
 """That the server may take to begin."""
-
-
-def mix(assignments: int) -> list[dict[str, Any]]:
-    """Fill a budget, and return the requests to it: their weights, addresses, bodies and headers."""
-    from bench.lists import Stage  # noqa: PLC0415  # needs the settings
-    from bursary.access.models import Role, User  # noqa: PLC0415  # needs the settings
-    from tests import world  # noqa: PLC0415  # needs the settings
-
-    listed = Stage(assignments)
-    budget, waiting = listed.budget, listed.rows.filter(state="allocated")
-    remindable = waiting.filter(learner_state=1, expires_at__gt=timezone.now())
-    named = [str(one) for one in remindable.values_list("uuid", flat=True)[:NAMED]]
-    emails = waiting.filter(learner_email__startswith="learner-").values_list("learner_email", flat=True)
-    course = budget.assignments.order_by("pk").values_list("content_key", flat=True)[0]
-
-    ada = _signed_in(User.objects.get(pk=listed.client.session["_auth_user_id"]))
-    in_browser = {"Cookie": f"sessionid={listed.client.cookies['sessionid'].value}"}
-    learners = [
-        world.given_user(Role.LEARNER, customer=budget.customer, email=email) for email in emails[:LEARNERS]
-    ]
-    credits_of = f"{reverse('credits')}?enterprise_customer_uuid={budget.customer.uuid}"
-    allocation = {
-        "content_key": course,
-        "content_price_cents": world.PRICE,
-        "learner_emails": [f"{number}.{NEW}@load.example" for number in range(10)],
-    }
-    list_path, remind = listed.url, reverse("remind", args=[budget.assignment_configuration_uuid])
-    found: dict[str, tuple[int, list[tuple[str, str, dict[str, str]]]]] = {
-        LIST: (30, [(f"{list_path}?page_size=100&cursor={place}", "", ada) for place in ("", listed.deep())]),
-        "credits": (30, [(credits_of, "", _signed_in(learner)) for learner in learners]),
-        "one assignment": (20, [(f"{list_path}{uuid}/", "", ada) for uuid in named]),
-        "dashboard, list": (10, [(f"/assignments/?budget={budget.uuid}", "", in_browser)]),
-        "allocation to 10": (5, [(reverse("allocate", args=[budget.uuid]), json.dumps(allocation), ada)]),
-        "reminder": (5, [(remind, json.dumps({"assignment_uuids": [uuid]}), ada) for uuid in named]),
-    }
-    return [
-        {"name": name, "weight": weight, "requests": requests} for name, (weight, requests) in found.items()
-    ]
-
-
-def _signed_in(user: Any) -> dict[str, str]:
-    """Return the headers of a user's requests."""
-    from tests import world  # noqa: PLC0415  # needs the settings
-
-    return {"Authorization": f"Bearer {world.given_api_key(user)}", "Content-Type": "application/json"}
 
 
 @contextlib.contextmanager
@@ -160,6 +109,8 @@ def main() -> int:
     chosen = parser.parse_args()
     found: list[dict[str, Any]] = []
     with stage.database("postgres"):
+        from bench.load_mix import mix  # noqa: PLC0415  # models, which need the settings
+
         head, kinds = stage.machine("postgres", "load"), mix(chosen.assignments)
         stage.let_the_database_settle()
         with serving() as host:

