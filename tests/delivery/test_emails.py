@@ -11,7 +11,7 @@ from bursary.assignments import actions, signed_links
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType, ErrorReason, ExpiryReason, Status
 from bursary.assignments.models import LearnerContentAssignment
-from bursary.delivery import emails
+from bursary.delivery import emails, runner
 from bursary.lib.logs import without_tokens
 from tests.enterprise_catalog import faults
 from tests.letters import link_in, text_of
@@ -115,6 +115,24 @@ def test_the_link_of_each_mail_works_until_the_deadline_that_the_mail_names(mail
         assert signed_links.opened(token, now=ends_at) == assignment
         with pytest.raises(LinkExpired):
             signed_links.opened(token, now=ends_at + timedelta(seconds=2))
+
+
+def test_a_mail_whose_deadline_has_passed_waits_as_long_as_the_deadline_may_move_back(
+    mail: MailServer,
+) -> None:
+    assignment = given_assignment()
+    LearnerContentAssignment.objects.update(expires_at=NOW)
+    for _attempt in range(runner.MAX_ATTEMPTS + 2):
+        due_at = action_of(assignment, ActionType.NOTIFIED).due_at
+        assert due_at
+        deliver(now=due_at)
+
+    waiting = action_of(assignment, ActionType.NOTIFIED)
+    assert (waiting.status, waiting.attempts) == (Status.PENDING, runner.MAX_ATTEMPTS + 2)
+    assert waiting.due_at
+    LearnerContentAssignment.objects.update(expires_at=waiting.due_at + timedelta(days=1))
+    deliver(now=waiting.due_at)
+    assert len(mail.received) == 1
 
 
 def test_a_mail_about_an_end_has_no_link_to_act_by(mail: MailServer) -> None:
