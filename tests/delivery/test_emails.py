@@ -117,7 +117,7 @@ def test_the_link_of_each_mail_works_until_the_deadline_that_the_mail_names(mail
             signed_links.opened(token, now=ends_at + timedelta(seconds=2))
 
 
-def test_a_mail_whose_deadline_has_passed_waits_as_long_as_the_deadline_may_move_back(
+def test_a_mail_after_its_deadline_waits_as_long_as_the_deadline_may_move_back(
     mail: MailServer,
 ) -> None:
     assignment = given_assignment()
