@@ -57,7 +57,7 @@ def fill(count: int = NO_OPS, *, now: datetime | None = None) -> datetime:
 
 def ours(now: datetime) -> None:
     """Claim, begin and finish each action, without doing anything."""
-    while batch := actions.claim(now=now, lease=settings.LEASE, limit=TOGETHER, start=False):
+    while batch := actions.claim(now=now, lease=settings.LEASE, limit=TOGETHER, start_attempts=False):
         for action in batch:
             actions.begin(action, now=now, lease=settings.LEASE)
             actions.finish(action, outcomes.Done(), now=now)

@@ -121,7 +121,7 @@ def floor(*, sends: bool = True) -> None:
 
 def no_op() -> None:
     """Claim, begin and finish each action, without doing anything."""
-    while batch := actions.claim(now=timezone.now(), lease=settings.LEASE, limit=20, start=False):
+    while batch := actions.claim(now=timezone.now(), lease=settings.LEASE, limit=20, start_attempts=False):
         for action in batch:
             actions.begin(action, now=timezone.now(), lease=settings.LEASE)
             actions.finish(action, outcomes.Done(), now=timezone.now())

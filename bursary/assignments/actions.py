@@ -143,14 +143,14 @@ def readdress(assignment: LearnerContentAssignment, *, now: datetime) -> None:
 
 
 def claim(
-    *, now: datetime, lease: timedelta, limit: int, pks: Sequence[int] | None = None, start: bool = True
+    *, now: datetime, lease: timedelta, limit: int, pks: leases.Pks = None, start_attempts: bool = True
 ) -> list[LearnerContentAssignmentAction]:
     """Claim at most `limit` due actions (of `pks`, if given) for `lease`; return them with their assignments.
 
-    Actions that no longer fit their assignment's cycle or state are superseded instead. With `start`, each is
-    running, and its attempt is counted; without, `begin` does so later for each.
+    Actions that no longer fit their assignment's cycle or state are superseded instead. With
+    `start_attempts`, each is running, and its attempt is counted; without, `begin` does so later for each.
     """
-    columns = _attempt_started(now) if start else {}
+    columns = _attempt_started(now) if start_attempts else {}
     claimed = leases.claim(_with_assignments, now=now, lease=lease, limit=limit, pks=pks, **columns)
     obsolete = [action for action in claimed if not still_applies(action)]
     superseded: dict[str, Any] = {"finished_wins": True, "status": Status.SUPERSEDED}
@@ -202,15 +202,15 @@ def finish(action: LearnerContentAssignmentAction, outcome: AttemptResult, *, no
             outcome = Postponed(outcome.failure, until=now + PAID_RETRY_WAIT)
         columns = outcomes.columns_after(action, outcome, now=now)
         due_at = outcome.until if isinstance(outcome, Postponed | NotTried) else None
-        redeems = action.action_type == ActionType.REDEEMED  # and goes to no address
+        is_redemption = action.action_type == ActionType.REDEEMED  # and goes to no address
         unsuccessful = isinstance(outcome, Postponed | NotTried | Failed)
-        if unsuccessful and not redeems and action.recipient != present_address:
+        if unsuccessful and not is_redemption and action.recipient != present_address:
             # The address was corrected meanwhile, and another action mails the new one.
             due_at = None
             columns = {"status": Status.SUPERSEDED, "error_code": ActionType.EMAIL_CORRECTED}
         # Once it is finished, an instant for which it was scheduled meanwhile has no effect.
         written = leases.settle([action], due_at=due_at, now=now, finished_wins=True, modified=now, **columns)
-        if written and redeems and isinstance(outcome, Failed):
+        if written and is_redemption and isinstance(outcome, Failed):
             # A redemption that finally failed spent nothing: the assignment is open, its money reserved.
             LearnerContentAssignment.objects.filter(pk=action.assignment_id).update(redeeming_since=None)
         if written and not isinstance(outcome, Postponed | NotTried):

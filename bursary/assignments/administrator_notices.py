@@ -11,7 +11,7 @@ from typing import Any
 from django.db.models import Count, DateTimeField, Exists, F, Max, OuterRef, Q, QuerySet, Subquery
 
 from bursary.assignments import offers
-from bursary.assignments.choices import ABOUT_ADDRESSES, NoticeReason, State
+from bursary.assignments.choices import ADDRESS_REASONS, NoticeReason, State
 from bursary.assignments.dates import GRACE
 from bursary.assignments.models import AdministratorNotice, LearnerContentAssignment
 from bursary.budgets.models import Budget
@@ -72,7 +72,7 @@ def current(now: datetime) -> QuerySet[AdministratorNotice]:
         budget=OuterRef("budget"), content=OuterRef("content"), state=State.ALLOCATED
     )
     in_grace = Q(Exists(open_.filter(grace_until__gt=now)), no_expiry_before__gt=now)
-    unjoinable = Q(Exists(open_), ~Q(reason__in=("", *ABOUT_ADDRESSES)), resolved_at=None)
+    unjoinable = Q(Exists(open_), ~Q(reason__in=("", *ADDRESS_REASONS)), resolved_at=None)
     unwanted = Q(Exists(open_), reason=NoticeReason.MAIL_UNWANTED, created__gt=now - COMPLAINTS_SHOWN)
     shown = AdministratorNotice.objects.filter(in_grace | unjoinable | unwanted).select_related(
         "content", "budget__customer"
@@ -128,7 +128,7 @@ def _write_for_unjoinable(of: str, pks: Sequence[int], *, now: datetime, due_at:
     found = _unjoinable(of, pks, now=now)
     lately = Q(resolved_at=None) | Q(resolved_at__gt=now - QUIET)
     recent = AdministratorNotice.objects.filter(lately, **{f"{of}__in": pks})
-    for notice in for_update(recent.exclude(reason__in=("", *ABOUT_ADDRESSES))).order_by("-pk"):
+    for notice in for_update(recent.exclude(reason__in=("", *ADDRESS_REASONS))).order_by("-pk"):
         count, reason = found.pop((notice.budget_id, notice.content_id), (0, notice.reason))
         if count:
             _extend(notice, assignments=count, now=now, reason=reason, resolved_at=None)

@@ -158,8 +158,8 @@ class NoticeReason(models.TextChoices):
     """A mail provider reported a complaint."""
 
 
-ABOUT_ADDRESSES = (NoticeReason.ADDRESS_BOUNCED, NoticeReason.MAIL_UNWANTED)
-"""Reasons that are not about the content."""
+ADDRESS_REASONS = (NoticeReason.ADDRESS_BOUNCED, NoticeReason.MAIL_UNWANTED)
+"""Reasons that concern a learner's address. All others concern the content of assignments."""
 
 
 class ExpiryReason(models.TextChoices):

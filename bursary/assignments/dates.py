@@ -25,8 +25,8 @@ from bursary.lib.moments import FAR_FUTURE
 from bursary.lib.prepared import Parameter, as_expression
 
 GRACE = timedelta(hours=24)
-"""How long nothing expires by a deadline that a change brought into the past, or to less than this from now:
-the change may be a mistake."""
+"""For this long, a change that brings a deadline into the past, or to less than this from now, expires
+nothing: it may be a mistake."""
 
 
 @dataclass(frozen=True, order=True)

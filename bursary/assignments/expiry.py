@@ -7,7 +7,7 @@ from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from bursary.assignments import lifecycle, sweeps
 from bursary.assignments.administrator_notices import LONGEST_WAIT_FOR_NOTICE
-from bursary.assignments.choices import ABOUT_ADDRESSES, ActionType, State
+from bursary.assignments.choices import ADDRESS_REASONS, ActionType, State
 from bursary.assignments.models import AdministratorNotice, LearnerContentAssignment
 from bursary.assignments.sweeps import SweepResult
 from bursary.budgets import ledger
@@ -20,13 +20,15 @@ def due(now: datetime | Parameter) -> QuerySet[LearnerContentAssignment]:
     accepted (a redemption is in flight).
 
     Where a change brought the deadline near or into the past, an assignment has a grace (`dates.GRACE`), and
-    waits for the notice to an administrator, for `LONGEST_WAIT_FOR_NOTICE` at most.
+    waits for the notice to an administrator, for `LONGEST_WAIT_FOR_NOTICE` at most. `now` may be a
+    prepared statement's parameter.
     """
+    # A notice without content is of a change of the budget, for all its assignments.
     notices = AdministratorNotice.objects.filter(
         Q(content=OuterRef("content")) | Q(content=None),
         budget=OuterRef("budget"),
         created__gt=now - LONGEST_WAIT_FOR_NOTICE,
-    ).exclude(reason__in=ABOUT_ADDRESSES)
+    ).exclude(reason__in=ADDRESS_REASONS)
     blocked_by_notice = Exists(notices.filter(Q(notified_at=None) | Q(no_expiry_before__gt=now)))
     grace_passed = Q(grace_until=None) | (Q(grace_until__lte=now) & ~blocked_by_notice)
     return LearnerContentAssignment.objects.filter(
@@ -44,6 +46,7 @@ def expire_due(*, now: datetime, on_progress: ProgressCallback | None = None) ->
     """Expire all assignments that are due at `now`, in batches. Idempotent."""
 
     def expire(budget_pk: int, turn: int) -> int:
+        """Expire a batch of a budget; its mails are sent from `turn` on (`leases.at_turn`)."""
         with transaction.atomic():
             budget = ledger.lock(budget_pk)
             locked = sweeps.lock_batch(due, budget_pk, now=now, order="expires_at")

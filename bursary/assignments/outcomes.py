@@ -11,10 +11,10 @@ from bursary.budgets.models import LedgerEntry
 from bursary.lib import texts
 
 ATTEMPTS_LOGGED = 10
-FIRST_OCCURRENCES = "first_met"  # the key in the attempt log
+ERROR_CODE, FIRST_OCCURRENCES = "cause", "first_met"  # keys in the attempt log
 TRACEBACK_LENGTH = 20_000  # characters
 PAID_RETRY_WAIT = timedelta(minutes=30)
-"""When other work would finally fail, a redemption with its money spent is tried again after this wait."""
+"""The wait of a redemption with its money spent, where other work would finally fail."""
 
 
 Limit = Literal["attempts", "time"]
@@ -119,8 +119,8 @@ def is_paid(action: LearnerContentAssignmentAction) -> bool:
 
     It is never given up: the assignment would be open again, and its reserved money freed a second time.
     """
-    redeems = action.action_type == ActionType.REDEEMED
-    return redeems and LedgerEntry.objects.filter(idempotency_key=action.assignment.ledger_key).exists()
+    is_redemption = action.action_type == ActionType.REDEEMED
+    return is_redemption and LedgerEntry.objects.filter(idempotency_key=action.assignment.ledger_key).exists()
 
 
 def attempts_towards_limit(action: LearnerContentAssignmentAction) -> int:
@@ -139,6 +139,11 @@ def first_occurrences(action: LearnerContentAssignmentAction) -> dict[str, datet
     return {code: datetime.fromisoformat(at) for code, at in last.get(FIRST_OCCURRENCES, {}).items()}
 
 
+def occurrences(action: LearnerContentAssignmentAction, error_code: str) -> int:
+    """Return how many of the logged attempts, the last `ATTEMPTS_LOGGED`, ended with an error."""
+    return sum(entry[ERROR_CODE] == error_code for entry in action.attempt_log)
+
+
 def _logged(
     action: LearnerContentAssignmentAction,
     failure: Failure,
@@ -153,7 +158,7 @@ def _logged(
     entry: dict[str, object] = {
         "at": now.isoformat(),
         "attempt": action.attempts,
-        "cause": failure.error_code,
+        ERROR_CODE: failure.error_code,
         "detail": last_characters(failure.detail),
         "traceback": last_characters(failure.traceback),
     }

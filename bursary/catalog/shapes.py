@@ -259,7 +259,7 @@ def course_price(
     """Return the normalized price of a course.
 
     Upstream serves 0.0 both for free and for unknown. So for 0.0, return the price that the advertised run
-    lists, and unknown without such a run.
+    lists, and None (unknown) without such a run.
     """
     path = "normalized_metadata.content_price"
     if normalized.content_price == 0 and advertised is None:
@@ -279,9 +279,10 @@ def run_price(
     entitlement_cents: int | None,
     warnings: ParseWarnings,
 ) -> PriceWithPath:
-    """Return the normalized price of a run; the listed one if that is 0.0, or without a normalized record.
+    """Return the price of a run: the normalized one if it is not 0, else the listed one.
 
-    A normalized record without a price makes it unknown. Only a normalized 0.0 makes a run free.
+    A normalized record without a price makes it None (unknown). Where nothing is listed, a normalized 0 makes
+    the run free, and without a normalized record its price is unknown.
     """
     if normalized and normalized.content_price != 0:
         return normalized.content_price, f"normalized_metadata_by_run[{key}].content_price"

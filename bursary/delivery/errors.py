@@ -37,7 +37,7 @@ class DeliveryError(Exception):
     permanent: bool = False
     reason: ErrorReason = ErrorReason.INTERNAL_API_ERROR
     most_attempts: int | None = None
-    """The most attempts with this error, for one after which the mail may have been delivered."""
+    """The most attempts with this error; set for errors after which the mail may have been delivered."""
     retry_for: timedelta = LONGEST_OUTAGE
     """How long after its first occurrence the action is retried."""
     wait: timedelta = timedelta(0)

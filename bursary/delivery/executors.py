@@ -20,8 +20,8 @@ from bursary.lib.threads import PollingThread
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 5.0
-ROUND = 100  # actions between two checks whether to stop, and seconds
-ROUND_SECONDS = 5.0
+ROUND, ROUND_SECONDS = 100, 5.0
+"""A round of a thread: at most so many actions, and at most so long. Between rounds it may stop."""
 ACTIONS_PER_MESSAGE = 20
 MAX_MESSAGES = 10  # at once: as many workers begin, and each goes on as long as work is due
 

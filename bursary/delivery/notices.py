@@ -13,7 +13,7 @@ from django.utils import translation
 from bursary.access import contacts
 from bursary.assignments import content_display
 from bursary.assignments.administrator_notices import LONGEST_WAIT_FOR_NOTICE
-from bursary.assignments.choices import ABOUT_ADDRESSES
+from bursary.assignments.choices import ADDRESS_REASONS
 from bursary.assignments.models import AdministratorNotice
 from bursary.delivery import emails, mail_connection, runner, sending_rate
 from bursary.delivery.errors import DeliveryError
@@ -26,7 +26,7 @@ MAX_ADMINISTRATORS = 50  # of one customer that are written to
 MAX_NOTICES = 20  # in one call
 LEAST_NOTICE = timedelta(hours=12)
 """How long the first administrator that is notified has, at least, between the mail and the expiry."""
-_TEMPLATES: Mapping[str, str] = {"": "deadline_moved"} | dict.fromkeys(ABOUT_ADDRESSES, "address_refused")
+_TEMPLATES: Mapping[str, str] = {"": "deadline_moved"} | dict.fromkeys(ADDRESS_REASONS, "address_refused")
 """By reason; any other one's is `not_joinable`."""
 
 
@@ -127,7 +127,7 @@ def _context(notice: AdministratorNotice, waits_until: datetime | None) -> dict[
     return {
         "organisation": customer.name,
         "budget": notice.budget.name,
-        "course": "" if notice.reason in ABOUT_ADDRESSES else content_display.notice_title(notice),
+        "course": "" if notice.reason in ADDRESS_REASONS else content_display.notice_title(notice),
         "count": notice.assignments,
         "until": moments.in_words(waits_until, zone=customer.zone) if waits_until else "",
         "reason": notice.get_reason_display(),

@@ -64,7 +64,9 @@ def drain(*, clock: Clock, limit: int, pks: Sequence[int] | None = None, seconds
                 time.sleep(max(0.0, min(wait, ends_at - time.monotonic(), MAX_WAIT_SECONDS)))
                 continue
             count = min(size, limit - tried, mails or BATCH)
-            batch = actions.claim(now=clock(), lease=settings.LEASE, limit=count, pks=chosen, start=False)
+            batch = actions.claim(
+                now=clock(), lease=settings.LEASE, limit=count, pks=chosen, start_attempts=False
+            )
             full = len(batch) == count
             batch = _within_rate(batch, now=clock())
             done = _work_through(batch, due, clock=clock, ends_at=ends_at)
@@ -130,8 +132,8 @@ def attempt(action: LearnerContentAssignmentAction, *, clock: Clock) -> AttemptR
 
     Raises ServerPaused if the action is a mail, and all mails must wait for the mail server.
     """
-    redeems = action.action_type == ActionType.REDEEMED
-    reason = ErrorReason.ENROLLMENT_ERROR if redeems else ErrorReason.INTERNAL_API_ERROR
+    is_redemption = action.action_type == ActionType.REDEEMED
+    reason = ErrorReason.ENROLLMENT_ERROR if is_redemption else ErrorReason.INTERNAL_API_ERROR
     try:
         if outcomes.attempts_towards_limit(action) > MAX_ATTEMPTS and not outcomes.is_paid(action):
             died = "The worker died each time that this was tried."
@@ -168,7 +170,7 @@ def _retry_or_give_up(
     ends_at = min(
         first.get(error.error_code, now) + error.retry_for, min(first.values(), default=now) + LONGEST_OUTAGE
     )
-    occurrences = 1 + sum(entry["cause"] == error.error_code for entry in action.attempt_log)
+    occurrences = 1 + outcomes.occurrences(action, error.error_code)
     if now >= ends_at or occurrences >= (error.most_attempts or occurrences + 1):
         return _given_up(action, failure)
     wait = max(error.wait, wait_after(action.attempts))

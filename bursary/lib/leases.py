@@ -43,7 +43,7 @@ _RANGES = range(3)
 _INSTANT, _EARLY = models.DateTimeField(), models.PositiveSmallIntegerField()
 _NOW, _PKS = Parameter("now", _INSTANT), Parameter("pks", models.BigAutoField())
 _UNTIL, _AGAIN_EARLY = Parameter("until", _INSTANT), Parameter("early", _EARLY)
-_SCHEDULED_MEANWHILE = Q(due_at__lt=F("lease_until"))
+_SCHEDULED_MEANWHILE = Q(due_at__lt=F("lease_until"))  # a claim makes a row due at the end of its lease
 
 
 class LeasedRow(models.Model):

@@ -119,12 +119,12 @@ def bring_forward(*, now: datetime) -> int:
         Q(content=OuterRef("pk")) | Q(content__parent_key=OuterRef("content_key")), state=State.ALLOCATED
     )
     stale_at = now - settings.CONTENT_FRESHNESS["depended_on"]
-    held = CatalogMembership.objects.filter(content=OuterRef("pk"))
+    memberships = CatalogMembership.objects.filter(content=OuterRef("pk"))
     # Missing content has a schedule of its own: a second lookup confirms it.
-    resting = held.filter(Q(seen_at__gt=stale_at) | Q(missing_since__isnull=False))
+    resting = memberships.filter(Q(seen_at__gt=stale_at) | Q(missing_since__isnull=False))
     stale = ContentMetadata.objects.filter(
         Exists(open_assignments),
-        Exists(held),
+        Exists(memberships),
         ~Exists(resting),
         due_at__gt=now + settings.CONTENT_LEASE,
         failures=0,
@@ -175,8 +175,8 @@ def refresh_keys(
         *courses.values_list("parent_key", flat=True),
         *former.values_list("content_key", flat=True),
     }
-    held = CatalogMembership.objects.filter(content__content_key__in=asked)
-    holders = held.order_by().values_list("catalog_uuid", flat=True).distinct()
+    memberships = CatalogMembership.objects.filter(content__content_key__in=asked)
+    holders = memberships.order_by().values_list("catalog_uuid", flat=True).distinct()
     done: list[CatalogRefresh] = []
     for catalog_uuid in sorted({*holders, *catalogs}):
         try:

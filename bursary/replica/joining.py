@@ -53,7 +53,7 @@ class RecordedContent(Protocol):
 
 
 class JoiningRefusal(enum.StrEnum):
-    """Why a run cannot be joined, the first that applies; of a course's runs, the last in this order."""
+    """Why a run cannot be joined: the first that applies. A course has the last of its runs' reasons."""
 
     NOT_ACTIVE = "content_not_active"
     """No run is published and marketable, or enrolment is closed without a date."""
@@ -229,9 +229,9 @@ def _runs() -> QuerySet[CatalogMembership, Any]:
     courses = Parameter("courses", ContentMetadata._meta.get_field("parent_key"))
     runs = Q(content__parent_key__in=courses, content__content_type=ContentType.COURSERUN)
     catalogs = Parameter("catalogs", CatalogMembership._meta.get_field("catalog_uuid"))
-    held = CatalogMembership.objects.filter(runs, catalog_uuid__in=catalogs).order_by()
+    memberships = CatalogMembership.objects.filter(runs, catalog_uuid__in=catalogs).order_by()
     columns = ("catalog_uuid", "content__parent_key", "content__content_key")
-    return held.values_list(*columns, *(f"content__{name}" for name in RUN_COLUMNS))
+    return memberships.values_list(*columns, *(f"content__{name}" for name in RUN_COLUMNS))
 
 
 def _held(*, with_runs: bool) -> QuerySet[CatalogMembership, Any]:
@@ -241,9 +241,9 @@ def _held(*, with_runs: bool) -> QuerySet[CatalogMembership, Any]:
     if with_runs:
         condition |= Q(content__content_type=ContentType.COURSERUN, content__parent_key__in=keys)
     catalogs = Parameter("catalogs", CatalogMembership._meta.get_field("catalog_uuid"))
-    members = CatalogMembership.objects.filter(condition, catalog_uuid__in=catalogs)
+    memberships = CatalogMembership.objects.filter(condition, catalog_uuid__in=catalogs)
     columns = ("catalog_uuid", "content", "content__parent_key", "content__content_key")
-    return members.order_by("pk").values_list(*columns, *(f"content__{name}" for name in RUN_COLUMNS))
+    return memberships.order_by("pk").values_list(*columns, *(f"content__{name}" for name in RUN_COLUMNS))
 
 
 _HELD = {with_runs: PreparedSelect(partial(_held, with_runs=with_runs)) for with_runs in (False, True)}
@@ -307,8 +307,10 @@ def joinable(
 
     They are annotated as `joining_run`, `joining_price` and `join_by`; NULL is unknown.
     """
-    held = CatalogMembership.objects.filter(content=OuterRef("pk"), catalog_uuid=catalog_uuid)
-    runs = ContentMetadata.objects.filter(open_runs(now=now, must_open_before=must_open_before), Exists(held))
+    memberships = CatalogMembership.objects.filter(content=OuterRef("pk"), catalog_uuid=catalog_uuid)
+    runs = ContentMetadata.objects.filter(
+        open_runs(now=now, must_open_before=must_open_before), Exists(memberships)
+    )
     here = runs.filter(Q(pk=OuterRef("pk")) | Q(parent_key=OuterRef("content_key")))
     advertised = here.filter(content_key=OuterRef("advertised_run"))
     first = here.order_by(F("start_date").asc(nulls_last=True), "content_key")
@@ -319,7 +321,7 @@ def joinable(
         return Case(When(Exists(advertised), then=chosen[0]), default=chosen[1])
 
     return ContentMetadata.objects.filter(
-        Exists(held), Exists(here), content_type__in=[ContentType.COURSE, ContentType.COURSERUN]
+        Exists(memberships), Exists(here), content_type__in=[ContentType.COURSE, ContentType.COURSERUN]
     ).annotate(
         joining_run=of_chosen("content_key"),
         joining_price=of_chosen("price_cents"),

@@ -161,7 +161,7 @@ def decide(
 ) -> Merge:
     """Decide about a record and the row of its key and variant.
 
-    `inserted`: this fetch tried to insert the row. `is_unnamed`: no course names the run any more.
+    `inserted`: this fetch tried to insert the row. `is_unnamed`: no record of a course has the run any more.
     """
     parent_key = content.parent_key or row.parent_key  # once known it stays: run records may come without
     decision = _refusal(content, row, context=context, is_unnamed=is_unnamed)

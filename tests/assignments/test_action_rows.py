@@ -137,7 +137,7 @@ def test_no_more_is_claimed_than_the_limit() -> None:
 def test_an_attempt_is_counted_when_it_begins_unless_its_work_was_ended_or_redirected_meanwhile() -> None:
     allocate(given_budget(), given_content(), ALICE, BOB, CAROL)
     lease, rows = timedelta(minutes=2), LearnerContentAssignmentAction.objects
-    alices, bobs, carols = actions.claim(now=NOW, lease=lease, limit=3, start=False)
+    alices, bobs, carols = actions.claim(now=NOW, lease=lease, limit=3, start_attempts=False)
     columns = ("status", "attempts", "modified", "lease_until")
     waiting = (Status.PENDING, 0, NOW, NOW + lease)
     assert set(rows.exclude(lease_until=None).values_list(*columns)) == {waiting}

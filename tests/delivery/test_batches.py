@@ -51,7 +51,7 @@ def places() -> list[tuple[object, ...]]:
 
 def test_what_was_claimed_and_has_not_begun_counts_no_attempt_and_is_due_when_the_lease_ends() -> None:
     allocate(given_budget(), given_content(), ALICE, BOB)
-    first, second = actions.claim(now=NOW, lease=settings.LEASE, limit=2, start=False)
+    first, second = actions.claim(now=NOW, lease=settings.LEASE, limit=2, start_attempts=False)
     later = NOW + timedelta(minutes=1)
     assert actions.begin(first, now=later, lease=settings.LEASE)
     assert places() == [
@@ -61,7 +61,7 @@ def test_what_was_claimed_and_has_not_begun_counts_no_attempt_and_is_due_when_th
 
     # The worker died. The one that had begun is counted, and may begin again in another's hands.
     over = later + settings.LEASE
-    again = actions.claim(now=over, lease=settings.LEASE, limit=2, start=False)
+    again = actions.claim(now=over, lease=settings.LEASE, limit=2, start_attempts=False)
     assert {one.pk for one in again} == {first.pk, second.pk}
     assert not actions.begin(second, now=over, lease=settings.LEASE)  # the dead one's claim
     assert [actions.begin(one, now=over, lease=settings.LEASE) for one in again] == [True, True]
@@ -74,13 +74,13 @@ def test_what_was_claimed_and_has_not_begun_counts_no_attempt_and_is_due_when_th
 def test_what_is_given_back_is_due_as_before() -> None:
     allocate(given_budget(), given_content(), ALICE, BOB, CAROL)
     before = places()
-    claimed = actions.claim(now=NOW, lease=settings.LEASE, limit=3, start=False)
+    claimed = actions.claim(now=NOW, lease=settings.LEASE, limit=3, start_attempts=False)
     leases.schedule(ROWS.filter(pk=claimed[1].pk), at=NOW + timedelta(seconds=1) / 2, now=NOW)
     assert leases.release(claimed) == 3
     before[1] = (Status.PENDING, 0, NOW + timedelta(seconds=1) / 2, 0, None)  # sooner, as was asked meanwhile
     assert places() == before
 
-    late = actions.claim(now=NOW, lease=settings.LEASE, limit=3, start=False)
+    late = actions.claim(now=NOW, lease=settings.LEASE, limit=3, start_attempts=False)
     assert leases.release(claimed) == 0
     assert {one.lease_until for one in ROWS.all()} == {late[0].lease_until, None}
 
