@@ -1,12 +1,13 @@
 """Ends a catalog membership after two lookups by key, an hour apart, have both returned nothing.
 
 A missing entry in a listing is not enough: a listing leaves out what is inactive, and may be cut short
-without saying so. Nothing is removed while a catalog has shrunk by more than a
-fifth.
+without saying so. Nothing is removed while more than a fifth of a catalog is missing, and more than four
+entries.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from fractions import Fraction
 from typing import NamedTuple
 from uuid import UUID
 
@@ -20,10 +21,10 @@ from bursary.replica.ingest import BATCH, content_changed
 from bursary.replica.merge import FetchContext
 from bursary.replica.models import CatalogListing, CatalogMembership, ContentMetadata, ContentType
 
-ALLOWED_SHARE = 5
-"""One entry in so many may disappear."""
-ALWAYS_ALLOWED_TO_DISAPPEAR = 5
-"""Entries, so that small catalogs do not raise alarms: of four, one is more than a fifth."""
+LARGEST_ALLOWED_SHARE = Fraction(1, 5)
+"""The part of a catalog's entries that may be missing without an alarm."""
+ALWAYS_ALLOWED = 4
+"""So many entries may be missing from any catalog: of a small one, a single entry is more than a fifth."""
 REMOVALS_ALLOWED_FOR = timedelta(days=2)
 """How long an operator's permission holds: longer than two lookups take."""
 
@@ -71,8 +72,8 @@ def predict_alarm(catalog_uuid: UUID, *, listed: int, accept_drop: bool) -> str:
     last = CatalogListing.objects.filter(catalog_uuid=catalog_uuid).exclude(started_at=None).first()
     before = last.listed if last else listed_memberships(catalog_uuid).count()
     missing = before - listed
-    few = missing * ALLOWED_SHARE <= before or (missing < ALWAYS_ALLOWED_TO_DISAPPEAR and listed)
-    if few or accept_drop:
+    is_emptied = missing > 0 and not listed  # an alarm even for a small catalog
+    if accept_drop or (_may_be_missing(missing, of=before) and not is_emptied):
         return ""
     return (
         f"The listing names {listed} where the one before named {before}: more than a fifth is missing. "
@@ -153,12 +154,17 @@ def _removal_alarm(listing: CatalogListing, *, now: datetime) -> str:
         return ""
     rows = listed_memberships(listing.catalog_uuid)
     total, missing = rows.count(), rows.filter(missing_since__isnull=False).count()
-    if missing * ALLOWED_SHARE <= total or missing < ALWAYS_ALLOWED_TO_DISAPPEAR:
+    if _may_be_missing(missing, of=total):
         return ""
     return (
         f"Asked by key, the catalog does not have {missing} of the {total} that it held: more than a fifth. "
         "Nothing was removed."
     )
+
+
+def _may_be_missing(missing: int, *, of: int) -> bool:
+    """Return whether so many of a catalog's entries may be missing without an alarm."""
+    return missing <= ALWAYS_ALLOWED or missing <= of * LARGEST_ALLOWED_SHARE
 
 
 def _raise_alarm(listing: CatalogListing, alarm: str, *, now: datetime) -> None:
