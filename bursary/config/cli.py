@@ -5,7 +5,8 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -33,6 +34,8 @@ DRIVERS = {
 _PREFIX = "CommandError: "
 _EMPTY = re.compile(r"(?:--[a-z-]+=)?\s*")
 READS_NO_DATA = frozenset({"check", "help"})
+INTERRUPTED = 130
+"""The status of a command that ends by Ctrl-C, as shells have it."""
 
 
 def main() -> None:
@@ -52,7 +55,7 @@ def main() -> None:
     if not has_key:  # the settings need one; this one signs nothing
         os.environ["BURSARY_SECRET_KEY"] = secrets.token_urlsafe(64)
     _require_settings()
-    try:
+    with _errors_in_words():
         django.setup()
         _require_arguments(arguments)
         if sets_up:
@@ -63,11 +66,21 @@ def main() -> None:
             sys.stdout.write(f"{commands.overview()}\n")
             return
         _Utility(["bursary", *arguments]).execute()
-    except Error as error:  # from Django's commands; this service's commands handle theirs
+
+
+@contextmanager
+def _errors_in_words() -> Iterator[None]:
+    """Exit in a sentence after Ctrl-C, and errors of Django's commands: other commands handle theirs."""
+    try:
+        yield
+    except Error as error:
         sys.exit(f"bursary: {in_words(error)}")
     except ImproperlyConfigured as error:
         hints = [hint for module, hint in DRIVERS.items() if module in str(error)]
         sys.exit("\n".join([f"bursary: {error}", *hints]))
+    except KeyboardInterrupt:  # at a question, or during work that is done in steps
+        sys.stderr.write("\nbursary: interrupted. What was finished before stays.\n")
+        sys.exit(INTERRUPTED)
 
 
 class _Errors(OutputWrapper):

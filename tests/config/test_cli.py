@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -97,6 +98,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert made.returncode == 0, made.stderr
     assert made.stderr == f"bursary: setting up the data folder {folder / 'var'}\n"
     return folder
+
+
+def test_an_interrupted_command_ends_in_a_sentence(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "_require_settings", lambda: None)
+    monkeypatch.setattr("bursary.config.cli.ManagementUtility.execute", Mock(side_effect=KeyboardInterrupt))
+    assert here("check") == (130, "\nbursary: interrupted. What was finished before stays.\n")
 
 
 @pytest.mark.parametrize("command", ["--version", "version"])

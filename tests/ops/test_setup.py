@@ -101,6 +101,11 @@ def test_another_key_can_be_issued_and_the_first_goes_on_working() -> None:
     assert digests == {ApiKey.digest_of(first), ApiKey.digest_of(second)}
 
 
+def test_space_around_an_option_makes_nothing_again() -> None:
+    run()
+    assert run(**{name: f" {value} " for name, value in ASKED.items()})["changed"] is False
+
+
 def test_a_dry_run_makes_nothing_and_says_what_it_would() -> None:
     answer = run(dry_run=True)
 

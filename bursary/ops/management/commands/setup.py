@@ -92,6 +92,7 @@ class Command(OperatorCommand):
         parser.add_argument("--new-key", action="store_true", help="Issue the administrator another API key.")
 
     def run(self, *, dry_run: bool, new_key: bool, **options: Any) -> None:
+        options |= {name: options[name].strip(" ") for name in READERS if options[name]}  # as an answer is
         missing = [name for name in QUESTIONS if not options[name]]
         if missing and (self.as_json or not sys.stdin.isatty()):
             names = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
