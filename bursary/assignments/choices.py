@@ -33,7 +33,7 @@ class LearnerState(models.IntegerChoices):
     EXPIRED = 2, "expired"
     """The deadline passed."""
     FAILED = 3, "failed"
-    """Linking or notifying the learner finally failed, or no mail was sent because the account has ended."""
+    """Linking or notifying the learner finally failed; or the mail was skipped, and no other requested."""
     DECLINED = 998, ""
     """The learner declined it. On the wire none, as for what an administrator cancelled."""
     NONE = 999, ""

@@ -206,8 +206,8 @@ def skip(
 ) -> RepairResult:
     """Skip the failed work of the budget's assignments with these uuids; record the reason.
 
-    It no longer counts as failed. In lists, an assignment with a learner that was not notified stays
-    `failed`.
+    It is no longer work to repair. An assignment of which no mail was sent keeps the learner state
+    `failed` until the mail is requested again.
     """
 
     def skip_all(_before: int, failed: list[LearnerContentAssignmentAction]) -> None:
