@@ -128,8 +128,8 @@ def _joined_at(assignment: LearnerContentAssignment, *, now: datetime) -> dateti
     course, or its advertised run has not started by that instant.
     """
     # A refunded one was last read as it was accepted.
-    ended_at = assignment.accepted_at or statuses.ended_at(assignment)
-    at = now if assignment.state == State.ALLOCATED else ended_at
+    closed_at = assignment.accepted_at or statuses.closed_at(assignment)
+    at = now if assignment.state == State.ALLOCATED else closed_at
     shown, starts_at = assignment.shown_content, start(assignment)
     if at is None or shown is None or shown.content_type != ContentType.COURSE:
         return None

@@ -155,7 +155,7 @@ def _cells(assignment: LearnerContentAssignment, zone: ZoneInfo, *, starts_at: d
         _local(assignment.recent_action_at, zone),
         _local(assignment.expires_at if is_open else None, zone),
         str(statuses.DECIDED_BY[assignment.expires_reason]) if is_open else "",
-        _local(statuses.ended_at(assignment), zone),
+        _local(statuses.closed_at(assignment), zone),
         statuses.why_ended(assignment),
         _local(starts_at, zone),
         assignment.budget.name,

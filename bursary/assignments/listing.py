@@ -148,11 +148,11 @@ class AssignmentFilters(django_filters.FilterSet):
     declined = FlagFilter(method="by_learners_refusal", label="Whether the learner declined the assignment")
     account_ended = django_filters.ChoiceFilter(choices=AccountEnded.choices, method="with_ended_account")
     ended_at__gte = MomentFilter(
-        method="ended_since",
+        method="closed_since",
         label="Assignments that were accepted, or ended otherwise, at this time or later",
     )
     ended_at__lte = MomentFilter(
-        method="ended_until",
+        method="closed_until",
         lookup_expr="lte",
         label="Assignments that were accepted, or ended otherwise, at this time or earlier",
     )
@@ -255,13 +255,13 @@ class AssignmentFilters(django_filters.FilterSet):
         addresses = [value] if isinstance(value, str) else value
         return queryset.filter(of_mailboxes([learner_key(address) for address in addresses]))
 
-    def ended_since(self, queryset: QuerySet[Any], _name: str, value: datetime) -> QuerySet[Any]:
+    def closed_since(self, queryset: QuerySet[Any], _name: str, value: datetime) -> QuerySet[Any]:
         """Keep what was accepted, cancelled, declined, refunded or expired at that instant or later."""
-        return queryset.filter(statuses.ended_at_compares("gte", value))
+        return queryset.filter(statuses.closed_at_compares("gte", value))
 
-    def ended_until(self, queryset: QuerySet[Any], _name: str, value: datetime) -> QuerySet[Any]:
+    def closed_until(self, queryset: QuerySet[Any], _name: str, value: datetime) -> QuerySet[Any]:
         """Keep what was accepted, cancelled, declined, refunded or expired at that instant or earlier."""
-        return queryset.filter(statuses.ended_at_compares("lte", value))
+        return queryset.filter(statuses.closed_at_compares("lte", value))
 
     def with_ended_account(
         self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: str

@@ -1,4 +1,4 @@
-"""The status of an assignment for people: in words, as a condition on columns, and how it ended."""
+"""The status of an assignment for people: in words, as a condition on columns, and how it closed."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -67,7 +67,7 @@ def status_of(state: str, learner_state: int) -> str:
     return DECLINED if learner_state == LearnerState.DECLINED else state
 
 
-_ENDED_AT: Mapping[str, str] = {
+_CLOSED_AT: Mapping[str, str] = {
     State.ACCEPTED: "accepted_at",
     State.CANCELLED: "cancelled_at",
     State.EXPIRED: "expired_at",
@@ -75,26 +75,26 @@ _ENDED_AT: Mapping[str, str] = {
 }
 
 
-def ended_at(assignment: LearnerContentAssignment) -> datetime | None:
-    """Return when it was accepted or ended without that; None while it is open."""
-    column = _ENDED_AT.get(assignment.state)
+def closed_at(assignment: LearnerContentAssignment) -> datetime | None:
+    """Return when it was accepted, or ended; None while it is open."""
+    column = _CLOSED_AT.get(assignment.state)
     return getattr(assignment, column) if column else None
 
 
-ENDED = frozenset({*_ENDED_AT, DECLINED})
-"""The statuses of what was accepted or ended."""
+CLOSED = frozenset({*_CLOSED_AT, DECLINED})
+"""The statuses of what is accepted, or has ended."""
 
 
-def ended_at_column(status: str) -> Case | F:
-    """Return `ended_at` as SQL, of assignments with a status; where that is empty, with any."""
-    if status in ENDED:
-        return F(_ENDED_AT[State.CANCELLED if status == DECLINED else status])
-    return Case(*(When(state=state, then=F(column)) for state, column in _ENDED_AT.items()), default=None)
+def closed_at_column(status: str) -> Case | F:
+    """Return `closed_at` as SQL, of assignments with a status; where that is empty, with any."""
+    if status in CLOSED:
+        return F(_CLOSED_AT[State.CANCELLED if status == DECLINED else status])
+    return Case(*(When(state=state, then=F(column)) for state, column in _CLOSED_AT.items()), default=None)
 
 
-def ended_at_compares(lookup: str, instant: datetime) -> Q:
-    """Return the condition that `ended_at` compares with an instant by a lookup, such as `gte`."""
-    each = [Q(state=state) & Q((f"{column}__{lookup}", instant)) for state, column in _ENDED_AT.items()]
+def closed_at_compares(lookup: str, instant: datetime) -> Q:
+    """Return the condition that `closed_at` compares with an instant by a lookup, such as `gte`."""
+    each = [Q(state=state) & Q((f"{column}__{lookup}", instant)) for state, column in _CLOSED_AT.items()]
     return reduce(or_, each)
 
 

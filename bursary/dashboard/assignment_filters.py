@@ -79,9 +79,9 @@ class ListFilters(listing.AssignmentFilters):
     assigned_to = MomentFilter(
         field_name="allocated_at", lookup_expr="lte", label=gettext_lazy("Assigned until")
     )
-    ended_from = MomentFilter(method="ended_since", label=gettext_lazy("Accepted or ended from"))
+    ended_from = MomentFilter(method="closed_since", label=gettext_lazy("Accepted or ended from"))
     ended_to = MomentFilter(
-        method="ended_until", lookup_expr="lte", label=gettext_lazy("Accepted or ended until")
+        method="closed_until", lookup_expr="lte", label=gettext_lazy("Accepted or ended until")
     )
     due_from = MomentFilter(method="due_since", label=gettext_lazy("Deadline from"))
     due_to = MomentFilter(method="due_until", lookup_expr="lte", label=gettext_lazy("Deadline until"))

@@ -27,7 +27,7 @@ _FOLDED = (
     *("assigned_from", "assigned_to", "ended_from", "ended_to", "due_from", "due_to"),
 )
 
-_ENDED: Mapping[str, Any] = {
+_CLOSED: Mapping[str, Any] = {
     State.ACCEPTED: gettext_lazy("accepted %(day)s"),
     statuses.DECLINED: gettext_lazy("declined %(day)s"),
     State.EXPIRED: gettext_lazy("expired %(day)s"),
@@ -51,12 +51,12 @@ class AssignmentRow:
         return str(statuses.DECIDED_BY[self.assignment.expires_reason]) if is_open else ""
 
     @property
-    def ended(self) -> str:
+    def closed(self) -> str:
         """How and when the assignment was accepted or ended, in words; empty while it is open."""
-        at = statuses.ended_at(self.assignment)
+        at = statuses.closed_at(self.assignment)
         if not at:
             return ""
-        words = _ENDED[statuses.status_of(self.assignment.state, self.assignment.learner_state)]
+        words = _CLOSED[statuses.status_of(self.assignment.state, self.assignment.learner_state)]
         return str(words) % {"day": moments.dated(at.astimezone(self.assignment.budget.customer.zone))}
 
     @property

@@ -40,8 +40,8 @@ class Totals:
     """The total of the budgets after the first `MAX_BUDGETS`; None if there are none."""
     by_month: Sequence[TotalLine]
     """The line without a month has earlier assignments, and assignments without a date."""
-    by_end: bool
-    """Whether months are by the end or acceptance of assignments; otherwise they are by allocation."""
+    by_closing: bool
+    """Whether months are by when assignments were accepted or ended; otherwise they are by allocation."""
 
 
 def load(chosen: Selection, query: QueryDict, *, now: datetime) -> Totals:
@@ -49,10 +49,10 @@ def load(chosen: Selection, query: QueryDict, *, now: datetime) -> Totals:
 
     One query, which reads all of them; a second one if they are of several budgets.
     """
-    by_end = bool(chosen.status in statuses.ENDED or query.get("ended_from") or query.get("ended_to"))
+    by_closing = bool(chosen.status in statuses.CLOSED or query.get("ended_from") or query.get("ended_to"))
     rows = chosen.rows.order_by()
     starts = month_starts(now, zone=chosen.zone)
-    at = statuses.ended_at_column(chosen.status) if by_end else F("allocated_at")
+    at = statuses.closed_at_column(chosen.status) if by_closing else F("allocated_at")
     months: Any = rows.alias(at=at).values_list(charts.PeriodOf("at", starts))
     months = months.annotate(count=Count("*"), cents=Sum("price_cents"))
     by_month = [
@@ -63,7 +63,7 @@ def load(chosen: Selection, query: QueryDict, *, now: datetime) -> Totals:
     found = _of_budgets(chosen, query, everything)
     others = everything.count - sum(one.count for one in found)
     rest = TotalLine(others, everything.cents - sum(one.cents for one in found)) if others else None
-    return Totals(everything, found, rest, by_month, by_end)
+    return Totals(everything, found, rest, by_month, by_closing)
 
 
 def _of_budgets(chosen: Selection, query: QueryDict, everything: TotalLine) -> list[TotalLine]:

@@ -124,25 +124,25 @@ def test_a_course_with_one_run_to_join_has_its_dates_though_it_has_started() -> 
     assert (shown.starts_at, shown.ends_at) == (STARTED, course.end_date)
 
 
-ENDED = {"accepted": "accepted_at", "cancelled": "cancelled_at", "expired": "expired_at"}
+CLOSED = {"accepted": "accepted_at", "cancelled": "cancelled_at", "expired": "expired_at"}
 
 
-def end(state: str, *, at: datetime = NOW) -> None:
-    LearnerContentAssignment.objects.update(**{"state": state, ENDED[state]: at})
+def close(state: str, *, at: datetime = NOW) -> None:
+    LearnerContentAssignment.objects.update(**{"state": state, CLOSED[state]: at})
 
 
-@pytest.mark.parametrize("state", ENDED)
+@pytest.mark.parametrize("state", CLOSED)
 def test_what_is_accepted_or_ended_keeps_the_dates_that_were_shown(state: str) -> None:
     course = given_started()
     given_run(course, f"course-v1:{course.content_key}+R2", start_date=SOON)
     assignment = given_assignment(content=course)
     before = read_of(assignment)
-    end(state)
+    close(state)
 
     assert read_of(assignment, now=SOON + timedelta(days=9)).starts_at == before.starts_at == SOON
 
 
-@pytest.mark.parametrize("state", ["allocated", *ENDED])
+@pytest.mark.parametrize("state", ["allocated", *CLOSED])
 def test_many_have_the_starts_that_each_has_alone_in_one_query(
     state: str, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
@@ -151,8 +151,8 @@ def test_many_have_the_starts_that_each_has_alone_in_one_query(
     given_run(ahead, f"course-v1:{ahead.content_key}+R2", start_date=LATER)
     for course in (two, started, ahead):
         given_assignment(content=course)
-    if state in ENDED:
-        end(state)
+    if state in CLOSED:
+        close(state)
     rows = list(LearnerContentAssignment.objects.select_related("budget", "content").order_by("pk"))
     load_shown_content(rows, now=NOW)
 
@@ -165,7 +165,7 @@ def test_many_have_the_starts_that_each_has_alone_in_one_query(
 
 def test_courses_that_start_later_need_no_query(django_assert_num_queries: DjangoAssertNumQueries) -> None:
     given_assignment(content=given_content(start_date=SOON))
-    end("cancelled")
+    close("cancelled")
     rows = list(LearnerContentAssignment.objects.select_related("budget", "content"))
     load_shown_content(rows, now=NOW)
     with django_assert_num_queries(0):
@@ -182,7 +182,7 @@ def test_what_has_expired_keeps_the_dates_of_a_run_that_closed_at_its_deadline()
 
     late = deadline + timedelta(hours=1)
     assert read_of(assignment, now=late).starts_at == SOON
-    end("expired", at=late)
+    close("expired", at=late)
     assert read_of(assignment, now=SOON + timedelta(days=9)).starts_at == SOON
 
 
