@@ -39,6 +39,7 @@ ON_SQLITE_ONLY = [
     # Claims decide what signs in. Races are in access/test_token_accounts.py and access/test_signing_keys.py.
     *("api/test_tokens.py", "api/test_token_sign_in.py", "api/test_client_origins.py"),
     # Ask no database, or none that is there.
+    "lib/test_breaker.py",
     "lib/test_database_errors.py",
     "lib/test_numbers.py",
     *("access/test_links.py", "access/test_zones.py", "assignments/test_dates.py", "lib/test_money.py"),

@@ -11,7 +11,7 @@ from uuid import UUID
 from bursary.catalog.http_source import HttpCatalog
 from bursary.catalog.jsonl_source import FolderCatalog
 from bursary.catalog.records import KeysToSkip
-from bursary.upstream.breaker import BreakerState
+from bursary.lib.breaker import BreakerState
 from bursary.upstream.client import Client
 from bursary.upstream.token import ClientCredentials
 

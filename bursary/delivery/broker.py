@@ -7,8 +7,8 @@ messages gets no more, so that it stays short if no worker runs (decision 0017).
 
 import logging
 import threading
-import time
 from collections.abc import Mapping
+from datetime import timedelta
 
 import stamina
 from celery import current_app
@@ -17,6 +17,7 @@ from kombu import pools
 from kombu.exceptions import KombuError
 
 from bursary.lib import logs
+from bursary.lib.breaker import Breaker, BreakerOpen, BreakerState
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ TICK = "bursary.tick"
 QUEUES: Mapping[str, str] = {DELIVER: "bursary", TICK: "bursary-clock"}
 """The queue of each message: separate, so that many of one kind never delay the other."""
 MAX_WAITING = 20  # messages in a queue
-PAUSE_SECONDS = 10.0  # after a failure, in which nothing is sent
+PAUSE = timedelta(seconds=10)  # after a failure, in which nothing is sent
 ATTEMPTS = 2  # a kept connection may have ended with the broker's restart
 # Seconds. Each client knows some of these, and passes over the others.
 _BOUNDS = {
@@ -45,39 +46,40 @@ class Broker:
     def __init__(self) -> None:
         self.unsent = 0
         """Messages that could not be sent since this process started."""
-        self.reachable = True
+        self._counting = threading.Lock()
+        # Without jitter: a request waits for a broker that is away once in `PAUSE`, not more often.
+        self._breaker = Breaker(failures=1, cool_down=PAUSE, jitter=False)
+
+    @property
+    def reachable(self) -> bool:
         """Whether the last attempt succeeded."""
-        self._lock = threading.Lock()
-        self._not_before = 0.0  # monotonic, in seconds
+        return self._breaker.state is BreakerState.CLOSED
 
     def send(self, message: str, *, count: int = 1) -> None:
         """Send up to `count` messages; with 0, only check that the broker answers. Raises nothing.
 
         An outage is logged once, when it begins.
         """
-        with self._lock:
-            if not self.reachable:
-                if time.monotonic() < self._not_before:
-                    self.unsent += count
-                    return
-                # One thread tries, the others go on.
-                self._not_before = time.monotonic() + PAUSE_SECONDS
+        try:
+            ticket = self._breaker.enter()
+        except BreakerOpen:
+            self._add_unsent(count)
+            return
         try:
             _publish(message, count=count)
         except Exception as error:  # noqa: BLE001  # whatever the client raises: no request fails for a wake-up
-            with self._lock:
-                began, self.reachable = self.reachable, False
-                self.unsent += count
-                self._not_before = time.monotonic() + PAUSE_SECONDS
-            if began:
+            self._add_unsent(count)
+            line = logs.one_line(error).rstrip(".")
+            if self._breaker.failed(ticket, because=line):
                 waits = "until the broker is back" if settings.CLOCK == "celery" else "for the sweep"
-                line = logs.one_line(error).rstrip(".")
                 logger.warning("The broker takes no wake-ups: %s. Work waits %s.", line, waits)
         else:
-            with self._lock:
-                ended, self.reachable = not self.reachable, True
-            if ended:
+            if self._breaker.succeeded(ticket):
                 logger.warning("The broker takes wake-ups again; %d could not be sent.", self.unsent)
+
+    def _add_unsent(self, count: int) -> None:
+        with self._counting:
+            self.unsent += count
 
 
 BROKER = Broker()

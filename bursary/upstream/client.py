@@ -22,8 +22,8 @@ import httpx2
 import stamina
 from anyio.from_thread import BlockingPortal
 
+from bursary.lib.breaker import Breaker, BreakerOpen
 from bursary.lib.numbers import from_digits
-from bursary.upstream.breaker import Breaker
 from bursary.upstream.errors import (
     Outage,
     UnreadableAnswer,
@@ -139,7 +139,7 @@ class Client:
             wait_max=MAX_WAIT,
         ):
             with attempt:
-                ticket = self.breaker.enter()
+                ticket = self._enter()
                 try:
                     answer = decoded(
                         _portal().call(_in_time, request, until, allowed), object_hook=object_hook
@@ -154,6 +154,15 @@ class Client:
                 self.breaker.succeeded(ticket)
                 return answer
         raise AssertionError("stamina returns or raises")
+
+    def _enter(self) -> int:
+        """Return the breaker's ticket for a request. Raises UpstreamUnavailable while the breaker is open."""
+        try:
+            return self.breaker.enter()
+        except BreakerOpen as refused:
+            raise UpstreamUnavailable(
+                Outage.CIRCUIT_OPEN, str(refused), retry_after=refused.seconds
+            ) from refused
 
     async def _send(self, method: str, url: str, **content: Any) -> bytearray:
         """Send one request with a token. If the token is refused, repeat it once with a new one."""

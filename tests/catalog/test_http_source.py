@@ -11,7 +11,7 @@ from bursary.catalog import http_source, parser
 from bursary.catalog.http_source import HttpCatalog
 from bursary.catalog.records import CatalogUnavailable, Unfetched
 from bursary.catalog.source import CatalogCredentials, open_source
-from bursary.upstream.breaker import Breaker
+from bursary.lib.breaker import Breaker
 from bursary.upstream.client import Client
 from bursary.upstream.token import ClientCredentials
 from tests.elapsed import AT_ONCE, taking_at_most

@@ -88,7 +88,7 @@ def test_an_outage_of_the_broker_fails_nothing_and_is_logged_once_and_counted(
     settings.BROKER_URL = answering
     executors.wake()
     assert waiting(queue) == 0  # it is left alone for a while
-    monkeypatch.setattr(broker.BROKER, "_not_before", monotonic())
+    monkeypatch.setattr(broker.BROKER._breaker, "_open_until", monotonic())
     found = health.examine(now=timezone.now())
     assert "broker_unreachable" not in found.problems  # found out by the question
     executors.wake()

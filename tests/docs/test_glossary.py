@@ -29,12 +29,12 @@ from bursary.assignments.preview_warnings import WarningCode
 from bursary.budgets.models import LedgerEntryState, NotInUse
 from bursary.dashboard.learner_answers import InvitationState
 from bursary.events.models import EventKind, EventOutcome, EventSource
+from bursary.lib.breaker import BreakerState
 from bursary.replica import merge
 from bursary.replica.audit import Finding
 from bursary.replica.explain import RefreshReason
 from bursary.replica.joining import JoiningRefusal
 from bursary.replica.models import ColdReadStatus, Completeness, ContentType, ReadMode, RefreshTrigger
-from bursary.upstream.breaker import BreakerState
 from bursary.upstream.errors import Outage
 from tests.architecture.source import definitions, modules
 from tests.docs.pages import first_column, headings, page, rows, section, spans

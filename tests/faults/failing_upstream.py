@@ -13,10 +13,10 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.catalog import parser
 from bursary.catalog.http_source import HttpCatalog
+from bursary.lib.breaker import Breaker
 from bursary.ops import scheduler
 from bursary.replica import merge, reads
 from bursary.replica.models import CatalogMembership, ContentMetadata
-from bursary.upstream.breaker import Breaker
 from bursary.upstream.client import Client
 from bursary.upstream.token import ClientCredentials
 from tests.api.door import Answer, Door, door_of

@@ -14,10 +14,10 @@ from django.test import override_settings
 
 from bursary.assignments.choices import ExpiryReason
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.lib.breaker import BreakerState
 from bursary.ops.models import ScheduledTask
 from bursary.replica import reads, schedule
 from bursary.replica.models import CatalogListing, ContentMetadata
-from bursary.upstream.breaker import BreakerState
 from tests.elapsed import AT_ONCE, taking_at_most
 from tests.enterprise_catalog import faults
 from tests.enterprise_catalog.server import CATALOG

@@ -12,10 +12,10 @@ from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 from pytest_django import Settings
 
+from bursary.lib.breaker import FAILURES
 from bursary.ops import health, metrics
 from bursary.replica import refresh
 from bursary.replica.models import CatalogListing, ContentMetadata
-from bursary.upstream.breaker import FAILURES
 from tests import world
 from tests.docs.pages import first_column, page
 from tests.world import NOW

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
+from bursary.lib.breaker import Breaker, BreakerState
 from bursary.upstream import client as http
-from bursary.upstream.breaker import Breaker, BreakerState
 from bursary.upstream.client import Client
 from bursary.upstream.errors import (
     Outage,
@@ -259,6 +259,10 @@ def test_a_service_that_fails_is_left_alone_and_found_again(upstream: Upstream, 
     ]
     assert len(upstream.asked("content-metadata")) == 2
     assert state_of(asking) is BreakerState.OPEN
+    refused = failure_of(asking)
+    assert isinstance(refused, UpstreamUnavailable)
+    assert 15 <= (refused.retry_after or 0) <= 45
+    assert "left alone" in str(refused)
 
     upstream.recovers()
     seconds[0] += 45  # the cool-down, and as much again for jitter

@@ -2,8 +2,8 @@ from collections.abc import Callable
 
 import pytest
 
+from bursary.lib.breaker import BreakerState
 from bursary.upstream import client as http
-from bursary.upstream.breaker import BreakerState
 from bursary.upstream.client import Client
 from bursary.upstream.errors import (
     Outage,

@@ -2,8 +2,7 @@ from datetime import timedelta
 
 import pytest
 
-from bursary.upstream.breaker import Breaker, BreakerState
-from bursary.upstream.errors import Outage, UpstreamUnavailable
+from bursary.lib.breaker import Breaker, BreakerOpen, BreakerState
 
 
 class Clock:
@@ -42,11 +41,10 @@ def test_it_opens_after_so_many_failures_in_a_row(breaker: Breaker) -> None:
     fail(breaker, times=1)
 
     assert state_of(breaker) is BreakerState.OPEN
-    with pytest.raises(UpstreamUnavailable, match="left alone") as refused:
+    with pytest.raises(BreakerOpen, match="left alone") as refused:
         breaker.enter()
-    assert refused.value.outage is Outage.CIRCUIT_OPEN
     assert str(refused.value).endswith("Last: It answered with 503.")
-    assert 15 <= (refused.value.retry_after or 0) <= 45
+    assert 15 <= refused.value.seconds <= 45
 
 
 def test_after_the_cool_down_one_call_tries_and_the_others_are_refused(
@@ -57,7 +55,7 @@ def test_after_the_cool_down_one_call_tries_and_the_others_are_refused(
     assert state_of(breaker) is BreakerState.HALF_OPEN
 
     probe = breaker.enter()
-    with pytest.raises(UpstreamUnavailable):
+    with pytest.raises(BreakerOpen):
         breaker.enter()
     breaker.succeeded(probe)
 
@@ -106,8 +104,27 @@ def test_the_pauses_of_two_breakers_differ(clock: Clock) -> None:
     for _ in range(5):
         breaker = Breaker(failures=1, clock=clock)
         fail(breaker, times=1)
-        with pytest.raises(UpstreamUnavailable) as refused:
+        with pytest.raises(BreakerOpen) as refused:
             breaker.enter()
-        pauses.add(refused.value.retry_after)
+        pauses.add(refused.value.seconds)
 
     assert len(pauses) == 5
+
+
+def test_without_jitter_the_pause_is_the_cool_down(clock: Clock) -> None:
+    breaker = Breaker(failures=1, jitter=False, clock=clock)
+    fail(breaker, times=1)
+    with pytest.raises(BreakerOpen) as refused:
+        breaker.enter()
+    assert refused.value.seconds == 30
+
+
+def test_only_what_begins_or_ends_an_outage_says_so(clock: Clock) -> None:
+    breaker = Breaker(failures=2, jitter=False, clock=clock)
+    tickets = [breaker.enter() for _ in range(3)]
+    assert [breaker.failed(ticket, because="It hung up.") for ticket in tickets] == [False, True, False]
+    clock.seconds += 30
+    assert not breaker.failed(breaker.enter(), because="It hung up.")
+    clock.seconds += 30
+    probe = breaker.enter()
+    assert [breaker.succeeded(probe), breaker.succeeded(probe)] == [True, False]

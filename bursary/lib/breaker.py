@@ -7,7 +7,6 @@ from datetime import timedelta
 from enum import StrEnum
 
 from bursary.lib.retries import jittered
-from bursary.upstream.errors import Outage, UpstreamUnavailable
 
 FAILURES = 5  # in a row
 COOL_DOWN = timedelta(seconds=30)
@@ -24,18 +23,35 @@ class BreakerState(StrEnum):
     """One call probes the service; all others fail until that call has ended."""
 
 
+class BreakerOpen(Exception):
+    """The breaker is open, for another `seconds`. No call was made."""
+
+    def __init__(self, seconds: float, *, last_failure: str) -> None:
+        super().__init__(
+            f"It failed several times in a row and is left alone for another {seconds:.0f} s. "
+            f"Last: {last_failure}"
+        )
+        self.seconds = seconds
+
+
 class Breaker:
-    """Counts failures in a row. Shared by threads; `clock` is monotonic, in seconds."""
+    """Counts failures in a row. Shared by threads; `clock` is monotonic, in seconds.
+
+    With `jitter`, it stays open for a random time around `cool_down`, so that many processes do not call the
+    service again at the same time.
+    """
 
     def __init__(
         self,
         *,
         failures: int = FAILURES,
         cool_down: timedelta = COOL_DOWN,
+        jitter: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._max_failures = failures
         self._cool_down = cool_down.total_seconds()
+        self._jitter = jitter
         self._clock = clock
         self._lock = threading.Lock()
         self._failures = 0
@@ -56,43 +72,47 @@ class Breaker:
     def enter(self) -> int:
         """Return a ticket for one call, to be passed to `succeeded` or `failed` afterwards.
 
-        Raises UpstreamUnavailable while the breaker is open. After the cool-down the first call gets a
-        ticket. If its result never comes, another call gets one a cool-down later.
+        Raises BreakerOpen while the breaker is open. After the cool-down the first call gets a ticket. If its
+        result never comes, another call gets one a cool-down later.
         """
         with self._lock:
             if self._open_until is not None:
                 now = self._clock()
                 if now < self._open_until:
-                    seconds = self._open_until - now
-                    raise UpstreamUnavailable(
-                        Outage.CIRCUIT_OPEN,
-                        "It failed several times in a row and is left alone for another "
-                        f"{seconds:.0f} s. Last: {self._last_failure}",
-                        retry_after=seconds,
-                    )
+                    raise BreakerOpen(self._open_until - now, last_failure=self._last_failure)
                 self._probing = True
                 self._open_until = now + self._cool_down
                 self._epoch += 1
             return self._epoch
 
-    def succeeded(self, ticket: int) -> None:
-        """Record that the service answered. A ticket from before the last change of state has no effect."""
-        with self._lock:
-            if ticket == self._epoch:
-                self._failures = 0
-                self._open_until = None
-                self._probing = False
+    def succeeded(self, ticket: int) -> bool:
+        """Record that the service answered; return whether that closed the breaker.
 
-    def failed(self, ticket: int, *, because: str) -> None:
-        """Record that the service failed; `because` is in the error of the calls that are refused later."""
+        A ticket from before the last change of state has no effect.
+        """
         with self._lock:
             if ticket != self._epoch:
-                return
+                return False
+            closes = self._open_until is not None
+            self._failures = 0
+            self._open_until = None
+            self._probing = False
+            return closes
+
+    def failed(self, ticket: int, *, because: str) -> bool:
+        """Record that the service failed; return whether that opened the breaker, which was closed.
+
+        `because` is in the error of the calls that are refused later.
+        """
+        with self._lock:
+            if ticket != self._epoch:
+                return False
             self._failures += 1
             self._last_failure = because
-            if self._probing or (self._open_until is None and self._failures >= self._max_failures):
-                # Jitter, so that many processes do not call the service again at the same time.
-                pause = jittered(self._cool_down)
+            opens = self._open_until is None and self._failures >= self._max_failures
+            if opens or self._probing:
+                pause = jittered(self._cool_down) if self._jitter else self._cool_down
                 self._open_until = self._clock() + pause
                 self._probing = False
                 self._epoch += 1
+            return opens
