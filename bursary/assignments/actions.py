@@ -121,8 +121,7 @@ def supersede(
 
 def supersede_rows(rows: QuerySet[LearnerContentAssignmentAction], *, now: datetime, error_code: str) -> None:
     """Supersede these actions, locked by the caller. A worker with a claim on one can no longer settle it."""
-    columns = {"due_at": None, "early": None, "lease_until": None, "modified": now}
-    rows.update(status=Status.SUPERSEDED, error_code=error_code, **columns)
+    rows.update(status=Status.SUPERSEDED, error_code=error_code, modified=now, **leases.finished_columns())
 
 
 def add_to_detail(assignment: LearnerContentAssignment, sentence: str, *, now: datetime) -> None:

@@ -26,7 +26,7 @@ def outside(*rooms: str) -> Iterator[Path]:
 
 
 def lease_writes(source: str) -> Iterator[tuple[int, str]]:
-    """Yield (line, column) of each write of a lease's columns that is neither a creation nor superseding."""
+    """Yield (line, column) of each write of a lease's columns that is no creation, or of a dict for one."""
     allowed = {
         (call.lineno, column)
         for call in nodes(source)
@@ -36,14 +36,16 @@ def lease_writes(source: str) -> Iterator[tuple[int, str]]:
     for write in writes(source):
         if write.column in LEASE_COLUMNS and (write.line, write.column) not in allowed:
             yield write.line, write.column
+    for node in nodes(source):
+        for key in node.keys if isinstance(node, ast.Dict) else ():
+            if isinstance(key, ast.Constant) and key.value in LEASE_COLUMNS - SET_AT_CREATION:
+                yield key.lineno, str(key.value)
 
 
 def _may_set(call: ast.Call) -> set[str]:
     name = ast.unparse(call.func).rpartition(".")[2]
     if name in CREATORS - {"update_or_create"} or name[:1].isupper():
         return SET_AT_CREATION
-    if any(word.arg == "status" and ast.unparse(word.value).endswith("SUPERSEDED") for word in call.keywords):
-        return LEASE_COLUMNS - {"fence"}
     return set()
 
 
@@ -171,6 +173,8 @@ def _imported(node: ast.Import | ast.ImportFrom) -> set[str | None]:
         "Row.objects.update_or_create(pk=1, defaults={'due_at': now})",
         "Row(fence=3)",
         "rows.update(status=Status.SUPERSEDED, fence=3)",
+        "rows.update(status=Status.SUPERSEDED, lease_until=None)",
+        "columns = {'due_at': None, 'lease_until': None}",
     ],
 )
 def test_a_write_of_a_lease_is_found(source: str) -> None:
@@ -182,10 +186,10 @@ def test_a_write_of_a_lease_is_found(source: str) -> None:
     [
         "Row(due_at=now, early=0)",
         "Row.objects.create(due_at=now)",
-        "rows.update(status=Status.SUPERSEDED, due_at=None, early=None, lease_until=None)",
+        "rows.update(status=Status.SUPERSEDED, **leases.finished_columns())",
         "rows.filter(fence=3)",
         "leases.settle([row], due_at=None, now=now)",
     ],
 )
-def test_what_creates_or_supersedes_a_row_may_date_it(source: str) -> None:
+def test_what_creates_a_row_may_date_it_and_what_supersedes_one_asks_leases(source: str) -> None:
     assert list(lease_writes(source)) == []
