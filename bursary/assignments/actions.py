@@ -1,9 +1,9 @@
 """The timeline's verbs, and the only writer of actions (decision 0002).
 
 Four verbs write the timeline: `record` a fact, `request` work, `finish` it, `retry` it. Work is claimed, and
-superseded when the assignment moves on. A failure is resolved by a later row that points to it: a retry, or a
-row that is finished at once (`add_outcome`). Within a cycle, the dedup key distinguishes repetitions of an
-action, such as `after-7-days`: no two rows have the same. Rows are never deleted; `erasure` clears the
+superseded when the assignment moves on. A failure is resolved by its follow-up, a later row that points to it
+(`retry_of`): a retry, or a skip (`add_outcome`). Within a cycle, the dedup key distinguishes repetitions of
+an action, such as `after-7-days`: no two rows have the same. Rows are never deleted; `erasure` clears the
 columns that name a forgotten learner.
 """
 
@@ -235,7 +235,7 @@ def retry(
     """Request failed work again: a new action that points to the old one, for the present address.
 
     A redemption is for the same run as before, unless `content_run_key` names another, or none (empty).
-    Raises RetryRefused unless the action failed, was not retried, and still fits its assignment.
+    Raises RetryRefused unless the action failed, is not resolved, and still fits its assignment.
     """
     with transaction.atomic():
         assignment = for_update(LearnerContentAssignment.objects.all()).get(pk=action.assignment_id)
@@ -243,11 +243,12 @@ def retry(
         failed.assignment = assignment
         if failed.status != Status.FAILED:
             raise RetryRefused(gettext("Only what failed can be retried."))
-        if LearnerContentAssignmentAction.objects.filter(retry_of=failed).exists():
-            raise RetryRefused(gettext("It was retried already."))
+        if later := LearnerContentAssignmentAction.objects.filter(retry_of=failed).first():
+            skipped = later.error_code == outcomes.SKIPPED_ON_REQUEST.error_code
+            raise RetryRefused(gettext("It was skipped.") if skipped else gettext("It was retried already."))
         if not still_applies(failed):
             raise RetryRefused(gettext("The assignment has moved on; this does not apply any more."))
-        again = _again(failed, now=now, actor=actor, turn=turn)
+        again = _follow_up(failed, now=now, actor=actor, turn=turn)
         again.content_run_key = failed.content_run_key if content_run_key is None else content_run_key
         _insert([again])
         derived.recompute_progress([assignment.pk])
@@ -269,7 +270,7 @@ def retry_all(
     turns = {
         pk: turn + number for number, pk in enumerate(dict.fromkeys(one.assignment_id for one in failed))
     }
-    _insert([_again(one, now=now, actor=actor, turn=turns[one.assignment_id]) for one in failed])
+    _insert([_follow_up(one, now=now, actor=actor, turn=turns[one.assignment_id]) for one in failed])
     derived.recompute_progress(sorted({one.assignment_id for one in failed}))
 
 
@@ -280,35 +281,36 @@ def add_outcome(
     now: datetime,
     actor: User | None = None,
 ) -> None:
-    """Add a finished row that points to it to each action: failed work was skipped, or a sent mail bounced.
+    """Append a finished follow-up of each action to its timeline; the action itself stays as it is.
 
-    The caller locks as for `retry_all`. The actions themselves stay unchanged.
+    Of failed work, it says that it was skipped; of a mail that was done, that it failed: it came back. The
+    caller locks as for `retry_all`.
     """
-    _insert([_again(one, now=now, actor=actor, outcome=outcome) for one in rows])
+    _insert([_follow_up(one, now=now, actor=actor, outcome=outcome) for one in rows])
     derived.recompute_progress(sorted({one.assignment_id for one in rows}))
 
 
-def _again(
-    failed: LearnerContentAssignmentAction,
+def _follow_up(
+    original: LearnerContentAssignmentAction,
     *,
     now: datetime,
     actor: User | None,
     turn: int = 0,
     outcome: Skipped | Failed | None = None,
 ) -> LearnerContentAssignmentAction:
-    """Return a new, unsaved row of the same work that points to `failed`, finished if there is an `outcome`.
+    """Return a new, unsaved row of the same work that points to `original`; finished, if with an `outcome`.
 
-    Its dedup key is that of `failed` with `retry-1`, then `retry-2` and so on at the end.
+    Its dedup key is that of `original` with `retry-1`, then `retry-2` and so on at the end.
     """
-    before, _, count = failed.dedup_key.partition("retry-")
+    before, _, count = original.dedup_key.partition("retry-")
     dedup_key = f"{before}retry-{int(count or 0) + 1}"
-    kind = ActionType(failed.action_type)
+    kind = ActionType(original.action_type)
     # A concurrent request may have read the clock later and retried first. A retry is never older than that.
-    now = max(now, failed.created)
+    now = max(now, original.created)
     final = outcomes.final_columns(outcome) if outcome else {}
-    again = _new(failed.assignment, kind, now=now, actor=actor, dedup_key=dedup_key, turn=turn, final=final)
-    again.content_run_key, again.retry_of = failed.content_run_key, failed
-    return again
+    row = _new(original.assignment, kind, now=now, actor=actor, dedup_key=dedup_key, turn=turn, final=final)
+    row.content_run_key, row.retry_of = original.content_run_key, original
+    return row
 
 
 def _of_each(

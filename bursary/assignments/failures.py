@@ -32,7 +32,7 @@ from bursary.access.models import User
 from bursary.assignments import actions
 from bursary.assignments.choices import APPLIES_IN, LINK_AND_NOTIFY, UNFINISHED, ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
-from bursary.assignments.outcomes import Skipped
+from bursary.assignments.outcomes import SKIPPED_ON_REQUEST
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.lib import moments
@@ -48,8 +48,6 @@ MAX_COUNTS = 1000
 LONGEST_REASON = 1000  # characters, of skipping
 ROWS_PER_STATEMENT = 1000
 
-_ON_REQUEST = Skipped("skipped_on_request", "")
-SKIPPED_ON_REQUEST = _ON_REQUEST.error_code
 _NONE = Q(pk__in=())
 _UNTIL_A_DATE = (ActionType.REMINDED, ActionType.NUDGED)
 """Mails that make no sense after some date: see `too_late`."""
@@ -211,7 +209,7 @@ def skip(
     """
 
     def skip_all(_before: int, failed: list[LearnerContentAssignmentAction]) -> None:
-        actions.add_outcome(failed, replace(_ON_REQUEST, detail=reason), now=now, actor=actor)
+        actions.add_outcome(failed, replace(SKIPPED_ON_REQUEST, detail=reason), now=now, actor=actor)
 
     return _repair(budget, uuids, skip_all, which or Q())
 
@@ -303,7 +301,7 @@ def not_notified(assignments: Sequence[LearnerContentAssignment], *, now: dateti
     return {
         pk
         for pk, status, code in found
-        if pk not in arrived and (status == Status.FAILED or code == _ON_REQUEST.error_code)
+        if pk not in arrived and (status == Status.FAILED or code == SKIPPED_ON_REQUEST.error_code)
     }
 
 

@@ -73,6 +73,9 @@ class Skipped:
     detail: str
 
 
+SKIPPED_ON_REQUEST = Skipped("skipped_on_request", "")
+"""The outcome of failed work that an administrator decided to skip, without the reason, its `detail`."""
+
 AttemptResult = Done | Postponed | NotTried | Failed | Skipped
 
 

@@ -6,9 +6,10 @@ from datetime import datetime
 
 from django.utils.translation import gettext as _
 
-from bursary.assignments import error_texts, failures, statuses
+from bursary.assignments import error_texts, statuses
 from bursary.assignments.choices import LINK_AND_NOTIFY, LearnerState, State, Status
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments.outcomes import SKIPPED_ON_REQUEST
 
 KINDS: Mapping[str, str] = {
     statuses.FAILED: "danger",
@@ -64,6 +65,6 @@ def _why_skipped(assignment: LearnerContentAssignment) -> str:
     """Return the reason for skipping its failed invitation; empty if it was not skipped."""
     if assignment.learner_state != LearnerState.FAILED:
         return ""
-    skipped = (one for one in assignment.actions.all() if one.error_code == failures.SKIPPED_ON_REQUEST)
+    skipped = (one for one in assignment.actions.all() if one.error_code == SKIPPED_ON_REQUEST.error_code)
     in_cycle = (one for one in skipped if one.cycle == assignment.cycle)
     return next((one.detail for one in in_cycle if one.action_type in LINK_AND_NOTIFY), "")

@@ -219,3 +219,13 @@ def test_what_resolves_a_failed_mail_is_complete_and_names_its_address() -> None
     resolution = assignment.actions.get(retry_of=claimed)
     assert (resolution.status, resolution.detail) == (Status.SKIPPED, "By hand.")
     assert (resolution.completed_at, resolution.recipient, resolution.due_at) == (LATER, ALICE, None)
+
+
+def test_what_was_skipped_is_not_retried() -> None:
+    given_assignment()
+    [claimed] = actions.claim(now=NOW, lease=timedelta(minutes=1), limit=1)
+    actions.finish(claimed, Failed(TROUBLE), now=NOW)
+    actions.add_outcome([claimed], outcomes.SKIPPED_ON_REQUEST, now=LATER)
+
+    with pytest.raises(actions.RetryRefused, match=r"^It was skipped\.$"):
+        actions.retry(claimed, now=LATER)
