@@ -84,7 +84,7 @@ def _body(one: ShownAssignment) -> dict[str, Any]:
 
 
 def _admin_body(one: ShownAssignment) -> dict[str, Any]:
-    row, failed = one.row, one.last_failure()
+    row, failed = one.row, one.current_failure()
     reminded = row.recent_action_at > row.allocated_at
     return {
         **_body(one),

@@ -251,7 +251,7 @@ class AdminAssignmentSerializer(AssignmentSerializer):
     @extend_schema_field(FailureOutput(allow_null=True))
     def get_error_reason(self, assignment: LearnerContentAssignment) -> dict[str, Any] | None:
         """Return the latest failure without a retry; `cause` is the exact code."""
-        failed = assignment.last_failure()
+        failed = assignment.current_failure()
         if failed is None:
             return None
         return {

@@ -143,9 +143,9 @@ def _start_over(
     assignment: LearnerContentAssignment, *, dedup_key: str, now: datetime, actor: User | None, turn: int
 ) -> None:
     """Retry what failed at the old address, readdress what is pending, and repeat what was done."""
-    failures = LearnerContentAssignmentAction.objects.filter(assignment=assignment).unresolved_failures()
+    this_cycle = LearnerContentAssignmentAction.objects.filter(assignment=assignment, cycle=assignment.cycle)
     # A redemption goes to no address, and only the learner starts it.
-    for failed in failures.exclude(action_type=ActionType.REDEEMED):
+    for failed in this_cycle.unresolved_failures().exclude(action_type=ActionType.REDEEMED):
         actions.retry(failed, now=now, actor=actor, turn=turn)
     actions.readdress(assignment, now=now)
     waiting = assignment.actions.filter(cycle=assignment.cycle, status=Status.PENDING)

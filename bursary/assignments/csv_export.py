@@ -140,7 +140,7 @@ def _encoded(rows: Sequence[Sequence[str]], *, before: str = "") -> bytes:
 
 def _cells(assignment: LearnerContentAssignment, zone: ZoneInfo, *, starts_at: datetime | None) -> list[str]:
     content: Any = assignment.shown_content
-    failed = assignment.last_failure()
+    failed = assignment.current_failure()
     is_open = assignment.state == State.ALLOCATED
     status = statuses.status_of(assignment.state, assignment.learner_state)
     return [

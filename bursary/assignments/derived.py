@@ -375,8 +375,6 @@ def _learner_state() -> Case:
     )
     declined = in_cycle.filter(action_type=ActionType.DECLINED)
     actions = in_cycle.filter(action_type__in=LINK_AND_NOTIFY)
-    retries = LearnerContentAssignmentAction.objects.filter(retry_of=OuterRef("pk"))
-    failed = actions.filter(~Exists(retries), status=Status.FAILED)
     mails = actions.filter(action_type=ActionType.NOTIFIED)
     notified = mails.filter(status=Status.DONE)
     skipped = ~Exists(mails.filter(status__in=UNFINISHED)) & Exists(mails.filter(status=Status.SKIPPED))
@@ -384,7 +382,7 @@ def _learner_state() -> Case:
         When(Q(state=State.EXPIRED), then=Value(LearnerState.EXPIRED)),
         When(Q(Exists(declined), state=State.CANCELLED), then=Value(LearnerState.DECLINED)),
         When(~Q(state=State.ALLOCATED), then=Value(LearnerState.NONE)),
-        When(Exists(failed), then=Value(LearnerState.FAILED)),
+        When(Exists(actions.unresolved_failures()), then=Value(LearnerState.FAILED)),
         When(Exists(notified), then=Value(LearnerState.WAITING)),
         When(skipped, then=Value(LearnerState.FAILED)),
         default=Value(LearnerState.NOTIFYING),

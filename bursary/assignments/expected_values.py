@@ -174,9 +174,9 @@ def _learner_state(assignment: LearnerContentAssignment, actions: Actions) -> Le
     if assignment.state != State.ALLOCATED:
         declined = any(one.action_type == ActionType.DECLINED for one in actions)
         return LearnerState.DECLINED if declined else LearnerState.NONE
-    retried = {action.retry_of_id for action in actions}
+    followed_up = {action.retry_of_id for action in actions}
     if any(
-        one.action_type in LINK_AND_NOTIFY and one.status == Status.FAILED and one.pk not in retried
+        one.action_type in LINK_AND_NOTIFY and one.status == Status.FAILED and one.pk not in followed_up
         for one in actions
     ):
         return LearnerState.FAILED

@@ -1,7 +1,8 @@
 """Failed work that can be repaired: finding it, retrying it, and skipping it.
 
-Failed work can be repaired while it belongs to the assignment's current cycle, fits its state, was not
-retried, and is the latest of its type. So an assignment has at most one such failure of each type.
+A failure can be repaired while it is current, and fits its assignment's state. It is current while it is
+unresolved (neither retried nor skipped), and the latest action of its type in the assignment's current cycle.
+So an assignment has at most one of each type.
 """
 
 import enum
@@ -74,7 +75,8 @@ def to_repair() -> QuerySet[LearnerContentAssignmentAction]:
         created__gt=OuterRef("created"),
     )
     unresolved = LearnerContentAssignmentAction.objects.all().unresolved_failures()
-    return unresolved.filter(applies, ~Exists(later), assignment__forgotten_at=None)
+    current = unresolved.filter(~Exists(later), cycle=F("assignment__cycle"))
+    return current.filter(applies, assignment__forgotten_at=None)
 
 
 def with_failures(error_codes: Sequence[str] = ()) -> Exists:

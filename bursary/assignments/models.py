@@ -25,7 +25,7 @@ from bursary.assignments.choices import (
     State,
     Status,
 )
-from bursary.assignments.unresolved import newest_failure
+from bursary.assignments.current_failures import newest_current
 from bursary.budgets.models import Budget
 from bursary.lib.leases import LeasedRow
 from bursary.lib.moments import FAR_FUTURE
@@ -196,9 +196,9 @@ class LearnerContentAssignment(AddressedRow):
         """Whether a run was assigned, rather than a course."""
         return bool(self.parent_content_key)
 
-    def last_failure(self) -> "LearnerContentAssignmentAction | None":
-        """Return the newest failure that nothing has resolved; uses prefetched actions."""
-        return newest_failure(list(self.actions.all()), cycle=self.cycle)
+    def current_failure(self) -> "LearnerContentAssignmentAction | None":
+        """Return its newest current failure, if any; uses prefetched actions."""
+        return newest_current(list(self.actions.all()), cycle=self.cycle)
 
 
 class AllocationBatch(models.Model):
@@ -248,9 +248,9 @@ class ActionQuerySet(models.QuerySet["LearnerContentAssignmentAction"]):
         return self.filter(status=Status.FAILED).order_by("-completed_at", "-id")
 
     def unresolved_failures(self) -> Self:
-        """Return failures of the assignment's current cycle that have not been retried."""
-        retries = LearnerContentAssignmentAction.objects.filter(retry_of=OuterRef("pk"))
-        return self.filter(~Exists(retries), status=Status.FAILED, cycle=models.F("assignment__cycle"))
+        """Return final failures, of any cycle, that were neither retried nor skipped."""
+        follow_ups = LearnerContentAssignmentAction.objects.filter(retry_of=OuterRef("pk"))
+        return self.filter(~Exists(follow_ups), status=Status.FAILED)
 
 
 class LearnerContentAssignmentAction(LeasedRow):

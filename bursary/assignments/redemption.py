@@ -346,7 +346,7 @@ def _request(
     """Mark the assignment as being redeemed, by a run if one is given, and request the work; return it."""
     LearnerContentAssignment.objects.filter(pk=locked.pk).update(redeeming_since=now, modified=now)
     this_cycle = locked.actions.filter(action_type=ActionType.REDEEMED, cycle=locked.cycle)
-    if failed := this_cycle.filter(status=Status.FAILED, retried_by=None).first():
+    if failed := this_cycle.unresolved_failures().first():
         return actions.retry(failed, now=now, actor=actor, content_run_key=run_key)
     # Actions that were superseded, or failed and were retried in vain, have used their keys.
     before = this_cycle.count()

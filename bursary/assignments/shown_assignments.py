@@ -15,9 +15,9 @@ from django.db.models import Q, QuerySet
 
 from bursary.access import known_learners
 from bursary.assignments import content_display, dates, derived, learner_accounts, offers
+from bursary.assignments.current_failures import newest_current
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.offers import Offer
-from bursary.assignments.unresolved import newest_failure
 from bursary.budgets.models import Budget
 from bursary.lib.batches import chunks
 from bursary.lib.moments import FAR_FUTURE
@@ -73,9 +73,9 @@ class ShownAssignment:
     actions: Sequence[ShownAction]
     offer: Offer | None
 
-    def last_failure(self) -> ShownAction | None:
-        """Return the newest failure that nothing has resolved."""
-        return newest_failure(self.actions, cycle=self.row.cycle)
+    def current_failure(self) -> ShownAction | None:
+        """Return its newest current failure, if any."""
+        return newest_current(self.actions, cycle=self.row.cycle)
 
 
 def load(

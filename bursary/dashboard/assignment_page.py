@@ -157,7 +157,7 @@ def _of_administrator(
 
 def _repairable(assignment: LearnerContentAssignment, available: AvailableRemedies) -> frozenset[int]:
     """Return the failed actions (pks) that can be retried or skipped, which excludes redemptions."""
-    if not available.repair or not assignment.last_failure():
+    if not available.repair or not assignment.current_failure():
         return frozenset()
     failed = failures.to_repair().filter(assignment=assignment.pk).exclude(action_type=ActionType.REDEEMED)
     return frozenset(failed.order_by().values_list("pk", flat=True))

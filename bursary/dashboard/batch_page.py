@@ -54,7 +54,7 @@ class BatchRow:
     @property
     def remedy(self) -> str:
         """What the reader can do about the failure; empty if there is none."""
-        failed = self.assignment.last_failure()
+        failed = self.assignment.current_failure()
         return error_texts.for_code(failed.error_code).next_step_of(operates=self.operates) if failed else ""
 
 
@@ -167,7 +167,7 @@ def load(batch: AllocationBatch, *, reader: User, cursor: str, now: datetime) ->
         if content
         else reads.title_of(batch.content_key, catalog_uuid=batch.budget.catalog_uuid)
     )
-    error_codes = {one.error_code for row in shown[: len(pks)] if (one := row.assignment.last_failure())}
+    error_codes = {one.error_code for row in shown[: len(pks)] if (one := row.assignment.current_failure())}
     return BatchPage(
         batch=batch,
         title=title or batch.content_key,

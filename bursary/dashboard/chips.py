@@ -48,7 +48,7 @@ def _failure(assignment: LearnerContentAssignment) -> str:
     """Return why its work failed, or is being retried; empty if none did."""
     if ended := getattr(assignment, "account_ended", ""):
         return str(error_texts.for_code(f"account_{ended}").sentence)
-    failed = assignment.last_failure()
+    failed = assignment.current_failure()
     if failed:
         why = error_texts.for_code(failed.error_code)
         if failed.action_type in LINK_AND_NOTIFY:

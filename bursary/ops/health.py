@@ -108,7 +108,7 @@ def measure(*, now: datetime) -> Health:
 
 
 def _failed_last_day(now: datetime) -> int:
-    """Return the number of failures of the last day that were neither retried nor skipped.
+    """Return the number of unresolved failures of the last day, of their assignments' current cycles.
 
     Only the newest `MAX_COUNTED` are counted. They are looked up by their pks: with a range of pks, a
     database might compare all actions with each other.
@@ -119,7 +119,8 @@ def _failed_last_day(now: datetime) -> int:
         pk__gt=newest - RECENT_ACTIONS, status=Status.FAILED, completed_at__gte=now - timedelta(days=1)
     )
     pks = list(failed.order_by("-pk").values_list("pk", flat=True)[:MAX_COUNTED])
-    return actions.unresolved_failures().filter(pk__in=pks).count()  # no query if none failed
+    unresolved = actions.unresolved_failures().filter(pk__in=pks, cycle=F("assignment__cycle"))
+    return unresolved.count()  # no query if none failed
 
 
 def _is_worked_on(now: datetime) -> bool:

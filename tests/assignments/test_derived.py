@@ -157,7 +157,7 @@ def test_a_failed_reminder_leaves_the_learner_waiting() -> None:
     derived.recompute_progress([assignment.pk])
     assignment.refresh_from_db()
     assert assignment.learner_state == LearnerState.WAITING
-    last = assignment.last_failure()
+    last = assignment.current_failure()
     assert last is not None
     assert last.action_type == ActionType.REMINDED
 

@@ -252,7 +252,7 @@ def test_an_earlier_failure_of_the_same_work_is_not_shown_any_more_either(resolv
     for day in (1, 2):
         reminders.remind(budget, uuids=named, now=NOW + day * DAY)
         fail(reminded, ActionType.REMINDED, now=NOW + day * DAY)
-    failed = stored(reminded).last_failure()
+    failed = stored(reminded).current_failure()
     assert failed is not None
     assert failed.created == NOW + 2 * DAY
 
@@ -261,8 +261,8 @@ def test_an_earlier_failure_of_the_same_work_is_not_shown_any_more_either(resolv
     else:
         reminders.remind(budget, uuids=named, now=NOW + 3 * DAY)
 
-    assert stored(reminded).last_failure() is None
-    assert shown_assignments.load_all([reminded.pk], now=NOW + 3 * DAY)[0].last_failure() is None
+    assert stored(reminded).current_failure() is None
+    assert shown_assignments.load_all([reminded.pk], now=NOW + 3 * DAY)[0].current_failure() is None
     assert failures_by_code.in_budgets([budget]) == {}
 
 

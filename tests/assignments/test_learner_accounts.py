@@ -36,7 +36,7 @@ def test_no_mail_is_on_its_way_to_the_learner_of_an_ended_account(
     skipped: LearnerContentAssignment,
 ) -> None:
     assert state_of(skipped) is LearnerState.FAILED
-    assert skipped.last_failure() is None
+    assert skipped.current_failure() is None
 
 
 def test_the_mail_to_a_corrected_address_counts_again(
