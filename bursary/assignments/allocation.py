@@ -190,14 +190,15 @@ def preview(
     Raises matching.TooManyAddresses and reads.ContentUnavailable; other refusals are in the result.
     """
     addressees, bad = matching.read_addresses(entries)
-    ends = partial(dates.deadline, budget, allocated_at=now, due_date=due_date)
     refusals: list[AllocationRefused] = []
     expires_at, reason, terms, key, course_key = None, "", None, content_key, content_key
     try:
-        known, (must_open_before, _reason) = _find(budget, content_key, now=now), ends(join_by=None)
+        known = _find(budget, content_key, now=now)
+        must_open_before = dates.deadline_without_content_at_allocation(budget, now=now, due_date=due_date)
         offer = offers.load(known, budget=budget, now=now, must_open_before=must_open_before, lock=False)
         key, course_key = offer.content.content_key, offer.course_key
-        expires_at, reason = ends(join_by=offer.join_by(now=now, must_open_before=must_open_before))
+        join_by = offer.join_by(now=now, must_open_before=must_open_before)
+        expires_at, reason = dates.deadline(budget, join_by=join_by, allocated_at=now, due_date=due_date)
         terms = _check(budget, offer, price_cents=price_cents, now=now, due_date=due_date)
     except AllocationRefused as refused:
         refusals.append(refused)

@@ -1,8 +1,11 @@
 """The dates of an assignment: its deadline, and when its learner is reminded or nudged.
 
 The deadline is the earliest of four dates (decision 0004); an extension replaces two of them, the due date
-and the allocation's age. The rule is here twice: `derived` writes the deadlines of new allocations by the
-Python function, and all later ones by the SQL. `expected_values` audits them by the Python function.
+and the allocation's age. The rule is here in Python and in SQL: `derived` writes the deadlines of new
+allocations by `deadline`, and all later ones by `deadline_columns`; `expected_values` audits by `deadline`.
+
+The deadline without content is the earliest of these dates without the content's: the runs that open before
+it decide the content's date. It is here in Python and in SQL, too, and in `impact` as a condition.
 
 Reminders and nudges come from the budget's lists of days. Any mail sent at or after a date covers it. So
 after a pause of the scheduler, the missed dates cause one mail, for the latest of them, and no date causes
@@ -58,6 +61,20 @@ def deadline(
     `join_by` is when enrolment closes in the last run that can be joined, `due_date` the administrator's own
     deadline, and `extended_until` the date to which an administrator extended it.
     """
+    age_ends_at = allocated_at + timedelta(days=budget.allocation_age_days)
+    return _least(
+        budget, join_by=join_by, age_ends_at=age_ends_at, due_date=due_date, extended_until=extended_until
+    )
+
+
+def _least(
+    budget: Budget,
+    *,
+    join_by: datetime | None,
+    age_ends_at: datetime,
+    due_date: datetime | None,
+    extended_until: datetime | None,
+) -> tuple[datetime, ExpiryReason]:
     dates = [
         (join_by or FAR_FUTURE, ExpiryReason.ENROLL_BY),
         (budget.ends_at or FAR_FUTURE, ExpiryReason.BUDGET_END),
@@ -65,7 +82,6 @@ def deadline(
     if extended_until:
         dates.append((extended_until, ExpiryReason.EXTENSION))
     else:
-        age_ends_at = allocated_at + timedelta(days=budget.allocation_age_days)
         dates += [
             (due_date or FAR_FUTURE, ExpiryReason.DUE_DATE),
             (age_ends_at, ExpiryReason.ALLOCATION_AGE),
@@ -75,8 +91,14 @@ def deadline(
 
 def deadline_without_content(assignment: LearnerContentAssignment, *, age_ends_at: datetime) -> datetime:
     """Return the deadline that an assignment would have if its content had no dates."""
-    unextended = min(age_ends_at, assignment.due_date or FAR_FUTURE)
-    return min(assignment.extended_until or unextended, assignment.budget.ends_at or FAR_FUTURE)
+    earliest, _reason = _least(
+        assignment.budget,
+        join_by=None,
+        age_ends_at=age_ends_at,
+        due_date=assignment.due_date,
+        extended_until=assignment.extended_until,
+    )
+    return earliest
 
 
 def deadline_without_content_at_allocation(

@@ -59,7 +59,7 @@ DATES = ("start_date", "end_date", "enroll_start", "enroll_by", "gone_at")
 FIELDS = (*EFFECTS, "enroll_start", "enroll_by", "offered", "enrollable")
 
 Interval = tuple[datetime | None, datetime]
-"""A range of deadlines, without the content's part: after the first date, and until the second."""
+"""Deadlines without content (see `dates`): after the first instant, if there is one, up to the second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class ChangeEffect:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """The effects of one change on content that is assigned, in one catalog."""
+    """One change, and what a catalog offered of a piece of assigned content before and after it."""
 
     change: ContentChange
     content: int
@@ -105,51 +105,57 @@ class _Step:
             due_date=assignment.due_date,
             extended_until=assignment.extended_until,
         )
-        bound, _reason = deadline(join_by=None)
+        must_open_before, _reason = deadline(join_by=None)
         (old, old_reason), (new, new_reason) = (
-            deadline(join_by=join_by) for join_by in self._joined_by(bound)
+            deadline(join_by=join_by) for join_by in self._join_by(must_open_before)
         )
         if old != new:
             yield ChangeEffect(change, Effect.DEADLINE, old, new, old_reason, new_reason)
-        was, is_ = self._joinable(bound)
+        was, is_ = self._joinable(must_open_before)
         if was != is_:
             yield ChangeEffect(change, Effect.AVAILABILITY, was, is_)
 
-    def spans(self) -> tuple[Interval, ...]:
-        """Return the ranges of deadlines, without the content's part, in which assignments are affected."""
+    def intervals(self) -> tuple[Interval, ...]:
+        """Return in which intervals the deadline without content of an affected assignment lies.
+
+        An assignment can join the runs that open before its deadline without content. For all deadlines
+        between two instants at which runs open, these are the same runs.
+        """
         if self.direct:
             return ((None, FAR_FUTURE),)
         runs = (*self.before.runs, *self.after.runs)
         found: list[Interval] = []
         lower: datetime | None = None
-        # What can be joined by an assignment, and until when, only differs by the runs that open in time.
         for upper in [*sorted({run.enroll_start for run in runs if run.enroll_start}), FAR_FUTURE]:
-            old, new = self._joined_by(upper)
+            old, new = self._join_by(upper)
             was, is_ = self._joinable(upper)
+            # A deadline that is before both dates to join by is decided by neither.
             after = lower if was != is_ else min(old, new)
             if lower is not None and after is not None:
                 after = max(lower, after)
             if (was != is_ or old != new) and (after is None or after < upper):
-                if found and found[-1][1] == after:
+                if found and found[-1][1] == after:  # it continues the interval before
                     after = found.pop()[0]
                 found.append((after, upper))
             lower = upper
         return tuple(found)
 
-    def _joined_by(self, bound: datetime) -> tuple[datetime, datetime]:
+    def _join_by(self, must_open_before: datetime) -> tuple[datetime, datetime]:
+        """Return until when the content could be joined before the change, and after it."""
         before, after = (
-            offer.join_by(now=self.change.created, must_open_before=bound)
+            offer.join_by(now=self.change.created, must_open_before=must_open_before)
             for offer in (self.before, self.after)
         )
         return before, after
 
-    def _joinable(self, bound: datetime) -> tuple[bool, bool]:
-        before, after = (self._can_be_joined(offer, bound) for offer in (self.before, self.after))
+    def _joinable(self, must_open_before: datetime) -> tuple[bool, bool]:
+        """Return whether the content could be joined before the change, and after it."""
+        before, after = (self._can_be_joined(offer, must_open_before) for offer in (self.before, self.after))
         return before, after
 
-    def _can_be_joined(self, offer: Offer, bound: datetime) -> bool:
+    def _can_be_joined(self, offer: Offer, must_open_before: datetime) -> bool:
         try:
-            offer.terms(now=self.change.created, must_open_before=bound)
+            offer.terms(now=self.change.created, must_open_before=must_open_before)
         except NotJoinable:
             return False
         return offer.in_catalog
@@ -193,14 +199,15 @@ def of_content(content: ContentMetadata, *, among: QuerySet[ContentChange], sinc
     for change in changes:
         for step in past.undo(change):
             steps[step.content, step.catalog_uuid].append(step)
-    alike: dict[tuple[int, datetime, Interval], list[UUID]] = defaultdict(list)
+    # Catalogs in which a change has affected the same intervals share a condition.
+    catalogs_of: dict[tuple[int, datetime, Interval], list[UUID]] = defaultdict(list)
     for step in chain.from_iterable(steps.values()):
-        for span in step.spans():
-            alike[step.content, step.change.created, span].append(step.catalog_uuid)
-    # That a step affects an assignment: `_Step.effects_on` as SQL.
+        for interval in step.intervals():
+            catalogs_of[step.content, step.change.created, interval].append(step.catalog_uuid)
+    # True of the assignments for which `_Step.effects_on` yields an effect.
     by_each = (
-        Q(content=pk, budget__catalog_uuid__in=catalogs, allocated_at__lte=created) & _ends_in(*span)
-        for (pk, created, span), catalogs in alike.items()
+        Q(content=pk, budget__catalog_uuid__in=catalogs, allocated_at__lte=created) & _ends_in(*interval)
+        for (pk, created, interval), catalogs in catalogs_of.items()
     )
     by_any = reduce(or_, by_each, Q(pk__in=[]))
     affected = open_.filter(by_any).order_by("pk").select_related("budget", "content")
@@ -220,15 +227,14 @@ class _Past:
         self._held = set(members.order_by().values_list("content", "catalog_uuid"))
 
     def undo(self, change: ContentChange) -> list[_Step]:
-        """Undo a change; return its steps."""
+        """Undo a change; return its steps: its effect in each catalog that it concerns."""
         concerned = [one for one in self._assigned if self._concerns(change, *one)]
         self._put(change, change.new)
         after = [self._offer(*one) for one in concerned]
         self._put(change, change.old)
         before = [self._offer(*one) for one in concerned]
-        if (
-            change.catalog_uuid and change.field != "membership"
-        ):  # another row was this catalog's; that of the others is as it was
+        if change.catalog_uuid and change.field != "membership":
+            # That catalog took another row of the content, which differs. The row itself did not change.
             self._put(change, change.new)
         return [
             _Step(change, pk, catalog, *offers_)
@@ -237,11 +243,11 @@ class _Past:
 
     def _concerns(self, change: ContentChange, pk: int, catalog: UUID) -> bool:
         of_content = change.content_id == pk
-        # What a course has of its runs is their terms; its own start, end and price are in its own record.
+        # A course is joined by its runs' dates and offers. Its start, price and availability are its own.
         of_run = change.field not in ("start_date", "price_cents", "active", "gone_at")
         parent = change.content.parent_key
         of_catalog = change.catalog_uuid in (None, catalog)
-        # What the catalog did not hold then was changed for others.
+        # A row that the catalog did not hold at that time changed for other catalogs only.
         of_catalog &= change.field in ("membership", "gone_at") or (pk, catalog) in self._held
         return of_catalog and (of_content or (of_run and parent == self._rows[pk].content_key))
 
@@ -265,7 +271,7 @@ class _Past:
 
 
 def _ends_in(after: datetime | None, until: datetime) -> Q:
-    """Return the condition that the first of the dates without the content's lies in this span."""
+    """Return the condition that an assignment's deadline without content lies in this interval."""
     found = Q()
     if after is not None:
         by_budget = Q(budget__ends_at=None) | Q(budget__ends_at__gt=after)
