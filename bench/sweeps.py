@@ -28,7 +28,7 @@ class Due(NamedTuple):
 
     budget: Budget
     now: datetime
-    nudge: dates.ReminderDate
+    nudge: dates.MailDate
 
 
 _ASSIGNMENTS, _ACTIONS = Assignment._meta.db_table, Action._meta.db_table

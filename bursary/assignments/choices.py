@@ -102,9 +102,9 @@ MAILS = WORK - {ActionType.LEARNER_LINKED, ActionType.REDEEMED}
 """Work that needs the mail server."""
 LINK_AND_NOTIFY = (ActionType.LEARNER_LINKED, ActionType.NOTIFIED)
 """The work of an allocation, without which its learner does not know of it."""
-INVITATIONS = (ActionType.NOTIFIED, ActionType.REMINDED)
-"""Mails that ask the learner to accept."""
-END_NOTICES = (ActionType.CANCELLATION_NOTIFIED, ActionType.EXPIRATION_NOTIFIED)
+ASKING_MAILS = (ActionType.NOTIFIED, ActionType.REMINDED)
+"""Mails that ask the learner for an answer."""
+END_MAILS = (ActionType.CANCELLATION_NOTIFIED, ActionType.EXPIRATION_NOTIFIED)
 """Mails that an assignment has ended."""
 
 

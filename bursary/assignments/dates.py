@@ -33,18 +33,18 @@ nothing: it may be a mistake."""
 
 
 @dataclass(frozen=True, order=True)
-class ReminderDate:
-    """An instant at which to write to a learner; `name` becomes the action's `dedup_key`."""
+class MailDate:
+    """An instant at which a reminder or nudge is due; `name` becomes the action's `dedup_key`."""
 
     at: datetime
     name: str
 
 
 @dataclass(frozen=True)
-class ReminderPlan:
+class MailPlan:
     """The date that is due now, if any, and when to check next."""
 
-    due: ReminderDate | None
+    due: MailDate | None
     next_check: datetime
 
 
@@ -151,24 +151,24 @@ def _unless_extended(date: Combinable) -> Case:
     return Case(When(extended_until=None, then=date), default=Value(FAR_FUTURE))
 
 
-def reminders(budget: Budget, *, allocated_at: datetime, expires_at: datetime) -> list[ReminderDate]:
+def reminders(budget: Budget, *, allocated_at: datetime, expires_at: datetime) -> list[MailDate]:
     """Return the dates on which a learner is reminded of an open assignment, all before its deadline."""
     after = [
-        ReminderDate(allocated_at + timedelta(days=days), f"after-{days}-days")
+        MailDate(allocated_at + timedelta(days=days), f"after-{days}-days")
         for days in read_days(budget.remind_days_after)
     ]
     before = _before(expires_at, read_days(budget.remind_days_before))
     return sorted(one for one in (*after, *before) if one.at < expires_at)
 
 
-def nudges(budget: Budget, *, starts_at: datetime) -> list[ReminderDate]:
+def nudges(budget: Budget, *, starts_at: datetime) -> list[MailDate]:
     """Return the dates on which a learner is nudged before the content starts."""
     return sorted(_before(starts_at, read_days(budget.nudge_days_before)))
 
 
 def plan(
-    dates: Iterable[ReminderDate], *, last_contact: datetime, used: Collection[str], now: datetime
-) -> ReminderPlan:
+    dates: Iterable[MailDate], *, last_contact: datetime, used: Collection[str], now: datetime
+) -> MailPlan:
     """Return the latest of `dates` after `last_contact` that is due at `now`, and when to check next.
 
     `used` are the names of dates for which a mail was requested before.
@@ -176,20 +176,20 @@ def plan(
     uncovered = [one for one in dates if one.at > last_contact]
     passed = [one for one in uncovered if one.at <= now]
     due = passed[-1] if passed and passed[-1].name not in used else None
-    return ReminderPlan(due, first(uncovered, after=now))
+    return MailPlan(due, first(uncovered, after=now))
 
 
-def first(dates: Iterable[ReminderDate], *, after: datetime) -> datetime:
+def first(dates: Iterable[MailDate], *, after: datetime) -> datetime:
     """Return the first of the dates after an instant, else FAR_FUTURE."""
     return min((one.at for one in dates if one.at > after), default=FAR_FUTURE)
 
 
-def _before(moment: datetime, days: Iterable[int]) -> list[ReminderDate]:
+def _before(moment: datetime, days: Iterable[int]) -> list[MailDate]:
     """Return dates so many days before an instant. Their names contain it, so that moving it makes new
     ones."""
     if moment >= FAR_FUTURE:
         return []
     return [
-        ReminderDate(moment - timedelta(days=number), f"{number}-days-before-{moment:%Y-%m-%dT%H%M}")
+        MailDate(moment - timedelta(days=number), f"{number}-days-before-{moment:%Y-%m-%dT%H%M}")
         for number in days
     ]

@@ -12,8 +12,8 @@ from django.db.models import QuerySet
 
 from bursary.assignments import dates, derived
 from bursary.assignments.choices import (
+    ASKING_MAILS,
     IN_FORCE,
-    INVITATIONS,
     LINK_AND_NOTIFY,
     UNFINISHED,
     ActionType,
@@ -21,7 +21,7 @@ from bursary.assignments.choices import (
     State,
     Status,
 )
-from bursary.assignments.dates import ReminderDate
+from bursary.assignments.dates import MailDate
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.lib.moments import FAR_FUTURE
 from bursary.lib.prepared import Parameter, PreparedSelect
@@ -29,7 +29,7 @@ from bursary.replica import joining
 from bursary.replica.joining import RunTerms
 from bursary.replica.models import ContentMetadata, ContentType
 
-_COMPARED = (ActionType.LEARNER_LINKED, *INVITATIONS, ActionType.NUDGED, ActionType.DECLINED)
+_COMPARED = (ActionType.LEARNER_LINKED, *ASKING_MAILS, ActionType.NUDGED, ActionType.DECLINED)
 _READ = ("assignment", "action_type", "cycle", "dedup_key", "status", "created", "completed_at", "retry_of")
 
 Actions = Sequence[LearnerContentAssignmentAction]
@@ -146,7 +146,7 @@ def latest_checks(
     expires_at = expected_columns(one, actions, runs, now=now).get("expires_at")
     if isinstance(expires_at, datetime) and expires_at > now:
         reminders = dates.reminders(budget, allocated_at=one.allocated_at, expires_at=expires_at)
-        latest["remind_at"] = _latest_check(one, reminders, actions, INVITATIONS, now=now)
+        latest["remind_at"] = _latest_check(one, reminders, actions, ASKING_MAILS, now=now)
     return latest
 
 
@@ -198,7 +198,7 @@ def _recent_action_at(assignment: LearnerContentAssignment, actions: Actions) ->
 
 def _latest_check(
     assignment: LearnerContentAssignment,
-    reminder_dates: Sequence[ReminderDate],
+    mail_dates: Sequence[MailDate],
     actions: Actions,
     mails: Sequence[ActionType],
     *,
@@ -213,5 +213,5 @@ def _latest_check(
         if one.status not in (Status.SUPERSEDED, Status.SKIPPED)
     )
     last_contact = max([assignment.allocated_at, *contacts])
-    plan = dates.plan(reminder_dates, last_contact=last_contact, used=used, now=now)
+    plan = dates.plan(mail_dates, last_contact=last_contact, used=used, now=now)
     return now if plan.due else plan.next_check

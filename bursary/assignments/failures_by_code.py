@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import Count, DateTimeField, Min, Q, QuerySet
 
 from bursary.assignments import failures
-from bursary.assignments.choices import APPLIES_IN, END_NOTICES, ActionType
+from bursary.assignments.choices import APPLIES_IN, END_MAILS, ActionType
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
 from bursary.lib.prepared import Parameter, prepared_select
@@ -94,7 +94,7 @@ def _in_time() -> QuerySet[Any, Any]:
         count=Count("assignment", distinct=True),
         retryable=Count("assignment", distinct=True, filter=by_others & ~failures.too_late(_NOW)),
         skippable=Count("assignment", distinct=True, filter=by_others),
-        of_ended=Count("assignment", distinct=True, filter=Q(action_type__in=END_NOTICES)),
+        of_ended=Count("assignment", distinct=True, filter=Q(action_type__in=END_MAILS)),
         since=Min("completed_at"),
         **{
             f"of_{kind}": Count("assignment", distinct=True, filter=Q(action_type=kind))

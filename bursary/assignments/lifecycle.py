@@ -16,12 +16,12 @@ from django.db.models import F
 
 from bursary.access.models import User
 from bursary.assignments import actions, derived
-from bursary.assignments.choices import END_NOTICES, FACTS, INVITATIONS, LINK_AND_NOTIFY, ActionType, State
+from bursary.assignments.choices import ASKING_MAILS, END_MAILS, FACTS, LINK_AND_NOTIFY, ActionType, State
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 
-_ALL_OPEN_WORK = (ActionType.LEARNER_LINKED, *INVITATIONS, ActionType.NUDGED)
+_ALL_OPEN_WORK = (ActionType.LEARNER_LINKED, *ASKING_MAILS, ActionType.NUDGED)
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,13 @@ MOVES: Mapping[ActionType, Move] = {
         target=State.ALLOCATED,
         time_column="allocated_at",
         requests=LINK_AND_NOTIFY,
-        supersedes=END_NOTICES,
+        supersedes=END_MAILS,
     ),
     ActionType.REDEEMED: Move(
         sources=frozenset({State.ALLOCATED}),
         target=State.ACCEPTED,
         time_column="accepted_at",
-        supersedes=INVITATIONS,
+        supersedes=ASKING_MAILS,
         while_redeeming=True,
     ),
     ActionType.CANCELLED: Move(

@@ -17,15 +17,15 @@ from django.db.models import F, Q, QuerySet
 from bursary.access.models import User
 from bursary.assignments import actions, dates, derived, lifecycle, sweeps
 from bursary.assignments.choices import (
+    ASKING_MAILS,
     IN_FORCE,
-    INVITATIONS,
     UNFINISHED,
     ActionType,
     LearnerState,
     State,
     Status,
 )
-from bursary.assignments.dates import ReminderDate, ReminderPlan
+from bursary.assignments.dates import MailDate, MailPlan
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.sweeps import DueRows, SweepResult
 from bursary.budgets import ledger
@@ -93,7 +93,7 @@ def remind(
         return lifecycle.blocking_state(assignment)
 
     return _request(
-        budget, uuids, ActionType.REMINDED, INVITATIONS, objection, now=now, actor=actor, turn=turn
+        budget, uuids, ActionType.REMINDED, ASKING_MAILS, objection, now=now, actor=actor, turn=turn
     )
 
 
@@ -153,7 +153,7 @@ class _Kind:
     due: DueRows
     contacts: tuple[ActionType, ...]
     """Mails that cover the dates before them."""
-    dates: Callable[[Budget, LearnerContentAssignment], list[ReminderDate]]
+    dates: Callable[[Budget, LearnerContentAssignment], list[MailDate]]
     ends_at: Callable[[LearnerContentAssignment], datetime]
     """When it is too late for a mail."""
 
@@ -162,7 +162,7 @@ _REMINDING = _Kind(
     ActionType.REMINDED,
     "remind_at",
     to_remind,
-    INVITATIONS,
+    ASKING_MAILS,
     lambda budget, one: dates.reminders(budget, allocated_at=one.allocated_at, expires_at=one.expires_at),
     lambda one: one.expires_at,
 )
@@ -203,14 +203,14 @@ class _History:
                 contact = now if row.status in UNFINISHED else row.completed_at or row.created
                 self._last_contact[pk] = max(self._last_contact[pk], contact)
 
-    def plan(self, assignment: LearnerContentAssignment, budget: Budget, *, now: datetime) -> ReminderPlan:
+    def plan(self, assignment: LearnerContentAssignment, budget: Budget, *, now: datetime) -> MailPlan:
         """Return what is due; nothing while the learner is not notified: `derived` then schedules a check."""
         unnotified = assignment.state == State.ALLOCATED and assignment.learner_state != LearnerState.WAITING
         if unnotified or self._kind.ends_at(assignment) <= now:
-            return ReminderPlan(None, FAR_FUTURE)
-        reminder_dates = self._kind.dates(budget, assignment)
+            return MailPlan(None, FAR_FUTURE)
+        mail_dates = self._kind.dates(budget, assignment)
         last_contact, used = self._last_contact[assignment.pk], self._used[assignment.pk]
-        return dates.plan(reminder_dates, last_contact=last_contact, used=used, now=now)
+        return dates.plan(mail_dates, last_contact=last_contact, used=used, now=now)
 
     def free_key(self, assignment: LearnerContentAssignment, name: str) -> str:
         """Return the date's name as `dedup_key`, with a number if a skipped or superseded action has it."""
@@ -240,11 +240,11 @@ def _sweep(kind: _Kind, *, now: datetime, on_progress: ProgressCallback | None) 
     return sweeps.sweep(kind.due, check_batch, now=now, order=kind.column, on_progress=on_progress)
 
 
-def recent_invitations(
+def too_recent_mails(
     assignments: QuerySet[LearnerContentAssignment], *, now: datetime
 ) -> QuerySet[LearnerContentAssignmentAction]:
-    """Return the mails to these assignments' learners beside which no reminder is requested at `now`."""
-    return _recent(INVITATIONS, now=now).filter(assignment__in=assignments.values("pk"))
+    """Return the mails to these assignments' learners because of which no reminder is requested at `now`."""
+    return _recent(ASKING_MAILS, now=now).filter(assignment__in=assignments.values("pk"))
 
 
 def _recent(kinds: Sequence[ActionType], *, now: datetime) -> QuerySet[LearnerContentAssignmentAction]:

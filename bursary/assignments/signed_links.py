@@ -19,7 +19,7 @@ from bursary.access import links
 from bursary.access.links import Link, LinkExpired, LinkRevoked, Purpose
 from bursary.access.models import User, learner_key
 from bursary.assignments import actions
-from bursary.assignments.choices import INVITATIONS, UNFINISHED, ActionType, State
+from bursary.assignments.choices import ASKING_MAILS, UNFINISHED, ActionType, State
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets import ledger
 from bursary.budgets.models import Customer
@@ -83,7 +83,7 @@ def renew(token: str, *, now: datetime) -> bool | None:
         if not _awaits_answer(assignment, now=now):
             raise LinkExpired(link)
         this_cycle = assignment.actions.filter(cycle=assignment.cycle)
-        if this_cycle.filter(action_type__in=INVITATIONS, status__in=UNFINISHED).exists():
+        if this_cycle.filter(action_type__in=ASKING_MAILS, status__in=UNFINISHED).exists():
             return True
         dedup_key = f"link-{now.astimezone(UTC):%Y-%m-%d}"
         if this_cycle.filter(action_type=ActionType.REMINDED, dedup_key=dedup_key).exists():

@@ -102,7 +102,7 @@ def _learners(first: list[LearnerContentAssignment], *, count: int) -> str:
 
 def reminded_lately(rows: QuerySet[LearnerContentAssignment], now: datetime) -> str:
     """Return a sentence on the number that cannot be reminded yet; empty if all can. Two queries."""
-    mails = reminders.recent_invitations(rows.order_by(), now=now)
+    mails = reminders.too_recent_mails(rows.order_by(), now=now)
     found = mails.aggregate(count=Count("assignment", distinct=True), latest=Max("created"))
     if not (count := found["count"]):
         return ""
@@ -130,7 +130,7 @@ def minutes_to_wait(requested: datetime, *, now: datetime) -> int:
 def to_be_reminded(rows: QuerySet[LearnerContentAssignment], now: datetime) -> int:
     """Return the number of assignments to be reminded now, if their budgets are in use. One query."""
     waiting = rows.order_by().filter(state=State.ALLOCATED, redeeming_since=None, expires_at__gt=now)
-    mails = reminders.recent_invitations(rows.order_by(), now=now)
+    mails = reminders.too_recent_mails(rows.order_by(), now=now)
     return waiting.exclude(pk__in=mails.values("assignment")).count()
 
 

@@ -126,7 +126,7 @@ def remind(assignment: LearnerContentAssignment, *, now: datetime, actor: User) 
     found = reminders.remind(assignment.budget, uuids=[assignment.uuid], now=now, actor=actor)
     if found.on_their_way:
         of_it = LearnerContentAssignment.objects.filter(pk=assignment.pk)
-        mails = reminders.recent_invitations(of_it, now=now)
+        mails = reminders.too_recent_mails(of_it, now=now)
         latest = mails.aggregate(latest=Max("created"))["latest"] or now
         sentence = _(
             "A mail was sent a moment ago, or is being sent, so that no reminder was requested. "

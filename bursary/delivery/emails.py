@@ -299,7 +299,7 @@ def _send_to_learner(action: LearnerContentAssignmentAction, *, now: datetime) -
     with translation.override(settings.LANGUAGE_CODE):
         context = _context(action, now=now)
     unsubscribe_url = ""
-    if action.action_type in suppressed.REMINDERS:
+    if action.action_type in suppressed.UNSUBSCRIBABLE:
         token = unsubscribing.token_for(action, now=now)
         unsubscribe_url = f"{settings.BASE_URL}/u/{token}/"
     return send(

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 MAX_ADMINISTRATORS = 50  # of one customer that are written to
 MAX_NOTICES = 20  # in one call
-LEAST_NOTICE = timedelta(hours=12)
+WAIT_AFTER_NOTICE = timedelta(hours=12)
 """How long the first administrator that is notified has, at least, between the mail and the expiry."""
 _TEMPLATES: Mapping[str, str] = {"": "deadline_moved"} | dict.fromkeys(ADDRESS_REASONS, "address_refused")
 """By reason; any other one's is `not_joinable`."""
@@ -57,7 +57,7 @@ def _notify(notice: AdministratorNotice, *, clock: Clock) -> None:
     """Mail each administrator that was not notified yet, as long as the lease lasts."""
     waits_until = notice.no_expiry_before
     if waits_until and notice.notified_at is None:
-        waits_until = max(waits_until, clock() + LEAST_NOTICE)
+        waits_until = max(waits_until, clock() + WAIT_AFTER_NOTICE)
     notified: list[int] = []
     errors: list[str] = []
     retry, stop_at = False, time.monotonic() + settings.SEND_DEADLINE.total_seconds()

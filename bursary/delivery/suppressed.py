@@ -10,9 +10,9 @@ from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.assignments.outcomes import Done, Skipped
 from bursary.delivery.errors import address_rejected
 
-REMINDERS = (ActionType.REMINDED, ActionType.NUDGED)
+UNSUBSCRIBABLE = (ActionType.REMINDED, ActionType.NUDGED)
 """Mails that a learner can unsubscribe from."""
-_AUTOMATIC = (*REMINDERS, ActionType.EXPIRATION_NOTIFIED)
+_AUTOMATIC = (*UNSUBSCRIBABLE, ActionType.EXPIRATION_NOTIFIED)
 _REPORTED: Mapping[SuppressionReason, Skipped] = {
     SuppressionReason.BOUNCED: Skipped("address_refused", "Its server refused an earlier mail for good."),
     SuppressionReason.COMPLAINED: Skipped(
@@ -38,7 +38,7 @@ def outcome_if_not_sent(
     customer = action.assignment.budget.customer_id
     if not reasons or action.dedup_key.startswith(_BY_LEARNER):
         return None
-    if SuppressionReason.UNSUBSCRIBED in reasons and action.action_type in REMINDERS:
+    if SuppressionReason.UNSUBSCRIBED in reasons and action.action_type in UNSUBSCRIBABLE:
         return Skipped("unsubscribed", "The learner has unsubscribed from reminders.")
     reported = [one for one in suppressions.BY_REPORT if one in reasons]
     if not reported:

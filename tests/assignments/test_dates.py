@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from bursary.assignments import dates
-from bursary.assignments.dates import ReminderDate
+from bursary.assignments.dates import MailDate
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.lib.moments import FAR_FUTURE
@@ -30,7 +30,7 @@ def tables(*, after: str = "", before: str = "", nudge: str = "") -> Budget:
     return Budget(remind_days_after=after, remind_days_before=before, nudge_days_before=nudge)
 
 
-def days_of(found: list[ReminderDate]) -> list[int]:
+def days_of(found: list[MailDate]) -> list[int]:
     return [(one.at - NOW).days for one in found]
 
 
@@ -57,20 +57,20 @@ def test_a_deadline_that_moves_makes_another_date() -> None:
 
 
 def test_the_latest_of_several_missed_dates_is_due_and_the_next_is_checked_next() -> None:
-    three = [ReminderDate(NOW + days * DAY, str(days)) for days in (7, 30, 60)]
+    three = [MailDate(NOW + days * DAY, str(days)) for days in (7, 30, 60)]
     plan = dates.plan(three, last_contact=NOW, used=(), now=NOW + 40 * DAY)
     assert plan.due == three[1]
     assert plan.next_check == three[2].at
 
 
 def test_a_date_is_due_at_its_very_instant() -> None:
-    date = ReminderDate(NOW + DAY, "1")
+    date = MailDate(NOW + DAY, "1")
     plan = dates.plan([date], last_contact=NOW, used=(), now=NOW + DAY)
     assert (plan.due, plan.next_check) == (date, FAR_FUTURE)
 
 
 def test_a_learner_written_to_since_or_sent_that_very_mail_is_not_written_to() -> None:
-    date = ReminderDate(NOW + DAY, "1")
+    date = MailDate(NOW + DAY, "1")
     later = NOW + 2 * DAY
     assert dates.plan([date], last_contact=date.at, used=(), now=later).due is None
     assert dates.plan([date], last_contact=NOW, used={"1"}, now=later).due is None
