@@ -41,7 +41,7 @@ from bursary.assignments.models import CHECK_NOW, LearnerContentAssignment, Lear
 from bursary.assignments.offers import Offer
 from bursary.budgets.models import Budget
 from bursary.lib.batches import chunks
-from bursary.lib.locks import for_update
+from bursary.lib.locks import for_update, locked_in_order
 from bursary.lib.moments import FAR_FUTURE, MICROSECOND
 from bursary.lib.prepared import Parameter, PreparedUpdate, as_expression
 from bursary.replica import joining
@@ -184,7 +184,7 @@ def rebuild(pks: Sequence[int], *, now: datetime) -> None:
     rows = LearnerContentAssignment.objects.filter(pk__in=pks)
     pairs = list(rows.values_list("content", "budget"))
     assigned = ContentMetadata.objects.filter(pk__in={content for content, _budget in pairs if content})
-    contents = list(for_update(assigned.order_by("content_key")).only("pk", *_FROM_CONTENT))
+    contents = list(locked_in_order(assigned).only("pk", *_FROM_CONTENT))
     budgets = _locked_budgets({budget for _content, budget in pairs})
     list(for_update(rows).order_by("pk").values_list("pk"))
     if not budgets:

@@ -27,7 +27,7 @@ from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.lib import moments
 from bursary.lib.batches import chunks
-from bursary.lib.locks import for_update
+from bursary.lib.locks import for_update, locked_in_order
 from bursary.lib.retries import repeated_after_deadlocks
 from bursary.replica.models import ContentMetadata
 
@@ -240,7 +240,7 @@ def _locked(budget: Budget, uuids: Sequence[UUID]) -> dict[UUID, LearnerContentA
     """Lock the budget's assignments with these uuids, after their content and the budget; return them."""
     named = LearnerContentAssignment.objects.filter(budget=budget, uuid__in=uuids)
     assigned = ContentMetadata.objects.filter(pk__in=named.values("content"))
-    list(for_update(assigned.order_by("content_key")).only("pk"))
+    list(locked_in_order(assigned).only("pk"))
     ledger.lock(budget.pk)
     return {one.uuid: one for one in for_update(named).order_by("pk")}
 

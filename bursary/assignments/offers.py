@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.lib import moments
-from bursary.lib.locks import for_update
+from bursary.lib.locks import locked_in_order
 from bursary.lib.moments import FAR_FUTURE
 from bursary.lib.prepared import Parameter, PreparedSelect
 from bursary.replica import joining, reads
@@ -264,7 +264,7 @@ def _rows(*, lock: bool) -> QuerySet[ContentMetadata]:
     of_it = contents.filter(
         content_type=ContentType.COURSERUN, parent_key=Subquery(itself.values("content_key"))
     )
-    return for_update((itself | of_it).order_by(*ContentMetadata.LOCK_ORDER))
+    return locked_in_order(itself | of_it)
 
 
 @PreparedSelect

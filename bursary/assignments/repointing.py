@@ -12,7 +12,7 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 
 from bursary.assignments.models import AdministratorNotice, LearnerContentAssignment
 from bursary.budgets.models import Budget
-from bursary.lib.locks import for_update
+from bursary.lib.locks import locked_in_order
 from bursary.lib.retries import in_transaction
 from bursary.replica import reads
 from bursary.replica.models import ContentMetadata, ContentType
@@ -50,8 +50,8 @@ def repoint_to_catalog(budget: Budget, *, now: datetime) -> list[ContentMetadata
     contents = ContentMetadata.objects.filter(pk__in=held_now).defer("payload")
     courses = contents.filter(content_type=ContentType.COURSE).values_list("content_key", flat=True)
     with_runs = Q(pk__in=held_now) | Q(parent_key__in=list(courses))
-    concerned = ContentMetadata.objects.filter(with_runs).order_by(*ContentMetadata.LOCK_ORDER)
-    free = set(for_update(concerned, skip_locked=True).values_list("pk", flat=True))
+    concerned = ContentMetadata.objects.filter(with_runs)
+    free = set(locked_in_order(concerned, skip_locked=True).values_list("pk", flat=True))
     if busy := set(concerned.values_list("pk", flat=True)) - free:
         transaction.on_commit(partial(in_transaction, partial(_send_changed, busy, now=now)), robust=True)
     return list(contents)
@@ -59,8 +59,8 @@ def repoint_to_catalog(budget: Budget, *, now: datetime) -> list[ContentMetadata
 
 def _send_changed(pks: Collection[int], *, now: datetime) -> None:
     """Send `content_changed`, as after a change: assignments follow, and administrators are notified."""
-    rows = ContentMetadata.objects.filter(pk__in=pks).order_by(*ContentMetadata.LOCK_ORDER)
-    locked = list(for_update(rows).values_list("pk", flat=True))
+    rows = locked_in_order(ContentMetadata.objects.filter(pk__in=pks))
+    locked = list(rows.values_list("pk", flat=True))
     content_changed.send(sender=ContentMetadata, pks=locked, now=now, repointed=(), renamed={})
 
 

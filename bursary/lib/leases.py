@@ -65,7 +65,7 @@ class LeasedRow(models.Model):
     )
 
     LOCK_ORDER: ClassVar[tuple[str, ...]] = ("pk",)
-    """The columns by which rows of this model are locked everywhere."""
+    """The columns by which rows of this model are locked where locks are waited for: `locked_in_order`."""
 
     before_claim: "tuple[datetime, int] | None" = None
     """`due_at` and `early` before this claim, which `release` writes again. Never stored."""

@@ -18,7 +18,7 @@ from django.dispatch import Signal
 from bursary.catalog import parser
 from bursary.catalog.records import Content
 from bursary.lib.batches import Halving
-from bursary.lib.locks import for_update
+from bursary.lib.locks import locked_in_order
 from bursary.lib.retries import in_transaction
 from bursary.replica import merge, store, unchanged
 from bursary.replica.merge import FetchContext, MergeDecision
@@ -225,8 +225,8 @@ def _write(
 def _write_quarantine(errors: Mapping[str, tuple[str, str]], *, catalog_uuid: UUID) -> None:
     """Write, on the catalog's rows of these keys, why its newest record cannot be used, and its digest."""
     held = CatalogMembership.objects.filter(catalog_uuid=catalog_uuid, content__content_key__in=list(errors))
-    rows = ContentMetadata.objects.filter(pk__in=held.values("content")).order_by("content_key", "variant")
-    keys = dict(for_update(rows).values_list("pk", "content_key"))
+    rows = locked_in_order(ContentMetadata.objects.filter(pk__in=held.values("content")))
+    keys = dict(rows.values_list("pk", "content_key"))
     if keys:
         ContentMetadata.objects.filter(pk__in=keys).update(
             failures=F("failures") + 1,

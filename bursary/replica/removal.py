@@ -14,7 +14,7 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 
 from bursary.lib.batches import keyset_pages
-from bursary.lib.locks import for_update
+from bursary.lib.locks import for_update, locked_in_order
 from bursary.lib.retries import in_transaction
 from bursary.replica import membership, merge, renamed_keys, schedule, store
 from bursary.replica.ingest import BATCH, content_changed
@@ -112,7 +112,7 @@ def record_missing(pks: Collection[int], *, context: FetchContext) -> Missing:
     missed = listed_memberships(context.catalog_uuid).filter(content__in=list(pks), seen_at__lt=context.now)
 
     def record() -> Missing:
-        list(for_update(_concerned(pks, catalog_uuid=context.catalog_uuid)).values_list("pk"))
+        list(locked_in_order(_concerned(pks, catalog_uuid=context.catalog_uuid)).values_list("pk"))
         listing = _locked_listing(context)
         renamed = renamed_keys.successors(missed.values_list("content", flat=True), context=context)
         if renamed:
@@ -173,7 +173,7 @@ def _raise_alarm(listing: CatalogListing, alarm: str, *, now: datetime) -> None:
 
 
 def _concerned(pks: Collection[int], *, catalog_uuid: UUID) -> QuerySet[ContentMetadata]:
-    """Return this content, the same courses under other keys, and their runs, in the order of locks."""
+    """Return this content, the same courses under other keys, and their runs."""
     missed = ContentMetadata.objects.filter(pk__in=pks).order_by()
     uuids = set(missed.filter(content_type=ContentType.COURSE).values_list("uuid", flat=True)) - {None}
     courses = ContentMetadata.objects.filter(uuid__in=uuids).order_by()
@@ -182,7 +182,7 @@ def _concerned(pks: Collection[int], *, catalog_uuid: UUID) -> QuerySet[ContentM
     # As values: of a subquery in an OR, PostgreSQL reads every row of the table.
     runs = set(named.values_list("content", flat=True))
     about = Q(content_key__in=keys) | Q(parent_key__in=keys) | Q(pk__in=runs)
-    return ContentMetadata.objects.filter(about).order_by(*ContentMetadata.LOCK_ORDER)
+    return ContentMetadata.objects.filter(about)
 
 
 def _end_renamed(successors: Mapping[int, int], *, context: FetchContext) -> None:

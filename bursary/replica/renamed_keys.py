@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db.models import Q
 
 from bursary.catalog.records import Completeness, Content, ContentType
-from bursary.lib.locks import for_update
+from bursary.lib.locks import locked_in_order
 from bursary.replica import schedule
 from bursary.replica.merge import FetchContext
 from bursary.replica.models import (
@@ -160,7 +160,7 @@ def _served_in_this_listing(keys: Collection[str], *, context: FetchContext) -> 
 def _rename(keys: Mapping[str, str]) -> dict[int, tuple[str, str]]:
     named = CatalogMembership.objects.filter(via_course__in=keys).values("content")
     about = Q(content_key__in=keys) | Q(parent_key__in=keys) | Q(pk__in=named)
-    locked = for_update(ContentMetadata.objects.filter(about).order_by("content_key", "variant"))
+    locked = locked_in_order(ContentMetadata.objects.filter(about))
     rows = {pk: (key, keys[key]) for pk, key in locked.values_list("pk", "content_key") if key in keys}
     for old, new in keys.items():
         ContentMetadata.objects.filter(content_key=old).update(content_key=new)

@@ -19,7 +19,7 @@ from bursary.catalog.values import is_key
 from bursary.lib import leases, retries
 from bursary.lib.batches import chunks
 from bursary.lib.inserts import insert_missing
-from bursary.lib.locks import for_update
+from bursary.lib.locks import locked_in_order
 from bursary.lib.prepared import Parameter, PreparedUpdate
 from bursary.lib.retries import in_transaction, repeated_after_deadlocks
 from bursary.replica.models import (
@@ -287,7 +287,7 @@ def settle_listing(listing: CatalogListing, *, error: str = "", now: datetime) -
 def _as_they_are(rows: Sequence[ContentMetadata]) -> list[ContentMetadata]:
     """Return claimed rows, read again and locked: events and batches may have changed them since."""
     current = ContentMetadata.objects.filter(pk__in=[row.pk for row in rows])
-    return list(for_update(current.order_by("content_key", "variant").defer("payload")))
+    return list(locked_in_order(current).defer("payload"))
 
 
 def _keys_of_courses(keys: Collection[str]) -> QuerySet[ContentMetadata, str]:

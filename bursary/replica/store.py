@@ -15,7 +15,7 @@ from django.db.models import Case, F, QuerySet, Value, When
 
 from bursary.catalog.records import Completeness, Content, ContentType
 from bursary.lib import inserts, leases
-from bursary.lib.locks import for_update
+from bursary.lib.locks import locked_in_order
 from bursary.replica import membership, merge, renamed_keys, schedule
 from bursary.replica.membership import ROWS_PER_STATEMENT, Memberships
 from bursary.replica.merge import FetchContext, Merge, MergeDecision, StoredContent
@@ -80,7 +80,7 @@ def store(
     digests = _of_full_records(records, served_digests or {})
     inserted = _insert_missing(records, targets, present=present, digests=digests, context=context)
     keys = sorted({*records, *membership.named_keys(records, context=context)})
-    rows = _read(for_update(ContentMetadata.objects.filter(content_key__in=keys)))
+    rows = _read(locked_in_order(ContentMetadata.objects.filter(content_key__in=keys)))
     if refused := sorted(key for key, target in targets.items() if target not in rows):
         # SQLite leaves out rows that break a constraint where PostgreSQL says so.
         raise IntegrityError(f"left out: {', '.join(refused)}")
@@ -136,8 +136,8 @@ def preview(
 def note_listed(keys: Iterable[str], *, context: FetchContext) -> None:
     """Write that the catalog returned a record for these keys, usable or not."""
     if keys := list(keys):
-        rows = ContentMetadata.objects.filter(content_key__in=keys).order_by("content_key", "variant")
-        membership.note_seen(list(for_update(rows).values_list("pk", flat=True)), context=context)
+        rows = locked_in_order(ContentMetadata.objects.filter(content_key__in=keys))
+        membership.note_seen(list(rows.values_list("pk", flat=True)), context=context)
 
 
 def record_changes(
@@ -192,7 +192,7 @@ def _targets(records: Mapping[str, Content], *, held: Mapping[str, str]) -> dict
 
 def _read(rows: QuerySet[ContentMetadata]) -> dict[RowKey, StoredContent]:
     names = [name for name in StoredContent.__annotations__ if name != "columns"]
-    found = rows.order_by("content_key", "variant").values(*dict.fromkeys([*names, *merge.COLUMNS]))
+    found = rows.values(*dict.fromkeys([*names, *merge.COLUMNS]))
     return {
         (row["content_key"], row["variant"]): StoredContent(
             columns={name: row[name] for name in merge.COLUMNS}, **{name: row[name] for name in names}

@@ -23,7 +23,7 @@ from django.db.models import Q, QuerySet
 
 from bursary.catalog import parser, payload, values
 from bursary.catalog.records import ContentType
-from bursary.lib.locks import for_update
+from bursary.lib.locks import locked_in_order
 from bursary.lib.prepared import Parameter, PreparedSelect
 from bursary.lib.retries import in_transaction
 from bursary.replica import membership, schedule
@@ -160,8 +160,8 @@ def _confirm(served: Mapping[int, _Served], *, context: FetchContext) -> dict[in
 @PreparedSelect
 def _of_keys() -> QuerySet[ContentMetadata, Any]:
     keys = Parameter("keys", ContentMetadata._meta.get_field("content_key"))
-    rows = ContentMetadata.objects.filter(content_key__in=keys).order_by("content_key", "variant")
-    return for_update(rows).values_list(*_Row._fields)
+    rows = locked_in_order(ContentMetadata.objects.filter(content_key__in=keys))
+    return rows.values_list(*_Row._fields)
 
 
 def _held(

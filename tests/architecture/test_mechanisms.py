@@ -83,6 +83,37 @@ def test_a_mechanism_is_used_in_its_own_room_alone(name: str, room: str) -> None
     assert [place(module, line) for module in elsewhere for line in mentions(module, name)] == []
 
 
+def lock_orders_by_hand(source: str) -> Iterator[int]:
+    """Yield the line of each use of a model's LOCK_ORDER, and of each order by content key beside locks."""
+    locks = "from bursary.lib.locks import" in source
+    for node in nodes(source):
+        match node:
+            case ast.Attribute(attr="LOCK_ORDER"):
+                yield node.lineno
+            case ast.Call(ast.Attribute(attr="order_by"), args=[ast.Constant("content_key"), *_]) if locks:
+                yield node.lineno
+
+
+def test_only_locks_puts_rows_into_the_order_in_which_they_are_locked() -> None:
+    assert [
+        place(module, line)
+        for module in outside("lib/locks.py")
+        for line in lock_orders_by_hand(source_of(module))
+    ] == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "for_update(rows.order_by(*ContentMetadata.LOCK_ORDER))",
+        "from bursary.lib.locks import for_update; for_update(rows.order_by('content_key', 'variant'))",
+        "from bursary.lib.locks import for_update; for_update(rows).order_by('content_key')",
+    ],
+)
+def test_an_order_of_locks_by_hand_is_found(source: str) -> None:
+    assert list(lock_orders_by_hand(source)) == [1]
+
+
 INVENTS_THE_SAME_EACH_TIME = "ops/demo_year.py"
 
 

@@ -11,10 +11,12 @@ import pytest
 from django.db import connection, transaction
 from django.db.models import Count
 
+from bursary.assignments import derived, extension
 from bursary.assignments.allocation import Allocation, AllocationRefused
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import terms
 from bursary.budgets.models import Account, Budget
+from bursary.lib.locks import for_update
 from bursary.replica import refresh
 from bursary.replica.models import ContentMetadata, RefreshTrigger
 from tests.elapsed import until
@@ -28,6 +30,7 @@ from tests.world import (
     addresses,
     allocate,
     change_content,
+    given_assignment,
     given_budget,
     given_content,
 )
@@ -192,3 +195,34 @@ def test_a_budget_that_changes_its_catalog_during_a_content_change_waits_for_non
 
     stored = LearnerContentAssignment.objects.get()
     assert (stored.content, stored.expires_at) == (theirs, moved)
+
+
+@pytest.mark.only_on("postgresql", because="InnoDB locks rows as it finds them, before it sorts them")
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("work", ["extend", "rebuild"])
+def test_variants_of_a_course_are_locked_in_the_order_in_which_a_refresh_locks_them(work: str) -> None:
+    budget = given_budget()
+    second = given_content("RiversideX+Variants", variant="v", with_run=False)  # with the lower primary key
+    first = given_content(second.content_key, with_run=False)
+    for content in (second, first):
+        LearnerContentAssignment.objects.filter(pk=given_assignment(budget).pk).update(content=content)
+    rows = LearnerContentAssignment.objects.order_by("pk")
+
+    def lock_both() -> None:
+        try:
+            if work == "extend":
+                uuids = rows.values_list("uuid", flat=True)
+                extension.extend(budget, uuids=list(uuids), until=NOW + timedelta(days=100), now=NOW)
+            else:
+                with transaction.atomic():
+                    derived.rebuild(list(rows.values_list("pk", flat=True)), now=NOW)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        with transaction.atomic():
+            for_update(ContentMetadata.objects.all()).get(pk=first.pk)
+            waiting = thread.submit(lock_both)
+            until_a_lock_is_waited_for()
+            ContentMetadata.objects.select_for_update(nowait=True).get(pk=second.pk)
+        waiting.result(timeout=120)
