@@ -79,7 +79,7 @@ class CorrectAddresses(BudgetView):
     def post(self, request: Request, **_url: UUID) -> Response:
         within = Q(budget__customer=self.budget.customer_id)
         body = validated(CorrectAddressesInput, request.data)
-        done = address_corrections.correct_all(
+        done = address_corrections.correct_pairs(
             [(pair["old_address"], pair["new_address"]) for pair in body["corrections"]],
             now=timezone.now(),
             actor=caller(request),

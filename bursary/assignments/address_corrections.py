@@ -57,6 +57,12 @@ class AddressTaken(Exception):
     reason = "address_taken"
 
 
+class AssignmentNotOpen(Exception):
+    """The assignment is accepted or has ended. Nothing was changed."""
+
+    reason = "assignment_not_open"
+
+
 class AssignmentBeingRedeemed(Exception):
     """The assignment is being accepted at that address. Nothing was changed; retry in some minutes."""
 
@@ -77,7 +83,7 @@ class Correction:
 
 
 @repeated_after_deadlocks
-def correct_one(
+def correct_assignment(
     assignment: LearnerContentAssignment,
     *,
     address: str,
@@ -88,15 +94,15 @@ def correct_one(
     """Correct an open assignment's address; link and notify the new one.
 
     Links in mails sent so far stop working, also where an earlier address is restored. `turn` is that of
-    `actions.request`. Raises matching.BadAddresses, AddressTaken, AssignmentBeingRedeemed, or
-    actions.RetryRefused where the assignment is not open.
+    `actions.request`. Raises matching.BadAddresses, AddressTaken, AssignmentNotOpen and
+    AssignmentBeingRedeemed.
     """
     (addressee,) = matching.read_all_addresses([address])
     with transaction.atomic():
         ledger.lock(assignment.budget_id)  # so that no allocation to the new address runs meanwhile
         locked = for_update(LearnerContentAssignment.objects.all()).get(pk=assignment.pk)
         if locked.state != State.ALLOCATED:
-            raise actions.RetryRefused(gettext("Only an open assignment's address can be corrected."))
+            raise AssignmentNotOpen(gettext("Only an open assignment's address can be corrected."))
         if locked.redeeming_since:
             raise AssignmentBeingRedeemed(
                 gettext("It is being accepted at this moment. Try again in some minutes.")
@@ -155,7 +161,7 @@ def _start_over(
     actions.request([assignment], again, now=now, actor=actor, dedup_key=dedup_key, turn=turn)
 
 
-def correct_all(
+def correct_pairs(
     pairs: Sequence[tuple[str, str]],
     *,
     now: datetime,
@@ -163,7 +169,7 @@ def correct_all(
     within: Q | None = None,
     dry_run: bool = False,
 ) -> list[Correction]:
-    """Correct pairs of an old and a new address, each like `correct`.
+    """Correct pairs of an old and a new address, each like `correct_pair`.
 
     Two pairs with the same old address, or where one's old is the other's new, are refused: exchanging two
     learners' addresses in sequence would give both learners' assignments to one. A dry run rolls all of it
@@ -184,13 +190,13 @@ def correct_all(
     for group in to_one_learner.values():
         with _undone([keys[at][0] for at in group], within or Q()) if dry_run else nullcontext():
             for at in group:
-                found[at] = correct(*pairs[at], now=now, actor=actor, within=within, turn=turn)
+                found[at] = correct_pair(*pairs[at], now=now, actor=actor, within=within, turn=turn)
                 turn += len(found[at].corrected)
     return [found[at] for at in range(len(pairs))]
 
 
 @repeated_after_deadlocks
-def correct(
+def correct_pair(
     old: str,
     new: str,
     *,
@@ -199,7 +205,7 @@ def correct(
     within: Q | None = None,
     turn: int = 0,
 ) -> Correction:
-    """Move the open assignments (those `within`, if given) from an address to another, all or none.
+    """Move all open assignments (those `within`, if given) from the `old` address to the `new` one, or none.
 
     Links in mails to the old address stop working; the new address is linked and notified. `turn` is that of
     `actions.request`.
@@ -217,7 +223,7 @@ def correct(
             if len(rows) > MAX_ASSIGNMENTS:
                 return _refused(old, new, "too_many_assignments")
             for number, row in enumerate(rows, start=turn):
-                correct_one(row, address=new, now=now, actor=actor, turn=number)
+                correct_assignment(row, address=new, now=now, actor=actor, turn=number)
     except matching.BadAddresses as bad:
         return Correction(
             old, new, bad.reason, " ".join(bad.errors.values()), gettext("Correct the new address.")

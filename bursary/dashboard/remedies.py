@@ -215,7 +215,7 @@ def correct(
     """Correct the learner's address in all open assignments of the organisation."""
     within = Q(budget__customer=assignment.budget.customer_id)
     pair = (assignment.learner_email, address)
-    (found,) = address_corrections.correct_all([pair], now=now, actor=actor, within=within)
+    (found,) = address_corrections.correct_pairs([pair], now=now, actor=actor, within=within)
     if found.reason:
         return RemedyResult(ERROR, f"{found.sentence} {found.next_step}")
     sentence = ngettext(

@@ -192,7 +192,7 @@ class _Week:
         for number, one in enumerate(failed):
             known = f"{one.learner_email.partition('@')[0]}@{self.year.domain}"
             if self.weeks_ago > 4 and one.learner_email != known and number % 3 == 0:
-                correct = partial(address_corrections.correct, one.learner_email, known, actor=actor)
+                correct = partial(address_corrections.correct_pair, one.learner_email, known, actor=actor)
                 yield self._at(1, 4), correct
         if self.weeks_ago % 7 == 0:
             for one in (

@@ -29,7 +29,7 @@ TYPO = "alcie@learners.example"
 
 def reason(old: str = TYPO, new: str = ALICE) -> str:
     before = list(LearnerContentAssignmentAction.objects.values())
-    done = address_corrections.correct(old, new, now=NOW)
+    done = address_corrections.correct_pair(old, new, now=NOW)
     assert list(LearnerContentAssignmentAction.objects.values()) == before
     assert (bool(done.sentence), bool(done.next_step), done.corrected) == (True, True, [])
     return done.reason
@@ -44,7 +44,7 @@ def test_open_assignments_move_to_the_new_address_and_it_is_notified(mail: MailS
     deliver()
     ada = given_user()
 
-    done = address_corrections.correct(TYPO.upper(), ALICE, now=NOW, actor=ada)
+    done = address_corrections.correct_pair(TYPO.upper(), ALICE, now=NOW, actor=ada)
 
     assert done.corrected == [first.uuid, second.uuid]
     for one in (first, second):
@@ -64,7 +64,7 @@ def test_open_assignments_move_to_the_new_address_and_it_is_notified(mail: MailS
 def test_a_dry_run_says_the_same_and_changes_nothing(mail: MailServer) -> None:
     assignment = given_assignment(address=TYPO)
     before = list(LearnerContentAssignmentAction.objects.values())
-    (found,) = address_corrections.correct_all([(TYPO, ALICE)], now=NOW, dry_run=True)
+    (found,) = address_corrections.correct_pairs([(TYPO, ALICE)], now=NOW, dry_run=True)
     assert found.corrected == [assignment.uuid]
     assert LearnerContentAssignment.objects.get().learner_email == TYPO
     assert list(LearnerContentAssignmentAction.objects.values()) == before
@@ -87,7 +87,7 @@ def test_what_makes_no_sense_is_refused() -> None:
     given_assignment(address=TYPO)
     assert reason(BOB) == "nothing_to_correct"
     assert reason(TYPO, TYPO.upper()) == "same_address"
-    [same] = address_corrections.correct_all([(TYPO, TYPO)], now=NOW)
+    [same] = address_corrections.correct_pairs([(TYPO, TYPO)], now=NOW)
     assert same.reason == "same_address"
     assert reason(TYPO, "alice") == "invalid_addresses"
 
@@ -110,7 +110,7 @@ def test_pairs_of_which_the_order_would_decide_are_refused(
 ) -> None:
     of_alice, of_bob = given_assignment(address=ALICE), given_assignment(address=BOB)
 
-    done = address_corrections.correct_all(pairs, now=NOW, dry_run=dry_run)
+    done = address_corrections.correct_pairs(pairs, now=NOW, dry_run=dry_run)
 
     assert [one.reason == "address_in_other_pair" for one in done] == refused
     assert [one.corrected for one in done] == ([[], []] if any(refused) else [[of_alice.uuid], [of_bob.uuid]])
@@ -130,7 +130,7 @@ def test_a_dry_run_judges_a_pair_with_the_earlier_ones_done(second: str, dry_run
     budget, content = given_budget(), given_content()
     allocate(budget, content, ALICE, BOB)
 
-    done = address_corrections.correct_all([(ALICE, CAROL), (BOB, second)], now=NOW, dry_run=dry_run)
+    done = address_corrections.correct_pairs([(ALICE, CAROL), (BOB, second)], now=NOW, dry_run=dry_run)
 
     assert [one.reason for one in done] == ["", "address_taken"]
     rows = LearnerContentAssignment.objects.order_by("pk").values_list("learner_email", flat=True)

@@ -8,8 +8,7 @@ import pytest
 
 from bursary.access.models import learner_key
 from bursary.assignments import actions, address_corrections, matching, outcomes, redemption
-from bursary.assignments.actions import RetryRefused
-from bursary.assignments.address_corrections import AddressTaken, AssignmentBeingRedeemed
+from bursary.assignments.address_corrections import AddressTaken, AssignmentBeingRedeemed, AssignmentNotOpen
 from bursary.assignments.cancellation import cancel
 from bursary.assignments.choices import ActionType, ErrorReason, LearnerState, State, Status
 from bursary.assignments.matching import BadAddresses, TooManyAddresses
@@ -54,7 +53,7 @@ def test_an_address_is_kept_as_it_is_mailed_and_compared_by_its_key() -> None:
 @pytest.mark.on_every_engine
 def test_correcting_before_anything_was_sent_redirects_what_waits() -> None:
     assignment = given_assignment(address="alcie@learners.example")
-    address_corrections.correct_one(assignment, address=ALICE, now=LATER)
+    address_corrections.correct_assignment(assignment, address=ALICE, now=LATER)
     pending = assignment.actions.filter(status=Status.PENDING)
     assert list(pending.values_list("action_type", "recipient")) == [(ActionType.NOTIFIED, ALICE)]
 
@@ -62,14 +61,14 @@ def test_correcting_before_anything_was_sent_redirects_what_waits() -> None:
 def test_correcting_finds_the_person_behind_the_new_address() -> None:
     given_user(email=ALICE, lms_user_id=7)
     assignment = given_assignment(address="alcie@learners.example")
-    address_corrections.correct_one(assignment, address=ALICE, now=LATER)
+    address_corrections.correct_assignment(assignment, address=ALICE, now=LATER)
     assert (assignment.lms_user_id, assignment.learner_key) == (7, learner_key(ALICE))
 
 
 def test_correcting_twice_is_two_facts() -> None:
     assignment = given_assignment(address="alcie@learners.example")
-    address_corrections.correct_one(assignment, address="aliec@learners.example", now=LATER)
-    address_corrections.correct_one(assignment, address=ALICE, now=LATER)
+    address_corrections.correct_assignment(assignment, address="aliec@learners.example", now=LATER)
+    address_corrections.correct_assignment(assignment, address=ALICE, now=LATER)
     assert assignment.actions.filter(action_type=ActionType.EMAIL_CORRECTED).count() == 2
 
 
@@ -85,17 +84,17 @@ def test_the_address_of_a_learner_with_the_assignment_already_is_refused(by_pers
         LearnerContentAssignment.objects.filter(learner_email=BOB).update(lms_user_id=7)
         taken = "bob@home.example"
     with pytest.raises(AddressTaken):
-        address_corrections.correct_one(assignment, address=taken, now=LATER)
+        address_corrections.correct_assignment(assignment, address=taken, now=LATER)
     assert LearnerContentAssignment.objects.get(pk=assignment.pk).learner_email == ALICE
 
 
 def test_a_bad_address_or_a_closed_assignment_is_refused_and_nothing_changes() -> None:
     assignment = given_assignment()
     with pytest.raises(BadAddresses):
-        address_corrections.correct_one(assignment, address="nobody", now=LATER)
+        address_corrections.correct_assignment(assignment, address="nobody", now=LATER)
     cancel(assignment.budget, uuids=[assignment.uuid], now=NOW)
-    with pytest.raises(RetryRefused):
-        address_corrections.correct_one(assignment, address=BOB, now=LATER)
+    with pytest.raises(AssignmentNotOpen):
+        address_corrections.correct_assignment(assignment, address=BOB, now=LATER)
     assert not assignment.actions.filter(action_type=ActionType.EMAIL_CORRECTED).exists()
 
 
@@ -103,7 +102,7 @@ def test_while_it_is_being_accepted_the_address_stays() -> None:
     assignment = given_assignment()
     redemption.begin(assignment, now=NOW)
     with pytest.raises(AssignmentBeingRedeemed, match="being accepted"):
-        address_corrections.correct_one(assignment, address=BOB, now=LATER)
+        address_corrections.correct_assignment(assignment, address=BOB, now=LATER)
     deliver(now=LATER)
     stored = LearnerContentAssignment.objects.get()
     assert (stored.learner_email, stored.state) == (ALICE, State.ACCEPTED)
@@ -129,7 +128,7 @@ def test_correcting_accepts_nothing_that_failed_to_be_accepted() -> None:
     (running,) = actions.claim(now=NOW, lease=timedelta(minutes=2), limit=1, pks=[begun.pk])
     failure = outcomes.Failure(ErrorReason.ENROLLMENT_ERROR, "ledger_refused", "The books are closed.", "")
     actions.finish(running, outcomes.Failed(failure), now=NOW)
-    address_corrections.correct_one(assignment, address=BOB, now=LATER)
+    address_corrections.correct_assignment(assignment, address=BOB, now=LATER)
     assert assignment.actions.get(action_type=ActionType.REDEEMED).status == Status.FAILED
 
 
@@ -137,7 +136,7 @@ def test_correcting_accepts_nothing_that_failed_to_be_accepted() -> None:
 def test_what_was_done_for_the_old_address_is_done_for_the_new_one(kind: ActionType) -> None:
     assignment = given_assignment()
     deliver()
-    address_corrections.correct_one(assignment, address=BOB, now=LATER)
+    address_corrections.correct_assignment(assignment, address=BOB, now=LATER)
     deliver(now=LATER)
     done = assignment.actions.filter(action_type=kind, status=Status.DONE)
     assert [row.recipient for row in done.timeline()] == [ALICE, BOB]
@@ -147,7 +146,7 @@ def test_what_was_done_for_the_old_address_is_done_for_the_new_one(kind: ActionT
 def test_what_is_on_its_way_to_the_old_address_goes_to_the_new_one_as_well() -> None:
     assignment = given_assignment(address="alcie@learners.example")
     running = actions.claim(now=NOW, lease=timedelta(minutes=2), limit=2)
-    address_corrections.correct_one(assignment, address=ALICE, now=NOW)
+    address_corrections.correct_assignment(assignment, address=ALICE, now=NOW)
     deliver()
     for action in running:
         actions.finish(action, outcomes.Done(), now=NOW)
@@ -159,7 +158,7 @@ def test_what_is_on_its_way_to_the_old_address_goes_to_the_new_one_as_well() -> 
 def test_what_does_not_reach_the_old_address_is_not_sent_there_again(lost: bool) -> None:
     assignment = given_assignment(address="alcie@learners.example")
     running = actions.claim(now=NOW, lease=timedelta(minutes=2), limit=2)
-    address_corrections.correct_one(assignment, address=ALICE, now=NOW)
+    address_corrections.correct_assignment(assignment, address=ALICE, now=NOW)
     deliver()
     failure = outcomes.Failure(ErrorReason.EMAIL_ERROR, "address_rejected", "550", "")
     for action in running:
@@ -183,7 +182,7 @@ def test_correcting_to_an_address_that_is_being_allocated_is_refused_or_comes_fi
         allocate(budget, content, wrong)
         assignment = LearnerContentAssignment.objects.get(learner_email=wrong)
         calls: list[Callable[[], object]] = [
-            partial(address_corrections.correct_one, assignment, address=right, now=LATER),
+            partial(address_corrections.correct_assignment, assignment, address=right, now=LATER),
             partial(allocate, budget, content, right),
         ]
         corrected, allocated = together(calls)

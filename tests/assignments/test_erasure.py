@@ -216,7 +216,7 @@ def test_the_link_stays_while_the_customer_has_something_else_for_the_address(ma
 def test_an_address_that_was_corrected_before_goes_as_well(mail: MailServer) -> None:
     assignment = given_assignment(address="alcie@learners.example")
     deliver()
-    address_corrections.correct_one(assignment, address=ALICE, now=NOW)
+    address_corrections.correct_assignment(assignment, address=ALICE, now=NOW)
     deliver()
     expiry.expire_due(now=OVER)
     deliver(now=OVER)

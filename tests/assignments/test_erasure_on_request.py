@@ -156,7 +156,7 @@ def test_on_request_the_address_goes_from_every_customer(mail: MailServer) -> No
 def test_an_address_that_was_corrected_is_forgotten_without_the_assignment(mail: MailServer) -> None:
     assignment = given_assignment()
     deliver()
-    address_corrections.correct_one(assignment, address=BOB, now=NOW)
+    address_corrections.correct_assignment(assignment, address=BOB, now=NOW)
     deliver()
     assert erasure.preview(ALICE).elsewhere == 3  # linked, notified, and the correction
     assert forget().complete

@@ -147,7 +147,7 @@ def test_a_retry_is_a_new_action_of_the_administrator_that_points_to_the_failed_
 
 def test_a_retry_goes_to_the_corrected_address() -> None:
     assignment = given_failure()
-    address_corrections.correct_one(assignment, address=BOB, now=NOW)
+    address_corrections.correct_assignment(assignment, address=BOB, now=NOW)
     fail(assignment)
 
     failures.retry(assignment.budget, uuids=[assignment.uuid], now=NOW)

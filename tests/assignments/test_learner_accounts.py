@@ -42,7 +42,7 @@ def test_no_mail_is_on_its_way_to_the_learner_of_an_ended_account(
 def test_the_mail_to_a_corrected_address_counts_again(
     skipped: LearnerContentAssignment, mail: MailServer
 ) -> None:
-    address_corrections.correct_one(skipped, address=BOB, now=NOW)
+    address_corrections.correct_assignment(skipped, address=BOB, now=NOW)
     assert state_of(skipped) is LearnerState.NOTIFYING
     deliver()
     assert state_of(skipped) is LearnerState.WAITING

@@ -69,7 +69,7 @@ def test_linking_learners_of_several_budgets_takes_as_many_queries_as_of_one() -
 
 def test_a_corrected_address_is_linked_at_once() -> None:
     assignment = given_assignment(address="alcie@learners.example")
-    address_corrections.correct_one(assignment, address=ALICE, now=NOW)
+    address_corrections.correct_assignment(assignment, address=ALICE, now=NOW)
     assert LearnerLink.objects.filter(learner_email=ALICE).exists()
     linked = assignment.actions.filter(action_type=ActionType.LEARNER_LINKED).timeline()
     assert [(one.recipient, one.status) for one in linked] == [

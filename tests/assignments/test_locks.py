@@ -122,7 +122,7 @@ Verb = Callable[[LearnerContentAssignment], object]
             id="remind on request",
         ),
         pytest.param(
-            lambda one: address_corrections.correct_one(one, address=BOB, now=NOW),
+            lambda one: address_corrections.correct_assignment(one, address=BOB, now=NOW),
             [*MONEY, ASSIGNMENT, "LearnerLink"],
             id="correct",
         ),

@@ -125,7 +125,7 @@ def test_what_was_allocated_at_the_moment_of_the_acceptance_is_covered(budget: B
 def test_an_address_that_is_corrected_meanwhile_does_not_stop_a_redemption(budget: Budget) -> None:
     assigned(budget, COURSE)
     as_read = of(COURSE)
-    address_corrections.correct_one(of(COURSE), address=BOB, now=NOW)
+    address_corrections.correct_assignment(of(COURSE), address=BOB, now=NOW)
     redeem(as_read)
     redeemed = LearnerContentAssignment.objects.get()
     assert (redeemed.learner_email, redeemed.state) == (BOB, State.ACCEPTED)

@@ -49,7 +49,9 @@ def changes(
     yield "decline", lambda: declining.decline(rows[3], reason="", now=NOW)
     yield (
         "correct",
-        lambda: address_corrections.correct(rows[4].learner_email, f"new-{first}@learners.example", now=NOW),
+        lambda: address_corrections.correct_pair(
+            rows[4].learner_email, f"new-{first}@learners.example", now=NOW
+        ),
     )
     yield (
         "register",

@@ -91,7 +91,7 @@ def test_an_address_is_the_same_however_it_is_written(assignment: LearnerContent
 def test_a_link_to_an_address_that_was_put_right_opens_nothing(
     assignment: LearnerContentAssignment, token: str
 ) -> None:
-    address_corrections.correct_one(assignment, address=BOB, now=NOW)
+    address_corrections.correct_assignment(assignment, address=BOB, now=NOW)
     assert revoked(token)
     # Nor does one in a mail that was on its way to the old address meanwhile.
     assert revoked(signed_links.token_for(assignment, address=ALICE, now=NOW))
@@ -101,8 +101,8 @@ def test_a_link_to_an_address_that_was_put_right_opens_nothing(
 def test_a_link_to_an_address_that_comes_back_stays_closed(
     assignment: LearnerContentAssignment, token: str
 ) -> None:
-    address_corrections.correct_one(assignment, address=BOB, now=NOW)
-    address_corrections.correct_one(assignment, address=ALICE, now=LATER)
+    address_corrections.correct_assignment(assignment, address=BOB, now=NOW)
+    address_corrections.correct_assignment(assignment, address=ALICE, now=LATER)
     assert revoked(token)
     assert not revoked(signed_links.token_for(assignment, address=ALICE, now=LATER))
 

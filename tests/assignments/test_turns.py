@@ -178,5 +178,5 @@ def test_what_is_done_in_batches_takes_one_turn_after_the_other(
 
 def test_corrected_addresses_are_mailed_in_turn(budget: Budget) -> None:
     pairs = [(one, f"new-{one}") for one in (ALICE, BOB, CAROL)]
-    address_corrections.correct_all(pairs, now=LATER)
+    address_corrections.correct_pairs(pairs, now=LATER)
     assert waiting(ActionType.NOTIFIED) == [(f"new-{address}", *turn) for address, *turn in IN_TURN]

@@ -129,13 +129,13 @@ def test_mails_are_in_the_first_language_whatever_that_of_the_reader_that_caused
 
 def test_a_refused_correction_is_in_the_language_of_the_page(esperanto: Client) -> None:
     with translation.override("eo"):
-        refused = address_corrections.correct(ALICE, "alicia@people.example", now=NOW)
+        refused = address_corrections.correct_pair(ALICE, "alicia@people.example", now=NOW)
     assert refused.sentence == "Neniu malfermita asigno havas ĉi tiun adreson."
 
 
 def test_a_correction_is_shown_in_the_language_of_the_page(esperanto: Client) -> None:
     assignment = world.given_assignment(address=ALICE, now=NOW)
-    address_corrections.correct(ALICE, "alicia@people.example", now=NOW)
+    address_corrections.correct_pair(ALICE, "alicia@people.example", now=NOW)
     esperanto.force_login(world.given_user(Role.ADMINISTRATOR, customer=assignment.budget.customer))
 
     assert f"De {ALICE} al alicia@people.example." in read(esperanto, f"/assignments/{assignment.uuid}/")

@@ -344,7 +344,7 @@ def test_a_revoked_link_is_gone_and_offers_no_other(
 def test_a_link_to_the_wrong_address_is_gone_once_it_is_put_right(
     client: Client, assignment: LearnerContentAssignment, link: str
 ) -> None:
-    address_corrections.correct_one(assignment, address=BOB, now=NOW)
+    address_corrections.correct_assignment(assignment, address=BOB, now=NOW)
     assert accept(client, link).status_code == 410
     assert state() == State.ALLOCATED
 

@@ -144,7 +144,7 @@ def test_after_a_correction_the_page_has_both_addresses_and_why_links_ended(
     ada: Client, assignment: LearnerContentAssignment
 ) -> None:
     new = "alice.new@learners.example"
-    address_corrections.correct_one(assignment, address=new, now=timezone.now())
+    address_corrections.correct_assignment(assignment, address=new, now=timezone.now())
 
     html = ada.get(at("assignment", assignment)).content.decode()
     assert f"From {ALICE} to {new}." in html
@@ -160,7 +160,7 @@ def test_after_a_correction_the_page_has_both_addresses_and_why_links_ended(
 def test_the_learner_does_not_read_a_former_address(
     client: Client, assignment: LearnerContentAssignment
 ) -> None:
-    address_corrections.correct_one(assignment, address=BOB, now=timezone.now())
+    address_corrections.correct_assignment(assignment, address=BOB, now=timezone.now())
     customer = assignment.budget.customer
     client.force_login(world.given_user(Role.LEARNER, customer=customer, email=BOB))
     listed = client.get(

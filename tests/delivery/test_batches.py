@@ -132,7 +132,7 @@ def test_an_address_that_is_corrected_meanwhile_gets_the_mail(
 ) -> None:
     allocate(given_budget(), given_content(), ALICE, BOB)
     _alice, bobs = LearnerContentAssignment.objects.order_by("pk")
-    at_the_first(lambda: address_corrections.correct_one(bobs, address=CAROL, now=NOW))
+    at_the_first(lambda: address_corrections.correct_assignment(bobs, address=CAROL, now=NOW))
     deliver()
     assert [message["To"] for message in mail.received] == [ALICE, CAROL]
     assert [(one.status, one.attempts) for one in ROWS.all()] == [(Status.DONE, 1), (Status.DONE, 1)]

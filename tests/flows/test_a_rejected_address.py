@@ -50,7 +50,7 @@ def it_is_put_right_and_retried(
     assignment: LearnerContentAssignment, failed: LearnerContentAssignmentAction, mail: MailServer
 ) -> None:
     ada, later = given_user(), NOW + timedelta(hours=2)
-    address_corrections.correct_one(assignment, address=RIGHT, now=later, actor=ada)
+    address_corrections.correct_assignment(assignment, address=RIGHT, now=later, actor=ada)
     assert assignment.learner_state == LearnerState.NOTIFYING
     deliver(now=later)
 

@@ -314,7 +314,7 @@ def previewed(budget: Budget, address: str) -> list[str]:
 def test_a_corrected_address_is_written_to(mail: MailServer) -> None:
     assignment = given_invited()
     report("resend-bounced", assignment)
-    address_corrections.correct(ALICE, "alice.b@learners.example", now=LATER)
+    address_corrections.correct_pair(ALICE, "alice.b@learners.example", now=LATER)
     deliver(now=LATER)
     assert mail.received[-1]["To"] == "alice.b@learners.example"
     assert suppressions.reasons(assignment.budget.customer_id, ALICE) == {SuppressionReason.BOUNCED}

@@ -186,7 +186,7 @@ def test_a_second_row_of_the_same_mailbox_is_found_before_it_has_a_key() -> None
 @pytest.mark.parametrize("forgotten", [OLD, pytest.param(NEWEST, marks=pytest.mark.sqlite_only)])
 def test_a_corrected_address_is_forgotten_by_either(folder: Path, forgotten: str) -> None:
     assignment = given_assignment(address=OLD)
-    address_corrections.correct_one(assignment, address=NEWEST, now=NOW)
+    address_corrections.correct_assignment(assignment, address=NEWEST, now=NOW)
     assert {OLD, NEWEST} <= set(assignment.actions.get(action_type="email_corrected").detail[:-1].split())
     deliver()
     assert erasure_runs.forget(forgotten, now=NOW)["complete"]

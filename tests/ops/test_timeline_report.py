@@ -71,7 +71,7 @@ def test_on_a_narrow_terminal_nothing_is_cut_short(monkeypatch: pytest.MonkeyPat
     assignment = given_failed()
     long = f"{'a-long-name' * 5}@people.example"
     pairs = [(assignment.learner_email, long)]
-    assert address_corrections.correct_all(pairs, now=NOW + timedelta(hours=1), actor=None)[0].corrected
+    assert address_corrections.correct_pairs(pairs, now=NOW + timedelta(hours=1), actor=None)[0].corrected
     for columns in ("80", "109", "110", "160"):
         monkeypatch.setenv("COLUMNS", columns)
         output = output_of(assignment)

@@ -185,7 +185,7 @@ def _fill_assignments() -> None:
     cancellation.cancel(budget, uuids=[_of("cancelled").uuid], now=NOW + DAY, actor=admin)
     mine = LearnerContentAssignment.objects.filter(learner_email=_address("cancelled"))
     acknowledgement.acknowledge(mine, uuids=[_of("cancelled").uuid], now=NOW + 2 * DAY)
-    address_corrections.correct_one(_of("wrong"), address=_address("right"), now=NOW + DAY)
+    address_corrections.correct_assignment(_of("wrong"), address=_address("right"), now=NOW + DAY)
     reminders.remind_due(now=NOW + 8 * DAY)
     deliver(now=NOW + 8 * DAY)
     reminders.nudge_due(now=NOW + 24 * DAY)

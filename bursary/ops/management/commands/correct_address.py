@@ -27,7 +27,7 @@ class Command(OperatorCommand):
 
     def run(self, *, addresses: list[str], csv: str | None, dry_run: bool, **_options: Any) -> None:
         pairs = _pairs(addresses, csv)
-        done = address_corrections.correct_all(pairs, now=timezone.now(), dry_run=dry_run)
+        done = address_corrections.correct_pairs(pairs, now=timezone.now(), dry_run=dry_run)
         refused = sum(1 for one in done if one.reason)
         would = "would be corrected" if dry_run else "corrected"
         lines = []
