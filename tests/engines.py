@@ -43,7 +43,7 @@ ON_SQLITE_ONLY = [
     "lib/test_database_errors.py",
     "lib/test_numbers.py",
     *("access/test_links.py", "access/test_zones.py", "assignments/test_dates.py", "lib/test_money.py"),
-    "assignments/test_outcomes.py",
+    *("assignments/test_outcomes.py", "assignments/test_open_assignments.py"),
     *("access/test_contacts.py", "assignments/test_content_display.py", "delivery/test_mail_content.py"),
     *("ops/test_checks.py", "replica/test_joining.py"),
     *("delivery/test_emails.py", "delivery/test_file_backend.py", "delivery/test_smtp_backend.py"),

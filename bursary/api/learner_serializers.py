@@ -14,6 +14,7 @@ from bursary.assignments import redemption
 from bursary.assignments.acknowledgement import FACT_OF
 from bursary.assignments.choices import State
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments.open_assignments import is_overdue
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget, NotInUse
 from bursary.lib.moments import FAR_FUTURE
@@ -103,8 +104,7 @@ class PolicyOfLearnerOutput(serializers.Serializer[Any]):
 
 def state_at(assignment: LearnerContentAssignment, *, now: datetime) -> str:
     """Return the state at `now`; `expired` from the deadline on, unless it is being redeemed."""
-    overdue = assignment.expires_at <= now and assignment.redeeming_since is None
-    return State.EXPIRED if overdue and assignment.state == State.ALLOCATED else assignment.state
+    return State.EXPIRED if is_overdue(assignment, now=now) else assignment.state
 
 
 def policy_of_learner(budget: Budget, *, assignments: list[Any], now: datetime) -> dict[str, Any]:

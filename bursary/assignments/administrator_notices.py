@@ -14,6 +14,7 @@ from bursary.assignments import offers
 from bursary.assignments.choices import ADDRESS_REASONS, NoticeReason, State
 from bursary.assignments.dates import GRACE
 from bursary.assignments.models import AdministratorNotice, LearnerContentAssignment
+from bursary.assignments.open_assignments import can_be_answered_sql
 from bursary.budgets.models import Budget
 from bursary.lib import leases
 from bursary.lib.batches import chunks
@@ -147,9 +148,7 @@ _PKS, _NOW = Parameter("pks", Budget._meta.pk), Parameter("now", DateTimeField()
 def _cannot_be_joined(of: str) -> QuerySet[LearnerContentAssignment, Any]:
     rows = LearnerContentAssignment.objects.filter(
         offers.cannot_be_joined(now=_NOW),
-        state=State.ALLOCATED,
-        redeeming_since=None,
-        expires_at__gt=_NOW,
+        can_be_answered_sql(now=_NOW),
         content__isnull=False,
         **{f"{of}__in": _PKS},
     )

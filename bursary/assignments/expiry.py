@@ -7,8 +7,9 @@ from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from bursary.assignments import lifecycle, sweeps
 from bursary.assignments.administrator_notices import LONGEST_WAIT_FOR_NOTICE
-from bursary.assignments.choices import ADDRESS_REASONS, ActionType, State
+from bursary.assignments.choices import ADDRESS_REASONS, ActionType
 from bursary.assignments.models import AdministratorNotice, LearnerContentAssignment
+from bursary.assignments.open_assignments import is_overdue_sql
 from bursary.assignments.sweeps import SweepResult
 from bursary.budgets import ledger
 from bursary.lib.batches import ProgressCallback
@@ -31,9 +32,7 @@ def due(now: datetime | Parameter) -> QuerySet[LearnerContentAssignment]:
     ).exclude(reason__in=ADDRESS_REASONS)
     blocked_by_notice = Exists(notices.filter(Q(notified_at=None) | Q(no_expiry_before__gt=now)))
     grace_passed = Q(grace_until=None) | (Q(grace_until__lte=now) & ~blocked_by_notice)
-    return LearnerContentAssignment.objects.filter(
-        grace_passed, state=State.ALLOCATED, expires_at__lte=now, redeeming_since=None
-    )
+    return LearnerContentAssignment.objects.filter(grace_passed, is_overdue_sql(now=now))
 
 
 def count_due(now: datetime) -> dict[str, int]:

@@ -23,6 +23,7 @@ from bursary.access.models import User
 from bursary.assignments import actions, derived, lifecycle
 from bursary.assignments.choices import ActionType, ExpiryReason, State
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.open_assignments import awaits_answer
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.lib import moments
@@ -254,7 +255,7 @@ def refusal(assignment: LearnerContentAssignment | None, *, until: datetime, now
         return "unknown"
     if assignment.state == State.EXPIRED:
         return ExtensionRefusal.EXPIRED
-    if assignment.state != State.ALLOCATED or assignment.redeeming_since:
+    if not awaits_answer(assignment):
         return lifecycle.blocking_state(assignment)
     in_grace = assignment.grace_until is not None and assignment.grace_until > now
     if assignment.expires_at <= now and not in_grace:

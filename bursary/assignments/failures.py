@@ -33,6 +33,7 @@ from bursary.access.models import User
 from bursary.assignments import actions
 from bursary.assignments.choices import APPLIES_IN, LINK_AND_NOTIFY, UNFINISHED, ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.open_assignments import can_be_answered
 from bursary.assignments.outcomes import SKIPPED_ON_REQUEST
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
@@ -288,11 +289,7 @@ def not_notified(assignments: Sequence[LearnerContentAssignment], *, now: dateti
 
     Of others, no mail is sent again: one is done or under way, or the learner's account has ended.
     """
-    waiting = [
-        one.pk
-        for one in assignments
-        if one.state == State.ALLOCATED and not one.redeeming_since and one.expires_at > now
-    ]
+    waiting = [one.pk for one in assignments if can_be_answered(one, now=now)]
     if not waiting:
         return set()
     mails = LearnerContentAssignmentAction.objects.filter(

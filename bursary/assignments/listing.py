@@ -1,8 +1,7 @@
 """Lists of assignments: filters, search, ordering, counts and pages, for the API and the dashboard.
 
 Content is filtered through the foreign key (decision 0003). Title and start are sorted by derived columns;
-`content_enroll_by` is also filtered by one. Every ordering ends in the primary key, so that no row is missed
-or repeated between pages.
+`content_enroll_by` is also filtered by one. Orderings end in the primary key: pages miss and repeat no row.
 """
 
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -43,6 +42,7 @@ from bursary.assignments.filters import (
 )
 from bursary.assignments.learner_accounts import AccountEnded
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.open_assignments import still_open_sql
 from bursary.assignments.shown_assignments import JOIN_BY_COLUMN, ShownAssignment
 from bursary.lib import mailbox, moments
 from bursary.lib.moments import FAR_FUTURE, UTC_ZONE
@@ -302,7 +302,7 @@ def in_learners_order(
     assignments: QuerySet[LearnerContentAssignment], *, now: datetime | Parameter
 ) -> QuerySet[LearnerContentAssignment]:
     """Return the assignments: open ones by deadline, then accepted, then ended ones."""
-    still_open = Q(state=State.ALLOCATED) & (Q(expires_at__gt=now) | Q(redeeming_since__isnull=False))
+    still_open = still_open_sql(now=now)
     rank = Case(When(still_open, then=Value(0)), When(state=State.ACCEPTED, then=Value(1)), default=Value(2))
     deadline = Case(When(still_open, then=F("expires_at")), default=Value(FAR_FUTURE))
     return assignments.order_by(rank, deadline, "-pk")

@@ -21,6 +21,7 @@ from bursary.access.models import key_of_canonical, of_mailboxes
 from bursary.assignments import failures
 from bursary.assignments.choices import IN_FORCE, ActionType, LearnerState, State
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.open_assignments import still_open
 from bursary.budgets.models import Budget
 from bursary.lib import mailbox
 from bursary.lib.batches import slices
@@ -259,7 +260,7 @@ def of_course(course_key: str | Parameter) -> Q:
 def still_valid(
     assignments: Sequence[LearnerContentAssignment], *, now: datetime
 ) -> list[LearnerContentAssignment]:
-    """Return the assignments that can be accepted, and the accepted ones with content that has not ended.
+    """Return the assignments that are still open, and the accepted ones with content that has not ended.
 
     Content without a row, or without an end, has not ended. At most one query.
     """
@@ -269,8 +270,7 @@ def still_valid(
     return [
         one
         for one in assignments
-        if (one.state == State.ALLOCATED and (one.expires_at > now or one.redeeming_since))
-        or (one.state == State.ACCEPTED and one.content_id not in ended)
+        if still_open(one, now=now) or (one.state == State.ACCEPTED and one.content_id not in ended)
     ]
 
 

@@ -21,6 +21,7 @@ from bursary.access.models import Role, SuppressionReason, User, of_mailboxes
 from bursary.assignments.choices import IN_FORCE, ActionType, State
 from bursary.assignments.matching import Match, of_course
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.open_assignments import still_open
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.lib.batches import chunks
@@ -303,7 +304,7 @@ def _other_assignments(
         for other in _same_course.read(keys=some_keys, ids=some_ids, **same):
             if other.state == State.ACCEPTED:
                 yield WarningCode.ACCEPTED_ELSEWHERE, other
-            elif other.state == State.ALLOCATED and (other.redeeming_since or other.expires_at > now):
+            elif still_open(other, now=now):
                 yield WarningCode.OPEN_ELSEWHERE, other
             elif other.declined:
                 yield WarningCode.DECLINED_ELSEWHERE, other

@@ -25,6 +25,7 @@ from bursary.assignments import actions, lifecycle, matching, offers
 from bursary.assignments.choices import UNFINISHED, ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.offers import Offer
+from bursary.assignments.open_assignments import awaits_answer, can_be_answered, is_overdue
 from bursary.assignments.outcomes import Done
 from bursary.budgets import ledger
 from bursary.budgets.models import LedgerEntry, NotInUse
@@ -174,10 +175,9 @@ def refusal(
     """
     if assignment is None:
         return not_assigned()
-    passed = assignment.state == State.ALLOCATED and assignment.expires_at <= now
-    # A passed deadline counts before the sweep runs, but not against a redemption in flight.
-    expired = passed and assignment.redeeming_since is None
-    refused = _DECLINED if declined else _REFUSED.get(State.EXPIRED if expired else assignment.state)
+    # A passed deadline counts before the sweep runs.
+    state = State.EXPIRED if is_overdue(assignment, now=now) else assignment.state
+    refused = _DECLINED if declined else _REFUSED.get(state)
     return RedemptionRefused(refused[0], str(refused[1]), str(ASK_TO_ASSIGN_AGAIN)) if refused else None
 
 
@@ -186,7 +186,7 @@ def budget_refusal(assignment: LearnerContentAssignment, *, now: datetime) -> Re
 
     It can be declined, and is cancelled and expires as usual. A redemption in flight is finished.
     """
-    if assignment.state != State.ALLOCATED or assignment.redeeming_since:
+    if not awaits_answer(assignment):
         return None
     budget = assignment.budget
     unused = budget.not_in_use(now)
@@ -214,7 +214,7 @@ def joining_refusals(
     budgets and customers; `known` are offers that were read before. With `ask`, catalogs are asked for
     unknown content until one does not answer, which then refuses the rest. Not for use inside a transaction.
     """
-    waiting = [(one, key) for one, key in asked if _waiting(one)]
+    waiting = [(one, key) for one, key in asked if awaits_answer(one)]
     of_pk = {one.pk: one for one, _key in waiting}
     known = {**(known or {})}
     for read in (offers.of_assignments, _asked) if ask else (offers.of_assignments,):
@@ -240,10 +240,6 @@ def _asked(assignments: Sequence[LearnerContentAssignment], *, now: datetime) ->
         for one in assignments:
             found[one.pk] = offers.of_assignment_or_fetched(one, now=now)
     return found
-
-
-def _waiting(assignment: LearnerContentAssignment) -> bool:
-    return assignment.state == State.ALLOCATED and not assignment.redeeming_since
 
 
 def _joining_refusal(
@@ -287,7 +283,7 @@ def begin(
     that cannot be found out now. Not for use inside a transaction: upstream may be asked.
     """
     key, joining_refusal = content_key or assignment.content_key, None
-    if _waiting(assignment) and not refusal(assignment, now=now):
+    if can_be_answered(assignment, now=now):
         offer = offers.of_assignment_or_fetched(assignment, now=now)
         joining_refusal = _joining_refusal(offer, assignment, key, now=now)
     return _begin(assignment, key, joining_refusal, now=now, actor=actor)
@@ -319,7 +315,7 @@ def _begin(
         declined = bool(matching.which_declined([locked]))
         if refused := refusal(locked, now=now, declined=declined) or budget_refusal(locked, now=now):
             raise refused
-        if joining_refusal and _waiting(locked):
+        if joining_refusal and awaits_answer(locked):
             raise joining_refusal
         if existing := redemptions([locked]).get(locked.pk):
             return existing

@@ -27,6 +27,7 @@ from bursary.assignments.choices import (
 )
 from bursary.assignments.dates import MailDate, MailPlan
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.open_assignments import AWAITS_ANSWER, awaits_answer
 from bursary.assignments.sweeps import DueRows, SweepResult
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
@@ -44,9 +45,7 @@ WITHOUT_START = "without a start"
 
 def to_remind(now: datetime | Parameter) -> QuerySet[LearnerContentAssignment]:
     """Return the open assignments to check for a reminder at `now`; not each of them gets a mail."""
-    return LearnerContentAssignment.objects.filter(
-        state=State.ALLOCATED, remind_at__lte=now, redeeming_since=None
-    )
+    return LearnerContentAssignment.objects.filter(AWAITS_ANSWER, remind_at__lte=now)
 
 
 def to_nudge(now: datetime | Parameter) -> QuerySet[LearnerContentAssignment]:
@@ -86,7 +85,7 @@ def remind(
     """
 
     def objection(assignment: LearnerContentAssignment) -> str:
-        if not assignment.redeeming_since and assignment.state == State.ALLOCATED:
+        if awaits_answer(assignment):
             if assignment.expires_at <= now:
                 return "past its deadline"
             return _UNUSED if budget.not_in_use(now) else ""

@@ -19,8 +19,9 @@ from bursary.access import links
 from bursary.access.links import Link, LinkExpired, LinkRevoked, Purpose
 from bursary.access.models import User, learner_key
 from bursary.assignments import actions
-from bursary.assignments.choices import ASKING_MAILS, UNFINISHED, ActionType, State
+from bursary.assignments.choices import ASKING_MAILS, UNFINISHED, ActionType
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments.open_assignments import can_be_answered
 from bursary.budgets import ledger
 from bursary.budgets.models import Customer
 from bursary.lib import moments
@@ -157,9 +158,8 @@ _NAMED = {lock: PreparedSelect(partial(_named, lock=lock)) for lock in (False, T
 
 
 def _awaits_answer(assignment: LearnerContentAssignment, *, now: datetime) -> bool:
-    """Return whether the learner can still answer."""
-    waits = assignment.state == State.ALLOCATED and assignment.redeeming_since is None
-    return waits and assignment.expires_at > now and not assignment.budget.not_in_use(now)
+    """Return whether the learner can answer now: the budget is in use, too."""
+    return can_be_answered(assignment, now=now) and not assignment.budget.not_in_use(now)
 
 
 def _digest(assignment: LearnerContentAssignment, of_address: str) -> str:

@@ -14,6 +14,7 @@ from bursary.assignments import content_display, error_texts, extension, failure
 from bursary.assignments.choices import ActionType, State
 from bursary.assignments.extension import Span
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments.open_assignments import can_be_answered_sql
 from bursary.dashboard.remedy_forms import SPANS
 from bursary.lib import moments
 from bursary.lib.money import dollars
@@ -129,7 +130,7 @@ def minutes_to_wait(requested: datetime, *, now: datetime) -> int:
 
 def to_be_reminded(rows: QuerySet[LearnerContentAssignment], now: datetime) -> int:
     """Return the number of assignments to be reminded now, if their budgets are in use. One query."""
-    waiting = rows.order_by().filter(state=State.ALLOCATED, redeeming_since=None, expires_at__gt=now)
+    waiting = rows.order_by().filter(can_be_answered_sql(now=now))
     mails = reminders.too_recent_mails(rows.order_by(), now=now)
     return waiting.exclude(pk__in=mails.values("assignment")).count()
 

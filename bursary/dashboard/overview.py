@@ -16,6 +16,7 @@ from bursary.access.permissions import Permission
 from bursary.assignments import content_display, derived, listing, matching, redemption
 from bursary.assignments.choices import IN_FORCE, State
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments.open_assignments import can_be_answered
 from bursary.dashboard import attention, budget_pages, charts
 from bursary.dashboard.assignment_filters import MAX_BUDGETS, of_budgets_of
 from bursary.dashboard.attention import Attention
@@ -149,7 +150,7 @@ def _own_lines(own: Sequence[LearnerContentAssignment], *, now: datetime, linked
             one,
             state_chip(one, now=now, declined=one.pk in declined),
             deadline_text(one, to_learner=True) if one.state == State.ALLOCATED else None,
-            answerable=one.state == State.ALLOCATED and not one.redeeming_since and one.expires_at > now,
+            answerable=can_be_answered(one, now=now),
             paid_by=one.budget.customer.name if one.state in IN_FORCE else "",
             course_url=urls[keys[one.pk]] if one.pk in keys else "",
         )

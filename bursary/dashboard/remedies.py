@@ -30,6 +30,7 @@ from bursary.assignments.choices import ActionType, ExpiryReason, LearnerState, 
 from bursary.assignments.extension import Extension, ExtensionRefusal
 from bursary.assignments.failures import RepairRefusal
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments.open_assignments import awaits_answer
 from bursary.budgets.models import LONGEST_AGE_DAYS
 from bursary.dashboard import bulk_questions, bulk_work
 from bursary.delivery.emails import was_notified
@@ -100,7 +101,7 @@ def available(
     def may(permission: Permission) -> bool:
         return not PERMISSIONS[permission].isdisjoint(roles)
 
-    is_open = assignment.state == State.ALLOCATED and not assignment.redeeming_since
+    is_open = awaits_answer(assignment)
     in_time = assignment.expires_at > now
     in_grace = assignment.grace_until is not None and assignment.grace_until > now
     waits = assignment.learner_state == LearnerState.WAITING and not assignment.forgotten_at
