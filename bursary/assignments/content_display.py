@@ -82,7 +82,7 @@ def starts_of(
     assignments: Sequence[LearnerContentAssignment], *, now: datetime
 ) -> dict[int, datetime | None]:
     """Return the start that learners read of each, by primary key; load content first. At most one query."""
-    by_runs = [one for one in assignments if _joined_at(one, now=now)]
+    by_runs = [one for one in assignments if _joinable_at(one, now=now)]
     if by_runs and not reads.are_from_upstream():
         _load_runs(by_runs)
     return {one.pk: _dates(one, now=now)[0] for one in assignments}
@@ -101,13 +101,14 @@ def _load_runs(assignments: Sequence[LearnerContentAssignment]) -> None:
 
 
 def _dates(assignment: LearnerContentAssignment, *, now: datetime) -> tuple[datetime | None, datetime | None]:
-    """Return start and end: those of the displayed content, which a course has of its advertised run.
+    """Return the start and the end to show: those of the displayed content, unless another run has others.
 
-    Once that run has started, they are those of the run that the learner can join: of several, the next to
-    start; none if all have started, because each has other dates. If no run can be joined, they are those of
-    the displayed content. An accepted assignment keeps the dates from when it was accepted.
+    A course's own dates are those of its advertised run. Once that has started, the run that the learner can
+    join decides: of several, the next to start; the dates are None where all have started, as they differ.
+    Where no run can be joined, the course's own dates stay. A closed assignment keeps the dates from when it
+    was accepted or ended.
     """
-    shown, starts_at, at = assignment.shown_content, start(assignment), _joined_at(assignment, now=now)
+    shown, starts_at, at = assignment.shown_content, start(assignment), _joinable_at(assignment, now=now)
     if at is None or shown is None:
         return starts_at, shown.end_date if shown else None
     runs = shown.runs if isinstance(shown, UpstreamContent) else vars(assignment)["_runs"]
@@ -120,14 +121,14 @@ def _dates(assignment: LearnerContentAssignment, *, now: datetime) -> tuple[date
     return min(dated, key=lambda dates: dates[0], default=(None, None))
 
 
-def _joined_at(assignment: LearnerContentAssignment, *, now: datetime) -> datetime | None:
-    """Return the instant that decides which of a course's runs can be, or could be, joined.
+def _joinable_at(assignment: LearnerContentAssignment, *, now: datetime) -> datetime | None:
+    """Return the instant at which a run must be joinable to decide the dates; None where no run decides them.
 
     It is now while the assignment is open, else when it was accepted or ended; always before the deadline, at
-    which enrolment may close. None where the dates of the displayed content hold: it is unknown, or no
-    course, or its advertised run has not started by that instant.
+    which enrolment may close. No run decides them where the content is unknown or is not a course, or where
+    its advertised run has not started by that instant.
     """
-    # A refunded one was last read as it was accepted.
+    # A refunded assignment keeps the dates from when it was accepted.
     closed_at = assignment.accepted_at or statuses.closed_at(assignment)
     at = now if assignment.state == State.ALLOCATED else closed_at
     shown, starts_at = assignment.shown_content, start(assignment)

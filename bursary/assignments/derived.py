@@ -270,10 +270,10 @@ def _locked_budgets(pks: Collection[int] | QuerySet[Any, Any]) -> list[Budget]:
 
 
 def joinable_from(one: LearnerContentAssignment, *, now: datetime) -> datetime:
-    """Return the instant from which a run must be open to count for an assignment's deadline.
+    """Return the instant after which a run must close to count for an assignment's deadline.
 
-    It is now, but never before the allocation: runs that closed earlier do not count. Once enrolment has
-    closed, it stays just before that, so that a passed deadline is computed as it was.
+    It is now, but not before the allocation. Once enrolment has closed (`content_enroll_by`), it stays just
+    before that, so that a deadline that has passed is computed as it was.
     """
     return max(one.allocated_at, min(now, one.content_enroll_by - MICROSECOND))
 

@@ -1,7 +1,7 @@
 """Erasure of learners' personal data, keeping what happened.
 
 Each assignment gets its own placeholder address, so that no two of them match. Its actions keep type, status,
-times and codes; all columns that may name people are cleared. The sweep erases expired assignments when the
+times and codes; all columns that may name people are cleared. A sweep erases expired assignments when the
 learner was notified, or after thirty days. On request, all data of an address is erased, in any state.
 
 Mails belong to a layer above: the caller passes the function that removes them by action. It is called before

@@ -140,8 +140,7 @@ def move(
     """Move assignments of one budget, all or none: write state, money, a fact and requested work by MOVES.
 
     Call it inside a transaction, with the budget locked by `ledger.lock` and the assignments after it.
-    `changes` are further columns to write; `turn` is the first one's place in the queue, as in
-    `actions.request`. The instances are updated.
+    `changes` are further columns to write; `turn` is that of `actions.request`. The instances are updated.
     Raises MoveRefused, which names each assignment that may not move.
     """
     rule = MOVES[action_type]

@@ -378,7 +378,7 @@ def _match(
         and assignment.mailbox_or_learner_key != addressee.learner_key
         and assignment.forgotten_at is None
     )
-    # Of several rows, another has the LMS user id, which is unique.
+    # Where the learner has several rows, another of them may have the LMS user id, which only one can have.
     return Match(
         addressee, verdict, None if len(found) > 1 else lms_user_id, assignment, known_by_other_address
     )

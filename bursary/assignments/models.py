@@ -33,7 +33,7 @@ from bursary.replica.models import ContentMetadata
 from bursary.replica.types import AnyContent
 
 CHECK_NOW = datetime(1970, 1, 1, tzinfo=UTC)
-"""Stands for 'not computed yet': the sweep finds such a row first and computes the date."""
+"""Stands for 'not computed yet': the next sweep to remind or nudge finds such rows first, and computes it."""
 
 
 class LearnerContentAssignment(AddressedRow):

@@ -175,7 +175,7 @@ def refusal(
     """
     if assignment is None:
         return not_assigned()
-    # A passed deadline counts before the sweep runs.
+    # A passed deadline counts before the task `expire` runs.
     state = State.EXPIRED if is_overdue(assignment, now=now) else assignment.state
     refused = _DECLINED if declined else _REFUSED.get(state)
     return RedemptionRefused(refused[0], str(refused[1]), str(ASK_TO_ASSIGN_AGAIN)) if refused else None

@@ -1,6 +1,6 @@
 """Reminders before the deadline and nudges before the start: on the budget's dates, or on request.
 
-The sweep locks assignments, requests the due mails, and writes when to check next. So a pause of the
+A sweep locks assignments, requests the due mails, and writes when to check next. So a pause of the
 scheduler loses no mail, and each date causes at most one (`dates`).
 """
 

@@ -20,7 +20,7 @@ from bursary.ops import scheduler
 logger = logging.getLogger(__name__)
 
 ROUND_SECONDS = 5.0  # of deliveries for one message; a stopped worker ends with its round
-SWEEP_SECONDS = 5.0  # between two messages of a kind from beat, as long as idle threads wait
+BEAT_SECONDS = 5.0  # between two messages of a kind from beat, as long as idle threads wait
 
 
 class WakeUps(Scheduler):
@@ -53,7 +53,7 @@ app.conf.update(
     worker_cancel_long_running_tasks_on_connection_loss=True,
     beat_scheduler=WakeUps,
     beat_schedule={
-        message: {"task": message, "schedule": SWEEP_SECONDS}
+        message: {"task": message, "schedule": BEAT_SECONDS}
         for message in broker.QUEUES
         if message != broker.TICK or settings.CLOCK == "celery"
     },

@@ -1,8 +1,9 @@
 """Wake-ups over a broker, as Celery's messages. They are empty; a lost or repeated one does no harm.
 
 A worker that gets a message claims whatever is due. So a process waits for an unavailable broker for two
-seconds at most, and then sends nothing for a while; the next sweep finds the work. A queue with enough
-messages gets no more, so that it stays short if no worker runs (decision 0017). Needs the extra `celery`.
+seconds at most, and then sends nothing for a while: the next message of beat, or of the scheduled task
+`sweep`, wakes a worker for the work. A queue with enough messages gets no more, so that it stays short if no
+worker runs (decision 0017). Needs the extra `celery`.
 """
 
 import logging
