@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 NAME = "default"
 FAILURES = 5
-"""In a row, of single mails: then the others wait, too."""
+"""After the server has failed so many single mails in a row, all mails wait."""
 FIRST_WAIT = timedelta(seconds=30)
 LONGEST_WAIT = timedelta(minutes=15)
 """The longest time between two attempts at a server in trouble. Each attempt costs one connection."""
@@ -33,9 +33,12 @@ PROBE_PAUSE = timedelta(seconds=30)
 """While another worker tries the server, mails wait this long."""
 SPACING = timedelta(seconds=0.5)
 """The time between mails that waited, so that later mails take turns with them."""
-LONGEST_QUEUE = timedelta(hours=6)
-BATCH = 500
 PER_INSTANT = 10
+"""The number of postponed mails that are due at one instant: `SPACING` apart on average."""
+LONGEST_QUEUE = timedelta(hours=6)
+"""The longest time between the server's next try and the first mail of a batch that is postponed."""
+BATCH = 500
+"""The most mails that are postponed at once."""
 ABOUT_THE_MESSAGE = ("message_refused", "message_invalid")
 """Final refusals of one message: they do not show that the server takes other mails."""
 
@@ -109,7 +112,8 @@ def _record_failure(error: DeliveryError, probe: MailServer | None, *, now: date
     if error.all_mails_wait or server.failures + 1 >= FAILURES:
         wait = retries.back_off(server.failures + 1, first=FIRST_WAIT, longest=LONGEST_WAIT)
         wait = max(wait, error.wait)
-        error.wait = wait + SPACING  # behind the first that waits: this mail itself may be the reason
+        # This mail may itself be the reason of the failure: at `wait`, another one tries the server first.
+        error.wait = wait + SPACING
         if probe:
             leases.settle([probe], due_at=now + wait, now=now, **columns)
         else:
@@ -144,11 +148,10 @@ def postpone_mails(mails: QuerySet[Any], paused: ServerPaused, *, now: datetime)
     """
     if paused.since <= now - LONGEST_OUTAGE:
         mails = mails.filter(created__gt=now - LONGEST_OUTAGE)
-    # Those that were tried are left out: one of them may be the reason, and must not stay the first.
-    waiting = mails.filter(  # of those that wait until `due_at`; `early` ones may be claimed before it
-        early=leases.NOT_BEFORE, due_at__range=(paused.until, paused.until + LONGEST_QUEUE)
-    )
-    last = waiting.filter(attempts=0).order_by("-due_at").values_list("due_at", flat=True).first()
+    # Mails that may be claimed before `due_at` do not wait for it, and are not in the queue.
+    queue = mails.filter(early=leases.NOT_BEFORE, due_at__range=(paused.until, paused.until + LONGEST_QUEUE))
+    # A mail that was tried may be the reason of the trouble: none goes behind it, so that another is first.
+    last = queue.filter(attempts=0).order_by("-due_at").values_list("due_at", flat=True).first()
     step, start = SPACING * PER_INSTANT, paused.until
     if last:
         start = min(last + step, paused.until + LONGEST_QUEUE)

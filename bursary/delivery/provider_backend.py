@@ -33,14 +33,17 @@ def configured(**options: Any) -> Any:
 
 
 class _Translated:
-    """Wraps a backend of django-anymail: errors become DeliveryError, connections are under the deadline."""
+    """Wraps a backend of django-anymail: errors become DeliveryError, connections are under the deadline.
+
+    `configured` makes a class of this one and the backend's, in this order: `super()` is the backend.
+    """
 
     esp_name: str
     _adapter: "_WatchedAdapter | None" = None
 
     def create_session(self) -> requests.Session:
         """Return a session with connections that are cut off with the send."""
-        session: requests.Session = super().create_session()  # type: ignore[misc]  # of what it stands before
+        session: requests.Session = super().create_session()  # type: ignore[misc]  # the backend has it
         self._adapter = _WatchedAdapter()
         session.mount("https://", self._adapter)
         session.mount("http://", self._adapter)
@@ -52,12 +55,12 @@ class _Translated:
             key := getattr(message, "metadata", {}).get(provider_answers.ACTION_KEY)
         ):
             payload.headers["Idempotency-Key"] = key
-        return super().post_to_esp(payload, message)  # type: ignore[misc]  # of what it stands before
+        return super().post_to_esp(payload, message)  # type: ignore[misc]  # the backend has it
 
     def send_messages(self, messages: Sequence[EmailMessage]) -> int:
         """Send mails; return how many. Raises DeliveryError."""
         try:
-            sent: int = super().send_messages(messages)  # type: ignore[misc]  # of what it stands before
+            sent: int = super().send_messages(messages)  # type: ignore[misc]  # the backend has it
         except AnymailRecipientsRefused as refused:
             status = getattr(refused.email_message, "anymail_status", None)
             statuses = ", ".join(sorted(map(str, getattr(status, "status", None) or ["refused"])))
@@ -123,17 +126,21 @@ class _WatchedAdapter(HTTPAdapter):
 
 
 class _WatchedConnection:
-    """Wraps a connection of urllib3, to register its socket for the deadline."""
+    """Wraps a connection of urllib3, to register its socket for the deadline.
+
+    `_WatchedAdapter` makes a class of this one and the connection's, in this order: `super()` is the
+    connection.
+    """
 
     adapter: _WatchedAdapter
 
     def connect(self) -> None:
         """Connect."""
-        watch(self)  # type: ignore[arg-type]  # of what it stands before
-        super().connect()  # type: ignore[misc]  # of what it stands before
+        watch(self)  # type: ignore[arg-type]  # it is a connection
+        super().connect()  # type: ignore[misc]  # the connection has it
 
     def request(self, *line: Any, **body: Any) -> None:
         """Hand a request over, headers and body."""
-        watch(self)  # type: ignore[arg-type]  # likewise; a kept connection serves another send
-        super().request(*line, **body)  # type: ignore[misc]  # of what it stands before
+        watch(self)  # type: ignore[arg-type]  # again: a kept connection serves another send
+        super().request(*line, **body)  # type: ignore[misc]  # the connection has it
         self.adapter.handed_over = True
