@@ -28,7 +28,7 @@ class MailServer(LeasedRow):
 
 
 class SendingRate(models.Model):
-    """The next free place in the queue of mails by `BURSARY_SENDS_PER_MINUTE`, over all processes."""
+    """The next free slot in the queue of mails by `BURSARY_SENDS_PER_MINUTE`, over all processes."""
 
     name = models.CharField(max_length=16, unique=True)
     free_at = models.DateTimeField()

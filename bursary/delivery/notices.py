@@ -73,7 +73,7 @@ def _notify(notice: AdministratorNotice, *, clock: Clock) -> None:
             context = _context(notice, waits_until)
         try:
             template = _TEMPLATES.get(notice.reason, "not_joinable")
-            sending_rate.take_place_anyway(now=clock())
+            sending_rate.take_slot_anyway(now=clock())
             emails.send(contact.email, template=template, context=context, name=name, now=clock())
             notified.append(contact.key)
         except DeliveryError as error:  # a refused address does not stop the mails to others

@@ -88,7 +88,7 @@ def _within_rate(
 ) -> list[LearnerContentAssignmentAction]:
     """Return the claimed actions, and release the mails among them that the rate does not allow now."""
     mails = [action for action in batch if action.action_type in MAILS]
-    excess = mails[sending_rate.take_places(len(mails), now=now) :]
+    excess = mails[sending_rate.take_slots(len(mails), now=now) :]
     leases.release(excess)
     return [action for action in batch if action not in excess]
 

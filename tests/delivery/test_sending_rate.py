@@ -40,7 +40,7 @@ def test_no_minute_has_more_and_three_minutes_have_nearly_as_many(rate: int, set
     sent: list[datetime] = []
     now = NOW
     while now < NOW + 3 * MINUTE:
-        sent += [now] * sending_rate.take_places(20, now=now)
+        sent += [now] * sending_rate.take_slots(20, now=now)
         now += max(sending_rate.wait(now=now), timedelta(milliseconds=1))
     for number, first in enumerate(sent):
         assert bisect_left(sent, first + MINUTE) - number <= rate
@@ -69,9 +69,7 @@ def test_mails_that_wait_for_the_rate_are_claimed_by_no_worker_and_other_work_go
 
     at = NOW + timedelta(minutes=1)
     assert runner.drain(clock=lambda: at, limit=2) == 2
-    assert (
-        runner.drain(clock=lambda: at, limit=100, seconds=0.3) == 0
-    )  # no place: however slow the machine is
+    assert runner.drain(clock=lambda: at, limit=100, seconds=0.3) == 0  # no slot: however slow the machine is
     assert len(mail.received) == 1
     redeemed = LearnerContentAssignmentAction.objects.get(action_type=ActionType.REDEEMED)
     assert redeemed.status == Status.DONE
@@ -94,7 +92,7 @@ def test_a_runner_sleeps_until_the_rate_allows_the_next_mail_or_its_round_ends(
     allocate(given_budget(), given_content(), *addresses(3))
 
     def clock() -> datetime:
-        assert next(reads) < 300, "asks for a place again and again, without a sleep"
+        assert next(reads) < 300, "asks for a slot again and again, without a sleep"
         return NOW + timedelta(seconds=standing.now - began)
 
     assert runner.drain(clock=clock, limit=2, seconds=60) == 2
@@ -115,12 +113,12 @@ def test_a_mail_that_does_not_wait_counts_and_a_clock_that_was_ahead_stops_nothi
 ) -> None:
     settings.SENDS_PER_MINUTE = 6
     for _mail in range(4):
-        sending_rate.take_place_anyway(now=NOW)
+        sending_rate.take_slot_anyway(now=NOW)
     assert sending_rate.wait(now=NOW) == 4 * sending_rate.interval()
     assert sending_rate.available(now=NOW) == 0
     SendingRate.objects.update(free_at=NOW + timedelta(days=300))
-    assert sending_rate.take_places(1, now=NOW) == 1
-    assert sending_rate.take_places(1, now=NOW) == 0
+    assert sending_rate.take_slots(1, now=NOW) == 1
+    assert sending_rate.take_slots(1, now=NOW) == 0
 
 
 @pytest.mark.django_db
@@ -135,14 +133,14 @@ def test_a_notice_waits_behind_no_queue_of_mails_but_behind_the_notice_before_it
     for budget in (given_budget(customer=customer), given_budget(customer=customer)):
         given_assignment(budget, content := given_content())
         change_content(content, now=NOW, enroll_by=NOW - timedelta(days=1))
-    while sending_rate.take_places(20, now=NOW):  # as workers do that have mails without end
+    while sending_rate.take_slots(20, now=NOW):  # as workers do that have mails without end
         pass
 
     assert notices.send_due(clock=lambda: NOW) == 1
     assert sorted(str(one["To"]) for one in mail.received) == ["ada@people.example", "olga@people.example"]
     assert notices.send_due(clock=lambda: NOW) == 0
 
-    assert sending_rate.take_places(1, now=(later := NOW + 2 * sending_rate.interval())) == 0
+    assert sending_rate.take_slots(1, now=(later := NOW + 2 * sending_rate.interval())) == 0
     assert notices.send_due(clock=lambda: later) == 1
     assert len(mail.received) == 4
 
@@ -151,16 +149,16 @@ def test_a_notice_waits_behind_no_queue_of_mails_but_behind_the_notice_before_it
 def test_mails_that_do_not_wait_let_others_wait_no_longer_than_an_hour(settings: Settings) -> None:
     settings.SENDS_PER_MINUTE = 1
     for _mail in range(100):
-        sending_rate.take_place_anyway(now=NOW)
-    assert sending_rate.take_places(1, now=NOW) == 0
+        sending_rate.take_slot_anyway(now=NOW)
+    assert sending_rate.take_slots(1, now=NOW) == 0
     assert timedelta(minutes=58) < sending_rate.wait(now=NOW) <= timedelta(hours=1)
 
 
 @pytest.mark.on_every_engine
 @pytest.mark.django_db(transaction=True)
-def test_many_workers_at_once_take_no_place_twice(settings: Settings) -> None:
+def test_many_workers_at_once_take_no_slot_twice(settings: Settings) -> None:
     settings.SENDS_PER_MINUTE = 600
-    takes = [partial(sending_rate.take_places, 4, now=NOW)] * 4
+    takes = [partial(sending_rate.take_slots, 4, now=NOW)] * 4
     taken = sum(one for _round in range(3) for one in together(takes) if isinstance(one, int))
     second = sending_rate.AT_ONCE // sending_rate.interval()
     assert (taken, sending_rate.available(now=NOW)) == (second, 0)
