@@ -8,6 +8,7 @@ or nudge: after a change that may bring it forward, the assignment is checked ag
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Literal
 from uuid import UUID
 
@@ -40,6 +41,7 @@ from bursary.assignments.choices import (
 from bursary.assignments.models import CHECK_NOW, LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.offers import Offer
 from bursary.budgets.models import Budget
+from bursary.lib import updates
 from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update, locked_in_order
 from bursary.lib.moments import FAR_FUTURE, MICROSECOND
@@ -114,14 +116,11 @@ def write_next_checks(
     checks: Mapping[LearnerContentAssignment, datetime], *, column: Literal["remind_at", "nudge_at"]
 ) -> None:
     """Write when each of these locked assignments of a sweep is next checked for a reminder or nudge."""
-    pks_at: dict[datetime, list[int]] = {}
     for assignment, check_at in checks.items():
         setattr(assignment, column, check_at)
-        pks_at.setdefault(check_at, []).append(assignment.pk)
-    # One branch per date: one per row, as in `bulk_update`, takes quadratic time, and most rows share a date.
-    checked_at = [When(pk__in=pks, then=Value(check_at)) for check_at, pks in pks_at.items()]
-    rows = LearnerContentAssignment.objects.filter(pk__in=[one.pk for one in checks])
-    rows.update(**{column: Case(*checked_at, default=F(column))})
+    check_at_of = {assignment.pk: check_at for assignment, check_at in checks.items()}
+    rows = LearnerContentAssignment.objects.filter(pk__in=check_at_of)
+    rows.update(**{column: updates.by_key(check_at_of)})
 
 
 def recompute_for_content(
@@ -308,12 +307,9 @@ def join_by_sql(*, now: datetime | Parameter) -> Coalesce:
 
 def _content_columns(contents: Sequence[ContentMetadata], *, now: datetime) -> dict[str, Combinable]:
     """Return the sort keys, and the keys of runs' courses, for assignments of these contents."""
-
-    def by_content(values: Mapping[int, object], default: Combinable | None = None) -> Case:
-        return Case(*(When(content=pk, then=Value(value)) for pk, value in values.items()), default=default)
-
+    by_content = partial(updates.by_key, key="content")
     courses = {one.pk: one.parent_key for one in contents if one.parent_key}
-    moved = {"parent_content_key": by_content(courses, F("parent_content_key"))} if courses else {}
+    moved = {"parent_content_key": by_content(courses, default=F("parent_content_key"))} if courses else {}
     return moved | {
         "content_title": by_content({one.pk: title_key(one.title) for one in contents}),
         "content_start": by_content({one.pk: one.start_date or FAR_FUTURE for one in contents}),

@@ -26,7 +26,7 @@ from bursary.assignments.models import LearnerContentAssignment, LearnerContentA
 from bursary.assignments.open_assignments import awaits_answer
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
-from bursary.lib import moments
+from bursary.lib import moments, updates
 from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update, locked_in_order
 from bursary.lib.retries import repeated_after_deadlocks
@@ -207,13 +207,9 @@ def _extend_batch(
 
 def _written(days: Mapping[int, datetime], *, now: datetime) -> dict[int, LearnerContentAssignment]:
     """Write the instants that these assignments, by pk, are extended to; return them as they are then."""
-    by_day: dict[datetime, list[int]] = {}
-    for pk, day in days.items():
-        by_day.setdefault(day, []).append(pk)
     rows = LearnerContentAssignment.objects.filter(pk__in=days)
     if days:
-        each = [When(pk__in=pks, then=Value(day)) for day, pks in by_day.items()]
-        rows.update(extended_until=Case(*each), modified=now)
+        rows.update(extended_until=updates.by_key(days), modified=now)
     derived.recompute_deadlines(list(days), now=now)
     return rows.in_bulk()
 

@@ -5,7 +5,6 @@ refusal of one mail, for example by a policy, makes the others wait only after s
 """
 
 import logging
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -155,7 +154,6 @@ def postpone_mails(mails: QuerySet[Any], paused: ServerPaused, *, now: datetime)
     step, start = SPACING * PER_INSTANT, paused.until
     if last:
         start = min(last + step, paused.until + LONGEST_QUEUE)
-    due: dict[datetime, list[int]] = defaultdict(list)
-    for index, pk in enumerate(leases.first_due(mails, now=now, limit=BATCH)):
-        due[start + step * (index // PER_INSTANT)].append(pk)
+    pks = leases.first_due(mails, now=now, limit=BATCH)
+    due = {pk: start + step * (index // PER_INSTANT) for index, pk in enumerate(pks)}
     leases.postpone(mails, until=due, now=now)

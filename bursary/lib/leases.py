@@ -23,6 +23,7 @@ from django.db import models
 from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.db.models.expressions import Combinable
 
+from bursary.lib import updates
 from bursary.lib.batches import delete_first
 from bursary.lib.locks import for_update, update_in_order
 from bursary.lib.prepared import Parameter, PreparedUpdate, prepared_select
@@ -182,12 +183,12 @@ def release(rows: Iterable[LeasedRow]) -> int:
     before = {row.pk: row.before_claim for row in rows if row.before_claim}
     if not before:
         return 0
-    early = [When(pk=pk, then=Value(early)) for pk, (_due_at, early) in before.items()]
-    due_at = [When(pk=pk, then=Value(due_at)) for pk, (due_at, _early) in before.items()]
+    early = updates.by_key({pk: early for pk, (_due_at, early) in before.items()})
+    due_at = updates.by_key({pk: due_at for pk, (due_at, _early) in before.items()})
     return update_in_order(
         _still_claimed(*rows),
-        early=Case(When(_SCHEDULED_MEANWHILE, then=Value(NOT_BEFORE)), *early),
-        due_at=Case(When(_SCHEDULED_MEANWHILE, then=F("due_at")), *due_at),
+        early=Case(When(_SCHEDULED_MEANWHILE, then=Value(NOT_BEFORE)), default=early),
+        due_at=Case(When(_SCHEDULED_MEANWHILE, then=F("due_at")), default=due_at),
         lease_until=None,
     )
 
@@ -210,21 +211,18 @@ def schedule(rows: QuerySet[Row], *, at: datetime, now: datetime, **columns: obj
     )
 
 
-def postpone(
-    rows: QuerySet[Row], *, until: Mapping[datetime, Sequence[int]] | datetime, now: datetime
-) -> int:
+def postpone(rows: QuerySet[Row], *, until: Mapping[int, datetime] | datetime, now: datetime) -> int:
     """Make the free ones of `rows` due at `until`, and not before; return their number.
 
-    `until` may map each instant to primary keys. Leased rows stay with their workers.
+    `until` may be one instant a primary key, for these rows alone. Leased rows stay with their workers.
     """
     free = rows.filter(_free(now))
     if isinstance(until, datetime):
         return update_in_order(free, early=NOT_BEFORE, due_at=min(until, now + MAX_DELAY), lease_until=None)
     if not until:
         return 0
-    cases = [When(pk__in=pks, then=Value(min(at, now + MAX_DELAY))) for at, pks in until.items()]
-    chosen = free.filter(pk__in=[pk for pks in until.values() for pk in pks])
-    return update_in_order(chosen, early=NOT_BEFORE, due_at=Case(*cases), lease_until=None)
+    due_at = updates.by_key({pk: min(at, now + MAX_DELAY) for pk, at in until.items()})
+    return update_in_order(free.filter(pk__in=until), early=NOT_BEFORE, due_at=due_at, lease_until=None)
 
 
 def postponed_columns(*, until: datetime | Combinable, condition: Q, now: TimeOrParameter) -> dict[str, Case]:
@@ -270,7 +268,7 @@ def settle(
         return _update_one(rows[0], lease, condition or {}, columns, **given)
     again: Combinable
     if isinstance(due_at, Mapping):
-        again = Case(*(When(pk=row.pk, then=Value(min(due_at[row.pk], longest))) for row in rows))
+        again = updates.by_key({row.pk: min(due_at[row.pk], longest) for row in rows})
     else:
         again = Value(due_at and min(due_at, longest))
     early = Value(None if due_at is None else NOT_BEFORE)

@@ -12,11 +12,12 @@ from typing import Self
 from uuid import UUID
 
 from django.db import DataError, IntegrityError
-from django.db.models import Case, F, Value, When
+from django.db.models import F
 from django.dispatch import Signal
 
 from bursary.catalog import parser
 from bursary.catalog.records import Content
+from bursary.lib import updates
 from bursary.lib.batches import Halving
 from bursary.lib.locks import locked_in_order
 from bursary.lib.retries import in_transaction
@@ -230,8 +231,8 @@ def _write_quarantine(errors: Mapping[str, tuple[str, str]], *, catalog_uuid: UU
     if keys:
         ContentMetadata.objects.filter(pk__in=keys).update(
             failures=F("failures") + 1,
-            last_error=Case(*(When(pk=pk, then=Value(errors[key][0])) for pk, key in keys.items())),
-            quarantined_digest=Case(*(When(pk=pk, then=Value(errors[key][1])) for pk, key in keys.items())),
+            last_error=updates.by_key({pk: errors[key][0] for pk, key in keys.items()}),
+            quarantined_digest=updates.by_key({pk: errors[key][1] for pk, key in keys.items()}),
         )
 
 

@@ -1,5 +1,5 @@
-"""Leases, locks, pages, chunks, inserts of what may be there, back-off, random waits, the reading of
-digits and what databases refuse of a text have one place each: `bursary/lib/`."""
+"""Leases, locks, pages, chunks, inserts of what may be there, updates of one value a row, back-off, random
+waits, the reading of digits and what databases refuse of a text have one place each: `bursary/lib/`."""
 
 import ast
 import re
@@ -154,6 +154,28 @@ def test_only_lib_backs_off_and_makes_chunks() -> None:
 )
 def test_a_back_off_and_a_chunk_by_hand_are_found(source: str) -> None:
     assert list(by_hand(source)) == [1]
+
+
+def values_by_key(source: str) -> Iterator[int]:
+    """Yield the line of each CASE in which a branch is a primary key: other values for other rows."""
+    for node in nodes(source):
+        match node:
+            case ast.Call(func=ast.Name(id="When"), keywords=keywords):
+                if {"pk", "pk__in"} & {one.arg for one in keywords}:
+                    yield node.lineno
+
+
+def test_only_lib_writes_other_values_to_other_rows_in_one_update() -> None:
+    assert [
+        place(module, line)
+        for module in outside("lib/updates.py")
+        for line in values_by_key(source_of(module))
+    ] == []
+
+
+@pytest.mark.parametrize("source", ["Case(When(pk=pk, then=Value(at)))", "Case(When(pk__in=pks, then=at))"])
+def test_values_that_are_written_by_hand_are_found(source: str) -> None:
+    assert list(values_by_key(source)) == [1]
 
 
 def storable_by_hand(source: str) -> Iterator[int]:

@@ -194,7 +194,7 @@ def test_postponing_moves_free_rows_and_leaves_leased_ones() -> None:
 
 def test_each_row_may_be_postponed_to_its_own_instant() -> None:
     first, second, other = given("first", early=MAY_BE_EARLY), given("second"), given("other")
-    until = {NOW + MINUTE: [first.pk], NOW + HOUR: [second.pk]}
+    until = {first.pk: NOW + MINUTE, second.pk: NOW + HOUR}
     leases.postpone(ROWS(), until=until, now=NOW)
     assert [stored(row).due_at for row in (first, second, other)] == [NOW + MINUTE, NOW + HOUR, NOW]
     assert stored(first).early == NOT_BEFORE
@@ -250,7 +250,7 @@ def test_no_date_and_no_lease_is_written_beyond_the_longest_delay() -> None:
         lambda: leases.settle([claimed], due_at=far, now=NOW),
         lambda: leases.settle(claim(NOW + MAX_DELAY), due_at={row.pk: far + MAX_DELAY}, now=NOW),
         lambda: leases.postpone(ROWS(), until=far, now=NOW),
-        lambda: leases.postpone(ROWS(), until={far: [row.pk]}, now=NOW),
+        lambda: leases.postpone(ROWS(), until={row.pk: far}, now=NOW),
         lambda: leases.schedule(ROWS(), at=far, now=NOW),
     ]
     for write in writes:

@@ -36,7 +36,7 @@ def test_what_is_scheduled_after_the_end_of_a_lease_is_not_overwritten_by_its_la
     if verb == "schedule":
         leases.schedule(rows, at=later, now=later)
     else:
-        leases.postpone(rows, until=later if verb == "postpone" else {later: [claimed.pk]}, now=later)
+        leases.postpone(rows, until=later if verb == "postpone" else {claimed.pk: later}, now=later)
 
     assert leases.settle([claimed], due_at=NOW + 9 * HOUR, now=later) == 0
     row = InboxEvent.objects.get()
@@ -48,5 +48,5 @@ def test_what_is_scheduled_after_the_end_of_a_lease_is_not_overwritten_by_its_la
 def test_postponing_by_keys_leaves_the_other_rows_alone(claimed: InboxEvent) -> None:
     leases.settle([claimed], due_at=NOW + HOUR, now=NOW)
 
-    assert leases.postpone(InboxEvent.objects.all(), until={NOW + 5 * HOUR: [claimed.pk + 1]}, now=NOW) == 0
+    assert leases.postpone(InboxEvent.objects.all(), until={claimed.pk + 1: NOW + 5 * HOUR}, now=NOW) == 0
     assert InboxEvent.objects.get().due_at == NOW + HOUR
