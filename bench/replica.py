@@ -96,7 +96,7 @@ def _row(content: Content, *, digest: str, context: FetchContext) -> dict[str, A
         digest=content.digest,
         served_digest=digest,
         served_digest_at=context.now,
-        source=context.trigger,
+        trigger=context.trigger,
         fetched_from=context.fetched_from,
         upstream_modified=content.upstream_modified,
         fetched_at=context.now,
@@ -225,7 +225,7 @@ def _note(keys: set[str], *, before: Mapping[str, Mapping[str, Any]], fetch: Fet
                     field=name,
                     old=before[key][name],
                     new=after[key][name],
-                    source=fetch.context.trigger,
+                    trigger=fetch.context.trigger,
                     created=fetch.context.now,
                 )
             )

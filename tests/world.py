@@ -58,7 +58,7 @@ AS_FETCHED: dict[str, Any] = {
     "completeness": Completeness.FULL,
     "active": True,
     "digest": "0" * 64,
-    "source": RefreshTrigger.CRON,
+    "trigger": RefreshTrigger.CRON,
     "fetched_at": NOW,
     "checked_at": NOW,
     "changed_at": NOW,

@@ -29,7 +29,7 @@ from bursary.assignments.filters import MomentFilter
 from bursary.assignments.impact import Impact
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.lib import moments
-from bursary.replica.models import ContentChange, ContentMetadata
+from bursary.replica.models import ContentChange, ContentMetadata, RefreshTrigger
 
 DEFAULT_PERIOD = timedelta(days=30)
 
@@ -49,9 +49,10 @@ class AnyValueField(serializers.JSONField):
 
 
 class ContentChangeSerializer(serializers.ModelSerializer[ContentChange]):
-    """A changed field: the old and the new value, when the replica recorded it, and from which source."""
+    """A changed field: the old and the new value, when it was recorded, and what caused the fetch."""
 
     content_key = serializers.CharField(source="content.content_key", read_only=True)
+    source = serializers.ChoiceField(RefreshTrigger.choices, source="trigger")  # type: ignore[assignment]
     old = AnyValueField(read_only=True)
     new = AnyValueField(read_only=True)
 

@@ -11,7 +11,7 @@ from bursary.assignments.learner_accounts import AccountEnded
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.outcomes import FIRST_OCCURRENCES
 from bursary.replica import reads
-from bursary.replica.models import ContentMetadata
+from bursary.replica.models import ContentMetadata, RefreshTrigger
 
 LEARNER_STATES = [state.label for state in LearnerState if state.label]
 INTERNAL_OF_ATTEMPTS = ("traceback", "counted", FIRST_OCCURRENCES)  # for people, and for the runner
@@ -266,6 +266,9 @@ class ContentMetadataSerializer(serializers.ModelSerializer[ContentMetadata]):
 
     parent = serializers.SerializerMethodField(  # type: ignore[assignment]  # shadows DRF's own
         help_text="The content key of a run's course; null for other content"
+    )
+    source = serializers.ChoiceField(  # type: ignore[assignment]  # likewise
+        RefreshTrigger.choices, source="trigger", help_text="What caused the last fetch"
     )
     as_of = serializers.DateTimeField(
         source="checked_at", read_only=True, help_text="When upstream last confirmed the content"

@@ -35,9 +35,9 @@ class CatalogMembershipAdmin(ReadOnlyAdmin):
 
 @admin.register(models.ContentChange)
 class ContentChangeAdmin(ReadOnlyAdmin):
-    list_display = ("created", "content", "field", "old", "new", "catalog_uuid", "source")
+    list_display = ("created", "content", "field", "old", "new", "catalog_uuid", "trigger")
     list_select_related = ("content",)
-    list_filter = ("source",)
+    list_filter = ("trigger",)
     search_fields = ("content__content_key", "=field")
     ordering = ("-id",)
     deferred = ("content__payload",)

@@ -17,7 +17,7 @@ MAX_NAMED = 100
 """Runs, catalogs and remembered answers that an explanation names."""
 
 _OF_THE_ROW = (
-    "source",
+    "trigger",
     "fetched_from",
     "fetched_at",
     "checked_at",
@@ -31,7 +31,7 @@ _OF_THE_ROW = (
     "digest",
     "upstream_modified",
 )
-_KEY_OF = {"change_announced_at": "expected_since"}
+_KEY_OF = {"trigger": "source", "change_announced_at": "expected_since"}
 """The key of a column in the output, where it is not the column's name."""
 
 
@@ -89,7 +89,7 @@ def explain(content_key: str, *, now: datetime) -> Explanation | None:
     newest = (
         content.changes.order_by().values("field").annotate(last=Max("pk")).values_list("last", flat=True)
     )
-    rows = ContentChange.objects.filter(pk__in=list(newest)).order_by("field")
+    rows = ContentChange.objects.filter(pk__in=list(newest)).order_by("field").annotate(source=F("trigger"))
     changes = {row["field"]: row for row in rows.values("field", "old", "new", "source", "created")}
     held = CatalogMembership.objects.filter(content=content).order_by("catalog_uuid")
     held_as = held.values("catalog_uuid", "seen_at", "missing_since", named_by=F("via_course"))

@@ -127,8 +127,11 @@ class ContentMetadata(LeasedRow):
         max_length=8, choices=[(one.value, one.name.capitalize()) for one in Completeness]
     )
 
-    source = models.CharField(
-        max_length=8, choices=RefreshTrigger.choices, help_text="What caused the last fetch"
+    trigger = models.CharField(
+        max_length=8,
+        choices=RefreshTrigger.choices,
+        db_column="source",
+        help_text="What caused the last fetch",
     )
     fetched_from = models.CharField(
         max_length=128, help_text="The upstream and the catalog that served the payload"
@@ -244,7 +247,7 @@ class ContentChange(models.Model):
         blank=True,
         help_text="The only catalog that the change concerns; empty: all that hold the content",
     )
-    source = models.CharField(max_length=8, choices=RefreshTrigger.choices)
+    trigger = models.CharField(max_length=8, choices=RefreshTrigger.choices, db_column="source")
     created = models.DateTimeField()
 
     class Meta:

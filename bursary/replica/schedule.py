@@ -118,7 +118,7 @@ def confirm_rows(
     modified_times: Mapping[datetime, Collection[int]],
     served_digests: Mapping[str, Collection[int]],
     now: datetime,
-    source: str,
+    trigger: str,
 ) -> None:
     """Write that a fetch begun at `now` confirmed locked rows; `until` maps ends of freshness to their pks.
 
@@ -134,7 +134,7 @@ def confirm_rows(
         modified_times=modified_times,
         served_digests=served_digests,
         now=now,
-        source=source,
+        trigger=trigger,
     )
 
 
@@ -154,7 +154,7 @@ def _confirm() -> tuple[QuerySet[ContentMetadata], dict[str, object]]:
         "failures": 0,
         "last_error": "",
         "quarantined_digest": "",
-        "source": Parameter("source", field("source")),
+        "trigger": Parameter("trigger", field("trigger")),
         "upstream_modified": Parameter("modified_times", field("upstream_modified")),
         "served_digest": Parameter("served_digests", field("served_digest")),
         "served_digest_at": now,

@@ -157,7 +157,7 @@ def record_changes(
             old=old,
             new=new,
             catalog_uuid=context.catalog_uuid if field == "membership" else catalog_uuid,
-            source=context.trigger,
+            trigger=context.trigger,
             created=context.now,
         )
         for pk, field, old, new in changes
@@ -265,7 +265,7 @@ def _row(
         digest=content.digest,
         served_digest=digest,
         served_digest_at=context.now,
-        source=context.trigger,
+        trigger=context.trigger,
         fetched_from=context.fetched_from,
         upstream_modified=content.upstream_modified,
         fetched_at=context.now,
@@ -330,7 +330,7 @@ def _confirm(confirmed: Sequence[Merge], *, digests: Mapping[str, str], context:
             modified_times=modified_times,
             served_digests=served_digests,
             now=context.now,
-            source=context.trigger,
+            trigger=context.trigger,
         )
     if rewritten:
         shown = ContentMetadata.objects.filter(pk__in=rewritten, change_announced_at__lte=context.now)

@@ -248,6 +248,6 @@ def _write(
         modified_times=modified_times,
         served_digests={},
         now=context.now,
-        source=context.trigger,
+        trigger=context.trigger,
     )
     membership.note_seen([row.pk for rows in found.values() for row in rows], context=context)

@@ -45,7 +45,7 @@ def changed(
         old=old,
         new=new,
         catalog_uuid=str(old or new) if field == "membership" else None,
-        source="cron",
+        trigger="cron",
         created=at,
     )
 

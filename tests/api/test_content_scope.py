@@ -231,7 +231,7 @@ def test_the_impact_for_a_catalog_is_on_the_budgets_of_that_catalog(
         field="price_cents",
         old=1900,
         new=2000,
-        source="cron",
+        trigger="cron",
         created=NOW + HOUR,
     )
     both = door_to(ordinary, allowed)

@@ -147,7 +147,7 @@ def test_what_the_catalog_says_otherwise_now_is_marked(
             content=assignment.content,
             field="start_date",
             old=old,
-            source="cron",
+            trigger="cron",
             created=NOW + timedelta(days=number + 1),
         )
 
@@ -168,7 +168,7 @@ def test_a_change_before_the_allocation_is_no_change(
         field="title",
         old="An older title",
         new="Tidal Engines",
-        source="cron",
+        trigger="cron",
         created=NOW - timedelta(seconds=1),
     )
 

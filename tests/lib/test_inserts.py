@@ -122,7 +122,7 @@ def test_documents_and_texts_that_are_too_long_are_neither_lost_nor_cut(subtests
 def test_documents_of_any_kind_are_stored_as_they_are(documents: list[object]) -> None:
     content = given_content()
     rows = [
-        ContentChange(content=content, field=str(number), old=one, new=[one], source="cron", created=NOW)
+        ContentChange(content=content, field=str(number), old=one, new=[one], trigger="cron", created=NOW)
         for number, one in enumerate(documents)
     ]
     inserts.insert_all(rows, size=10)

@@ -102,7 +102,7 @@ def everything() -> None:
         field="title",
         old="A",
         new="B",
-        source="cron",
+        trigger="cron",
         created=world.NOW,
     )
     CatalogListing.objects.create(catalog_uuid=world.CATALOG)

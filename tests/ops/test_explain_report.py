@@ -68,7 +68,7 @@ def test_each_value_has_its_path_in_the_record_and_its_last_change() -> None:
             field="price_cents",
             old=number,
             new=price,
-            source="event",
+            trigger="event",
             created=NOW + number * HOUR,
         )
 
@@ -116,7 +116,7 @@ def test_the_row_its_catalogs_and_its_runs_are_reported_as_text_and_json() -> No
     world.given_content("course-v1:Tides+1", parent=content, content_type=ContentType.COURSERUN, catalog=None)
     CatalogMembership.objects.update(missing_since=NOW)
     ContentChange.objects.create(
-        content=content, field="membership", old=str(CATALOG), new=None, source="cron", created=NOW
+        content=content, field="membership", old=str(CATALOG), new=None, trigger="cron", created=NOW
     )
 
     report = reported()

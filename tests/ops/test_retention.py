@@ -130,7 +130,7 @@ def test_a_run_that_fails_loses_no_progress(monkeypatch: pytest.MonkeyPatch) -> 
 
 def change(content: ContentMetadata, *, ago: timedelta = timedelta(0), field: str = "title") -> ContentChange:
     return ContentChange.objects.create(
-        content=content, field=field, old="A", new="B", source=RefreshTrigger.values[0], created=NOW - ago
+        content=content, field=field, old="A", new="B", trigger=RefreshTrigger.values[0], created=NOW - ago
     )
 
 

@@ -156,7 +156,7 @@ def most_changes_of_a_field(*, since: int, but_for: Collection[int] = ()) -> int
 def what_lasts() -> dict[str, list[dict[str, Any]]]:
     """Return all that a sync without changes leaves as it is: when rows were looked at is not among it."""
     looked_at = {
-        *("source", "upstream_modified", "checked_at", "fresh_until", "due_at", "early"),
+        *("trigger", "upstream_modified", "checked_at", "fresh_until", "due_at", "early"),
         *("seen_at", "fence", "lease_until", "served_digest_at"),
     }
     models = (ContentMetadata, CatalogMembership, ContentChange, LearnerContentAssignment)

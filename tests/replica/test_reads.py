@@ -84,7 +84,7 @@ def test_content_without_a_row_is_fetched_once(
     content = reads.content_for(COURSE, catalog_uuid=CATALOG, now=NOW)
     file.unlink()
 
-    assert (content.title, content.source, content.fetched_at) == (a_course()["title"], "read", NOW)
+    assert (content.title, content.trigger, content.fetched_at) == (a_course()["title"], "read", NOW)
     assert ContentMetadata.objects.count() == 4
     with django_assert_num_queries(1):
         assert reads.content_for(COURSE, catalog_uuid=CATALOG, now=NOW) == content

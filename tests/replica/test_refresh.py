@@ -63,7 +63,7 @@ def test_a_course_is_stored_with_what_its_advertised_run_says() -> None:
     assert course.enroll_by == datetime(2028, 10, 1, 23, 59, 59, tzinfo=UTC)
     assert course.partner_names == ", ".join(partner["name"] for partner in course.partners) != ""
     assert course.payload["key"] == COURSE
-    assert (course.source, course.fetched_from) == ("cron", f"listing:{CATALOG}")
+    assert (course.trigger, course.fetched_from) == ("cron", f"listing:{CATALOG}")
     assert course.fetched_at == course.checked_at == course.changed_at == NOW
     assert course.fresh_until == NOW + timedelta(hours=6)
     assert course.due_at == course.fresh_until
@@ -194,7 +194,7 @@ def test_a_changed_date_is_recorded_once_with_old_and_new_and_announced() -> Non
     dates = ("2028-10-01T23:59:59+00:00", "2028-09-01T00:00:00+00:00")
     assert history() == {(COURSE, "enroll_by"): dates, (RUNS[2], "enroll_by"): dates}
     change = ContentChange.objects.earliest("id")
-    assert (change.source, change.created) == ("cron", NOW + HOUR)
+    assert (change.trigger, change.created) == ("cron", NOW + HOUR)
     assert (report.changed, report.unchanged) == (2, 2)
     assert [sorted(one["pks"]) for one in announced] == [sorted([row().pk, row(RUNS[2]).pk])]
     assert [one["now"] for one in announced] == [NOW + HOUR]
@@ -299,7 +299,7 @@ def test_content_is_brought_in_by_key_and_a_run_comes_with_its_course() -> None:
 
     assert source.asked == ["NobodyX+N1", RUNS[0]]
     assert report.created == 4
-    assert (row(RUNS[0]).parent_key, row().source) == (COURSE, "event")
+    assert (row(RUNS[0]).parent_key, row().trigger) == (COURSE, "event")
 
 
 def test_the_configured_catalog_is_opened_once(settings: LazySettings) -> None:

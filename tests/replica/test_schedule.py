@@ -89,7 +89,7 @@ def test_what_an_event_announced_is_polled_for_ever_more_seldom_until_it_shows()
     upstream.records = [a_course(title="New", synced=LATER)]
     refresh_rows_due(upstream, now=now)
 
-    assert (row().title, row().source) == ("New", "event")
+    assert (row().title, row().trigger) == ("New", "event")
     assert (row().change_announced_at, row().due_at) == (None, now + 6 * HOUR)
 
 

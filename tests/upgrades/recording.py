@@ -114,15 +114,15 @@ def _fill_replica() -> None:
     (folder / f"{CATALOG}.jsonl").write_text("\n".join(lines), encoding="utf-8")
     given_budget()  # the catalogs of budgets are refreshed
     call_command("refresh_content", stdout=StringIO())
-    for kind, source in zip(ContentType, [*RefreshTrigger, RefreshTrigger.CRON], strict=True):
-        given_content(content_type=kind, source=source)
+    for kind, trigger in zip(ContentType, [*RefreshTrigger, RefreshTrigger.CRON], strict=True):
+        given_content(content_type=kind, trigger=trigger)
         ContentChange.objects.create(
             content=ContentMetadata.objects.latest("pk"),
             field="price_cents",
             old=1,
             new=2,
             created=NOW,
-            source=source,
+            trigger=trigger,
         )
     given_content(completeness=Completeness.THIN, price_cents=None, quarantined_digest="1" * 64)
     for status in ColdReadStatus:
