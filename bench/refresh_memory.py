@@ -120,7 +120,7 @@ def refresh_once(hours: int) -> None:
                 "records": report.records,
                 "created": report.created,
                 "changed": report.changed,
-                "unanswered": report.unanswered,
+                "unanswered": report.missing,
                 "seconds": round(time.monotonic() - before, 1),
                 "peak_mb": peak_mb(),
             }

@@ -1,7 +1,7 @@
 """Refreshes the content replica: catalogs, keys, or all due rows; called by commands and scheduled tasks."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -41,7 +41,7 @@ class CatalogRefresh:
     def summary(self) -> dict[str, object]:
         """Return the refresh as plain values."""
         unavailable = self.unavailable or None
-        return {"catalog_uuid": self.catalog_uuid, "unavailable": unavailable, **asdict(self.report)}
+        return {"catalog_uuid": self.catalog_uuid, "unavailable": unavailable, **self.report.summary()}
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class RefreshRun:
     def summary(self) -> dict[str, object]:
         """Return the run as plain values. Deleted answers of cold reads are `forgotten` in it."""
         run = {"brought_forward": self.brought_forward, "forgotten": self.deleted_cold_reads}
-        return {"due": asdict(self.due), **run}
+        return {"due": self.due.summary(), **run}
 
 
 def budgets_catalogs() -> list[UUID]:

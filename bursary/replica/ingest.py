@@ -6,9 +6,9 @@ It is quarantined: its digest is kept, and it is not tried again until upstream 
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import partial
-from typing import Self
+from typing import Any, Self
 from uuid import UUID
 
 from django.db import DataError, IntegrityError
@@ -35,6 +35,8 @@ BATCH = 50  # records a transaction, and keys a request; some 200 rows, as cours
 MAX_NAMED = 500
 """Unusable records that a report names; it counts them all."""
 
+_KEY_OF = {"missing": "unanswered"}
+"""The key of a count in the output, where it is not the field's name."""
 _REFUSED_VALUES = (DataError, IntegrityError, OverflowError, UnicodeEncodeError)
 
 
@@ -67,7 +69,7 @@ class RefreshReport:
     """The number of these that were read before the listing was interrupted."""
     quarantined: int = 0
     """Records that could not be used before and are still the same: ignored."""
-    unanswered: int = 0
+    missing: int = 0
     """Keys of the replica that the catalog, asked for them, did not have."""
     ended: int = 0
     """Memberships that ended."""
@@ -87,6 +89,10 @@ class RefreshReport:
         }
         named = (*self.unparsable, *other.unparsable)[:MAX_NAMED]
         return RefreshReport(**counts, unparsable=named, alarm=self.alarm or other.alarm)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the report as plain values, as commands print it and tasks store it."""
+        return {_KEY_OF.get(name, name): value for name, value in asdict(self).items()}
 
     @classmethod
     def of(cls, decisions: Iterable[tuple[str, MergeDecision]]) -> "RefreshReport":

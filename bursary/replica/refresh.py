@@ -151,7 +151,7 @@ def refresh_keys(
             raise ContentUnavailable(str(failure), so_far=report) from failure
         report += RefreshReport(pages=1) + _ingest_all(found, context=context, dry_run=dry_run)
         missing = removal.pks_held(catalog_uuid, keys=set(asked) - _keys_in(found))
-        report += RefreshReport(unanswered=len(missing)) if dry_run else _missing(missing, context=context)
+        report += RefreshReport(missing=len(missing)) if dry_run else _missing(missing, context=context)
     return report
 
 
@@ -253,7 +253,7 @@ def _refresh_claimed(claimed: _Claimed, *, source: CatalogSource, context: Fetch
         return report
     outcome = removal.record_missing([row.pk for row in missing], context=context)
     schedule.settle_missing(missing, recheck=outcome.recheck, now=context.now)
-    return report + RefreshReport(unanswered=len(missing), ended=outcome.ended, alarm=outcome.alarm)
+    return report + RefreshReport(missing=len(missing), ended=outcome.ended, alarm=outcome.alarm)
 
 
 class _Listing:
@@ -327,7 +327,7 @@ def _missing(pks: Collection[int], *, context: FetchContext) -> RefreshReport:
     if not pks:
         return RefreshReport()
     outcome = removal.record_missing(pks, context=context)
-    return RefreshReport(unanswered=len(pks), ended=outcome.ended, alarm=outcome.alarm)
+    return RefreshReport(missing=len(pks), ended=outcome.ended, alarm=outcome.alarm)
 
 
 def _ingest_all(found: Sequence[object], *, context: FetchContext, dry_run: bool = False) -> RefreshReport:

@@ -160,7 +160,7 @@ def test_what_upstream_does_not_hand_over_is_postponed_alone_and_is_not_taken_fo
 
     report = refresh_rows_due(upstream, now=now)
 
-    assert (report.unparsable_total, report.unparsable[0].key, report.unanswered) == (1, bad, 0)
+    assert (report.unparsable_total, report.unparsable[0].key, report.missing) == (1, bad, 0)
     assert (row(bad).failures, row(bad).last_error) == (1, "upstream_error: It answered with 500.")
     assert now < (row(bad).due_at or now) <= now + timedelta(minutes=1)
     assert ContentMetadata.objects.filter(content_key__in=good, checked_at=now, failures=0).count() == 9

@@ -109,7 +109,7 @@ def test_one_poisoned_record_among_what_is_due_stops_no_other() -> None:
     report = refresh_rows_due(upstream, now=STALE + 24 * HOUR)
     again = refresh_rows_due(upstream, now=STALE + 50 * HOUR)
 
-    assert (report.unparsable_total, report.unanswered, again.unparsable_total, again.quarantined) == (
+    assert (report.unparsable_total, report.missing, again.unparsable_total, again.quarantined) == (
         1,
         0,
         0,
@@ -132,7 +132,7 @@ def test_what_cannot_be_read_at_all_is_still_there_where_its_key_is_known() -> N
 
     report = refresh_rows_due(upstream, now=STALE)
 
-    assert (report.unparsable_total, report.unanswered) == (1, 0)
+    assert (report.unparsable_total, report.missing) == (1, 0)
     assert row().last_error.startswith("not_json: ")
     assert not row().memberships.exclude(missing_since=None).exists()
 

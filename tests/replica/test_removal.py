@@ -28,14 +28,14 @@ def test_what_a_listing_leaves_out_and_two_questions_do_not_find_is_gone() -> No
     del upstream.records[0]
 
     first = listing_of(upstream, now=NOW + DAY)
-    assert (first.unanswered, first.ended, row().gone_at) == (1, 0, None)
+    assert (first.missing, first.ended, row().gone_at) == (1, 0, None)
     assert reads.held_by(CATALOG).filter(content_key=COURSE).exists()
 
     with announcements() as announced:
         second = listing_of(upstream, now=NOW + 2 * DAY)
 
     gone_at = (NOW + 2 * DAY).isoformat()
-    assert (second.unanswered, second.ended, second.alarm) == (1, 1, "")
+    assert (second.missing, second.ended, second.alarm) == (1, 1, "")
     assert (row().gone_at, row(RUNS[0]).gone_at) == (NOW + 2 * DAY, NOW + 2 * DAY)
     assert not reads.held_by(CATALOG).filter(content_key__in=[COURSE, *RUNS]).exists()
     assert history() == {
@@ -52,7 +52,7 @@ def test_what_is_found_by_key_is_still_there_listed_or_not() -> None:
 
     for days in (1, 2, 3):
         report = listing_of(upstream, now=NOW + days * DAY)
-        assert (report.unanswered, report.ended) == (0, 0)
+        assert (report.missing, report.ended) == (0, 0)
 
     assert held() == 30
     assert row().checked_at == NOW + 3 * DAY
@@ -65,7 +65,7 @@ def test_two_questions_in_quick_succession_count_as_one() -> None:
     listing_of(upstream, now=NOW + DAY)
     report = listing_of(upstream, now=NOW + DAY + HOUR / 2)
 
-    assert (report.unanswered, report.ended, held()) == (1, 0, 30)
+    assert (report.missing, report.ended, held()) == (1, 0, 30)
 
 
 @pytest.mark.on_every_engine
@@ -79,7 +79,7 @@ def test_what_was_missed_once_and_then_seen_starts_anew() -> None:
 
     report = listing_of(upstream, now=NOW + 3 * DAY)
 
-    assert (report.unanswered, report.ended, row().gone_at) == (1, 0, None)
+    assert (report.missing, report.ended, row().gone_at) == (1, 0, None)
 
 
 def test_what_is_due_confirms_as_well_and_asks_again_after_an_hour() -> None:
@@ -89,7 +89,7 @@ def test_what_is_due_confirms_as_well_and_asks_again_after_an_hour() -> None:
     ContentMetadata.objects.exclude(content_key=COURSE).update(due_at=None)
 
     report = refresh_rows_due(upstream, now=NOW + DAY + HOUR / 2)
-    assert (report.unanswered, report.ended, row().due_at) == (1, 0, NOW + DAY + HOUR * 1.5)
+    assert (report.missing, report.ended, row().due_at) == (1, 0, NOW + DAY + HOUR * 1.5)
     report = refresh_rows_due(upstream, now=NOW + DAY + HOUR * 1.5)
 
     assert (report.ended, row().gone_at) == (1, NOW + DAY + HOUR * 1.5)
@@ -201,7 +201,7 @@ def test_an_operator_may_say_that_so_much_is_gone() -> None:
     first = listing_of(upstream, now=NOW + 2 * DAY, accept_drop=True)
     second = listing_of(upstream, now=NOW + 3 * DAY)
 
-    assert (first.alarm, first.unanswered, second.alarm, second.ended) == ("", 20, "", 20)
+    assert (first.alarm, first.missing, second.alarm, second.ended) == ("", 20, "", 20)
     assert held() == 10
 
 
@@ -212,7 +212,7 @@ def test_what_is_exchanged_in_masses_under_one_size_is_an_alarm_too() -> None:
     first = listing_of(upstream, now=NOW + DAY)
     second = listing_of(upstream, now=NOW + 2 * DAY)
 
-    assert (first.alarm, first.unanswered, second.ended) == ("", 10, 0)
+    assert (first.alarm, first.missing, second.ended) == ("", 10, 0)
     assert "does not have 10 of the 40" in second.alarm
     assert set(keys_of(upstream.records)) < {
         one.content.content_key for one in CatalogMembership.objects.select_related("content")

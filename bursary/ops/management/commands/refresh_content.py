@@ -1,7 +1,6 @@
 """`bursary refresh_content`: refresh the content replica."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
@@ -71,7 +70,7 @@ class Command(OperatorCommand):
             "were_due": waiting,
             "still_due": left,
             "alarms": alarms,
-            "due": asdict(report),
+            "due": report.summary(),
         }
         self.answer(summary, f"{waiting} due. {_counts(report)}")
         self._warn(report)
@@ -143,7 +142,7 @@ def _counts(report: RefreshReport) -> str:
     more = {
         "read before it was interrupted (--anew reads them again)": report.passed_over,
         "still unusable": report.quarantined,
-        "not there when asked for": report.unanswered,
+        "not there when asked for": report.missing,
         "removed from the catalog": report.ended,
         "postponed": report.postponed,
     }
