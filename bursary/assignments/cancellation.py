@@ -8,23 +8,21 @@ from uuid import UUID
 from django.db import transaction
 
 from bursary.access.models import User
-from bursary.assignments import lifecycle, sweeps
+from bursary.assignments import lifecycle, named_assignments, sweeps
 from bursary.assignments.choices import ActionType, State
 from bursary.assignments.models import LearnerContentAssignment
+from bursary.assignments.named_assignments import NamedResult
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
-from bursary.lib.locks import for_update
 from bursary.lib.retries import repeated_after_deadlocks
 
 
 @dataclass
-class Cancellation:
-    """The result for each assignment: cancelled, cancelled before, or refused."""
+class Cancellation(NamedResult):
+    """The result for each assignment: cancelled, cancelled before, or refused for the state that it is in."""
 
     cancelled: list[LearnerContentAssignment] = field(default_factory=list)
     unchanged: list[LearnerContentAssignment] = field(default_factory=list)
-    refused: dict[UUID, str] = field(default_factory=dict)
-    """By uuid: `unknown`, or the state that forbids it."""
 
 
 @repeated_after_deadlocks
@@ -39,18 +37,14 @@ def cancel(
     outcome = Cancellation()
     with transaction.atomic():
         locked_budget = ledger.lock(budget.pk)
-        named = LearnerContentAssignment.objects.filter(budget=budget, uuid__in=uuids)
-        found = {one.uuid: one for one in for_update(named).order_by("pk")}
-        for uuid in dict.fromkeys(uuids):
-            assignment = found.get(uuid)
-            if assignment is None:
-                outcome.refused[uuid] = "unknown"
-            elif assignment.state == State.CANCELLED:
+        found = named_assignments.lock(locked_budget, uuids)
+        for assignment in outcome.known(uuids, found):
+            if assignment.state == State.CANCELLED:
                 outcome.unchanged.append(assignment)
             elif lifecycle.allows(assignment, ActionType.CANCELLED):
                 outcome.cancelled.append(assignment)
             else:
-                outcome.refused[uuid] = lifecycle.blocking_state(assignment)
+                outcome.refused[assignment.uuid] = lifecycle.blocking_state(assignment)
         lifecycle.move(
             locked_budget, outcome.cancelled, ActionType.CANCELLED, now=now, actor=actor, turn=turn
         )
@@ -64,8 +58,5 @@ def cancel_all(
     outcome = Cancellation()
     still_open = LearnerContentAssignment.objects.filter(budget=budget, state=State.ALLOCATED)
     for some in sweeps.uuid_batches(still_open, among=uuids):
-        batch = cancel(budget, uuids=some, now=now, actor=actor, turn=len(outcome.cancelled))
-        outcome.cancelled += batch.cancelled
-        outcome.unchanged += batch.unchanged
-        outcome.refused |= batch.refused
+        outcome.add(cancel(budget, uuids=some, now=now, actor=actor, turn=len(outcome.cancelled)))
     return outcome

@@ -20,15 +20,16 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from bursary.access.models import User
-from bursary.assignments import actions, derived, lifecycle
+from bursary.assignments import actions, derived, lifecycle, named_assignments
 from bursary.assignments.choices import ActionType, ExpiryReason, State
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.named_assignments import NamedResult
 from bursary.assignments.open_assignments import awaits_answer
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.lib import moments, updates
 from bursary.lib.batches import chunks
-from bursary.lib.locks import for_update, locked_in_order
+from bursary.lib.locks import locked_in_order
 from bursary.lib.retries import repeated_after_deadlocks
 from bursary.replica.models import ContentMetadata
 
@@ -81,20 +82,12 @@ class Extension:
 
 
 @dataclass
-class ExtensionResult:
-    """The deadlines that were extended, and the other assignments with the reason."""
+class ExtensionResult(NamedResult):
+    """The deadlines that were extended, and the others, with an ExtensionRefusal or the forbidding state."""
 
     extended: list[Extension] = field(default_factory=list)
-    refused: dict[UUID, str] = field(default_factory=dict)
-    """By uuid: `unknown`, an ExtensionRefusal, or the state that forbids it."""
     unchanged: list[UUID] = field(default_factory=list)
     """Extended before, with the same dedup key."""
-
-    def add(self, batch: "ExtensionResult") -> None:
-        """Add the result of a further batch."""
-        self.extended += batch.extended
-        self.refused |= batch.refused
-        self.unchanged += batch.unchanged
 
 
 _REFUSAL = Case(
@@ -178,9 +171,9 @@ def _extend_batch(
     outcome = ExtensionResult(unchanged=_extended_before(found, dedup_key=dedup_key) if dedup_key else [])
     asked = [uuid for uuid in uuids if uuid not in set(outcome.unchanged)]
     days = {uuid: _day(one, until, budget=budget, now=now) for uuid, one in found.items()}
-    outcome.refused = {
-        uuid: why for uuid in asked if (why := refusal(found.get(uuid), until=days.get(uuid, now), now=now))
-    }
+    for one in outcome.known(asked, found):
+        if why := refusal(one, until=days[one.uuid], now=now):
+            outcome.refused[one.uuid] = why
     before = {found[uuid].pk: found[uuid] for uuid in asked if uuid not in outcome.refused}
     instants = {one.pk: days[uuid] for uuid, one in found.items() if one.pk in before}
     with transaction.atomic():
@@ -238,17 +231,14 @@ def _locked(budget: Budget, uuids: Sequence[UUID]) -> dict[UUID, LearnerContentA
     named = LearnerContentAssignment.objects.filter(budget=budget, uuid__in=uuids)
     assigned = ContentMetadata.objects.filter(pk__in=named.values("content"))
     list(locked_in_order(assigned).only("pk"))
-    ledger.lock(budget.pk)
-    return {one.uuid: one for one in for_update(named).order_by("pk")}
+    return named_assignments.lock(ledger.lock(budget.pk), uuids)
 
 
-def refusal(assignment: LearnerContentAssignment | None, *, until: datetime, now: datetime) -> str:
+def refusal(assignment: LearnerContentAssignment, *, until: datetime, now: datetime) -> str:
     """Return why the deadline cannot be extended, as far as the assignment alone decides it; else ''.
 
-    It is `unknown` for None, an ExtensionRefusal, or the state that forbids it.
+    It is an ExtensionRefusal, or the state that forbids it.
     """
-    if assignment is None:
-        return "unknown"
     if assignment.state == State.EXPIRED:
         return ExtensionRefusal.EXPIRED
     if not awaits_answer(assignment):

@@ -30,9 +30,10 @@ from django.db.models import (
 )
 
 from bursary.access.models import User
-from bursary.assignments import actions
+from bursary.assignments import actions, named_assignments
 from bursary.assignments.choices import APPLIES_IN, LINK_AND_NOTIFY, UNFINISHED, ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.named_assignments import NamedResult
 from bursary.assignments.open_assignments import can_be_answered
 from bursary.assignments.outcomes import SKIPPED_ON_REQUEST
 from bursary.budgets import ledger
@@ -162,17 +163,10 @@ def expected_refusals(
 
 
 @dataclass
-class RepairResult:
-    """The assignments of which failed work was repaired, and the others with the reason."""
+class RepairResult(NamedResult):
+    """The assignments of which failed work was repaired, and the others with a RepairRefusal."""
 
     repaired: list[UUID] = field(default_factory=list)
-    refused: dict[UUID, str] = field(default_factory=dict)
-    """By uuid: `unknown`, or a RepairRefusal."""
-
-    def add(self, batch: "RepairResult") -> None:
-        """Add the result of a further batch."""
-        self.repaired += batch.repaired
-        self.refused |= batch.refused
 
 
 def retry(
@@ -245,10 +239,9 @@ def _repair_batch(
 ) -> RepairResult:
     outcome = RepairResult()
     with transaction.atomic():
-        ledger.lock(budget.pk)
-        named = LearnerContentAssignment.objects.filter(budget=budget, uuid__in=uuids)
-        found = {one.pk: one for one in for_update(named).order_by("pk")}
-        failed = _locked(to_repair().filter(which, assignment__in=found), found)
+        found = named_assignments.lock(ledger.lock(budget.pk), uuids)
+        of_pk = {one.pk: one for one in found.values()}
+        failed = _locked(to_repair().filter(which, assignment__in=of_pk), of_pk)
         not_redemptions = [one for one in failed if one.action_type != ActionType.REDEEMED]
         mails = [one.pk for one in not_redemptions if one.action_type in _UNTIL_A_DATE]
         late_mails = LearnerContentAssignmentAction.objects.filter(late, pk__in=mails)
@@ -258,15 +251,11 @@ def _repair_batch(
         repaired = {one.assignment_id for one in repairable}
         refusals: dict[int, str] = {one.assignment_id: RepairRefusal.ONLY_BY_LEARNER for one in failed}
         refusals |= {one.assignment_id: RepairRefusal.TOO_LATE for one in not_redemptions}
-        by_uuid = {one.uuid: one.pk for one in found.values()}
-        for uuid in uuids:
-            pk = by_uuid.get(uuid)
-            if pk in repaired:
-                outcome.repaired.append(uuid)
-            elif pk is None:
-                outcome.refused[uuid] = "unknown"
+        for one in outcome.known(uuids, found):
+            if one.pk in repaired:
+                outcome.repaired.append(one.uuid)
             else:
-                outcome.refused[uuid] = refusals.get(pk, RepairRefusal.NOTHING_FAILED)
+                outcome.refused[one.uuid] = refusals.get(one.pk, RepairRefusal.NOTHING_FAILED)
     return outcome
 
 

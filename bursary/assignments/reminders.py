@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
 from bursary.access.models import User
-from bursary.assignments import actions, dates, derived, lifecycle, sweeps
+from bursary.assignments import actions, dates, derived, lifecycle, named_assignments, sweeps
 from bursary.assignments.choices import (
     ASKING_MAILS,
     IN_FORCE,
@@ -27,12 +27,12 @@ from bursary.assignments.choices import (
 )
 from bursary.assignments.dates import MailDate, MailPlan
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.assignments.named_assignments import NamedResult
 from bursary.assignments.open_assignments import AWAITS_ANSWER, awaits_answer
 from bursary.assignments.sweeps import DueRows, SweepResult
 from bursary.budgets import ledger
 from bursary.budgets.models import Budget
 from bursary.lib.batches import ProgressCallback
-from bursary.lib.locks import for_update
 from bursary.lib.moments import FAR_FUTURE
 from bursary.lib.prepared import Parameter
 from bursary.lib.retries import repeated_after_deadlocks
@@ -66,13 +66,11 @@ def nudge_due(*, now: datetime, on_progress: ProgressCallback | None = None) -> 
 
 
 @dataclass
-class ReminderResult:
+class ReminderResult(NamedResult):
     """The result for each assignment: requested, sent a moment ago or under way, or refused."""
 
     requested: list[UUID] = field(default_factory=list)
     on_their_way: list[UUID] = field(default_factory=list)
-    refused: dict[UUID, str] = field(default_factory=dict)
-    """By uuid: `unknown`, or the reason."""
 
 
 def remind(
@@ -105,10 +103,7 @@ def remind_waiting(
         budget=budget, state=State.ALLOCATED, learner_state=LearnerState.WAITING
     )
     for some in sweeps.uuid_batches(waiting, among=uuids):
-        batch = remind(budget, uuids=some, now=now, actor=actor, turn=len(outcome.requested))
-        outcome.requested += batch.requested
-        outcome.on_their_way += batch.on_their_way
-        outcome.refused |= batch.refused
+        outcome.add(remind(budget, uuids=some, now=now, actor=actor, turn=len(outcome.requested)))
     return outcome
 
 
@@ -272,20 +267,16 @@ def _request(
     """
     outcome = ReminderResult()
     with transaction.atomic():
-        ledger.lock(budget.pk)
-        named = LearnerContentAssignment.objects.filter(budget=budget, uuid__in=uuids)
-        found = {one.uuid: one for one in for_update(named).order_by("pk")}
+        found = named_assignments.lock(ledger.lock(budget.pk), uuids)
         mails = _recent(same, now=now).filter(assignment__in=list(found.values()))
         on_their_way = set(mails.values_list("assignment", flat=True))
-        for uuid in dict.fromkeys(uuids):
-            if (assignment := found.get(uuid)) is None:
-                outcome.refused[uuid] = "unknown"
-            elif why := "forgotten" if assignment.forgotten_at else objection(assignment):
-                outcome.refused[uuid] = why
+        for assignment in outcome.known(uuids, found):
+            if why := "forgotten" if assignment.forgotten_at else objection(assignment):
+                outcome.refused[assignment.uuid] = why
             elif assignment.pk in on_their_way:
-                outcome.on_their_way.append(uuid)
+                outcome.on_their_way.append(assignment.uuid)
             else:
-                outcome.requested.append(uuid)
+                outcome.requested.append(assignment.uuid)
         asked = [found[uuid] for uuid in outcome.requested]
         asked_at = f"asked-{now:%Y-%m-%dT%H%M%S.%f}"
         actions.request(asked, [work], now=now, actor=actor, dedup_key=asked_at, turn=turn)

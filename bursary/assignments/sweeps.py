@@ -110,7 +110,8 @@ def uuid_batches(
 ) -> Iterator[list[UUID]]:
     """Yield those `among` these uuids that are in a query set, in batches and in their order.
 
-    Each batch is looked up when it is yielded: the caller may change the rows of earlier ones.
+    The others are left out, where `chunks` would have each of them refused. Each batch is looked up when it
+    is yielded: the caller may change the rows of earlier ones.
     """
     for some in chunks(among, BATCH):
         found = set(assignments.filter(uuid__in=some).values_list("uuid", flat=True))
