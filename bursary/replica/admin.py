@@ -57,8 +57,8 @@ class CatalogListingAdmin(ReadOnlyAdmin):
 
 @admin.register(models.ColdRead)
 class ColdReadAdmin(ReadOnlyAdmin):
-    list_display = ("content_key", "catalog_uuid", "answer", "asked_at", "due_at")
-    list_filter = ("answer",)
+    list_display = ("content_key", "catalog_uuid", "status", "asked_at", "due_at")
+    list_filter = ("status",)
     search_fields = ("=catalog_uuid", "content_key")
     ordering = ("-id",)
 

@@ -71,26 +71,26 @@ def _answer(
         found = read_stored()
         if found is None and (found := fetch()) is None:
             kept_until = now + schedule.fresh_for("absent")
-            leases.settle([read], due_at=kept_until, now=now, answer=ColdReadStatus.ABSENT)
+            leases.settle([read], due_at=kept_until, now=now, status=ColdReadStatus.ABSENT)
         return found
     except ContentUnavailable:
         silent_until = now + timedelta(seconds=time.monotonic() - began) + SILENT_FOR
-        leases.settle([read], due_at=silent_until, now=now, answer=ColdReadStatus.SILENT)
+        leases.settle([read], due_at=silent_until, now=now, status=ColdReadStatus.SILENT)
         raise
     finally:
         leases.discard(read)  # where no answer was settled
 
 
 def acquire(content_key: str, *, catalog_uuid: UUID, now: datetime) -> ColdRead | ColdReadStatus:
-    """Claim the request for a key, or return the remembered answer: absent, silent, or being asked.
+    """Claim the request for a key, or return where it stands: absent, silent, or being asked.
 
     Raises RuntimeError inside a transaction: it would stay open while upstream is asked.
     """
     rows = ColdRead.objects.filter(catalog_uuid=catalog_uuid, content_key=content_key)
     known = rows.first()
     if known is not None and not known.is_past(now=now):
-        return ColdReadStatus(known.answer)
-    asking: dict[str, Any] = {"answer": ColdReadStatus.ASKING, "asked_at": now}
+        return ColdReadStatus(known.status)
+    asking: dict[str, Any] = {"status": ColdReadStatus.ASKING, "asked_at": now}
     row = ColdRead(
         catalog_uuid=catalog_uuid, content_key=content_key, due_at=now, early=leases.NOT_BEFORE, **asking
     )
@@ -98,14 +98,14 @@ def acquire(content_key: str, *, catalog_uuid: UUID, now: datetime) -> ColdRead 
     lease = settings.CONTENT_READ_DEADLINE * 3 + timedelta(seconds=30)
     if claimed := leases.claim(rows, now=now, lease=lease, limit=1, **asking):
         return claimed[0]
-    return ColdReadStatus(rows.values_list("answer", flat=True).first() or ColdReadStatus.ASKING)
+    return ColdReadStatus(rows.values_list("status", flat=True).first() or ColdReadStatus.ASKING)
 
 
 def delete_old(*, now: datetime) -> int:
     """Delete lapsed answers, and the oldest beyond `KEPT`; return their number, bounded.
 
-    The turn of a reader that asks is no answer: it is deleted where it lapsed, as its process has died.
+    Of the rows for which a reader still asks, only lapsed ones are deleted: the reader's process has died.
     """
-    answers = ColdRead.objects.exclude(answer=ColdReadStatus.ASKING)
+    answers = ColdRead.objects.exclude(status=ColdReadStatus.ASKING)
     beyond = answers.order_by("-due_at", "-pk")[KEPT:]
     return leases.delete_past(ColdRead.objects.all(), now=now) + batches.delete_first(beyond)

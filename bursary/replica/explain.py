@@ -112,7 +112,8 @@ def explain(content_key: str, *, now: datetime) -> Explanation | None:
 def unknown(content_key: str, *, now: datetime) -> Explanation:
     """Return what is remembered of cold reads of a key without content."""
     rows = ColdRead.objects.filter(content_key=content_key, due_at__gt=now).order_by("catalog_uuid")
-    remembered = rows.values("catalog_uuid", "answer", "asked_at", until=F("due_at"))[:MAX_NAMED]
+    rows = rows.annotate(answer=F("status"), until=F("due_at"))
+    remembered = rows.values("catalog_uuid", "answer", "asked_at", "until")[:MAX_NAMED]
     return {"content_key": content_key, "known": False, "remembered": list(remembered)}
 
 

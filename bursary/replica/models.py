@@ -32,7 +32,7 @@ class RefreshTrigger(models.TextChoices):
 
 
 class ColdReadStatus(models.TextChoices):
-    """The answer to a request for a key without content."""
+    """Where the request to upstream for a key without content stands."""
 
     ASKING = "asking"
     """Upstream is being asked; other readers of the key wait for its answer."""
@@ -308,7 +308,7 @@ class ColdRead(LeasedRow):
 
     catalog_uuid = models.UUIDField()
     content_key = models.CharField(max_length=255)
-    answer = models.CharField(max_length=8, choices=ColdReadStatus.choices)
+    status = models.CharField(max_length=8, choices=ColdReadStatus.choices, db_column="answer")
     asked_at = models.DateTimeField()
 
     class Meta:

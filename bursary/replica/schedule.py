@@ -91,7 +91,7 @@ def request_refresh(keys: Collection[str], *, now: datetime, until_changed: bool
     for batch in chunks(sorted(filter(is_key, set(keys))), KEYS_PER_STATEMENT):
         scheduled += leases.schedule(_rows_to_refresh(batch), at=now, now=now, **announced)
         # Including requests in flight: their answers may be older than the change, and are not remembered.
-        asked = ColdRead.objects.filter(content_key__in=batch).exclude(answer=ColdReadStatus.SILENT)
+        asked = ColdRead.objects.filter(content_key__in=batch).exclude(status=ColdReadStatus.SILENT)
         repeated_after_deadlocks(asked.delete)()
     return scheduled
 

@@ -106,7 +106,7 @@ def everything() -> None:
         created=world.NOW,
     )
     CatalogListing.objects.create(catalog_uuid=world.CATALOG)
-    asked = {"content_key": "NobodyX+N1", "answer": "absent", "asked_at": world.NOW}
+    asked = {"content_key": "NobodyX+N1", "status": "absent", "asked_at": world.NOW}
     ColdRead.objects.create(catalog_uuid=world.CATALOG, due_at=world.NOW, **asked)
     InboxEvent.objects.create(
         source="bus", event_id="one", kind="content.changed", received_at=world.NOW, due_at=world.NOW, early=0

@@ -237,7 +237,7 @@ def test_an_unknown_key_is_reported_with_remembered_answers_and_what_to_do() -> 
     ColdRead.objects.create(
         catalog_uuid=CATALOG,
         content_key=KEY,
-        answer=ColdReadStatus.ABSENT,
+        status=ColdReadStatus.ABSENT,
         asked_at=NOW,
         due_at=NOW + HOUR / 6,
     )

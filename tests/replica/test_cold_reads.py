@@ -269,7 +269,7 @@ def test_answers_that_count_no_more_and_the_oldest_of_too_many_are_forgotten(
         ColdRead.objects.create(
             catalog_uuid=CATALOG,
             content_key=f"NobodyX+N{number}",
-            answer=ColdReadStatus.ABSENT,
+            status=ColdReadStatus.ABSENT,
             asked_at=NOW,
             due_at=NOW + (number - 1) * MINUTE,
             early=leases.NOT_BEFORE,
@@ -283,7 +283,7 @@ def test_answers_that_count_no_more_and_the_oldest_of_too_many_are_forgotten(
 
     # The turn of a reader that asks is none of them, though it ends before they lapse.
     assert isinstance(cold_reads.acquire(ABSENT, catalog_uuid=CATALOG, now=NOW), ColdRead)
-    ColdRead.objects.filter(answer=ColdReadStatus.ABSENT).update(due_at=NOW + HOUR)
+    ColdRead.objects.filter(status=ColdReadStatus.ABSENT).update(due_at=NOW + HOUR)
     assert cold_reads.delete_old(now=NOW) == 0
     assert cold_reads.acquire(ABSENT, catalog_uuid=CATALOG, now=NOW) is ColdReadStatus.ASKING
 

@@ -63,7 +63,7 @@ def test_a_request_for_a_key_ends_what_was_remembered_of_its_absence() -> None:
         ColdRead.objects.create(
             catalog_uuid=CATALOG,
             content_key=key,
-            answer=ColdReadStatus.ABSENT,
+            status=ColdReadStatus.ABSENT,
             asked_at=NOW,
             due_at=NOW + HOUR,
         )

@@ -127,7 +127,7 @@ def _fill_replica() -> None:
     given_content(completeness=Completeness.THIN, price_cents=None, quarantined_digest="1" * 64)
     for status in ColdReadStatus:
         ColdRead.objects.create(
-            catalog_uuid=CATALOG, content_key=f"X+{status}", answer=status, asked_at=NOW, due_at=NOW, early=0
+            catalog_uuid=CATALOG, content_key=f"X+{status}", status=status, asked_at=NOW, due_at=NOW, early=0
         )
     FormerContentKey.objects.create(former_key="X+0", content_key="X+1")
     ShadowTally.objects.create(catalog_uuid=CATALOG, since=NOW, last_at=NOW, compared=3)
