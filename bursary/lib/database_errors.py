@@ -19,9 +19,16 @@ _BY_ANOTHER_NAME = {
     "25P03",  # PostgreSQL, as InternalError: idle in a transaction for too long
     0,  # PyMySQL, as InterfaceError: the connection is closed
 }
-_UNDONE = {
+DEADLOCK_CODES = frozenset(
+    (
+        "40001",  # PostgreSQL: could not serialize
+        "40P01",  # PostgreSQL: deadlock
+        1213,  # MySQL: deadlock
+    )
+)
+"""The transaction is rolled back in favour of another, and may be repeated."""
+_UNDONE = DEADLOCK_CODES | {
     *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN),
-    *("40001", "40P01", 1213),  # PostgreSQL, MySQL: a deadlock
 }
 _ENDING = Atomic.__exit__.__code__
 _SAVEPOINT = inspect.unwrap(BaseDatabaseWrapper.savepoint_commit).__code__

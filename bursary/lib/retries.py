@@ -10,15 +10,9 @@ import stamina
 from django.db import OperationalError, connection, transaction
 from django.db.backends.signals import connection_created
 
-from bursary.lib.database_errors import code_of
+from bursary.lib.database_errors import DEADLOCK_CODES, code_of
 
 ATTEMPTS = 8  # a new refresh, met by three others on a busy MariaDB, was undone five times in a row
-
-_VICTIM = {
-    "40001",  # PostgreSQL: could not serialize
-    "40P01",  # PostgreSQL: deadlock
-    1213,  # MySQL: deadlock
-}
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -109,4 +103,4 @@ def is_deadlock(error: Exception) -> bool:
     """
     if not isinstance(error, OperationalError):
         return False
-    return code_of(error) in _VICTIM
+    return code_of(error) in DEADLOCK_CODES
