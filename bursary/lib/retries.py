@@ -1,4 +1,10 @@
-"""Retries: transactions and statements repeated after a deadlock, exponential back-off, and jitter."""
+"""Retries: transactions and statements repeated after a deadlock, exponential back-off, and jitter.
+
+`in_transaction` opens the transaction, and refuses to be part of another: for work that is committed before
+its caller goes on, such as claims, counts of requests and the replica's batches. `repeated_after_deadlocks`
+decorates a function that opens its own transaction and may also be one step of its caller's, such as the
+verbs of assignments, or that is a transaction of Django's, such as `delete()` and `get_or_create()`.
+"""
 
 import random
 from collections.abc import Callable
