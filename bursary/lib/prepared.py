@@ -34,7 +34,7 @@ class Parameter(Expression):
         super().__init__(output_field=output_field)
         self.name, self.later = name, later
 
-    def __add__(self, other: timedelta) -> "Parameter":  # type: ignore[override]  # of an expression it is one, too
+    def __add__(self, other: timedelta) -> "Parameter":  # type: ignore[override]  # no CombinedExpression
         return Parameter(self.name, self.output_field, later=self.later + other)
 
     def __sub__(self, other: timedelta) -> "Parameter":  # type: ignore[override]  # likewise

@@ -88,7 +88,7 @@ def store(
         records, rows, targets=targets, record_keys=record_keys, inserted=inserted, context=context
     )
     merges = [_refused(one) if one.content.content_key in renamed.by_former_key else one for one in decided]
-    _apply(merges, digests=digests, context=context)
+    _write_rows(merges, digests=digests, context=context)
     members = membership.write(merges, rows=rows, record_keys=record_keys, context=context)
     of_other_type = _decided(merges, MergeDecision.REFUSED_TYPE)
     note_listed([one.content.content_key for one in of_other_type], context=context)
@@ -107,7 +107,8 @@ def _refused(one: Merge) -> Merge:
     return replace(one, decision=MergeDecision.REFUSED_OLDER, changes={})
 
 
-def _apply(merges: Sequence[Merge], *, digests: Mapping[str, str], context: FetchContext) -> None:
+def _write_rows(merges: Sequence[Merge], *, digests: Mapping[str, str], context: FetchContext) -> None:
+    """Write the changed values of existing rows, and when the others were confirmed."""
     _rewrite(_decided(merges, MergeDecision.CHANGED), digests=digests, context=context)
     _confirm(
         _decided(merges, MergeDecision.CHANGED, MergeDecision.UNCHANGED), digests=digests, context=context
