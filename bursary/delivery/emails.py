@@ -56,6 +56,9 @@ _TO_LEARNERS = {
 
 _EMPTY_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
 
+WAIT_FOR_DEADLINE, LONGER_EACH_TIME = timedelta(hours=2), timedelta(hours=1)
+"""The wait of a mail after the deadline, which may yet be moved back: so long, and longer by each attempt. It
+does not double, as a back-off does: within days the assignment expires, or the mail is to be sent soon."""
 FIRST_WAIT_FOR_BUDGET, LONGEST_WAIT_FOR_BUDGET = timedelta(days=2), timedelta(days=30)
 """The waits of a mail while its budget is not in use; less than `leases.MAX_DELAY`."""
 
@@ -89,7 +92,8 @@ def notify(action: LearnerContentAssignmentAction, *, now: datetime) -> Done | P
     if action.assignment.expires_at <= now:
         passed = "The deadline has passed, so that the assignment cannot be accepted any more."
         failure = Failure(ErrorReason.INTERNAL_API_ERROR, "deadline_passed", passed, "")
-        return Postponed(failure, until=now + timedelta(hours=2 + action.attempts), limited_by=None)
+        wait = WAIT_FOR_DEADLINE + action.attempts * LONGER_EACH_TIME
+        return Postponed(failure, until=now + wait, limited_by=None)
     budget = action.assignment.budget
     if unused := budget.not_in_use(now):
         # Postponed until the budget starts, else with back-off; a change of the budget makes the mail due at

@@ -38,7 +38,9 @@ LONGEST_RETRY = timedelta(hours=6)
 
 POLLED_FOR = timedelta(days=1)
 """How long an announced change is polled for: upstream learns of it by a batch job, after the event."""
-LONGEST_POLL = timedelta(hours=2)
+SHORTEST_POLL, LONGEST_POLL = timedelta(minutes=1), timedelta(hours=2)
+"""The bounds of the wait for the next poll: as long again as the change has been announced for. It is no
+back-off: nothing has failed, and no attempts are counted."""
 RESUMABLE_FOR = timedelta(hours=6)
 """How long after it began an interrupted listing may be resumed."""
 RECHECK_MISSING_AFTER = timedelta(hours=1)
@@ -82,8 +84,8 @@ def retry_delay_ceiling(failures: int) -> timedelta:
 def request_refresh(keys: Collection[str], *, now: datetime, until_changed: bool = False) -> int:
     """Make the rows of these keys due now, a run's course for a run; return the number of rows.
 
-    With `until_changed`, keep polling with exponential back-off until the payload's digest changes, for one
-    day at most. Used for change events, which arrive before upstream's batch job has run. For a key without a
+    With `until_changed`, keep polling, at growing intervals, until the payload's digest changes, for one day
+    at most. Used for change events, which arrive before upstream's batch job has run. For a key without a
     row, the remembered answer that a catalog does not have it is deleted, so that the next reader asks again.
     """
     scheduled = 0
@@ -222,7 +224,7 @@ def settle_fetched(rows: Sequence[ContentMetadata], *, catalog_uuid: UUID, now: 
             if row.pk in elsewhere:
                 fresh[row.pk] = now
             elif announced_at and abs(now - announced_at) < POLLED_FOR:
-                polled[row.pk] = now + min(max(now - announced_at, FIRST_RETRY), LONGEST_POLL)
+                polled[row.pk] = now + min(max(now - announced_at, SHORTEST_POLL), LONGEST_POLL)
             elif row.content_type == ContentType.COURSERUN and row.parent_key in known:
                 finished.append(row)
             else:

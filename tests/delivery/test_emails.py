@@ -122,10 +122,11 @@ def test_a_mail_after_its_deadline_waits_as_long_as_the_deadline_may_move_back(
 ) -> None:
     assignment = given_assignment()
     LearnerContentAssignment.objects.update(expires_at=NOW)
-    for _attempt in range(runner.MAX_ATTEMPTS + 2):
-        due_at = action_of(assignment, ActionType.NOTIFIED).due_at
-        assert due_at
+    due_at = NOW
+    for attempt in range(runner.MAX_ATTEMPTS + 2):
         deliver(now=due_at)
+        before, due_at = due_at, action_of(assignment, ActionType.NOTIFIED).due_at or NOW
+        assert due_at - before == timedelta(hours=3 + attempt)
 
     waiting = action_of(assignment, ActionType.NOTIFIED)
     assert (waiting.status, waiting.attempts) == (Status.PENDING, runner.MAX_ATTEMPTS + 2)
