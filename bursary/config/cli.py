@@ -79,7 +79,7 @@ def _errors_in_words() -> Iterator[None]:
         hints = [hint for module, hint in DRIVERS.items() if module in str(error)]
         sys.exit("\n".join([f"bursary: {error}", *hints]))
     except KeyboardInterrupt:  # at a question, or during work that is done in steps
-        sys.stderr.write("\nbursary: interrupted. What was finished before stays.\n")
+        sys.stderr.write("\nbursary: interrupted. Only what was finished before is done.\n")
         sys.exit(INTERRUPTED)
 
 

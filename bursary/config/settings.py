@@ -151,6 +151,10 @@ CSRF_FAILURE_VIEW = "bursary.config.error_pages.csrf_failure"
 
 # The first is the language of mails, and of pages if the browser accepts none of them.
 _LANGUAGES = env.list("BURSARY_LANGUAGES", default=["en"])
+if _unknown := [code for code in _LANGUAGES if code.split("-")[0] not in LANG_INFO]:
+    raise ImproperlyConfigured(
+        f"BURSARY_LANGUAGES names no language: {', '.join(_unknown)}. Give codes such as en,de."
+    )
 LANGUAGE_CODE = _LANGUAGES[0]
 LANGUAGES = [(code, LANG_INFO.get(code, {}).get("name_local", code)) for code in _LANGUAGES]
 LOCALE_PATHS = [VAR_DIR / "locale", PACKAGE_DIR / "locale"]  # the first overrides the second

@@ -103,7 +103,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_interrupted_command_ends_in_a_sentence(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "_require_settings", lambda: None)
     monkeypatch.setattr("bursary.config.cli.ManagementUtility.execute", Mock(side_effect=KeyboardInterrupt))
-    assert here("check") == (130, "\nbursary: interrupted. What was finished before stays.\n")
+    assert here("check") == (130, "\nbursary: interrupted. Only what was finished before is done.\n")
 
 
 @pytest.mark.parametrize("command", ["--version", "version"])
@@ -118,7 +118,11 @@ def test_it_prints_its_version(
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("BURSARY_CONTENT_FRESH_HOURS", "abc"), ("BURSARY_EMAIL_URL", "bogus://x")],
+    [
+        ("BURSARY_CONTENT_FRESH_HOURS", "abc"),
+        ("BURSARY_EMAIL_URL", "bogus://x"),
+        ("BURSARY_LANGUAGES", "en,xx"),
+    ],
 )
 def test_a_setting_that_cannot_be_read_is_named_in_a_sentence(name: str, value: str, tmp_path: Path) -> None:
     refused = bursary("check", folder=tmp_path, settings={name: value})

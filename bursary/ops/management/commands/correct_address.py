@@ -37,7 +37,7 @@ class Command(OperatorCommand):
         self.answer({"dry_run": dry_run, "pairs": [vars(one) for one in done]}, "\n".join(lines))
         if refused:
             pairs_in_words = counted_in_words(len(done), "pair")
-            raise CommandError(f"Refused {refused} of {pairs_in_words}, without a change to any address.")
+            raise CommandError(f"Refused {refused} of {pairs_in_words}: these are as before.")
 
 
 def _pairs(addresses: list[str], file: str | None) -> list[tuple[str, str]]:
