@@ -207,7 +207,7 @@ def finish(action: LearnerContentAssignmentAction, outcome: AttemptResult, *, no
             # The address was corrected meanwhile, and another action mails the new one.
             due_at = None
             columns = {"status": Status.SUPERSEDED, "error_code": ActionType.EMAIL_CORRECTED}
-        # Once it is finished, an instant for which it was scheduled meanwhile has no effect.
+        # If it is finished, a `due_at` that was set during its lease is dropped.
         written = leases.settle([action], due_at=due_at, now=now, finished_wins=True, modified=now, **columns)
         if written and is_redemption and isinstance(outcome, Failed):
             # A redemption that finally failed spent nothing: the assignment is open, its money reserved.

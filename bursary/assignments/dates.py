@@ -4,8 +4,8 @@ The deadline is the earliest of four dates (decision 0004); an extension replace
 and the allocation's age. The rule is here in Python and in SQL: `derived` writes the deadlines of new
 allocations by `deadline`, and all later ones by `deadline_columns`; `expected_values` audits by `deadline`.
 
-The deadline without content is the earliest of these dates without the content's: the runs that open before
-it decide the content's date. It is here in Python and in SQL, too, and in `impact` as a condition.
+The deadline without content is the earliest of the other dates: the content's date is that of the runs with
+enrolment that opens before it. It is here in Python and in SQL, too, and in `impact` as a condition.
 
 Reminders and nudges come from the budget's lists of days. Any mail sent at or after a date covers it. So
 after a pause of the scheduler, the missed dates cause one mail, for the latest of them, and no date causes

@@ -45,7 +45,7 @@ def expire_due(*, now: datetime, on_progress: ProgressCallback | None = None) ->
     """Expire all assignments that are due at `now`, in batches. Idempotent."""
 
     def expire(budget_pk: int, turn: int) -> int:
-        """Expire a batch of a budget; its mails are sent from `turn` on (`leases.at_turn`)."""
+        """Expire a batch: its first mail is due `turn` seconds from now, each further one a second later."""
         with transaction.atomic():
             budget = ledger.lock(budget_pk)
             locked = sweeps.lock_batch(due, budget_pk, now=now, order="expires_at")

@@ -1,7 +1,7 @@
 """Which open assignments await an answer, and until when: each rule for a row, and beside it in SQL.
 
-An assignment is open until the sweep expires it. From its deadline on it is overdue, unless it is being
-redeemed: a redemption in flight is finished.
+An assignment is open until the task `expire` expires it. From its deadline on it is overdue, unless it is
+being redeemed: a redemption in flight is finished.
 """
 
 from datetime import datetime
