@@ -34,8 +34,11 @@ class Stage:
         dashboards = {
             f"credits, {count}": partial(self.learners.ask, count, None) for count in self.learners.clients
         }
-        allocation = lambda: self.allocation.request(allocate.fresh(LEARNERS))  # noqa: E731  # one line
-        return {**dashboards, "list of 100": self.page, f"allocation to {LEARNERS}": allocation}
+        return {**dashboards, "list of 100": self.page, f"allocation to {LEARNERS}": self.allocate}
+
+    def allocate(self) -> None:
+        """Allocate to learners that have nothing yet."""
+        self.allocation.request(allocate.fresh(LEARNERS))
 
     def page(self) -> None:
         """Ask for a page of 100 assignments, each of another course."""

@@ -278,7 +278,10 @@ def cases(scale: Scale) -> Iterator[Case]:
     yield Case("replica, parsing alone", Way(parse, same), size=count, limits="Checking each value's type.")
     yield Case("replica, new", *_ways(partial(new, count)), size=count, limits=limits, rounds=5)
     yield Case("replica, unchanged", *_ways(same), size=count, limits=_UNCHANGED)
-    changed = lambda: again(known, count, first, title=next(titles))  # noqa: E731  # one line
+
+    def changed() -> Fetch:
+        return again(known, count, first, title=next(titles))
+
     yield Case("replica, changed", *_ways(changed), size=count, limits=f"{limits} {_TWICE}")
     last: list[str] = ["Course"]
 
