@@ -115,8 +115,7 @@ def test_on_a_phone_the_list_is_sorted_and_all_of_a_page_are_selected(
 ) -> None:
     visitor.page.set_viewport_size({"width": WIDTHS[0], "height": HEIGHT})
     page = visitor.open("/assignments/")
-    page.get_by_role("link", name="Learner", exact=True).click()
-    page.wait_for_url("**sort=learner_email")
+    visitor.press(page.get_by_role("link", name="Learner", exact=True), until="**sort=learner_email")
     expect(page.locator("tbody tr").first).to_contain_text("learner-0@")
     page.get_by_label("Select every assignment on this page").check()
     expect(page.get_by_text(f"Selected: {COUNT + 1}")).to_be_visible()
@@ -147,7 +146,7 @@ def test_many_deadlines_become_later_each_by_two_weeks_and_a_cut_is_asked_about(
     terms.change(budget, now=world.NOW, terms={"ends_at": world.NOW + timedelta(days=100)})
     page = visitor.open("/assignments/?status=waiting")
     page.get_by_label("that the filter finds").check()
-    page.get_by_role("button", name="Extend").click()
+    visitor.press(page.get_by_role("button", name="Extend"), until="**/assignments/selected/*/")
     visitor.looks_over()
     page.get_by_role("button", name="+2 weeks").click()
     expect(page.get_by_role("alert")).to_contain_text("5 of them are extended by less than that")

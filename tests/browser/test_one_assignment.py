@@ -94,7 +94,7 @@ def test_what_is_unfolded_stays_so_while_a_reminder_is_followed(visitor: Visitor
 def test_a_deadline_is_extended_nothing_is_cancelled_and_a_failure_is_skipped(visitor: Visitor) -> None:
     row = tried(world.ALICE, visitor)
     page = visitor.open(f"/assignments/{row.uuid}/")
-    page.get_by_role("link", name="Extend the deadline").click()
+    visitor.press(page.get_by_role("link", name="Extend the deadline"), until="**/extend/")
     visitor.looks_over()
     day = timezone.now() + timedelta(days=200)
     page.get_by_label("New deadline").fill(f"{day:%Y-%m-%d}")
@@ -107,12 +107,12 @@ def test_a_deadline_is_extended_nothing_is_cancelled_and_a_failure_is_skipped(vi
     page.get_by_role("link", name="Cancel").click()
     expect(page.get_by_text("$199.00 is free again in Skills, at once.")).to_be_visible()
     visitor.looks_over()
-    page.get_by_role("link", name="No, back").click()
+    visitor.press(page.get_by_role("link", name="No, back"), until=f"**/assignments/{row.uuid}/")
     row.actions.filter(action_type=ActionType.NOTIFIED).update(
         status="failed", error_reason="internal_api_error", error_code="message_refused"
     )
     page.reload()
-    page.get_by_role("link", name="Skip", exact=True).click()
+    visitor.press(page.get_by_role("link", name="Skip", exact=True), until="**/skip/**")
     visitor.looks_over()
     page.get_by_label("Reason").fill("Asked by phone")
     page.get_by_role("button", name="Skip").click()

@@ -118,7 +118,7 @@ class Visitor:
         self.page.goto("about:blank")
 
     def press(self, button: Locator, *, until: str) -> None:
-        """Press a button that leads to an address, given as a pattern.
+        """Press a button or a link that leads to an address, given as a pattern, until its page is loaded.
 
         A click can be lost on a page that has only just come, and sends no request: then it is repeated. What
         is sent is waited for, and where it leads elsewhere, the error has that page's text.
@@ -148,6 +148,7 @@ class Visitor:
         same parts. So axe, which takes longer than all else, is asked about a page once, by all its rules:
         at the narrowest in light and at the widest in dark, in turn; in `make soak` at each width in both.
         """
+        self.page.wait_for_load_state()
         found = []
         asked = IN_TURN[self._looks % len(IN_TURN)]
         self._looks += 1
@@ -160,6 +161,7 @@ class Visitor:
 
     def fits(self) -> None:
         """Look at another state of the same page at each width: as `looks_over` does, without axe."""
+        self.page.wait_for_load_state()
         found = [problem for width in WIDTHS for problem in self._misfits(width)]
         assert not found, "\n".join([self.page.url, *found])
 
