@@ -36,7 +36,7 @@ class Credentials:
 
 
 def ensure_user(person: Person) -> tuple[User, bool]:
-    """Return the user with this address, and whether it was made now. A new one has no usable password.
+    """Return the user as `known_or_new` does, and whether it was made now. A new one has no usable password.
 
     Raises ValidationError for an invalid address, name or id.
     """
@@ -48,8 +48,13 @@ def ensure_user(person: Person) -> tuple[User, bool]:
 
 
 def known_or_new(person: Person) -> User:
-    """Return the user with this address, or a new one that can be saved. Raises ValidationError."""
+    """Return the user with this address, else with this user name, or a new one that can be saved.
+
+    Raises ValidationError.
+    """
     known = User.objects.filter(of_mailboxes([learner_key(person.email)])).order_by("pk").first()
+    if known is None and person.username:
+        known = User.objects.filter(username=person.username).first()
     if known is not None:
         return known
     user = User(

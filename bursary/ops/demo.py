@@ -119,10 +119,8 @@ def load(
     _load_content(budgets[0], now=now, on_progress=on_progress)
     if weeks:  # each organisation has a catalog of its own, with its own links
         years = _years(budgets, administrator=administrator, now=now)
-        demo_year.load(years, began=customer.created, weeks=weeks, on_progress=on_week)
-        ending = years[0].budgets[1]
-        if ending.ends_at and ending.ends_at > now + ENDS_IN:
-            terms.change(ending, now=now, terms={"ends_at": now + ENDS_IN})
+        if demo_year.load(years, began=customer.created, weeks=weeks, on_progress=on_week):
+            terms.change(years[0].budgets[1], now=now, terms={"ends_at": now + ENDS_IN})
     demo_history.load(budgets, administrator=administrator)
     if other := User.objects.filter(username=OTHER_ADMINISTRATOR.username).first():
         users["other administrator"] = other

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import F, QuerySet
 
-from bursary.access.models import User, learner_key
+from bursary.access.models import User
 from bursary.assignments import allocation, cancellation
 from bursary.assignments.choices import ActionType
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
@@ -51,7 +51,7 @@ SCENARIOS = (
     DemoScenario(TIGHT, LIAM, {14: ActionType.ALLOCATED}),
     DemoScenario(COMFORTABLE, LENA, {0: ActionType.ALLOCATED}),
 )
-"""Each has a course of its own, in the order of the courses' keys."""
+"""Each has a course of its own, in the order of their keys, and in its budget a first day of its own."""
 
 
 def load(budgets: Sequence[Budget], *, administrator: User) -> None:
@@ -82,15 +82,22 @@ def courses_of(budget: Budget) -> QuerySet[ContentMetadata]:
     return courses.defer("payload").order_by("content_key")
 
 
-def _course_of(scenario: DemoScenario, budget: Budget, *, began: datetime) -> ContentMetadata | None:
-    """Return the course of a scenario with steps already run."""
+def _begun(scenario: DemoScenario, budget: Budget, *, began: datetime) -> QuerySet[LearnerContentAssignment]:
+    """Return the assignment of a scenario with steps already run: that which was allocated at that moment.
+
+    Not by its learner: the address may have been corrected or erased since.
+    """
     first = LearnerContentAssignmentAction.objects.filter(
         assignment__budget=budget,
-        assignment__learner_key=learner_key(scenario.address),
         action_type=ActionType.ALLOCATED,
         created=began - timedelta(days=next(iter(scenario.steps))),
     )
-    key = first.values_list("assignment__content_key", flat=True).first()
+    return LearnerContentAssignment.objects.filter(pk__in=first.values("assignment"))
+
+
+def _course_of(scenario: DemoScenario, budget: Budget, *, began: datetime) -> ContentMetadata | None:
+    """Return the course of a scenario with steps already run."""
+    key = _begun(scenario, budget, began=began).values_list("content_key", flat=True).first()
     return ContentMetadata.objects.defer("payload").filter(content_key=key).first() if key else None
 
 
@@ -114,9 +121,7 @@ def _run(
     scenario: DemoScenario, budget: Budget, course: ContentMetadata, *, began: datetime, administrator: User
 ) -> None:
     """Run the missing steps, and deliver the actions that each requests."""
-    assignments = LearnerContentAssignment.objects.filter(
-        budget=budget, learner_key=learner_key(scenario.address), content_key=course.content_key
-    )
+    assignments = _begun(scenario, budget, began=began)
     actions = LearnerContentAssignmentAction.objects.filter(assignment__in=assignments)
     done = actions.filter(action_type__in=[ActionType.ALLOCATED, ActionType.CANCELLED]).count()
     for days_ago, step in list(scenario.steps.items())[done:]:

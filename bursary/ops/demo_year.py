@@ -85,18 +85,21 @@ class Step(Protocol):
         """Do it."""
 
 
-def load(years: Sequence[DemoYear], *, began: datetime, weeks: int, on_progress: ProgressCallback) -> None:
-    """Make the missing weeks before `began`."""
+def load(years: Sequence[DemoYear], *, began: datetime, weeks: int, on_progress: ProgressCallback) -> int:
+    """Make the missing weeks before `began`; return their number."""
     budgets = [budget for year in years for budget in year.budgets]
     past = LearnerContentAssignmentAction.objects.filter(assignment__budget__in=budgets, created__lt=began)
     latest = past.order_by("-created").values_list("created", flat=True).first()
+    made = 0
     for done, weeks_ago in enumerate(range(weeks, 0, -1), start=1):
         start = began - timedelta(weeks=weeks_ago)
         if latest is None or latest < start:
             with demonstration_mail():
                 for year in years:
                     _Week(year, weeks_ago, start=start).run()
+            made += 1
         on_progress(done)
+    return made
 
 
 class _Week:

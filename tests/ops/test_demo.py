@@ -15,8 +15,9 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from bursary.access.models import User
-from bursary.assignments.models import LearnerContentAssignment
-from bursary.budgets.models import Customer
+from bursary.assignments import address_corrections, erasure
+from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.budgets.models import Budget, Customer
 from bursary.ops import demo as demo_module
 from bursary.ops import demo_history, serving
 from bursary.ops.demo import Demo, NotADemonstration, load
@@ -235,3 +236,40 @@ def test_courses_are_chosen_by_what_learners_can_join_and_not_by_upstreams_flag(
     demo_history.load(budgets, administrator=given_user())
 
     assert {one.content for one in LearnerContentAssignment.objects.all()} == {joinable}
+
+
+@pytest.mark.django_db
+def test_after_an_address_was_corrected_or_erased_nothing_is_assigned_again(
+    subtests: pytest.Subtests,
+) -> None:
+    customer, administrator = given_customer(), given_user()
+    budgets = [given_budget(customer=customer, name=name) for name in demo_history.PRICES]
+    for number in range(1, 10):
+        given_content(f"A+{number}", price_cents=9_000)
+    demo_history.load(budgets, administrator=administrator)
+    before, now = what_is_stored(), timezone.now()
+    assert before["assignments"] == 6
+    assert before["reserved"] == [(demo_history.COMFORTABLE, 4 * 9_000), (demo_history.TIGHT, 9_000)]
+    right = "leo.learner@larkspur.example"
+
+    with subtests.test("corrected"):
+        address_corrections.correct_pair(demo_history.MISTYPED, right, now=now, actor=administrator)
+        corrected = what_is_stored()
+        demo_history.load(budgets, administrator=administrator)
+        assert what_is_stored() == corrected
+        assert corrected["reserved"] == before["reserved"]
+        assert not LearnerContentAssignment.objects.filter(learner_email=demo_history.MISTYPED).exists()
+
+    with subtests.test("erased"):
+        erasure.forget(demo_history.LENA, now=now, remove=lambda _paths: 0)
+        erased = what_is_stored()
+        demo_history.load(budgets, administrator=administrator)
+        assert what_is_stored() == erased
+
+
+def what_is_stored() -> dict[str, Any]:
+    return {
+        "assignments": LearnerContentAssignment.objects.count(),
+        "actions": LearnerContentAssignmentAction.objects.count(),
+        "reserved": list(Budget.objects.order_by("name").values_list("name", "reserved_cents")),
+    }

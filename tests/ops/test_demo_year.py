@@ -13,6 +13,7 @@ from pytest_django import Settings
 
 from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
+from bursary.budgets import terms
 from bursary.budgets.models import Budget
 from bursary.delivery import mail_server, runner
 from bursary.ops import demo, demo_mail, demo_year
@@ -79,8 +80,12 @@ def test_eight_weeks_have_every_state_failures_and_reminders_in_two_organisation
     assert sender == settings.EMAIL_BACKEND
 
     counts = (rows.count(), LearnerContentAssignmentAction.objects.count())
+    last_budget, later = Budget.objects.get(name=demo.ENDING), now + timedelta(days=200)
+    assert last_budget.ends_at == now + demo.ENDS_IN
+    terms.change(last_budget, now=now, terms={"ends_at": later})
     demo.load(now=timezone.now(), on_progress=ignored, weeks=8)
     assert (rows.count(), LearnerContentAssignmentAction.objects.count()) == counts
+    assert Budget.objects.get(name=demo.ENDING).ends_at == later
 
 
 def test_a_week_is_the_same_each_time(tmp_path: Path, settings: Settings) -> None:
