@@ -1,7 +1,8 @@
 """Setup of a customer with its administrator, an account and a budget, each made once."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -32,6 +33,7 @@ class SetupPlan:
     customer: str
     slug: str
     time_zone: str
+    """Empty, if not given: a new customer's is UTC."""
     administrator: Person
     budget: str
     limit_cents: int | None
@@ -43,7 +45,10 @@ class SetupPlan:
 
 @dataclass
 class SetUp:
-    """The result: what exists, which of it was made now, and only the secrets that were made now."""
+    """The result: what exists, which of it was made now, and only the secrets that were made now.
+
+    `differs` names the fields that exist with another value than the plan's, with both: (existing, given).
+    """
 
     customer: Customer
     administrator: User
@@ -51,13 +56,17 @@ class SetUp:
     made: tuple[str, ...] = ()
     password: str = ""
     api_key: str = ""
+    differs: Mapping[str, tuple[object, object]] = field(default_factory=dict)
 
     def summary(self) -> dict[str, object]:
         """Return the result as plain values."""
-        ends_at = self.budget.ends_at
         return {
             "changed": bool(self.made),
             "made": list(self.made),
+            "differs": {
+                name: {"existing": self._plain(existing), "given": self._plain(given)}
+                for name, (existing, given) in self.differs.items()
+            },
             "customer": {"uuid": self.customer.uuid, "slug": self.customer.slug, "name": self.customer.name},
             "administrator": {
                 "username": self.administrator.username,
@@ -71,9 +80,13 @@ class SetUp:
                 "name": self.budget.name,
                 "catalog_uuid": self.budget.catalog_uuid,
                 "limit_cents": self.budget.limit_cents,
-                "ends_at": ends_at and moments.iso(ends_at, zone=self.customer.zone),
+                "ends_at": self._plain(self.budget.ends_at),
             },
         }
+
+    def _plain(self, value: object) -> object:
+        """Return a field's value, an instant as text in the customer's time zone."""
+        return moments.iso(value, zone=self.customer.zone) if isinstance(value, datetime) else value
 
 
 def set_up(plan: SetupPlan, *, now: datetime, dry_run: bool = False, new_key: bool = False) -> SetUp:
@@ -94,6 +107,7 @@ def set_up(plan: SetupPlan, *, now: datetime, dry_run: bool = False, new_key: bo
             "api key": new_key or new_administrator,
         }
         done = SetUp(customer, administrator, budget, tuple(name for name, new in made.items() if new))
+        done.differs = _differences(plan, budget)
         if dry_run:
             transaction.set_rollback(True)
         elif new_administrator:
@@ -144,7 +158,8 @@ def _customer(plan: SetupPlan) -> tuple[Customer, bool]:
     known = Customer.objects.filter(slug=plan.slug).first()
     if known is not None:
         return known, False
-    customer = Customer(name=plan.customer, slug=plan.slug, time_zone=plan.time_zone)
+    zone = plan.time_zone or moments.UTC_ZONE.key
+    customer = Customer(name=plan.customer, slug=plan.slug, time_zone=zone)
     customer.full_clean()
     customer.save()
     return customer, True
@@ -177,6 +192,20 @@ def _budget(plan: SetupPlan, customer: Customer, *, now: datetime) -> tuple[Budg
     budget.full_clean()
     budget.save()
     return budget, True
+
+
+def _differences(plan: SetupPlan, budget: Budget) -> dict[str, tuple[object, object]]:
+    """Return the fields of the customer and the budget that the plan gives another value, with both."""
+    customer = budget.customer
+    ends_at = plan.ends and moments.parse(plan.ends, zone=customer.zone, end_of_day=True)
+    both: dict[str, tuple[object, object]] = {
+        "name": (customer.name, plan.customer),
+        "time_zone": (customer.time_zone, plan.time_zone or customer.time_zone),
+        "limit_cents": (budget.limit_cents, plan.limit_cents),
+        "catalog_uuid": (budget.catalog_uuid, plan.catalog_uuid),
+        "ends_at": (budget.ends_at, ends_at or budget.ends_at),
+    }
+    return {name: (existing, given) for name, (existing, given) in both.items() if existing != given}
 
 
 def catalog_hint(budget: Budget) -> str:

@@ -50,6 +50,7 @@ def test_a_customer_an_administrator_and_a_budget_are_made() -> None:
     assert (budget.name, budget.limit_cents, budget.catalog_uuid) == ("Skills", 500_000, CATALOG)
     assert (budget.customer.slug, budget.customer.time_zone) == ("larkspur-logistics", "Europe/Madrid")
     assert budget.account.customer == budget.customer
+    assert answer["differs"] == {}
     assert answer["budget"]["uuid"] == str(budget.uuid)
     assert answer["made"] == ["customer", "administrator", "role", "budget", "api key"]
 
@@ -83,6 +84,49 @@ def test_in_words_the_same_again_says_that_nothing_was_changed() -> None:
     call_command("setup", stdout=said, **ASKED)
 
     assert said.getvalue() == "Everything is there already; nothing was changed.\n"
+
+
+@time_machine.travel(NOW, tick=False)
+def test_terms_that_differ_from_those_of_the_budget_are_named_and_stay(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run()
+    other = {"customer": "LARKSPUR Logistics", "time_zone": "UTC", "limit": "unlimited", "ends": "2027-06-30"}
+    other["catalog_uuid"] = "7e0a1f0c-4f0e-4c55-9b60-9a4d1f1b7a11"
+    budget, customer = (model.objects.values().get() for model in (Budget, Customer))
+
+    call_command("setup", **{**ASKED, **other})
+
+    assert [model.objects.values().get() for model in (Budget, Customer)] == [budget, customer]
+    printed = capsys.readouterr()
+    assert printed.out == "Nothing was changed.\n"
+    assert printed.err.splitlines() == [
+        "Warning: the organisation's name is Larkspur Logistics, not LARKSPUR Logistics, and was not "
+        "changed. Change it in the Django admin, under Customers.",
+        "Warning: the organisation's time zone is Europe/Madrid, not UTC, and was not changed. "
+        "Change it in the Django admin, under Customers.",
+        "Warning: the budget's limit is $5,000.00, not unlimited, and was not changed. "
+        "Change it in the Django admin, under Budgets.",
+        f"Warning: the budget's catalog is {CATALOG}, not {other['catalog_uuid']}, and was not changed. "
+        "Change it in the Django admin, under Budgets.",
+        "Warning: the budget's end is none, not Wednesday, 30 June 2027, 23:59 (Madrid time), and was not "
+        "changed. Change it in the Django admin, under Budgets.",
+    ]
+
+
+@time_machine.travel(NOW, tick=False)
+def test_a_program_is_given_both_values_of_what_differs() -> None:
+    assert run(ends="2027-06-30")["differs"] == {}
+    assert run(time_zone=None)["differs"] == {}  # neither is what is not given
+    assert run(ends="2027-07-01T12:00", limit="9.99")["differs"] == {
+        "limit_cents": {"existing": 500_000, "given": 999},
+        "ends_at": {"existing": "2027-06-30T23:59:59+02:00", "given": "2027-07-01T12:00:00+02:00"},
+    }
+
+
+def test_a_new_organisation_without_a_time_zone_has_utc() -> None:
+    run(time_zone=None)
+    assert Customer.objects.get().time_zone == "UTC"
 
 
 def test_another_budget_of_the_same_customer_shares_its_account() -> None:

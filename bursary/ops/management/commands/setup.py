@@ -36,6 +36,14 @@ def _address(text: str) -> None:
 
 OPTIONS: Mapping[str, str] = {"email": "--administrator-email", "time_zone": "--time-zone", "slug": "--slug"}
 """The option that sets each column, for the error messages of columns that refuse their value."""
+KEPT: Mapping[str, tuple[str, str]] = {
+    "name": ("the organisation's name", "Customers"),
+    "time_zone": ("the organisation's time zone", "Customers"),
+    "limit_cents": ("the budget's limit", "Budgets"),
+    "catalog_uuid": ("the budget's catalog", "Budgets"),
+    "ends_at": ("the budget's end", "Budgets"),
+}
+"""The fields that stay where they exist: their names in sentences, and their page of the Django admin."""
 QUESTIONS = {
     "customer": "The organisation's name",
     "administrator_email": "Its administrator's e-mail address",
@@ -68,7 +76,6 @@ class Command(OperatorCommand):
         )
         parser.add_argument(
             "--time-zone",
-            default="UTC",
             metavar="ZONE",
             help="The time zone in which deadlines are shown, such as Europe/Madrid; UTC by default.",
         )
@@ -104,7 +111,7 @@ class Command(OperatorCommand):
             if options[name]:
                 _require_readable(name, read, options[name])
         if options["ends"]:
-            zone = ZoneInfo(options["time_zone"])
+            zone = ZoneInfo(options["time_zone"] or moments.UTC_ZONE.key)
             # Without a question, a script may run this again after the end of a budget that exists.
             in_future = partial(setup.end_of_budget, zone=zone, now=now)
             parse_end = in_future if missing else partial(moments.parse, zone=zone, end_of_day=True)
@@ -113,7 +120,7 @@ class Command(OperatorCommand):
         plan = SetupPlan(
             customer=given["customer"],
             slug=given["slug"] or setup.slug_of(given["customer"]),
-            time_zone=given["time_zone"],
+            time_zone=given["time_zone"] or "",
             administrator=Person(given["administrator_email"]),
             budget=given["budget"],
             limit_cents=setup.cents(given["limit"]),
@@ -126,6 +133,8 @@ class Command(OperatorCommand):
             named = error.message_dict if hasattr(error, "error_dict") else {}
             sentences = [f"{OPTIONS.get(one, one)}: {' '.join(why)}" for one, why in named.items()]
             raise CommandError(" ".join(sentences or error.messages)) from error
+        for sentence in _differences_in_words(done):
+            self.stderr.write(f"Warning: {sentence}")
         self.answer({"dry_run": dry_run, **done.summary()}, _text(done, dry_run=dry_run))
 
     def _ask(self, name: str, read: Callable[[str], object]) -> str:
@@ -157,9 +166,22 @@ def _require_readable(name: str, read: Callable[[str], object], text: str) -> No
         raise CommandError(f"{option} {text}: {error}") from error
 
 
+def _differences_in_words(done: SetUp) -> list[str]:
+    """Return a sentence for each field that stays other than given, with the place to change it."""
+    words: Mapping[str, Callable[[Any], str]] = {
+        "limit_cents": dollars,
+        "ends_at": lambda moment: moment and moments.in_words(moment, zone=done.customer.zone),
+    }
+    return [
+        f"{KEPT[name][0]} is {words.get(name, str)(existing) or 'none'}, not {words.get(name, str)(given)}, "
+        f"and was not changed. Change it in the Django admin, under {KEPT[name][1]}."
+        for name, (existing, given) in done.differs.items()
+    ]
+
+
 def _text(done: SetUp, *, dry_run: bool) -> str:
     if not done.made:
-        return "Everything is there already; nothing was changed."
+        return "Nothing was changed." if done.differs else "Everything is there already; nothing was changed."
     budget = done.budget
     lines = [
         f"{'Would make' if dry_run else 'Made'}: {', '.join(done.made)}.",
