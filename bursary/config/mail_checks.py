@@ -1,20 +1,41 @@
-"""System checks of the mail provider's settings. No message prints a credential."""
+"""System checks of the sender and the mail provider's settings. No message prints a credential."""
 
 import re
 from collections.abc import Iterator
+from email.utils import parseaddr
 from importlib.util import find_spec
 
 from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import get_connection
+from django.core.mail.message import sanitize_address
 
 from bursary.events import webhook
 from bursary.ops.console import SETTINGS
 
 BACKEND = "bursary.delivery.provider_backend.configured"
 _PROVIDER = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*")
+_ADDRESS = re.compile(r"[^\s@]+@[^\s@]+")
 _MISSING = re.compile(r"'([A-Z0-9_]+)'")
+
+
+@checks.register(SETTINGS)
+def check_sender(**_of_django: object) -> Iterator[checks.Error]:
+    """Yield an error if the sender of mails is not one address, with or without a name."""
+    sender = settings.DEFAULT_FROM_EMAIL
+    try:
+        sanitize_address(sender, "utf-8")  # as when a mail is sent
+        is_address = sender.isprintable() and _ADDRESS.fullmatch(parseaddr(sender)[1])
+    except (ValueError, TypeError):  # TypeError: of `Bursary <>`
+        is_address = None
+    if not is_address:
+        yield checks.Error(
+            f"BURSARY_FROM_EMAIL is {sender!r}: mails cannot be sent from it.",
+            hint="Set an address, or a name and an address: Bursary <bursary@larkspur.example>. A name with "
+            "a comma is in quotation marks.",
+            id="bursary.E057",
+        )
 
 
 @checks.register(SETTINGS)

@@ -78,6 +78,44 @@ def test_a_setting_that_would_do_harm_is_refused(
 
 
 @pytest.mark.parametrize(
+    "sender",
+    [
+        *("no address", "", "bursary", "bursary@", "@larkspur.example", "Bursary <>", "a@larkspur.example\n"),
+        *(
+            "Bursary bursary@larkspur.example",
+            "a@larkspur.example, b@larkspur.example",
+            "a@lark spur.example",
+        ),
+        "Larkspur, Learning <bursary@larkspur.example>",
+    ],
+)
+def test_a_sender_that_is_not_one_address_is_refused(settings: Settings, sender: str) -> None:
+    settings.DEFAULT_FROM_EMAIL = sender
+    assert [(one.id, one.msg) for one in run_checks(tags=[SETTINGS])] == [
+        ("bursary.E057", f"BURSARY_FROM_EMAIL is {sender!r}: mails cannot be sent from it.")
+    ]
+
+
+@pytest.mark.parametrize(
+    "sender",
+    [
+        *(
+            "bursary@localhost",
+            "Bursary <bursary@localhost>",
+            "B\N{LATIN SMALL LETTER O WITH DIAERESIS} <a@b.test>",
+        ),
+        *(
+            '"Larkspur, Learning" <bursary@larkspur.example>',
+            "<a@b\N{LATIN SMALL LETTER U WITH DIAERESIS}.test>",
+        ),
+    ],
+)
+def test_a_sender_is_an_address_or_a_name_and_an_address(settings: Settings, sender: str) -> None:
+    settings.DEFAULT_FROM_EMAIL = sender
+    assert ids() == []
+
+
+@pytest.mark.parametrize(
     ("setting", "value", "flaw"),
     [
         ("CATALOG_URL", "ftp://catalog.example/", "has no known scheme"),
