@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from django.core.management.base import CommandError, CommandParser
-from django.db.models import Count, F, Q, QuerySet
+from django.db.models import Case, Count, F, Q, QuerySet, TextField, Value, When
 from django.utils import timezone
 
 from bursary.assignments import failures
@@ -27,6 +27,7 @@ from bursary.ops.status_screen import REMEDIES
 UUIDS_PER_PAGE = 1000
 MAX_IDS = 100  # ids on a command line
 MAX_NAMED = 1000  # failures, or refusals, in the output; the counts cover all
+_NONE = Q(pk__in=())
 
 
 def add_confirm(parser: CommandParser) -> None:
@@ -125,7 +126,8 @@ class RepairCommand(OperatorCommand):
             by_code = _by_code(in_time)
             found_text = self._found_in_words(count, by_code, refusals, options)
             text = found_text or _nothing_in_words(of_any_code, late=late)
-            summary = {"count": count, "causes": by_code, "refused": refusals, "failed": _first_of(found)}
+            summary = {"count": count, "causes": by_code, "refused": refusals}
+            summary["failed"] = _first_of(found, late=late)
             return self.answer({"dry_run": True, **summary}, text)
         require_confirmed(confirm, count=count, refused=refusals)
         total = RepairResult()
@@ -176,10 +178,19 @@ def _named(ids: Sequence[str]) -> Q:
     return reduce(or_, (Q(assignment__in=pks) for pks in found), Q())
 
 
-def _first_of(failed: QuerySet[LearnerContentAssignmentAction]) -> list[dict[str, Any]]:
-    """Return the latest failures as plain values, with the assignment and the learner's present address."""
-    named = {"assignment_uuid": F("assignment__uuid"), "learner_email": F("assignment__learner_email")}
-    columns = failed.values("action_type", "completed_at", **named, cause=F("error_code"))
+def _first_of(failed: QuerySet[LearnerContentAssignmentAction], *, late: Q | None) -> list[dict[str, Any]]:
+    """Return the latest failures as plain values, with the assignment and the learner's present address.
+
+    `refused` is the reason for which it would not be repaired; None if it would be.
+    """
+    columns = failed.values(
+        "action_type",
+        "completed_at",
+        assignment_uuid=F("assignment__uuid"),
+        learner_email=F("assignment__learner_email"),
+        cause=F("error_code"),
+        refused=Case(When(late or _NONE, then=Value(RepairRefusal.TOO_LATE)), output_field=TextField()),
+    )
     return [dict(one) for one in columns.order_by("-completed_at", "-pk")[:MAX_NAMED]]
 
 

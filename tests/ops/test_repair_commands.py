@@ -108,6 +108,12 @@ def test_what_is_too_late_to_repeat_is_said_before_and_after_with_the_command_th
     )
     counted = as_json("retry_failed")
     assert (counted["count"], counted["refused"]) == (2, {"too_late_to_repeat": 1})
+    assert sorted((one["action_type"], one["refused"]) for one in counted["failed"]) == [
+        ("notified", None),
+        ("notified", None),
+        ("reminded", "too_late_to_repeat"),
+    ]
+    assert [one["refused"] for one in as_json("skip_failed")["failed"]] == [None] * 3
     with pytest.raises(CommandError) as refused:
         run("retry_failed", "--confirm", "3")
     assert str(refused.value) == (
