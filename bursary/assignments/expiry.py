@@ -21,13 +21,14 @@ def due(now: datetime | Parameter) -> QuerySet[LearnerContentAssignment]:
     accepted (a redemption is in flight).
 
     Where a change brought the deadline near or into the past, an assignment has a grace (`dates.GRACE`), and
-    waits for the notice to an administrator, for `LONGEST_WAIT_FOR_NOTICE` at most. `now` may be a
-    prepared statement's parameter.
+    waits for the notice to an administrator, for `LONGEST_WAIT_FOR_NOTICE` at most; not for one that was
+    resolved before it was sent, and is not sent any more. `now` may be a prepared statement's parameter.
     """
     # A notice without content is of a change of the budget, for all its assignments.
     notices = AdministratorNotice.objects.filter(
         Q(content=OuterRef("content")) | Q(content=None),
         budget=OuterRef("budget"),
+        resolved_at=None,
         created__gt=now - LONGEST_WAIT_FOR_NOTICE,
     ).exclude(reason__in=ADDRESS_REASONS)
     blocked_by_notice = Exists(notices.filter(Q(notified_at=None) | Q(no_expiry_before__gt=now)))

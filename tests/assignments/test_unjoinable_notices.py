@@ -256,6 +256,26 @@ def test_what_is_served_as_another_variant_is_not_notified_of_again(mail: MailSe
     assert AdministratorNotice.objects.get().resolved_at == NOW + 3 * HOUR
 
 
+def test_a_notice_that_is_resolved_before_it_could_be_sent_delays_no_expiry(
+    mail: MailServer, budget: Budget
+) -> None:
+    allocate(budget)
+    serve(unpublished, now=NOW + HOUR)
+    mail.mailbox_full.add("ada@people.example")
+    notify(NOW + HOUR)
+    serve(now=NOW + 2 * HOUR)
+    notice = AdministratorNotice.objects.get()
+    assert (notice.resolved_at, notice.notified_at, mail.received) == (NOW + 2 * HOUR, None, [])
+
+    mail.mailbox_full.clear()
+    terms.change(budget, now=NOW + 3 * HOUR, terms={"ends_at": NOW + 4 * HOUR})
+    notify(NOW + 3 * HOUR)
+    assert [sent["To"] for sent in mail.received] == ["ada@people.example"]
+    over_and_in_time = NOW + 3 * HOUR + DAY
+    assert expiry.expire_due(now=over_and_in_time - HOUR).done == 0
+    assert expiry.expire_due(now=over_and_in_time).done == 2
+
+
 def test_a_notice_is_waited_for_although_the_course_is_served_as_another_variant(
     mail: MailServer, budget: Budget
 ) -> None:
