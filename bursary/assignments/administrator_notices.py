@@ -124,7 +124,7 @@ def _write_for_unjoinable(of: str, pks: Sequence[int], *, now: datetime, due_at:
     """Write a notice for each budget and content that cannot be joined now, or keep the one that stands.
 
     `of` is the field that has one of `pks`. What can be joined again is resolved. Those that have passed
-    their deadline are the other notice's.
+    their deadline belong to the notice about deadlines.
     """
     found = _unjoinable(of, pks, now=now)
     lately = Q(resolved_at=None) | Q(resolved_at__gt=now - QUIET)
@@ -159,12 +159,13 @@ def _cannot_be_joined(of: str) -> QuerySet[LearnerContentAssignment, Any]:
 def _unjoinable(of: str, pks: Sequence[int], *, now: datetime) -> dict[_Key, tuple[int, str]]:
     """Return how many open assignments cannot be joined, by budget and content, and why."""
     counts = prepared_select(_cannot_be_joined, of).read(pks=pks, now=now)
-    held = offers.by_key({CatalogKey(catalog, key) for _b, _c, catalog, key, _n, _last in counts})
+    offer_of = offers.by_key({CatalogKey(catalog, key) for _b, _c, catalog, key, _n, _last in counts})
     found: dict[_Key, tuple[int, str]] = {}
     for budget, content, catalog, key, count, last in counts:
         reason: str = NoticeReason.NOT_IN_CATALOG
-        if offer := held.get(CatalogKey(catalog, key)):
-            reason = NoticeReason.NOT_IN_TIME  # not in time for all of them, as it seems
+        if offer := offer_of.get(CatalogKey(catalog, key)):
+            # It can be joined before the last deadline, but not before those of the assignments counted here.
+            reason = NoticeReason.NOT_IN_TIME
             try:
                 offer.terms(now=now, must_open_before=last)
             except NotJoinable as refused:

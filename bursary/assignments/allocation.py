@@ -119,7 +119,7 @@ def allocate(
     """
     learners = matching.learners_of(matching.read_all_addresses(entries))
     known = _find(budget, content_key, now=now)
-    must_open_before = dates.deadline_without_content_at_allocation(budget, now=now, due_date=due_date)
+    must_open_before = dates.deadline_without_enroll_by_at_allocation(budget, now=now, due_date=due_date)
     with transaction.atomic():
         offer = offers.load(known, budget=budget, now=now, must_open_before=must_open_before, lock=True)
         locked = ledger.lock(budget.pk)
@@ -194,7 +194,7 @@ def preview(
     expires_at, reason, terms, key, course_key = None, "", None, content_key, content_key
     try:
         known = _find(budget, content_key, now=now)
-        must_open_before = dates.deadline_without_content_at_allocation(budget, now=now, due_date=due_date)
+        must_open_before = dates.deadline_without_enroll_by_at_allocation(budget, now=now, due_date=due_date)
         offer = offers.load(known, budget=budget, now=now, must_open_before=must_open_before, lock=False)
         key, course_key = offer.content.content_key, offer.course_key
         join_by = offer.join_by(now=now, must_open_before=must_open_before)

@@ -128,7 +128,7 @@ UNFINISHED = (Status.PENDING, Status.RUNNING)
 
 
 class ErrorReason(models.TextChoices):
-    """Why work failed, in the clients' three words; `error_code` says exactly."""
+    """Why work failed, by the three values that Open edX's clients expect; `error_code` says exactly."""
 
     EMAIL_ERROR = "email_error"
     """The address was rejected."""
@@ -163,7 +163,7 @@ ADDRESS_REASONS = (NoticeReason.ADDRESS_BOUNCED, NoticeReason.MAIL_UNWANTED)
 
 
 class ExpiryReason(models.TextChoices):
-    """The date that decides the deadline. The values are the clients' words where they have one."""
+    """The date that decides the deadline. Where Open edX's clients have a value for it, it is theirs."""
 
     ALLOCATION_AGE = "NINETY_DAYS_PASSED"
     """The allocation reached the greatest age that its budget allows."""

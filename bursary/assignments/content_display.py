@@ -26,7 +26,7 @@ _PACES: Mapping[str, Any] = {
     "self_paced": gettext_lazy("at your own pace"),
     "instructor_paced": gettext_lazy("with fixed dates"),
 }
-"""By upstream's word."""
+"""By upstream's value."""
 _INVISIBLE = re.compile(r"<(script|style)\b.*?(?:</\1\s*>|\Z)", re.DOTALL | re.IGNORECASE)
 _TAG = re.compile(r"<[/!a-z][^<>]*>", re.IGNORECASE)
 

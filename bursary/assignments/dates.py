@@ -4,8 +4,9 @@ The deadline is the earliest of four dates (decision 0004); an extension replace
 and the allocation's age. The rule is here in Python and in SQL: `derived` writes the deadlines of new
 allocations by `deadline`, and all later ones by `deadline_columns`; `expected_values` audits by `deadline`.
 
-The deadline without content is the earliest of the other dates: the content's date is that of the runs with
-enrolment that opens before it. It is here in Python and in SQL, too, and in `impact` as a condition.
+The content's date counts only the runs with enrolment that opens before the deadline by the other three
+dates. So that deadline is computed first, by `deadline_without_enroll_by`: here in Python and in SQL, and in
+`impact` as a condition.
 
 Reminders and nudges come from the budget's lists of days. Any mail sent at or after a date covers it. So
 after a pause of the scheduler, the missed dates cause one mail, for the latest of them, and no date causes
@@ -28,8 +29,8 @@ from bursary.lib.moments import FAR_FUTURE
 from bursary.lib.prepared import Parameter, as_expression
 
 GRACE = timedelta(hours=24)
-"""For this long, a change that brings a deadline into the past, or to less than this from now, expires
-nothing: it may be a mistake."""
+"""An assignment does not expire for so long after a change that brings its deadline into the past, or to less
+than so long from now: the change may be a mistake."""
 
 
 @dataclass(frozen=True, order=True)
@@ -89,7 +90,7 @@ def _least(
     return min(dates, key=lambda dated: dated[0])
 
 
-def deadline_without_content(assignment: LearnerContentAssignment, *, age_ends_at: datetime) -> datetime:
+def deadline_without_enroll_by(assignment: LearnerContentAssignment, *, age_ends_at: datetime) -> datetime:
     """Return the deadline that an assignment would have if its content had no dates."""
     earliest, _reason = _least(
         assignment.budget,
@@ -101,15 +102,15 @@ def deadline_without_content(assignment: LearnerContentAssignment, *, age_ends_a
     return earliest
 
 
-def deadline_without_content_at_allocation(
+def deadline_without_enroll_by_at_allocation(
     budget: Budget, *, now: datetime, due_date: datetime | None
 ) -> datetime:
     """Return the deadline of an allocation now if its content had no dates: enrolment must open before it."""
     return deadline(budget, join_by=None, allocated_at=now, due_date=due_date)[0]
 
 
-def deadline_without_content_sql(*, budget_end: Combinable) -> Combinable:
-    """Return `deadline_without_content` as SQL, for a subquery about an assignment."""
+def deadline_without_enroll_by_sql(*, budget_end: Combinable) -> Combinable:
+    """Return `deadline_without_enroll_by` as SQL, for a subquery about an assignment."""
     unextended = Least(OuterRef("age_ends_at"), Coalesce(OuterRef("due_date"), FAR_FUTURE))
     return Least(Coalesce(OuterRef("extended_until"), unextended), budget_end)
 

@@ -1,9 +1,10 @@
 """The only writer of an assignment's derived columns: deadline, learner state, recent action, sort keys.
 
 They are computed from the allocation, the content, the budget and the actions, and written by set-based
-updates in the transaction that changes one of these. A deadline that a change brings forward expires nothing
-before its grace has passed (decision 0005). `remind_at` and `nudge_at` are never later than the next reminder
-or nudge: after a change that may bring it forward, the assignment is checked again.
+updates in the transaction that changes one of these. After a change brought its deadline forward, an
+assignment does not expire before its grace has passed (decision 0005). `remind_at` and `nudge_at` are never
+later than the next reminder or nudge: after a change that may bring it forward, the assignment is checked
+again.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -64,7 +65,7 @@ def at_allocation(
 ) -> dict[str, object]:
     """Return the derived columns of an assignment that is allocated from `budget` at `now`."""
     content = offer.content
-    must_open_before = dates.deadline_without_content_at_allocation(budget, now=now, due_date=due_date)
+    must_open_before = dates.deadline_without_enroll_by_at_allocation(budget, now=now, due_date=due_date)
     join_by = offer.join_by(now=now, must_open_before=must_open_before)
     expires_at, expires_reason = dates.deadline(budget, join_by=join_by, allocated_at=now, due_date=due_date)
     starts_at = content.start_date or FAR_FUTURE
@@ -269,10 +270,10 @@ def _locked_budgets(pks: Collection[int] | QuerySet[Any, Any]) -> list[Budget]:
 
 
 def joinable_from(one: LearnerContentAssignment, *, now: datetime) -> datetime:
-    """Return the instant after which a run must close to count for an assignment's deadline.
+    """Return the instant up to which a run that has closed does not count for an assignment's deadline.
 
-    It is now, but not before the allocation. Once enrolment has closed (`content_enroll_by`), it stays just
-    before that, so that a deadline that has passed is computed as it was.
+    It is now, but never before the allocation. Once `content_enroll_by` has passed, it is the moment before
+    that, so that computing a deadline again after it has passed gives the same deadline.
     """
     return max(one.allocated_at, min(now, one.content_enroll_by - MICROSECOND))
 
@@ -280,14 +281,14 @@ def joinable_from(one: LearnerContentAssignment, *, now: datetime) -> datetime:
 def join_by_sql(*, now: datetime | Parameter) -> Coalesce:
     """Return `joining.join_by` as SQL for assignments: by the runs of their content in their catalogs.
 
-    An assignment without content keeps the date of its allocation.
+    An assignment with `content` NULL keeps the `content_enroll_by` that was computed at its allocation.
     """
     passed = ExpressionWrapper(OuterRef("content_enroll_by") - Value(MICROSECOND), DateTimeField())
     since = Greatest(OuterRef("allocated_at"), Least(as_expression(now), passed))  # `joinable_from`
     budget = Budget.objects.filter(pk=OuterRef(OuterRef("budget_id")))
     course = ContentMetadata.objects.filter(pk=OuterRef(OuterRef("content_id")))
     budget_end = Coalesce(Subquery(budget.values("ends_at")[:1]), FAR_FUTURE)
-    must_open_before = dates.deadline_without_content_sql(budget_end=budget_end)
+    must_open_before = dates.deadline_without_enroll_by_sql(budget_end=budget_end)
     runs = CatalogMembership.objects.filter(
         content__content_type=ContentType.COURSERUN,
         content__parent_key=Subquery(course.values("content_key")[:1]),
@@ -365,7 +366,7 @@ def _progress_of_one() -> _Update:
 
 
 def _learner_state() -> Case:
-    """Return the clients' word for the current cycle: see the table in docs/glossary.md."""
+    """Return the number of the current cycle's `LearnerState`: see the table in docs/glossary.md."""
     in_cycle = LearnerContentAssignmentAction.objects.filter(
         assignment=OuterRef("pk"), cycle=OuterRef("cycle")
     )

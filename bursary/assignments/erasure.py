@@ -88,7 +88,7 @@ class ErasureResult:
         return not (self.not_yet or self.failed)
 
 
-def due(now: datetime | Parameter) -> QuerySet[LearnerContentAssignment]:
+def to_erase(now: datetime | Parameter) -> QuerySet[LearnerContentAssignment]:
     """Return the expired assignments to erase at `now`: those without open work.
 
     After thirty days also those with pending work, but never those with running work.
@@ -114,12 +114,12 @@ def forget_due(
         nonlocal removed
         with transaction.atomic():
             budget = ledger.lock(budget_pk)
-            batch = due(now).filter(budget=budget_pk).order_by("expired_at", "id")[: sweeps.BATCH]
+            batch = to_erase(now).filter(budget=budget_pk).order_by("expired_at", "id")[: sweeps.BATCH]
             pks = sorted(batch.values_list("pk", flat=True))
             _locked_assignments(pks)
             rows = _locked_actions(Q(assignment__in=pks))
             # Evaluated again with the locks: rows that were moved or claimed meanwhile are skipped.
-            forgotten = {one.pk: one for one in due(now).filter(pk__in=pks).order_by("pk")}
+            forgotten = {one.pk: one for one in to_erase(now).filter(pk__in=pks).order_by("pk")}
             rows = [row for row in rows if row.assignment_id in forgotten]
             addresses_of = {row.recipient for row in rows} | {one.learner_email for one in forgotten.values()}
             mails = _wipe(rows, now=now, remove=remove)
@@ -128,7 +128,7 @@ def forget_due(
         removed += mails
         return len(forgotten)
 
-    swept = sweeps.sweep(due, forget_batch, now=now, order="expired_at", on_progress=on_progress)
+    swept = sweeps.sweep(to_erase, forget_batch, now=now, order="expired_at", on_progress=on_progress)
     return swept, removed
 
 

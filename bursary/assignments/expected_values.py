@@ -160,7 +160,7 @@ def _joined_by(assignment: LearnerContentAssignment, runs: Runs, *, now: datetim
     content, age_ends_at = assignment.content, assignment.age_ends_at
     if assignment.state == State.ALLOCATED:
         age_ends_at = assignment.allocated_at + timedelta(days=assignment.budget.allocation_age_days)
-    must_open_before = dates.deadline_without_content(assignment, age_ends_at=age_ends_at)
+    must_open_before = dates.deadline_without_enroll_by(assignment, age_ends_at=age_ends_at)
     join_by = joining.closing(content.enroll_by, content.end_date) if content else None
     if content and content.content_type == ContentType.COURSE:
         since = derived.joinable_from(assignment, now=now)

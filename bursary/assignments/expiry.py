@@ -16,9 +16,9 @@ from bursary.lib.batches import ProgressCallback
 from bursary.lib.prepared import Parameter
 
 
-def due(now: datetime | Parameter) -> QuerySet[LearnerContentAssignment]:
-    """Return the assignments that expire at `now`: open, past the deadline and its grace, and not just being
-    accepted (a redemption is in flight).
+def to_expire(now: datetime | Parameter) -> QuerySet[LearnerContentAssignment]:
+    """Return the assignments that expire at `now`: open, past the deadline and its grace, and not being
+    accepted at this moment (a redemption is in flight).
 
     Where a change brought the deadline near or into the past, an assignment has a grace (`dates.GRACE`), and
     waits for the notice to an administrator, for `LONGEST_WAIT_FOR_NOTICE` at most; not for one that was
@@ -38,7 +38,7 @@ def due(now: datetime | Parameter) -> QuerySet[LearnerContentAssignment]:
 
 def count_due(now: datetime) -> dict[str, int]:
     """Return the number of assignments that would expire, by the reason of their deadline."""
-    counts = due(now).order_by().values_list("expires_reason").annotate(count=Count("pk"))
+    counts = to_expire(now).order_by().values_list("expires_reason").annotate(count=Count("pk"))
     return {str(reason): count for reason, count in counts}
 
 
@@ -49,8 +49,8 @@ def expire_due(*, now: datetime, on_progress: ProgressCallback | None = None) ->
         """Expire a batch: its first mail is due `turn` seconds from now, each further one a second later."""
         with transaction.atomic():
             budget = ledger.lock(budget_pk)
-            locked = sweeps.lock_batch(due, budget_pk, now=now, order="expires_at")
+            locked = sweeps.lock_batch(to_expire, budget_pk, now=now, order="expires_at")
             lifecycle.move(budget, locked, ActionType.EXPIRED, now=now, turn=turn)
         return len(locked)
 
-    return sweeps.sweep(due, expire, now=now, order="expires_at", on_progress=on_progress)
+    return sweeps.sweep(to_expire, expire, now=now, order="expires_at", on_progress=on_progress)

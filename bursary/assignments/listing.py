@@ -230,7 +230,7 @@ class AssignmentFilters(django_filters.FilterSet):
     def in_learner_states(
         self, queryset: QuerySet[LearnerContentAssignment], _name: str, value: str | Sequence[str]
     ) -> QuerySet[LearnerContentAssignment]:
-        """Translate the clients' words into the numbers that are stored."""
+        """Translate the values of the API into the numbers that are stored."""
         words = [value] if isinstance(value, str) else value
         return queryset.filter(learner_state__in=[state for state in LearnerState if state.label in words])
 

@@ -88,7 +88,7 @@ class LearnerContentAssignment(AddressedRow):
     created = models.DateTimeField()
     modified = models.DateTimeField()
 
-    # Derived: an index over content, budget and actions. Written by derived.py alone, never serialized.
+    # Derived: computed from content, budget and actions. Written by derived.py alone, never serialized.
     age_ends_at = models.DateTimeField(help_text="When the allocation reaches its greatest age")
     expires_at = models.DateTimeField()
     expires_reason = models.CharField(max_length=32, choices=ExpiryReason.choices)
@@ -106,7 +106,7 @@ class LearnerContentAssignment(AddressedRow):
     )
     content_title = models.CharField(max_length=255, blank=True)
     content_start = models.DateTimeField(default=FAR_FUTURE)
-    content_enroll_by = models.DateTimeField(default=FAR_FUTURE)
+    content_enroll_by = models.DateTimeField(default=FAR_FUTURE)  # of the last run that can be joined
 
     class Meta:
         ordering = ("id",)
@@ -365,6 +365,7 @@ class AdministratorNotice(LeasedRow):
         help_text="Version, raised when assignments are added after an attempt; all are notified again",
     )
     notified_contacts = models.JSONField(default=list, db_column="notified", help_text="Of this edition")
+    # Set, too, once it is certain that no administrator can be notified.
     notified_at = models.DateTimeField(null=True, blank=True, help_text="First notification of this edition")
     attempts = models.PositiveIntegerField(default=0)
     last_error = models.TextField(blank=True)

@@ -148,11 +148,11 @@ def of_assignments(
         }
         return {pk: served[key] for pk, key in key_of.items() if key in served}
     found = by_key(key_of.values())
-    offered = {one.pk: found.get(key_of[one.pk]) for one in assignments}
-    without_row = {one.pk for one in assignments if not one.content_id and offered[one.pk] is None}
+    offer_of = {one.pk: found.get(key_of[one.pk]) for one in assignments}
+    without_row = {one.pk for one in assignments if not one.content_id and offer_of[one.pk] is None}
     return {
         pk: offer
-        for pk, offer in offered.items()
+        for pk, offer in offer_of.items()
         if pk not in without_row and (offer is None or not lacks_runs(offer.content))
     }
 

@@ -30,7 +30,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why an attempt failed: the clients' word, the exact code, a sentence, the stack trace."""
+    """Why an attempt failed: the value on the wire, the exact code, a sentence, the stack trace."""
 
     reason: ErrorReason
     error_code: str
@@ -143,7 +143,7 @@ def first_occurrences(action: LearnerContentAssignmentAction) -> dict[str, datet
 
 
 def occurrences(action: LearnerContentAssignmentAction, error_code: str) -> int:
-    """Return how many of the logged attempts, the last `ATTEMPTS_LOGGED`, ended with an error."""
+    """Return how many of the logged attempts, the last `ATTEMPTS_LOGGED`, ended with this error code."""
     return sum(entry[ERROR_CODE] == error_code for entry in action.attempt_log)
 
 

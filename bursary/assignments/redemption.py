@@ -38,7 +38,7 @@ from bursary.replica.reads import ContentUnavailable
 
 @dataclass
 class RedemptionRefused(Exception):
-    """The learner cannot accept it; `reason` is the clients' word for why. Nothing was changed."""
+    """The learner cannot accept it, and nothing was changed. `reason` is the value on the wire."""
 
     reason: str
     sentence: str
@@ -298,7 +298,7 @@ def _begin(
     now: datetime,
     actor: User | None,
 ) -> LearnerContentAssignmentAction:
-    """Request the redemption in one transaction; `joining_refusal` is what asking upstream has come to."""
+    """Request the redemption in one transaction; `joining_refusal` was found by asking upstream before."""
     with transaction.atomic():
         # The learner's assignments of the course in the budget: another may be paid, instead of this one.
         course = assignment.parent_content_key or assignment.content_key
@@ -344,7 +344,7 @@ def _request(
     this_cycle = locked.actions.filter(action_type=ActionType.REDEEMED, cycle=locked.cycle)
     if failed := this_cycle.unresolved_failures().first():
         return actions.retry(failed, now=now, actor=actor, content_run_key=run_key)
-    # Actions that were superseded, or failed and were retried in vain, have used their keys.
+    # Actions that were superseded, or failed and failed again when retried, have used their keys.
     before = this_cycle.count()
     dedup_key = f"again-{before}" if before else ""
     actions.request(

@@ -167,7 +167,7 @@ def _set_in_catalog(
             runs = held.runs.get((catalog, one.content.content_key), ())
             offer = offered[one.pk] = offers.of_row(one.content, runs=runs, in_catalog=True)
             # `derived.join_by_sql`: the rule in Python.
-            must_open_before = dates.deadline_without_content(one, age_ends_at=one.age_ends_at)
+            must_open_before = dates.deadline_without_enroll_by(one, age_ends_at=one.age_ends_at)
             date = offer.join_by(now=derived.joinable_from(one, now=now), must_open_before=must_open_before)
         row.join_by = None if date == FAR_FUTURE else date
     if reads.are_from_upstream():

@@ -52,9 +52,9 @@ def sweep(
 ) -> SweepResult:
     """Call `batch` with the pk of a budget that has something due, until none has; it returns a count.
 
-    Its second argument is the sum of the counts before: the turn of its first assignment. Budgets take turns,
-    a batch each, first the one with the oldest by `order`: a batch must leave none of its rows due. What
-    becomes due meanwhile in a budget that had nothing due is left to the next sweep.
+    Its second argument is the sum of the counts before: how many assignments were swept before its first one.
+    Budgets alternate, a batch each, first the one with the oldest by `order`: a batch must leave none of its
+    rows due. What becomes due meanwhile in a budget that had nothing due is left to the next sweep.
     """
     swept = SweepResult()
     batches = 0

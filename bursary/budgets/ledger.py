@@ -31,7 +31,7 @@ class LedgerError(Exception):
 class InsufficientFunds(Exception):
     """Less money is available than requested. None was reserved.
 
-    `reason` is the clients' word for the limit that would be exceeded: the budget's or the account's.
+    `reason` is the value on the wire for the limit that would be exceeded: the budget's or the account's.
     """
 
     reason: str

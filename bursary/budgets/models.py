@@ -153,7 +153,7 @@ class NotInUse(models.TextChoices):
 
     @property
     def refusal_reason(self) -> str:
-        """The clients' word for it."""
+        """Return its value on the wire."""
         return "policy_expired" if self in (NotInUse.RETIRED, NotInUse.INACTIVE) else "subsidy_expired"
 
 

@@ -296,7 +296,7 @@ def _listed_price(
     """Return the first listed price above 0, in upstream's order of normalization; 0 if there is none.
 
     An unusable price makes it unknown (None), because the next one may be another price. Upstream cuts the
-    last one to whole dollars: a seat of 149.50 is served as 149.
+    price of a seat to whole dollars: 149.50 is served as 149.
     """
     price_cents = listed_cents(run, "fixed_price_usd", warnings)
     if price_cents == 0:

@@ -71,7 +71,7 @@ def catalog_choices(
     most three queries.
     """
     until = due_date if due_date and due_date > now else None
-    must_open_before = dates.deadline_without_content_at_allocation(budget, now=now, due_date=until)
+    must_open_before = dates.deadline_without_enroll_by_at_allocation(budget, now=now, due_date=until)
     asked: dict[str, Any] = {
         "catalog": budget.catalog_uuid,
         "now": now,

@@ -57,7 +57,7 @@ _TO_LEARNERS = {
 _EMPTY_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
 
 WAIT_FOR_DEADLINE, LONGER_EACH_TIME = timedelta(hours=2), timedelta(hours=1)
-"""The wait of a mail after the deadline, which may yet be moved back: so long, and longer by each attempt. It
+"""The wait of a mail after the deadline, which may still be extended: so long, and longer by each attempt. It
 does not double, as a back-off does: within days the assignment expires, or the mail is to be sent soon."""
 FIRST_WAIT_FOR_BUDGET, LONGEST_WAIT_FOR_BUDGET = timedelta(days=2), timedelta(days=30)
 """The waits of a mail while its budget is not in use; less than `leases.MAX_DELAY`."""
@@ -88,7 +88,7 @@ class ReadAhead:
 
 
 def notify(action: LearnerContentAssignmentAction, *, now: datetime) -> Done | Postponed | Skipped:
-    """Send the mail about a new assignment; later, if its deadline has passed and may yet be moved back."""
+    """Send the mail about a new assignment; later, if its deadline has passed and may still be extended."""
     if action.assignment.expires_at <= now:
         passed = "The deadline has passed, so that the assignment cannot be accepted any more."
         failure = Failure(ErrorReason.INTERNAL_API_ERROR, "deadline_passed", passed, "")
@@ -145,7 +145,9 @@ def read_ahead(actions: Sequence[LearnerContentAssignmentAction]) -> None:
     assignments = [one.assignment for one in actions]
     if not assignments:
         return
-    found = {pk: more for pk, *more in _ended_or_held.read(pks=[one.pk for one in assignments])}
+    found = {
+        pk: more for pk, *more in _account_ended_and_in_catalog.read(pks=[one.pk for one in assignments])
+    }
     contact_of = contacts.contacts_of({one.budget.customer for one in assignments})
     batches = {one.allocation_batch_uuid for one in assignments}
     message_of: dict[UUID | None, str] = dict(_messages.read(batches=batches))
@@ -163,7 +165,7 @@ def read_ahead(actions: Sequence[LearnerContentAssignmentAction]) -> None:
 
 
 @PreparedSelect
-def _ended_or_held() -> QuerySet[LearnerContentAssignment, Any]:
+def _account_ended_and_in_catalog() -> QuerySet[LearnerContentAssignment, Any]:
     """Return, by assignment, whether its learner's account has ended, and its catalog holds the content."""
     pks = Parameter("pks", LearnerContentAssignment._meta.pk)
     rows = LearnerContentAssignment.objects.filter(pk__in=pks).order_by()

@@ -1,7 +1,8 @@
 """Rebuilds the assignments' derived columns once, after an update that changed their rules, a part at a time.
 
-The task's summary has the progress. Until it is finished, no assignment expires: its deadline may be by the
-earlier rules. While its runs fail, assignments expire by the deadlines that they have.
+The task's summary has the progress. While it is unfinished and its last run did not fail, the scheduled task
+`expire` does nothing, as deadlines may be by the earlier rules; `bursary expire_assignments` does not wait.
+While its runs fail, assignments expire by the deadlines that they have.
 """
 
 from collections.abc import Mapping

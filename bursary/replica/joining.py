@@ -71,7 +71,7 @@ class RunTerms:
     offered: bool
     """Published and marketable, or marketable outside upstream's own site."""
     enrollable: bool
-    """Upstream's word at its last sync. It counts only where neither enrolment date is known."""
+    """Upstream's flag at its last sync. It counts only where neither enrolment date is known."""
     start: datetime | None
     end: datetime | None
     enroll_start: datetime | None
@@ -280,7 +280,7 @@ def with_courses(pks: Collection[int]) -> QuerySet[ContentMetadata]:
 
 
 def open_runs(*, now: datetime | Combinable, must_open_before: datetime | Combinable, prefix: str = "") -> Q:
-    """Return the condition that `RunTerms.refusal` has nothing against a run.
+    """Return the condition that `RunTerms.refusal` returns None for a run.
 
     It is one on runs, or on rows that refer to them by `prefix`.
     """

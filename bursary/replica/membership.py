@@ -61,7 +61,7 @@ def named_keys(records: Mapping[str, Content], *, context: FetchContext) -> set[
     return set(rows.order_by().values_list("content__content_key", flat=True))
 
 
-def unnamed_runs(
+def runs_in_no_course(
     records: Mapping[str, Content], rows: Mapping[tuple[str, str], StoredContent], *, record_keys: Set[str]
 ) -> set[str]:
     """Return the keys of runs that came from a course's record, and that no course names any more.

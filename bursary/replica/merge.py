@@ -31,7 +31,7 @@ _AS_PARSED = (
 COLUMNS = (*_AS_PARSED, "partners", "partner_names", "completeness")
 """The typed columns that a record decides. A run's `parent_key` is decided apart: once known, it stays."""
 
-_NOT_RECORDED = {"uuid", "partner_names"}  # the one identifies, the other repeats `partners`
+_NOT_RECORDED = {"uuid", "partner_names"}  # `uuid` identifies the row; `partner_names` repeats `partners`
 _ALWAYS_OLDER = datetime.min.replace(tzinfo=UTC)
 
 MAX_CLOCK_SKEW = timedelta(days=1)
@@ -157,14 +157,14 @@ def choose_records(records: Iterable[Content]) -> tuple[dict[str, Content], list
 
 
 def decide(
-    content: Content, row: StoredContent, *, context: FetchContext, inserted: bool, is_unnamed: bool
+    content: Content, row: StoredContent, *, context: FetchContext, inserted: bool, is_in_no_course: bool
 ) -> Merge:
     """Decide about a record and the row of its key and variant.
 
-    `inserted`: this fetch tried to insert the row. `is_unnamed`: no record of a course has the run any more.
+    `inserted`: this fetch tried to insert the row. `is_in_no_course`: no course has the run any more.
     """
     parent_key = content.parent_key or row.parent_key  # once known it stays: run records may come without
-    decision = _refusal(content, row, context=context, is_unnamed=is_unnamed)
+    decision = _refusal(content, row, context=context, is_in_no_course=is_in_no_course)
     is_new = inserted and (row.fetched_at, row.fetched_from) == (context.now, context.fetched_from)
     if decision is None and is_new:
         decision = MergeDecision.CREATED
@@ -210,14 +210,14 @@ def column_values(content: Content) -> dict[str, Any]:
 
 
 def _refusal(
-    content: Content, row: StoredContent, *, context: FetchContext, is_unnamed: bool
+    content: Content, row: StoredContent, *, context: FetchContext, is_in_no_course: bool
 ) -> MergeDecision | None:
     if content.content_type != row.content_type:
         return MergeDecision.REFUSED_TYPE
     if content.completeness != row.completeness:
         # Whatever their times: a run's own record is a summary, with another modified time than its course's.
         summary = content.completeness is Completeness.THIN
-        if not summary or (is_unnamed and not _checked_later(row, context=context)):
+        if not summary or (is_in_no_course and not _checked_later(row, context=context)):
             return None
         return MergeDecision.REFUSED_THIN
     return MergeDecision.REFUSED_OLDER if _is_older(content, row, context=context) else None

@@ -118,7 +118,7 @@ def _write_rows(merges: Sequence[Merge], *, digests: Mapping[str, str], context:
         digest_is_current = When(served_digest_at=F("checked_at"), then=Value(context.now))
         ContentMetadata.objects.filter(pk__in=_pks(thin)).update(
             served_digest_at=Case(digest_is_current, default=None),
-            checked_at=context.now,  # no more: a summary record says nothing of a price
+            checked_at=context.now,  # only this: a summary record has no price
         )
 
 
@@ -211,14 +211,14 @@ def _decide(
     inserted: Collection[RowKey],
     context: FetchContext,
 ) -> list[Merge]:
-    unnamed = membership.unnamed_runs(records, rows, record_keys=record_keys)
+    in_no_course = membership.runs_in_no_course(records, rows, record_keys=record_keys)
     return [
         merge.decide(
             content,
             rows[targets[key]],
             context=context,
             inserted=targets[key] in inserted,
-            is_unnamed=key in unnamed,
+            is_in_no_course=key in in_no_course,
         )
         for key, content in records.items()
     ]

@@ -23,7 +23,7 @@ def test_an_assignment_ends_with_its_budget_and_by_an_extension_in_place_of_its_
         ({"due_date": due}, NOW + 10 * DAY, due),
     ):
         assignment = LearnerContentAssignment(budget=Budget(ends_at=ends_at), **more)
-        assert dates.deadline_without_content(assignment, age_ends_at=age) == expected
+        assert dates.deadline_without_enroll_by(assignment, age_ends_at=age) == expected
 
 
 def tables(*, after: str = "", before: str = "", nudge: str = "") -> Budget:

@@ -119,11 +119,11 @@ def test_a_pending_notice_of_the_expiry_is_waited_for(mail: MailServer) -> None:
     assignment = given_assignment()
     deliver()
     expiry.expire_due(now=OVER)
-    assert erasure.due(OVER).count() == sweep().done == 0
+    assert erasure.to_erase(OVER).count() == sweep().done == 0
     mail.go()
     deliver(now=OVER)
     assert sweep(days_later=29).done == 0
-    assert erasure.due(OVER + timedelta(days=30)).count() == sweep(days_later=30).done == 1
+    assert erasure.to_erase(OVER + timedelta(days=30)).count() == sweep(days_later=30).done == 1
     notice = action_of(assignment, ActionType.EXPIRATION_NOTIFIED)
     assert (notice.status, notice.error_code, notice.due_at) == (Status.SUPERSEDED, "forgotten", None)
     assert "alice" not in words_of(assignment)

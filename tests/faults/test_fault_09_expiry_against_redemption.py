@@ -19,7 +19,7 @@ OVER = NOW + timedelta(days=90)
 def test_fault_09_a_course_redeemed_while_the_sweep_runs_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assignment = given_assignment()
     lock_batch = sweeps.lock_batch
-    found_due = expiry.due(OVER).count()
+    found_due = expiry.to_expire(OVER).count()
 
     def redeemed_first(*args: Any, now: datetime, **more: Any) -> list[LearnerContentAssignment]:
         if assignment.state == State.ALLOCATED:  # the sweep has found it; now the learner is faster

@@ -29,4 +29,4 @@ def test_fault_15_a_budget_with_wrong_books_stops_no_other() -> None:
     assert list(swept.failed) == [str(broken.uuid)]
     left = LearnerContentAssignment.objects.filter(state=State.ALLOCATED)
     assert set(left.values_list("budget", flat=True)) == {broken.pk}
-    assert expiry.due(OVER).count() == 3  # and will be tried again
+    assert expiry.to_expire(OVER).count() == 3  # and will be tried again

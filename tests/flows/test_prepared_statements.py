@@ -167,7 +167,7 @@ def test_those_about_assignments_give_what_their_query_sets_give(comparison: Com
         check(listing, *listing._SHOWN.values(), pks=pks, now=now)
         check(expected_values, expected_values._assignments, pks=pks)
         check(expected_values, expected_values._actions, assignments=pks)
-        check(emails, emails._ended_or_held, pks=pks)
+        check(emails, emails._account_ended_and_in_catalog, pks=pks)
         batches = [one.allocation_batch_uuid for one in some(world.assignments)]
         check(emails, emails._messages, batches=batches)
         pks, rows = comparison.pks(actions), timeline._with_assignments
@@ -196,7 +196,7 @@ def test_those_about_failed_work_give_what_their_query_sets_give(comparison: Com
 
 
 def test_those_about_what_sweeps_find_give_what_their_query_sets_give(comparison: Comparison) -> None:
-    kinds = {expiry.due: "expires_at", erasure.due: "expired_at"}
+    kinds = {expiry.to_expire: "expires_at", erasure.to_erase: "expired_at"}
     kinds |= {reminders.to_remind: "remind_at", reminders.to_nudge: "nudge_at"}
     found, a_day = Counter[str](), timedelta(days=1)
     LearnerContentAssignment.objects.update(nudge_at=NOW)

@@ -175,7 +175,7 @@ def test_the_sweep_erases_what_is_due_and_nothing_else(folder: Path) -> None:
 def test_a_dry_run_counts_and_changes_nothing(folder: Path) -> None:
     assert json.loads(run("forget_learners", "--dry-run", "--json")) == {"dry_run": True, "due": 1}
     assert len(list(folder.iterdir())) == 3
-    assert erasure.due(timezone.now()).count() == 1
+    assert erasure.to_erase(timezone.now()).count() == 1
 
 
 @pytest.mark.django_db

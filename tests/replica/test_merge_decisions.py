@@ -58,7 +58,9 @@ def stored(record: Content, context: FetchContext, **columns: Any) -> StoredCont
 def test_a_row_is_created_by_the_fetch_that_inserted_it(
     inserted: bool, by: FetchContext, decision: MergeDecision
 ) -> None:
-    merged = merge.decide(RECORD, stored(RECORD, by), context=fetched(), inserted=inserted, is_unnamed=False)
+    merged = merge.decide(
+        RECORD, stored(RECORD, by), context=fetched(), inserted=inserted, is_in_no_course=False
+    )
 
     assert merged.decision is decision
     assert merged.changes == {}
@@ -69,7 +71,9 @@ def test_a_run_that_gets_a_course_or_another_one_records_both() -> None:
 
     for before in (None, "GlobeX+C9"):
         row = stored(run, fetched(), parent_key=before or "")
-        merged = merge.decide(run, row, context=fetched(now=NOW + HOUR), inserted=False, is_unnamed=False)
+        merged = merge.decide(
+            run, row, context=fetched(now=NOW + HOUR), inserted=False, is_in_no_course=False
+        )
         assert (merged.decision, merged.parent_key) == (MergeDecision.CHANGED, COURSE)
         assert merged.changes == {"parent": (before, COURSE)}
 
@@ -83,7 +87,9 @@ def test_two_catalogs_that_are_served_different_records_of_one_variant_and_modif
 ) -> None:
     row = stored(RECORD, fetched(catalog_uuid=OTHER_CATALOG, upstream=upstream))
 
-    merged = merge.decide(ANOTHER, row, context=fetched(upstream=upstream), inserted=False, is_unnamed=False)
+    merged = merge.decide(
+        ANOTHER, row, context=fetched(upstream=upstream), inserted=False, is_in_no_course=False
+    )
 
     assert merged.contradicts
 
@@ -113,7 +119,7 @@ def test_other_records_do_not_contradict(
     record: Content, row: Mapping[str, object], by: FetchContext
 ) -> None:
     merged = merge.decide(
-        record, stored(RECORD, by, **row), context=fetched(), inserted=False, is_unnamed=False
+        record, stored(RECORD, by, **row), context=fetched(), inserted=False, is_in_no_course=False
     )
 
     assert not merged.contradicts

@@ -18,7 +18,7 @@ class Command(OperatorCommand):
 
     def run(self, *, dry_run: bool, **_options: Any) -> None:
         now = timezone.now()
-        due = erasure.due(now).count()
+        due = erasure.to_erase(now).count()
         if dry_run:
             return self.answer({"dry_run": True, "due": due}, f"{due} would be forgotten.")
         with progress("Forgetting", total=due) as on_progress:
