@@ -52,7 +52,7 @@ class DeliveryError(Exception):
 
 
 @dataclass
-class ServerPaused(DeliveryError):
+class MailsPaused(DeliveryError):
     """The mail server is in trouble and is not tried before `until`. Nothing was sent."""
 
     until: datetime = field(kw_only=True)

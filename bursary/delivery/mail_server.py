@@ -13,7 +13,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import QuerySet
 
-from bursary.delivery.errors import FAULTS, LONGEST_OUTAGE, DeliveryError, ServerPaused
+from bursary.delivery.errors import FAULTS, LONGEST_OUTAGE, DeliveryError, MailsPaused
 from bursary.delivery.models import MailServer
 from bursary.delivery.smtp_answers import mail_errors_translated
 from bursary.lib import leases, logs, retries, texts
@@ -55,7 +55,7 @@ _IN_TROUBLE = PreparedSelect(lambda: MailServer.objects.filter(trouble_since__is
 def send_recorded(*, now: datetime, failed_before: bool = False) -> Iterator[None]:
     """Send one mail inside the block, and store whether the server accepted it.
 
-    Raises DeliveryError, and ServerPaused if the mail must wait with the others. `failed_before`: an attempt
+    Raises DeliveryError, and MailsPaused if the mail must wait with the others. `failed_before`: an attempt
     at this mail has failed before, so that another refusal of it does not count against the server.
     """
     server = in_trouble()
@@ -76,13 +76,13 @@ def send_recorded(*, now: datetime, failed_before: bool = False) -> Iterator[Non
 
 
 def _probe(server: MailServer, *, now: datetime) -> MailServer:
-    """Claim the server, if it is due: this mail tries it for all. Raises ServerPaused."""
+    """Claim the server, if it is due: this mail tries it for all. Raises MailsPaused."""
     claimed = leases.claim(MailServer.objects.all, now=now, lease=settings.LEASE, limit=1, pks=[server.pk])
     if claimed:
         return claimed[0]
     due_at = server.due_at or now
     tried_now = due_at <= now or (server.lease_until and server.lease_until > now)
-    raise ServerPaused(
+    raise MailsPaused(
         server.error_code,
         server.detail,
         until=now + PROBE_PAUSE if tried_now else due_at,
@@ -140,7 +140,7 @@ def _record_success(
         logger.warning(text, recovered_text, server.error_code, minutes)
 
 
-def postpone_mails(mails: QuerySet[Any], paused: ServerPaused, *, now: datetime) -> None:
+def postpone_mails(mails: QuerySet[Any], paused: MailsPaused, *, now: datetime) -> None:
     """Postpone a batch of due mails to the server's next try, in their order, behind those postponed before.
 
     Those that have waited for `LONGEST_OUTAGE` stay due, and fail one by one.

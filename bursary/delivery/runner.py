@@ -22,7 +22,7 @@ from bursary.assignments.choices import MAILS, ActionType, ErrorReason
 from bursary.assignments.models import LearnerContentAssignmentAction
 from bursary.assignments.outcomes import AttemptResult, Failed, Failure, NotTried, Postponed
 from bursary.delivery import emails, handlers, mail_connection, mail_server, sending_rate
-from bursary.delivery.errors import LONGEST_OUTAGE, DeliveryError, ServerPaused
+from bursary.delivery.errors import LONGEST_OUTAGE, DeliveryError, MailsPaused
 from bursary.lib import leases, retries
 from bursary.lib.clock import Clock
 
@@ -116,7 +116,7 @@ def _work_through(
             tried += 1
             try:
                 outcome = attempt(action, clock=clock)
-            except ServerPaused as paused:
+            except MailsPaused as paused:
                 outcome = NotTried(until=paused.until)
                 leases.release(waiting)
                 waiting.clear()
@@ -130,7 +130,7 @@ def _work_through(
 def attempt(action: LearnerContentAssignmentAction, *, clock: Clock) -> AttemptResult:
     """Try a claimed action once and return the result; nothing is written here.
 
-    Raises ServerPaused if the action is a mail, and all mails must wait for the mail server.
+    Raises MailsPaused if the action is a mail, and all mails must wait for the mail server.
     """
     is_redemption = action.action_type == ActionType.REDEEMED
     reason = ErrorReason.ENROLLMENT_ERROR if is_redemption else ErrorReason.INTERNAL_API_ERROR
@@ -139,7 +139,7 @@ def attempt(action: LearnerContentAssignmentAction, *, clock: Clock) -> AttemptR
             died = "The worker died each time that this was tried."
             return Failed(Failure(reason, "worker_died", died, ""))
         return handlers.HANDLERS[ActionType(action.action_type)](action, now=action.modified)
-    except ServerPaused as paused:
+    except MailsPaused as paused:
         if clock() < max(action.created, paused.since) + LONGEST_OUTAGE:
             raise
         return _given_up(action, Failure(reason, paused.error_code, paused.detail, ""))
