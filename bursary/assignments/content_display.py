@@ -8,6 +8,8 @@ from datetime import datetime
 from html import unescape
 from typing import Any
 
+from django.db.models import Exists, F, OuterRef, Q
+from django.db.models.functions import Coalesce
 from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy
 
@@ -15,8 +17,9 @@ from bursary.assignments import derived, statuses
 from bursary.assignments.choices import State
 from bursary.assignments.models import AdministratorNotice, LearnerContentAssignment
 from bursary.lib.moments import FAR_FUTURE, MICROSECOND
+from bursary.lib.prepared import Parameter, as_expression
 from bursary.replica import joining, reads
-from bursary.replica.models import ContentMetadata, ContentType
+from bursary.replica.models import CatalogMembership, ContentMetadata, ContentType
 from bursary.replica.types import CatalogKey, UpstreamContent
 
 LONGEST_DESCRIPTION = 600  # characters that are shown
@@ -136,6 +139,24 @@ def _joinable_at(assignment: LearnerContentAssignment, *, now: datetime) -> date
         return None
     at = min(at, assignment.expires_at - MICROSECOND)
     return at if (starts_at or at) <= at else None
+
+
+def starts_ahead(now: datetime | Parameter, *, prefix: str) -> Q:
+    """Return the condition that learners read a start after `now`, by the replica: `starts_of` as SQL.
+
+    It is one on rows that refer by `prefix` to open or accepted assignments.
+    """
+    own, deadline = f"{prefix}content_start", OuterRef(f"{prefix}expires_at")
+    at, joined_at = (Coalesce(of(f"{prefix}accepted_at"), as_expression(now)) for of in (F, OuterRef))
+    joinable = CatalogMembership.objects.filter(
+        joining.open_runs(now=joined_at, must_open_before=deadline, prefix="content__"),
+        content__parent_key=OuterRef(f"{prefix}content__content_key"),
+        catalog_uuid=OuterRef(f"{prefix}budget__catalog_uuid"),
+    )
+    started = joinable.filter(content__start_date__gt=joined_at, content__start_date__lte=now)
+    further = Exists(joinable.filter(content__start_date__gt=now)) & ~Exists(started)
+    own_is_past = Q(**{f"{own}__lte": at}) | Q(**{f"{own}__gte": FAR_FUTURE})
+    return Q(**{f"{own}__gt": now, f"{own}__lt": FAR_FUTURE}) | Q(own_is_past, further)
 
 
 def plain_text(html: str) -> str:

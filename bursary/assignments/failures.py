@@ -30,7 +30,7 @@ from django.db.models import (
 )
 
 from bursary.access.models import User
-from bursary.assignments import actions, named_assignments
+from bursary.assignments import actions, content_display, named_assignments
 from bursary.assignments.choices import APPLIES_IN, LINK_AND_NOTIFY, UNFINISHED, ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.assignments.named_assignments import NamedResult
@@ -41,7 +41,6 @@ from bursary.budgets.models import Budget
 from bursary.lib import moments
 from bursary.lib.batches import chunks
 from bursary.lib.locks import for_update
-from bursary.lib.moments import FAR_FUTURE
 from bursary.lib.prepared import Parameter
 from bursary.lib.retries import repeated_after_deadlocks
 
@@ -132,11 +131,11 @@ def counts(budgets: Collection[Budget], *, zone: ZoneInfo, now: datetime) -> lis
 def too_late(now: datetime | Parameter) -> Q:
     """Return the condition that a retry of failed work would be skipped: its date has passed.
 
-    It is a reminder after the deadline, or a nudge after the start, or with a start that is now unknown.
+    It is a reminder after the deadline, or a nudge without a start ahead that learners read.
     """
-    started = Q(assignment__content_start__lte=now) | Q(assignment__content_start__gte=FAR_FUTURE)
+    started = ~content_display.starts_ahead(now, prefix="assignment__")
     past = Q(assignment__state=State.ALLOCATED, assignment__expires_at__lte=now)
-    return Q(started, action_type=ActionType.NUDGED) | Q(past, action_type__in=_UNTIL_A_DATE)
+    return Q(Q(action_type=ActionType.NUDGED), started) | Q(past, action_type__in=_UNTIL_A_DATE)
 
 
 def expected_refusals(

@@ -15,7 +15,15 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
 from bursary.access.models import User
-from bursary.assignments import actions, dates, derived, lifecycle, named_assignments, sweeps
+from bursary.assignments import (
+    actions,
+    content_display,
+    dates,
+    derived,
+    lifecycle,
+    named_assignments,
+    sweeps,
+)
 from bursary.assignments.choices import (
     ASKING_MAILS,
     IN_FORCE,
@@ -117,11 +125,13 @@ def nudge(
 ) -> ReminderResult:
     """Nudge the learners of the budget's assignments with these uuids, where they are open or accepted.
 
-    The content must not have started and must, if given, start within so many days.
+    The start that learners read must be ahead and, if given, within so many days. Not for use inside a
+    transaction.
     """
+    further = _starts_of_further_runs(budget, uuids, now=now)
 
     def objection(assignment: LearnerContentAssignment) -> str:
-        starts_at = assignment.content_start
+        starts_at = further.get(assignment.pk, assignment.content_start)
         if assignment.redeeming_since or assignment.state not in IN_FORCE:
             return lifecycle.blocking_state(assignment)
         if assignment.state == State.ALLOCATED and assignment.expires_at <= now:
@@ -136,6 +146,16 @@ def nudge(
         return "not starting soon" if late else ""
 
     return _request(budget, uuids, ActionType.NUDGED, (ActionType.NUDGED,), objection, now=now, actor=actor)
+
+
+def _starts_of_further_runs(budget: Budget, uuids: Sequence[UUID], *, now: datetime) -> dict[int, datetime]:
+    """Return by pk the starts that learners read of those without a start of their own ahead."""
+    past = Q(content_start__lte=now) | Q(content_start__gte=FAR_FUTURE)
+    rows = LearnerContentAssignment.objects.filter(past, budget=budget, uuid__in=uuids, state__in=IN_FORCE)
+    found = list(rows.select_related("budget", "content").defer("content__payload"))
+    content_display.load_shown_content(found, now=now)
+    starts = content_display.starts_of(found, now=now)
+    return {pk: starts_at for pk, starts_at in starts.items() if starts_at}
 
 
 @dataclass(frozen=True)

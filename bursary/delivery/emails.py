@@ -117,10 +117,14 @@ def remind(action: LearnerContentAssignmentAction, *, now: datetime) -> Done | S
 
 
 def nudge(action: LearnerContentAssignmentAction, *, now: datetime) -> Done | Skipped:
-    """Send the mail that the content starts soon, unless it has started meanwhile."""
+    """Send the mail that the content starts soon, unless it has started meanwhile.
+
+    Its start is the one that learners read: once the advertised run of a course has started, the next one's.
+    """
     assignment = action.assignment
     content_display.load_shown_content([assignment], now=now)
-    starts_at = content_display.start(assignment)
+    own_start = content_display.start(assignment)
+    starts_at = content_display.starts_of([assignment], now=now)[assignment.pk] or own_start
     if assignment.state == State.ALLOCATED and assignment.expires_at <= now:
         return Skipped("deadline_passed", "The deadline passed before the nudge was sent.")
     unused = assignment.budget.not_in_use(now)
