@@ -4,7 +4,7 @@ Such assignments are older than the replica, or were allocated while content was
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from bursary.assignments.models import LearnerContentAssignment
 from bursary.lib.batches import keyset_pages
 from bursary.lib.clock import Clock
 from bursary.lib.locks import for_update
+from bursary.lib.retries import repeated_after_deadlocks
 from bursary.replica import renamed_keys
 from bursary.replica.models import CatalogMembership, ContentMetadata, FormerContentKey
 
@@ -76,17 +77,21 @@ def keys_to_look_up(keys: Collection[str]) -> dict[UUID, dict[str, str]]:
 def attach(content_pk: int, *, clock: Clock) -> int:
     """Attach the assignments of a row's key that have it in their catalogs; return the number attached.
 
-    A transaction a batch. Where that brings a deadline forward, administrators are notified and nothing
-    expires for a day, as after any change of content.
+    A transaction a batch, repeated after deadlocks. Where that brings a deadline forward, administrators are
+    notified and nothing expires for a day, as after any change of content.
     """
     waiting = _waiting(content_pk).values_list("pk", flat=True)
-    attached = 0
-    for pks in keyset_pages(waiting, size=derived.ASSIGNMENTS_PER_STATEMENT):
-        with transaction.atomic():
-            content = for_update(ContentMetadata.objects.all()).defer("payload").get(pk=content_pk)
-            now = clock()
-            attached += derived.attach(content, pks=pks, now=now)
-            administrator_notices.write_for_content(pks=[content_pk], now=now, in_batches=True)
+    pages = keyset_pages(waiting, size=derived.ASSIGNMENTS_PER_STATEMENT)
+    return sum(_attach_batch(content_pk, pks, clock=clock) for pks in pages)
+
+
+@repeated_after_deadlocks
+def _attach_batch(content_pk: int, pks: Sequence[int], *, clock: Clock) -> int:
+    with transaction.atomic():
+        content = for_update(ContentMetadata.objects.all()).defer("payload").get(pk=content_pk)
+        now = clock()
+        attached = derived.attach(content, pks=pks, now=now)
+        administrator_notices.write_for_content(pks=[content_pk], now=now, in_batches=True)
     return attached
 
 

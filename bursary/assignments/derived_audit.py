@@ -1,8 +1,9 @@
 """The audit of the derived columns, and their rebuilding where they are wrong: in batches, by primary key."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import islice
 
 from django.db import transaction
@@ -15,6 +16,7 @@ from bursary.budgets.models import Budget
 from bursary.lib import batches
 from bursary.lib.batches import ProgressCallback
 from bursary.lib.clock import Clock
+from bursary.lib.retries import repeated_after_deadlocks
 
 BATCH = derived.CONTENTS_PER_STATEMENT
 NAMED = 500
@@ -87,9 +89,9 @@ def rebuild(
 ) -> RebuildResult:
     """Rewrite derived columns where they are wrong, for `limit` assignments with keys above `after`, or all.
 
-    Each batch is a transaction of its own. `into` is updated after each, so that it has the place to resume
-    at after an interruption. Rewritten columns are compared again: a remaining difference is a fault in one
-    of the two rules.
+    Each batch is a transaction of its own, repeated after deadlocks. `into` is updated after each, so that
+    it has the place to resume at after an interruption. Rewritten columns are compared again: a remaining
+    difference is a fault in one of the two rules.
     """
     done = into or RebuildResult(last=after)
     for batch in batches.chunks(islice(batches.primary_keys(_rows(budget), after=after), limit), BATCH):
@@ -97,11 +99,7 @@ def rebuild(
         wrong = sorted({one.pk for one in found})
         left: list[DerivedDifference] = []
         if wrong and not dry_run:
-            rows, now = LearnerContentAssignment.objects.filter(pk__in=wrong).order_by(), clock()
-            with transaction.atomic():
-                derived.rebuild(wrong, now=now)
-                budgets = set(rows.values_list("budget", flat=True))
-                administrator_notices.write_for_budgets(pks=budgets, now=now, in_batches=True)
+            _rewrite(wrong, now=clock())
             left = _settled(wrong, clock=clock)
         done.before.add(batch, found)
         done.after.add(batch, left)
@@ -109,6 +107,16 @@ def rebuild(
         if on_progress:
             on_progress(done.before.looked_at)
     return done
+
+
+@repeated_after_deadlocks
+def _rewrite(wrong: Sequence[int], *, now: datetime) -> None:
+    """Rewrite the derived columns of these assignments, and the notices to administrators that follow."""
+    rows = LearnerContentAssignment.objects.filter(pk__in=wrong).order_by()
+    with transaction.atomic():
+        derived.rebuild(wrong, now=now)
+        budgets = set(rows.values_list("budget", flat=True))
+        administrator_notices.write_for_budgets(pks=budgets, now=now, in_batches=True)
 
 
 def _settled(batch: list[int], *, clock: Clock) -> list[DerivedDifference]:

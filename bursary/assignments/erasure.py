@@ -172,15 +172,7 @@ def forget(
         except sweeps.RECOVERABLE as failure:
             outcome.failed[str(budget_uuid)] = sweeps.log_failure(failure, budget_uuid)
     if outcome.complete:
-        with transaction.atomic():
-            accounts = list(for_update(User.objects.filter(pk__in=learner.accounts)).order_by("pk"))
-            anonymisation.anonymise(accounts, now=now)
-            for spelling in sorted(learner.addresses):
-                anonymisation.wipe_log(spelling)
-                anonymisation.forget_notice_address(spelling)
-            suppressions.forget(learner.addresses)
-            outcome.accounts = len(accounts)
-            outcome.links = _unlink(LearnerLink.objects.filter(of_mailboxes(list(learner.keys))))
+        outcome.accounts, outcome.links = _forget_accounts(learner, now=now)
     return outcome
 
 
@@ -223,6 +215,19 @@ def _forget_in(
     not_yet = [{"assignment": one.uuid, **_BEING_REDEEMED} for one in found if one.redeeming_since]
     not_yet += [{"assignment": uuid, **_BEING_SENT} for uuid in busy.values()]
     return ErasureResult(cancelled=len(cancelled), forgotten=len(forgotten), mails=mails, not_yet=not_yet)
+
+
+@repeated_after_deadlocks
+def _forget_accounts(learner: Identity, *, now: datetime) -> tuple[int, int]:
+    """Erase what no budget has, in one transaction; return the numbers of accounts and of links."""
+    with transaction.atomic():
+        accounts = list(for_update(User.objects.filter(pk__in=learner.accounts)).order_by("pk"))
+        anonymisation.anonymise(accounts, now=now)
+        for spelling in sorted(learner.addresses):
+            anonymisation.wipe_log(spelling)
+            anonymisation.forget_notice_address(spelling)
+        suppressions.forget(learner.addresses)
+        return len(accounts), _unlink(LearnerLink.objects.filter(of_mailboxes(list(learner.keys))))
 
 
 def _locked_assignments(pks: Sequence[int]) -> list[LearnerContentAssignment]:

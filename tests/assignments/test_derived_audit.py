@@ -6,10 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import OperationalError, transaction
 
 from bursary.assignments import (
     actions,
+    administrator_notices,
     cancellation,
     declining,
     derived_audit,
@@ -72,6 +73,26 @@ def assignment(mail: MailServer) -> LearnerContentAssignment:
     made = given_assignment(content=given_content(enroll_by=SOON, start_date=START, title="Straße"))
     deliver()
     return made
+
+
+@pytest.mark.on_every_engine
+@pytest.mark.django_db(transaction=True)
+def test_a_batch_is_rewritten_again_after_a_deadlock(
+    assignment: LearnerContentAssignment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(assignment, content_title="a lie")
+    write_for_budgets, titles = administrator_notices.write_for_budgets, []
+
+    def deadlocked(**of: Any) -> None:
+        titles.append(LearnerContentAssignment.objects.get().content_title)
+        if len(titles) == 1:
+            raise OperationalError(1213, "Deadlock found when trying to get lock; try restarting transaction")
+        write_for_budgets(**of)
+
+    monkeypatch.setattr(administrator_notices, "write_for_budgets", deadlocked)
+
+    assert (rebuild().before.wrong, audit().wrong) == (1, 0)
+    assert titles == ["strasse"] * 2
 
 
 @pytest.mark.on_every_engine

@@ -1,6 +1,6 @@
 """Privacy on request: everything of an address goes, in every state; what is in hand, the next time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -8,8 +8,10 @@ import pytest
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.models import Session
+from django.db import OperationalError
 from django.test import Client
 
+from bursary.access import suppressions
 from bursary.access.models import (
     ApiKey,
     ExternalIdentity,
@@ -77,6 +79,32 @@ def test_a_person_known_by_tokens_is_no_contact_for_notices_and_no_identity_any_
     assert not ExternalIdentity.objects.exists()
     assert not SeenAdministrator.objects.exists()
     assert [one.address for one in NoticeAddress.objects.all()] == [BOB]
+
+
+@pytest.mark.on_every_engine
+@pytest.mark.django_db(transaction=True)
+def test_accounts_and_links_are_erased_again_after_a_deadlock_and_counted_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given_assignment()
+    account = given_user(email=ALICE)
+    forget_suppressions, named = suppressions.forget, []
+
+    def deadlocked(addresses: Iterable[str]) -> int:
+        named.append(User.objects.get(pk=account.pk).email == ALICE)
+        if len(named) == 1:
+            raise OperationalError(1213, "Deadlock found when trying to get lock; try restarting transaction")
+        return forget_suppressions(addresses)
+
+    monkeypatch.setattr(suppressions, "forget", deadlocked)
+
+    done = forget()
+
+    assert (done.complete, done.accounts, done.links) == (True, 1, 1)
+    assert named == [False, False]
+    account.refresh_from_db()
+    assert ALICE not in (account.email, account.username)
+    assert not LearnerLink.objects.exists()
 
 
 @pytest.mark.parametrize("state", [State.ACCEPTED, State.CANCELLED, State.EXPIRED, State.ALLOCATED])

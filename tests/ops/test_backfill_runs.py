@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import OperationalError
 from django.utils import timezone
 from pytest_django import Settings
 
-from bursary.assignments import backfill, derived
+from bursary.assignments import administrator_notices, backfill, derived
 from bursary.assignments.choices import ExpiryReason, State
 from bursary.assignments.models import AdministratorNotice, LearnerContentAssignment
 from bursary.budgets.models import Budget
@@ -188,6 +189,26 @@ def test_a_thousand_take_as_many_queries_as_one(
 
     with django_assert_max_num_queries(20):
         assert backfill.attach(content.pk, clock=lambda: NOW) == 900
+
+
+@pytest.mark.on_every_engine
+def test_a_batch_is_joined_again_after_a_deadlock_and_counted_once(
+    budget: Budget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = given_content(TIDES)
+    given_unattached(budget, TIDES, count=3)
+    write_for_content, left = administrator_notices.write_for_content, []
+
+    def deadlocked(**of: Any) -> None:
+        left.append(unattached())
+        if len(left) == 1:
+            raise OperationalError(1213, "Deadlock found when trying to get lock; try restarting transaction")
+        write_for_content(**of)
+
+    monkeypatch.setattr(administrator_notices, "write_for_content", deadlocked)
+
+    assert backfill.attach(content.pk, clock=lambda: NOW) == 3
+    assert (left, unattached()) == ([0, 0], 0)
 
 
 @pytest.mark.on_every_engine
