@@ -58,28 +58,32 @@ def items(
     budgets: Sequence[Budget],
     rows: QuerySet[LearnerContentAssignment],
     *,
+    zone: ZoneInfo,
     now: datetime,
 ) -> list[Attention]:
-    """Return the notices on the user's budgets; `rows` are their assignments. Five queries."""
+    """Return the notices on the user's budgets; `rows` are their assignments. Five queries.
+
+    What concerns one budget is dated in its organisation's time zone, what may concern several in `zone`.
+    """
     operates = may_everywhere(user)
     may_see = granted(user, Permission.READ_ASSIGNMENTS, customer="budget__customer")
     notices = administrator_notices.current(now).filter(may_see)[:MAX_NOTICES]
     found = [
-        *_mail_trouble(budgets, operates=operates),
-        *_failures(budgets, operates=operates, now=now),
+        *_mail_trouble(budgets, operates=operates, zone=zone),
+        *_failures(budgets, operates=operates, zone=zone, now=now),
         *(_complaint(one) if one.reason == NoticeReason.MAIL_UNWANTED else _notice(one) for one in notices),
-        *_deadlines(budgets, rows, now=now),
+        *_deadlines(rows, now=now),
         *(one for budget in budgets for one in _of_budget(budget, now=now)),
     ]
     return sorted(found, key=lambda one: one.quiet)
 
 
-def _mail_trouble(budgets: Sequence[Budget], *, operates: bool) -> list[Attention]:
+def _mail_trouble(budgets: Sequence[Budget], *, operates: bool, zone: ZoneInfo) -> list[Attention]:
     """Return the notice that mails wait for the mail server, with the time and the cause."""
     server = mail_server.in_trouble()
     if server is None or not server.trouble_since or not budgets:
         return []
-    since = moments.in_words(server.trouble_since, zone=budgets[0].customer.zone)
+    since = moments.in_words(server.trouble_since, zone=zone)
     words = {"since": since, "why": error_texts.for_code(server.error_code).sentence}
     sentence = _(
         "Mails have been delayed since %(since)s. %(why)s That is no learner's fault, and no mail is lost: "
@@ -94,7 +98,7 @@ def _mail_trouble(budgets: Sequence[Budget], *, operates: bool) -> list[Attentio
     return [Attention("mail-off", "warning", sentence % words, url, _("Show what waits"))]
 
 
-def _failures(budgets: Sequence[Budget], *, operates: bool, now: datetime) -> list[Attention]:
+def _failures(budgets: Sequence[Budget], *, operates: bool, zone: ZoneInfo, now: datetime) -> list[Attention]:
     found = []
     for one in failures_by_code.repairable(budgets, now=now)[:MAX_CAUSES]:
         why = error_texts.for_code(one.error_code)
@@ -109,7 +113,7 @@ def _failures(budgets: Sequence[Budget], *, operates: bool, now: datetime) -> li
             Attention(
                 icon="alert-triangle",
                 kind="danger",
-                sentence=f"{_what_failed(one, zone=budgets[0].customer.zone)} {why.sentence} {next_step}",
+                sentence=f"{_what_failed(one, zone=zone)} {why.sentence} {next_step}",
                 url=f"{reverse('assignment-list')}?{query}",
                 link=_show(one.count),
                 verb=verb,
@@ -189,30 +193,46 @@ def _notice(notice: AdministratorNotice) -> Attention:
     return Attention("calendar-due", "warning", sentence % words, url, link, about=title, query=query)
 
 
-def _deadlines(
-    budgets: Sequence[Budget], rows: QuerySet[LearnerContentAssignment], *, now: datetime
-) -> list[Attention]:
-    soon = rows.filter(state=State.ALLOCATED, expires_at__gt=now, expires_at__lte=now + SOON)
+@dataclass(frozen=True)
+class _NearDeadlines:
+    """Figures of the assignments with a deadline soon, of the organisations in one time zone."""
+
+    time_zone: str
+    count: int
+    cents: int
+    waiting: int
+    reminded_lately: int
+    last_reminder: datetime | None
+
+
+def _near_deadlines(rows: QuerySet[LearnerContentAssignment], *, now: datetime) -> list[_NearDeadlines]:
+    soon = rows.filter(state=State.ALLOCATED, expires_at__gt=now, expires_at__lte=now + SOON).order_by()
     reminded = Q(recent_action_at__gt=F("allocated_at"))
-    waiting = Q(learner_state=LearnerState.WAITING)
-    found = soon.order_by().aggregate(
+    found = soon.values(time_zone=F("budget__customer__time_zone")).annotate(
         count=Count("pk"),
         cents=Sum("price_cents"),
-        last=Max("recent_action_at", filter=reminded),
-        lately=Count("pk", filter=reminded & Q(recent_action_at__gt=now - REMINDED_LATELY)),
-        waiting=Count("pk", filter=waiting),
+        waiting=Count("pk", filter=Q(learner_state=LearnerState.WAITING)),
+        reminded_lately=Count("pk", filter=reminded & Q(recent_action_at__gt=now - REMINDED_LATELY)),
+        last_reminder=Max("recent_action_at", filter=reminded),
     )
-    if not found["count"]:
+    return [_NearDeadlines(**figures) for figures in found]
+
+
+def _deadlines(rows: QuerySet[LearnerContentAssignment], *, now: datetime) -> list[Attention]:
+    found = _near_deadlines(rows, now=now)
+    count = sum(one.count for one in found)
+    if not count:
         return []
     sentence = ngettext(
         "%(count)s assignment has its deadline in the next seven days. "
         "%(money)s comes free if it is not accepted.",
         "%(count)s assignments have their deadline in the next seven days. "
         "%(money)s comes free if they are not accepted.",
-        found["count"],
-    ) % {"count": found["count"], "money": dollars(found["cents"])}
-    if found["last"]:
-        last = moments.in_words(found["last"], zone=budgets[0].customer.zone)
+        count,
+    ) % {"count": count, "money": dollars(sum(one.cents for one in found))}
+    if reminders := [(one.last_reminder, one.time_zone) for one in found if one.last_reminder]:
+        at, zone = max(reminders)
+        last = moments.in_words(at, zone=ZoneInfo(zone))
         sentence += " " + _("The last reminder was sent on %(last)s.") % {"last": last}
     query = urlencode({"within": SOON.days, "sort": "expires_at"})
     url = f"{reverse('assignment-list')}?{query}"
@@ -222,11 +242,11 @@ def _deadlines(
             "warning",
             sentence,
             url,
-            _show(found["count"]),
+            _show(count),
             verb="remind",
             button=_("Remind"),
             query=query,
-            quiet=found["lately"] >= found["waiting"] > 0,
+            quiet=sum(one.reminded_lately for one in found) >= sum(one.waiting for one in found) > 0,
         )
     ]
 

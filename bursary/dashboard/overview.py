@@ -75,7 +75,7 @@ class Overview:
     reactions: BarChart | None
     """The number of assignments by the week of their allocation and their present state."""
     zone: ZoneInfo
-    """The time zone of the chart's weeks: the organisation's; UTC for several organisations."""
+    """The time zone of what may concern several budgets: the organisations'; UTC where they have several."""
     own: list[OwnLine]
     """The first assignments of the user, in the order of `listing.open_first`."""
     has_more_own: bool
@@ -91,7 +91,7 @@ def overview(user: User, *, now: datetime) -> Overview:
     own_pks = list(listing.open_first(own_assignments(user), now=now)[: NEWEST + 1])
     own = _rows(own_pks[:NEWEST])
     content_display.load_shown_content(own, now=now)
-    urgent = attention.items(user, found[:MAX_BUDGETS], rows, now=now) if found else []
+    urgent = attention.items(user, found[:MAX_BUDGETS], rows, zone=zone, now=now) if found else []
     return Overview(
         attention=urgent[:ATTENTION_SHOWN],
         less_urgent=urgent[ATTENTION_SHOWN:],

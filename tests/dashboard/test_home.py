@@ -1,7 +1,7 @@
 """The home page of an administrator: what needs attention, the way to deal with it, and the picture."""
 
 import html
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from typing import Any
 from urllib.parse import quote
@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from bursary.access.models import Role, User
+from bursary.access.models import Role, RoleGrant, User
 from bursary.assignments import administrator_notices, cancellation, error_texts
 from bursary.assignments.choices import ActionType, ErrorReason, NoticeReason, State, Status
 from bursary.assignments.models import (
@@ -183,6 +183,43 @@ def test_near_deadlines_say_when_they_were_reminded_and_come_last_while_that_is_
         assert (shown.index("nearly used up") < shown.index("its deadline")) == last
 
 
+def test_the_last_reminder_is_dated_in_its_own_organisations_time_zone(
+    client: Client, budget: Budget
+) -> None:
+    auckland = world.given_customer(time_zone="Pacific/Auckland")
+    RoleGrant.objects.create(user=User.objects.get(), role=Role.ADMINISTRATOR, customer=auckland)
+    for of, at, last in (
+        (budget, datetime(2026, 2, 26, 21, tzinfo=UTC), "Thursday, 26 February 2026, 22:00 (Madrid time)"),
+        (
+            world.given_budget(customer=auckland),
+            datetime(2026, 2, 28, 21, tzinfo=UTC),
+            "Sunday, 1 March 2026, 10:00 (Auckland time)",
+        ),
+    ):
+        row = LearnerContentAssignment.objects.filter(pk=world.given_assignment(of).pk)
+        row.update(allocated_at=TODAY - timedelta(days=20), expires_at=TODAY + timedelta(days=6))
+        row.update(recent_action_at=at)
+
+        assert f"The last reminder was sent on {last}." in attention(client)
+
+    assert "2 assignments have their deadline in the next seven days. $398.00 comes free" in attention(client)
+
+
+def test_failures_in_organisations_with_several_time_zones_are_dated_in_utc(
+    client: Client, budget: Budget
+) -> None:
+    RoleGrant.objects.create(
+        user=User.objects.get(),
+        role=Role.ADMINISTRATOR,
+        customer=world.given_customer(time_zone="Pacific/Auckland"),
+    )
+    world.given_budget(customer=RoleGrant.objects.latest("pk").customer, name="Zealand")
+    world.given_assignment(budget, address="leo@nowhere.invalid", now=datetime(2026, 3, 1, 23, tzinfo=UTC))
+    world.deliver(now=datetime(2026, 3, 1, 23, 30, tzinfo=UTC))  # the next day in Madrid
+
+    assert "on 1 Mar 2026." in attention(client)
+
+
 @pytest.mark.parametrize(
     ("columns", "sentence"),
     [
@@ -288,7 +325,7 @@ def test_notices_are_asked_for_by_the_roles_of_a_token_where_one_has_signed_in(b
     )
     user = User.objects.get()
     rows = LearnerContentAssignment.objects.none()
-    assert len(items(user, [], rows, now=TODAY)) == 1
+    assert len(items(user, [], rows, zone=budget.customer.zone, now=TODAY)) == 1
 
     user.token_roles = frozenset({(Role.ADMINISTRATOR, world.given_customer().uuid)})
-    assert items(user, [], rows, now=TODAY) == []
+    assert items(user, [], rows, zone=budget.customer.zone, now=TODAY) == []
