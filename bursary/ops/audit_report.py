@@ -4,9 +4,8 @@ from dataclasses import asdict
 
 from rich.console import RenderableType
 from rich.markup import escape
-from rich.table import Table
 
-from bursary.ops.console import shortened
+from bursary.ops import console
 from bursary.ops.derived_report import SHOWN
 from bursary.replica.audit import ContentAudit, Finding
 
@@ -55,10 +54,10 @@ def failure(audit: ContentAudit, *, threshold: float) -> str:
 
 def table(audit: ContentAudit) -> RenderableType:
     """Return the first findings as a table, a line for each field that differs."""
-    made = Table("catalog", "content", "finding", "field", "replica", "upstream", "agreed last (UTC)")
+    made = console.table("catalog", "content", "finding", "field", "replica", "upstream", "agreed last (UTC)")
     for found in audit.found[:SHOWN]:
         agreed = f"{found.checked_at:%Y-%m-%d %H:%M}" if found.checked_at else ""
-        lines = [(one.field, shortened(one.ours), shortened(one.theirs)) for one in found.differences]
+        lines = [(one.field, escape(str(one.ours)), escape(str(one.theirs))) for one in found.differences]
         for line in lines or [("", "", escape(found.detail))]:
             made.add_row(str(found.catalog_uuid), escape(found.content_key), found.finding, *line, agreed)
     return made

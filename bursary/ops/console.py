@@ -14,15 +14,14 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import Error
 from rich.console import Console, RenderableType
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Column, Table
 
 from bursary.lib.batches import ProgressCallback
 from bursary.lib.numbers import from_digits
 from bursary.ops.database import NotReady, in_words, require_tables
 
 PLAIN_WIDTH = 160  # columns, if the output is not a terminal
-LONGEST_VALUE = 60  # characters of a value that a table shows
 
 _PERCENT = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})?")
 
@@ -70,11 +69,13 @@ class OperatorCommand(BaseCommand):
     def rendered(self, renderable: RenderableType) -> str:
         """Return a table as text: in colour and as wide as the terminal, or plain and `PLAIN_WIDTH` wide.
 
-        `COLUMNS` in the environment decides the width of both.
+        `COLUMNS` in the environment decides the width of both. Lines that are not to be wrapped are not cut.
         """
         terminal = self.stdout.isatty()
         buffer, width = StringIO(), None if terminal or "COLUMNS" in os.environ else PLAIN_WIDTH
-        Console(file=buffer, force_terminal=terminal, width=width, highlight=False).print(renderable)
+        Console(file=buffer, force_terminal=terminal, width=width, highlight=False).print(
+            renderable, crop=False
+        )
         return buffer.getvalue().rstrip("\n")
 
     def execute(self, *args: Any, **options: Any) -> str | None:
@@ -133,10 +134,9 @@ def counted_in_words(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def shortened(value: object) -> str:
-    """Return a value for a table's cell: at most `LONGEST_VALUE` characters, with brackets escaped."""
-    text = str(value)
-    return escape(text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…")
+def table(*columns: str, **options: Any) -> Table:
+    """Return a table that cuts no text: what is wider than its column goes on in the next line."""
+    return Table(*(Column(name, overflow="fold") for name in columns), **options)
 
 
 @contextmanager

@@ -7,13 +7,13 @@ from uuid import UUID
 from django.core.management.base import CommandError
 from rich.console import RenderableType
 from rich.markup import escape
-from rich.table import Table
 
 from bursary.assignments import derived_audit
 from bursary.assignments.derived_audit import DerivedAudit
 from bursary.assignments.expected_values import DerivedDifference
 from bursary.budgets.models import Budget
 from bursary.lib.clock import Clock
+from bursary.ops import console
 
 SHARE_A_DAY = 0.01
 MAX_A_DAY = 10_000
@@ -64,7 +64,7 @@ def sentence(audit: DerivedAudit) -> str:
 
 def table(differences: list[DerivedDifference]) -> RenderableType:
     """Return the first `SHOWN` differences as a table."""
-    made = Table("assignment", "state", "column", "stored", "expected")
+    made = console.table("assignment", "state", "column", "stored", "expected")
     for one in differences[:SHOWN]:
         made.add_row(str(one.assignment), one.state, one.column, _cell(one.stored), _cell(one.expected))
     return made

@@ -6,12 +6,12 @@ from typing import Any
 from django.db.models import Q
 from rich.console import Group, RenderableType
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from bursary.assignments.choices import State
 from bursary.assignments.models import LearnerContentAssignment
-from bursary.ops.console import counted_in_words, shortened
+from bursary.ops import console
+from bursary.ops.console import counted_in_words
 from bursary.replica import explain
 from bursary.replica.explain import Explanation, RefreshReason
 from bursary.replica.models import ContentMetadata
@@ -50,26 +50,23 @@ def load(content_key: str, *, now: datetime) -> Explanation:
 
 def render(report: Explanation) -> RenderableType:
     """Return a report as a heading and two tables."""
-    values = Table("field", "value", "read from", "last change (UTC)")
+    values = console.table("field", "value", "read from", "last change (UTC)")
     for one in report["values"]:
         changed = _change_in_words(one["changed"]) if one["changed"] else ""
-        # A list of names is not shortened: its cell has as many lines as needed.
-        is_whole = one["field"] == "partner_names" and one["value"]
-        value = escape(one["value"]) if is_whole else _brief(one["value"])
-        values.add_row(one["field"], value, escape(one["read_from"]), changed)
-    row = Table("row", "value (times in UTC)")
+        values.add_row(one["field"], _shown(one["value"]), escape(one["read_from"]), changed)
+    row = console.table("row", "value (times in UTC)")
     for name, value in report["row"].items():
-        row.add_row(name.replace("_", " "), _brief(value))
+        row.add_row(name.replace("_", " "), _shown(value))
     for change in report["other_changes"]:
         row.add_row(change["field"].replace("_", " "), _change_in_words(change))
     for one in report["variants"] if len(report["variants"]) > 1 else ():
         catalogs = ", ".join(map(str, one["catalogs"])) or "no catalog"
         price = "unknown" if one["price_cents"] is None else f"{one['price_cents']} cents"
-        dates = f"price {price}, enrol by {_brief(one['enroll_by'])}"
+        dates = f"price {price}, enrol by {_shown(one['enroll_by'])}"
         row.add_row("variant", f"{one['variant'][:8] or 'ordinary'}: {dates}, in {catalogs}")
     for held in report["catalogs"]:
-        missing = f", missing since {_brief(held['missing_since'])}" if held["missing_since"] else ""
-        row.add_row("catalog", f"{held['catalog_uuid']}, seen {_brief(held['seen_at'])}{missing}")
+        missing = f", missing since {_shown(held['missing_since'])}" if held["missing_since"] else ""
+        row.add_row("catalog", f"{held['catalog_uuid']}, seen {_shown(held['seen_at'])}{missing}")
     row.add_row("runs", escape(", ".join(report["runs"])))
     row.add_row("open assignments", str(report["open_assignments"]))
     field = {one["field"]: one["value"] for one in report["values"]}
@@ -85,7 +82,7 @@ def unknown_in_words(report: Explanation) -> str:
     """Return, for a key without content, the report as sentences that end with the next step."""
     key = report["content_key"]
     remembered = (
-        f"Catalog {one['catalog_uuid']} {_ANSWERS[one['answer']]} at {_brief(one['asked_at'])} UTC; "
+        f"Catalog {one['catalog_uuid']} {_ANSWERS[one['answer']]} at {_shown(one['asked_at'])} UTC; "
         f"that is remembered until {one['until']:%H:%M:%S}."
         for one in report["remembered"]
     )
@@ -102,10 +99,10 @@ def _next_refresh_in_words(report: Explanation, *, course: str | None) -> str:
         interval=_in_words(planned["good_for_seconds"] or 0).removeprefix("1 "),
         longest_wait=_in_words(planned["longest_pause_seconds"] or 0),
     )
-    scheduled = f"{_brief(planned['at'])} UTC" if planned["at"] else "not scheduled"
+    scheduled = f"{_shown(planned['at'])} UTC" if planned["at"] else "not scheduled"
     at = f"{scheduled} ({reason})."
     if sooner := planned["brought_forward_at"]:
-        at = f"{_brief(sooner)} UTC, as open assignments depend on it; without them {at}"
+        at = f"{_shown(sooner)} UTC, as open assignments depend on it; without them {at}"
     return f"Next refresh: {at}"
 
 
@@ -118,11 +115,11 @@ def _in_words(seconds: int) -> str:
 
 
 def _change_in_words(change: dict[str, Any]) -> str:
-    old, new = _brief(change["old"]), _brief(change["new"])
-    return f"{_brief(change['created'])} by {change['source']}: {old} → {new}"
+    old, new = _shown(change["old"]), _shown(change["new"])
+    return f"{_shown(change['created'])} by {change['source']}: {old} → {new}"
 
 
-def _brief(value: object) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
-    return "-" if value is None or value == "" else shortened(value)
+    return "-" if value is None or value == "" else escape(str(value))

@@ -1,16 +1,19 @@
 """The report of `bursary status` on the screen: first problems, then waiting work, then finished work."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from textwrap import wrap
 
 from django.conf import settings
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from bursary.ops import status_report
-from bursary.ops.console import counted_in_words, shortened
+from bursary.ops import console, status_report
+from bursary.ops.console import counted_in_words
 from bursary.ops.health import OK
 from bursary.ops.status_report import OUTCOMES, FailedWork, StatusReport, TaskLine, Waiting
 
@@ -36,6 +39,21 @@ REMEDIES: Mapping[str, str] = {
     "ledger_refused": "ledger_refused: no retry. The learner can accept again.",
 }
 """What to do about errors that a retry does not repair, by error code."""
+_COMMAND = re.compile("`[^`]*`")
+NO_BREAK = "\N{NO-BREAK SPACE}"
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """Lines that are wrapped between words, and not within a command in backticks: it is to be copied."""
+
+    lines: Sequence[str]
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
+        for line in self.lines:
+            joined = _COMMAND.sub(lambda command: command[0].replace(" ", NO_BREAK), line)
+            parts = wrap(joined, options.max_width, break_long_words=False, break_on_hyphens=False)
+            yield Text("\n".join(parts).replace(NO_BREAK, " "), no_wrap=True, overflow="ignore")
 
 
 def render(report: StatusReport) -> RenderableType:
@@ -147,7 +165,7 @@ def _failed_table(failed: Sequence[FailedWork]) -> RenderableType:
     ]
     return Group(
         _titled(table, "Failed, to be repaired: most first"),
-        Text("\n".join([*examples, *_remedies(failed), ""])),
+        _Lines([*examples, *_remedies(failed), ""]),
     )
 
 
@@ -171,7 +189,8 @@ def _remedies(failed: Sequence[FailedWork]) -> list[str]:
 
 def _task_table(tasks: Sequence[TaskLine]) -> RenderableType:
     if not tasks:
-        return Text(f"Scheduled tasks: none has run yet; {RUN_BY.get(settings.CLOCK, 'cron runs them')}.\n")
+        how = RUN_BY.get(settings.CLOCK, "cron runs them")
+        return _Lines([f"Scheduled tasks: none has run yet; {how}.", ""])
     troubled = [one for one in tasks if _is_troubled(one)]
     if not troubled:
         ran = max((one.finished_at for one in tasks if one.finished_at), default=None)
@@ -179,7 +198,7 @@ def _task_table(tasks: Sequence[TaskLine]) -> RenderableType:
     table = _table("task", "last run", "next", "failures", "last error")
     for one in troubled:
         due = f"[red]{_time(one.due_at)} late[/]" if one.late else _time(one.due_at)
-        last_error = shortened(one.last_error)
+        last_error = escape(one.last_error)
         table.add_row(one.name, _time(one.finished_at), due, _count(one.failures), last_error)
     return _titled(table, "Scheduled tasks that are late or fail")
 
@@ -189,7 +208,7 @@ def _is_troubled(task: TaskLine) -> bool:
 
 
 def _table(*columns: str) -> Table:
-    return Table(*columns, box=None, pad_edge=False)
+    return console.table(*columns, box=None, pad_edge=False)
 
 
 def _titled(table: Table, title: str) -> Group:

@@ -17,6 +17,7 @@ from bursary.assignments.models import LearnerContentAssignment, LearnerContentA
 from bursary.delivery.emails import deadline_text
 from bursary.lib import moments
 from bursary.lib.money import dollars
+from bursary.ops import console
 
 WIDTH_OF_TABLE = 110  # columns; on a narrower terminal, actions are printed as lines
 COLOURS = {Status.DONE: "green", Status.FAILED: "red", Status.PENDING: "yellow", Status.RUNNING: "yellow"}
@@ -139,9 +140,7 @@ class _Actions:
 
     def _table(self) -> Table:
         created = f"created ({moments.zone_in_words(self.zone)})"
-        table = Table(created, "completed", "action", "status", "attempts", "error code", "detail")
-        for column in table.columns:
-            column.overflow = "fold"
+        table = console.table(created, "completed", "action", "status", "attempts", "error code", "detail")
         for action in self.actions:
             table.add_row(
                 _time(action.created, self.zone),

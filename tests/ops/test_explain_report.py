@@ -212,6 +212,21 @@ def test_the_partners_are_named_in_full() -> None:
     assert partners in " ".join(cells)
 
 
+@pytest.mark.parametrize("columns", ["60", "118", ""])
+def test_no_value_and_no_path_of_a_value_is_cut(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    record = {"content_type": "course", "key": KEY, "title": "Tides", "normalized_metadata": {}}
+    course = given(payload=record, image_url=f"https://images.example/{'i' * 200}.png", digest="d" * 64)
+    ContentChange.objects.create(
+        content=course, field="title", old="o" * 90, new="n" * 90, created=NOW, trigger="cron"
+    )
+    rows = [line.split("│") for line in run()[0].splitlines() if "│" in line]
+    text = "".join(row[place].strip() for place in range(1, 5) for row in rows if place < len(row))
+    for whole in (f"{'i' * 200}.png", "d" * 64, "o" * 90, "n" * 90, "normalized_metadata.enroll_start_date"):
+        assert whole in text
+
+
 def test_the_error_of_quarantined_content_is_reported() -> None:
     given(failures=1, quarantined_digest="0" * 64, last_error="unknown_content_type: A record's is one of …")
     text = " ".join(run()[0].split())

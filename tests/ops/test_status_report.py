@@ -253,7 +253,23 @@ def test_the_width_that_the_environment_names_is_kept(monkeypatch: pytest.Monkey
     given_assignment(address="one@nowhere.invalid")
     deliver()
     monkeypatch.setenv("COLUMNS", "60")
-    assert max(map(len, screen().splitlines())) <= 60
+    shown = screen()
+    assert max(map(len, shown.splitlines())) <= 60
+    example = LearnerContentAssignment.objects.get().uuid
+    assert f"\n`bursary timeline {example}`\n" in shown  # whole, to be copied
+    assert "`bursary correct_address OLD NEW`" in shown
+    assert "the learner's\n" in shown
+
+
+def test_a_command_to_copy_stays_on_one_line_that_is_longer_than_the_screen_if_it_must_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given_assignment(address="one@nowhere.invalid")
+    deliver()
+    monkeypatch.setenv("COLUMNS", "30")
+    example = "abcdefab-abcd-4bcd-abcd-abcdefabcdef"
+    LearnerContentAssignment.objects.update(uuid=example)
+    assert f"\n`bursary timeline {example}`\n" in screen()
 
 
 def test_it_is_one_object_for_programs() -> None:
