@@ -21,6 +21,7 @@ from bursary.assignments.choices import LINK_AND_NOTIFY, ActionType, State, Stat
 from bursary.assignments.matching import LEARNER_COLUMNS, Addressee
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import ledger
+from bursary.lib import mailbox
 from bursary.lib.locks import for_update
 from bursary.lib.retries import repeated_after_deadlocks
 
@@ -124,6 +125,18 @@ def corrected_addresses(detail: str) -> dict[str, str]:
     """Return the `old` and the `new` address of a correction's detail; empty where they are erased."""
     found = re.fullmatch(CORRECTED.format(old=r"(?P<old>\S+)", new=r"(?P<new>\S+)"), detail)
     return found.groupdict() if found else {}
+
+
+def corrected_from(address: str, *, since: datetime) -> QuerySet[LearnerContentAssignment]:
+    """Return the assignments from which this address was corrected away since then, unless it is erased."""
+    begins = CORRECTED.partition("{new}")[0].format(old=mailbox.comparable_text(address))
+    corrections = LearnerContentAssignmentAction.objects.filter(
+        status=Status.DONE,
+        completed_at__gte=since,
+        action_type=ActionType.EMAIL_CORRECTED,
+        detail__istartswith=begins,
+    )
+    return LearnerContentAssignment.objects.filter(pk__in=corrections.values("assignment"))
 
 
 def _write_address(assignment: LearnerContentAssignment, addressee: Addressee, now: datetime) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 
 from bursary.access import known_learners
 from bursary.access.models import learner_key, of_mailboxes
+from bursary.assignments import address_corrections
 from bursary.assignments.choices import Status
 from bursary.assignments.mail_reports import PROVIDER_REF_VALID_FOR
 from bursary.assignments.models import (
@@ -25,12 +26,13 @@ from bursary.ops.models import ScheduledTask
 from bursary.replica.models import CatalogListing
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+CORRECTION_FOUND_FOR = timedelta(days=30)
 MAX_KEYS = 10
 """Content keys that a sentence names at most."""
 IDS = (
     "the uuid of an assignment, an action, an allocation batch, a notice, a transaction or a budget; the id "
     "of an event; a Message-ID; the name that a mail provider gave to a mail in the last thirty days; or a "
-    "learner's address"
+    "learner's address, also one that was corrected in the last thirty days"
 )
 
 
@@ -41,7 +43,8 @@ def find(text: str, *, now: datetime) -> QuerySet[LearnerContentAssignment]:
     mail file's name, which contain the action's uuid; by a provider's name for work that was done within
     `PROVIDER_REF_VALID_FOR`; by an event about its money or mail. Several are found by the uuid of an
     allocation batch, a notice to administrators (those of its budget and content) or a budget, or by any
-    address of a learner; those of a budget or learner are sorted by their latest action, the latest first.
+    address of a learner, at last by one that was corrected within `CORRECTION_FOUND_FOR`; those of a budget
+    or learner are sorted by their latest action, the latest first.
     """
     return next((found for found in _meanings(text.strip(), now=now) if found.exists()), _all().none())
 
@@ -101,6 +104,8 @@ def _meanings(text: str, *, now: datetime) -> Iterator[QuerySet[LearnerContentAs
     if "@" in text:
         person = of_mailboxes(known_learners.all_keys(learner_key(text)))
         yield _all().filter(person).order_by("-recent_action_at", "-pk")
+        corrected = address_corrections.corrected_from(text, since=now - CORRECTION_FOUND_FOR)
+        yield corrected.order_by("-recent_action_at", "-pk")
 
 
 def _of_event(payload: Mapping[str, Any], *, now: datetime) -> Iterator[QuerySet[LearnerContentAssignment]]:

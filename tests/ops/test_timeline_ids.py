@@ -15,7 +15,14 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from bursary.access.models import AccountAddress, learner_key
-from bursary.assignments import cancellation, declining, expiry, redemption
+from bursary.assignments import (
+    address_corrections,
+    cancellation,
+    declining,
+    erasure,
+    expiry,
+    redemption,
+)
 from bursary.assignments.choices import ActionType
 from bursary.assignments.models import AdministratorNotice, LearnerContentAssignment
 from bursary.budgets import ledger
@@ -29,6 +36,7 @@ from tests.smtp import MailServer
 from tests.world import (
     ALICE,
     BOB,
+    CAROL,
     NOW,
     action_of,
     allocate,
@@ -165,6 +173,33 @@ def test_a_list_keeps_apart_what_was_declined_and_what_was_cancelled() -> None:
     }
     listed = {row["uuid"]: (row["state"], row["declined"]) for row in shown(ALICE)["assignments"]}
     assert listed == {str(cancelled.uuid): ("cancelled", False), str(declined.uuid): ("cancelled", True)}
+
+
+@pytest.mark.on_every_engine
+def test_an_address_that_was_corrected_is_found_for_thirty_days_until_it_is_erased() -> None:
+    once, twice = given_assignment(address=BOB), given_assignment(address=CAROL)
+    longer = given_assignment(address=f"not-{BOB}")
+    address_corrections.correct_pair(BOB, ALICE, now=NOW)
+    address_corrections.correct_pair(CAROL, "carla@learners.example", now=NOW)
+    address_corrections.correct_pair("carla@learners.example", "carole@learners.example", now=NOW)
+    address_corrections.correct_pair(longer.learner_email, f"{BOB}.example", now=NOW)
+    month = timedelta(days=30)
+
+    assert shown(f" {BOB.upper()}")["assignment"]["uuid"] == str(once.uuid)
+    for address in (CAROL, "carla@learners.example", "carole@learners.example"):
+        assert shown(address)["assignment"]["uuid"] == str(twice.uuid)
+    assert list(timeline_ids.find(BOB, now=NOW + month)) == [once]
+    assert list(timeline_ids.find(BOB, now=NOW + month + timedelta(seconds=1))) == []
+
+    erasure.forget(ALICE, now=NOW, remove=lambda _mails: 0)
+    assert list(timeline_ids.find(BOB, now=NOW)) == []
+
+
+def test_what_an_address_has_comes_before_what_was_corrected_away_from_it() -> None:
+    given_assignment(address=BOB)
+    address_corrections.correct_pair(BOB, ALICE, now=NOW)
+    own = given_assignment(address=BOB)
+    assert list(timeline_ids.find(BOB, now=NOW)) == [own]
 
 
 def test_an_address_with_one_assignment_has_its_timeline() -> None:
