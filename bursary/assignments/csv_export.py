@@ -102,7 +102,7 @@ def _header(zone: ZoneInfo) -> list[str]:
         *(_("Learner"), _("Course"), _("Course key"), _("Offered by"), _("Price (USD)")),
         *(_("Status"), _("What failed")),
         _("Assigned (%(zone)s)") % local,
-        _("Last action (%(zone)s)") % local,
+        _("Assigned or reminded (%(zone)s)") % local,
         _("Deadline (%(zone)s)") % local,
         _("Deadline decided by"),
         _("Accepted or ended (%(zone)s)") % local,

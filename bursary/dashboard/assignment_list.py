@@ -61,7 +61,7 @@ class AssignmentRow:
 
     @property
     def reminded(self) -> bool:
-        """Whether the last action is a reminder, not the allocation."""
+        """Whether the recent action is a reminder, not the allocation."""
         return self.assignment.recent_action_at > self.assignment.allocated_at
 
 

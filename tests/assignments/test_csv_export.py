@@ -11,10 +11,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from bursary.access.models import User
-from bursary.assignments import cancellation, csv_export, declining
+from bursary.assignments import cancellation, csv_export, declining, reminders
 from bursary.assignments.choices import State
 from bursary.assignments.csv_export import EXPORTED, AssignmentExport
 from bursary.assignments.models import LearnerContentAssignment
+from tests.smtp import MailServer
 from tests.world import (
     ALICE,
     BOB,
@@ -65,6 +66,22 @@ def test_each_assignment_is_a_line_with_its_money_status_and_dates() -> None:
     assert (row["state"], row["learner_state"], row["cause"]) == ("allocated", "waiting", "")
     assert row["Assigned (Europe/Madrid)"] == "2026-03-02 10:00"  # NOW is nine o'clock, UTC
     assert row["Assignment"] == str(assignment.uuid)
+
+
+def test_the_last_reminder_that_was_sent_is_dated_as_in_the_list_and_no_other_action_is(
+    mail: MailServer,
+) -> None:
+    assignment = given_assignment()
+    deliver()
+    column = "Assigned or reminded (Europe/Madrid)"
+    assert [row[column] for row in rows(export())] == ["2026-03-02 10:00"]
+
+    reminded_at = NOW + timedelta(days=2)
+    reminders.remind(assignment.budget, uuids=[assignment.uuid], now=reminded_at)
+    deliver(now=reminded_at)
+    cancellation.cancel(assignment.budget, uuids=[assignment.uuid], now=NOW + timedelta(days=3))
+
+    assert [row[column] for row in rows(export())] == ["2026-03-04 10:00"]
 
 
 def test_a_failure_is_in_words_and_for_programs_a_code() -> None:
