@@ -1,5 +1,6 @@
 """Request bodies: their shapes, units and limits."""
 
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -52,7 +53,23 @@ class BoundedJSONParser(JSONParser):
         try:
             return super().parse(stream, media_type, parser_context)
         except RecursionError as error:
-            raise ParseError("JSON parse error - It is nested too deeply.") from error
+            raise ParseError("The body is nested too deeply.") from error
+        except ParseError as error:
+            raise ParseError(_why_unreadable(error)) from error
+
+
+def _why_unreadable(error: ParseError) -> str:
+    """Return a sentence on a body that the framework cannot parse, with the position where that is known."""
+    match error.__context__:
+        case json.JSONDecodeError() as why:
+            expected = re.sub("( starting)? at$|[: ]+$", "", why.msg)
+            return f"The body is not JSON. Line {why.lineno}, column {why.colno}: {expected}."
+        case UnicodeDecodeError() as why:
+            return f"The body is not JSON. Byte {why.start + 1}: it is not {why.encoding.upper()}."
+        case ValueError() as why:
+            return f"The body is not JSON that can be read: {why}."
+        case _:
+            return str(error.detail)
 
 
 @extend_schema_field({"type": "number", "minimum": 0, "maximum": MAX_PRICE_CENTS})

@@ -54,6 +54,10 @@ _NEXT_STEPS: Mapping[int, tuple[str, str]] = {
         "Send the same request again after Retry-After; then send fewer a minute.",
     ),
 }
+_UNNAMED = {"non_field_errors"}
+"""The key of errors that are of no field."""
+_CORRECT_DETAIL = "Correct what the detail says and send the request again."
+_SEND_JSON = "Send the whole body as JSON, in UTF-8."
 _AFTER_CSRF = (
     "Reload the page, or send the cookie csrftoken as the header X-CSRFToken; an API key needs neither."
 )
@@ -299,6 +303,8 @@ def _from_framework(error: Exception, context: Mapping[str, Any]) -> Response | 
         next_step = _AFTER_CSRF
     data = response.data
     fields = data if isinstance(data, dict) and "detail" not in data else {}
+    if isinstance(error, exceptions.ParseError | exceptions.ValidationError) and fields.keys() <= _UNNAMED:
+        next_step = _SEND_JSON if isinstance(error, exceptions.ParseError) else _CORRECT_DETAIL
     detail = data.get("detail") if isinstance(data, dict) else None
     if isinstance(error, Http404 | PermissionDenied) and error.args:
         detail = str(error.args[0])

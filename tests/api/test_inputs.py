@@ -176,6 +176,48 @@ def test_what_is_no_json_object_is_refused(
             assert refused(door.send("POST", path, body))
 
 
+NOT_JSON = [
+    (b"content_key=Tides", "Line 1, column 1: "),
+    (b'{"content_key": "k",\n "admin_lms_user_id" 7}', "Line 2, column 22: "),
+    (b'{"content_key": "k"} and more', "Line 1, column 22: "),
+    (b'{"content_key": "a\xff"}', "Byte 19: it is not UTF-8."),
+]
+
+
+@pytest.mark.parametrize(("body", "position"), NOT_JSON)
+def test_a_body_that_is_not_json_is_refused_with_the_position_at_which_that_shows(
+    door: Door, budget: Budget, content: ContentMetadata, body: bytes, position: str
+) -> None:
+    answer = door.send("POST", allocating(budget), body)
+
+    assert refused(answer)
+    assert answer.json()["detail"].startswith(f"The body is not JSON. {position}")
+    assert answer.json()["next_step"] == "Send the whole body as JSON, in UTF-8."
+    assert set(answer.json()) == {"reason", "detail", "next_step"}
+
+
+def test_a_number_that_json_does_not_have_is_named(
+    door: Door, budget: Budget, content: ContentMetadata
+) -> None:
+    answer = door.send("POST", allocating(budget), raw(content, "content_price_cents", "NaN"))
+    assert refused(answer)
+    assert answer.json()["detail"].startswith("The body is not JSON that can be read: ")
+    assert "NaN" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("body", [b"[]", b"null", b"3"])
+def test_what_to_do_names_no_fields_where_the_refusal_names_none(
+    door: Door, budget: Budget, body: bytes
+) -> None:
+    answer = door.send("POST", f"{listing(budget)}cancel/", body)
+    assert refused(answer)
+    assert answer.json()["next_step"] == "Correct what the detail says and send the request again."
+
+    named = door.send("POST", f"{listing(budget)}cancel/", b"{}")
+    assert list(named.json()) == ["assignment_uuids", "reason", "detail", "next_step"]
+    assert named.json()["next_step"] == "Correct the named fields and send the request again."
+
+
 def test_no_depth_of_nesting_is_a_server_error(
     door: Door, budget: Budget, content: ContentMetadata, dry: bool
 ) -> None:
