@@ -6,6 +6,7 @@
 from typing import Any, NoReturn
 
 from django.http import Http404
+from django.urls import resolve
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.views import APIView
@@ -19,4 +20,7 @@ class UnknownURL(APIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> NoReturn:
         """Raise Http404 before the authentication and the method are checked."""
-        raise Http404("The API has no such URL; /api/v1/docs/ lists all.")
+        with_slash = resolve(f"{request.path_info}/").func
+        if request.path_info.endswith("/") or getattr(with_slash, "view_class", None) is UnknownURL:
+            raise Http404("The API has no such URL; /api/v1/docs/ lists all.")
+        raise Http404("The API has this URL with a slash at its end; /api/v1/docs/ lists all.")

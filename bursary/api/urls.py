@@ -18,7 +18,6 @@ from bursary.api import (
     export,
     learner_portal,
     mail_events,
-    not_found,
     redemption,
     repairs,
     root,
@@ -146,5 +145,4 @@ urlpatterns = [
     path("admin-view/learner_profile/", empty_answers.LearnerProfile.as_view(), name="learner-profile"),
     path("schema/", docs.Described.as_view(), name="schema"),
     path("docs/", docs.Docs.as_view(), name="docs"),
-    re_path("", not_found.UnknownURL.as_view()),
 ]

@@ -53,6 +53,35 @@ def test_an_address_that_there_is_not_is_404_in_json_with_any_key(method: str, p
     assert "/api/v1/docs/" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1",
+        "/api/v1/docs",
+        "/api/v1/subsidy-access-policies",
+        f"/api/v1/subsidy-access-policies/{NOBODYS}",
+        f"/api/v1/policy-allocation/{NOBODYS}/allocate",
+        "/api/v1/content-metadata/RiversideX+T1",
+        f"/api/v2/subsidies/{NOBODYS}/admin/transactions",
+    ],
+)
+def test_an_address_without_its_slash_is_404_in_json_and_the_sentence_says_so(method: str, path: str) -> None:
+    answer = Door().client.generic(method, path)
+    assert refusal_of(answer) == (404, "not_found")
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.json()["detail"] == (
+        "The API has this URL with a slash at its end; /api/v1/docs/ lists all."
+    )
+
+
+@pytest.mark.parametrize("path", ["/api", "/api/", "/api/v2", "/api/v2/", "/api/v2/nope", "/api/v3/nope/"])
+def test_an_address_outside_both_versions_is_404_in_json(path: str) -> None:
+    answer = Door().client.get(path)
+    assert refusal_of(answer) == (404, "not_found")
+    assert answer.json()["detail"] == "The API has no such URL; /api/v1/docs/ lists all."
+
+
 def test_a_budget_that_there_is_not_is_404_at_each_of_its_addresses(
     door: Door, assignment: LearnerContentAssignment
 ) -> None:
