@@ -97,6 +97,26 @@ def test_an_outage_of_the_broker_fails_nothing_and_is_logged_once_and_counted(
     assert "bursary_broker_reachable 1.0" in exposed()
 
 
+def test_a_request_waits_for_a_broker_that_is_away_once_in_each_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, tried = [0.0], []
+
+    def away(_message: str, **_count: int) -> None:
+        tried.append(now[0])
+        raise ConnectionRefusedError("no broker")
+
+    ours = broker.Broker()
+    monkeypatch.setattr(broker, "_publish", away)
+    monkeypatch.setattr(ours._breaker, "_clock", lambda: now[0])
+    for second in (0, 0, 9.999, 10, 19.999, 20):
+        now[0] = second
+        ours.send(broker.DELIVER)
+
+    assert tried == [0, 10, 20]
+    assert ours.unsent == 6
+
+
 def test_a_broker_that_never_answers_delays_a_request_by_seconds_at_most(
     celery: CeleryStack, settings: Settings, silent: str
 ) -> None:
