@@ -16,6 +16,7 @@ from bursary.ops.console import counted_in_words
 from bursary.ops.database import expect_traces, leave_no_traces
 
 MAX_ROUNDS = 5
+NOTHING_KNOWN = "Nothing is known of this address."
 STILL_WRITTEN = {
     "assignment": None,
     "reason": "still_written",
@@ -89,7 +90,7 @@ def preview(address: str) -> tuple[dict[str, object], str]:
         f"and {counted_in_words(known.accounts, 'account')} would be forgotten."
     )
     if not (total or known.elsewhere or known.links or known.accounts):
-        sentence = "Nothing is known of this address."
+        sentence = NOTHING_KNOWN
     return asdict(known), sentence
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -265,6 +266,32 @@ def test_nothing_is_forgotten_without_a_yes(folder: Path, monkeypatch: pytest.Mo
     assert LearnerContentAssignment.objects.get().state == State.ALLOCATED
     monkeypatch.setattr("builtins.input", lambda _question: "yes")
     assert run("forget_learner", ALICE).startswith("1 assignment forgotten, 1 of them cancelled")
+
+
+@pytest.mark.django_db
+def test_of_an_address_without_data_it_says_that_nothing_is_known(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_assignment()
+    assert run("forget_learner", ALICE, "--yes") == (
+        "1 assignment forgotten, 1 of them cancelled; 0 mails, 1 link, 0 accounts and 0 other mentions."
+    )
+    nothing = "Nothing is known of this address. Nothing was changed."
+    assert run("forget_learner", ALICE, "--yes") == nothing
+    asked = Mock(return_value="yes")
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", asked)
+    assert run("forget_learner", BOB) == nothing
+    question = "Nothing is known of this address. Type yes to search every text for it, and erase it there: "
+    asked.assert_called_once_with(question)
+
+
+@pytest.mark.django_db
+def test_a_mention_in_a_text_alone_is_counted(folder: Path) -> None:
+    given_budget(description=f"Ask {ALICE}.")
+    assert run("forget_learner", ALICE, "--yes") == (
+        "0 assignments forgotten, 0 of them cancelled; 0 mails, 0 links, 0 accounts and 1 other mention."
+    )
 
 
 @pytest.mark.django_db

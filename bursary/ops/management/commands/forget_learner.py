@@ -1,6 +1,7 @@
 """`bursary forget_learner ADDRESS`: erase one learner's personal data, on request."""
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -9,6 +10,14 @@ from django.utils import timezone
 from bursary.assignments.matching import BadAddresses
 from bursary.ops import erasure_runs
 from bursary.ops.console import OperatorCommand, counted_in_words
+
+COUNTED: Mapping[str, str] = {
+    "mails_removed": "mail",
+    "links_removed": "link",
+    "accounts_anonymised": "account",
+    "mentions_removed": "other mention",
+}
+"""What is counted beside assignments, with its noun."""
 
 
 class Command(OperatorCommand):
@@ -30,11 +39,7 @@ class Command(OperatorCommand):
         if dry_run:
             return self.answer({"dry_run": True, **known}, sentence)
         if not yes:
-            if self.as_json or not sys.stdin.isatty():
-                without = "No terminal to ask on. Give --yes, or --dry-run to see what would be erased."
-                raise CommandError(without)
-            if input(f"{sentence} This cannot be undone. Type yes to continue: ").strip() != "yes":
-                raise CommandError("Nothing was changed.")
+            self._ask(sentence)
         done = {"dry_run": False} | erasure_runs.forget(address, now=timezone.now())
         self.answer(done, _text(done))
         if not done["traces_removed"]:
@@ -43,15 +48,24 @@ class Command(OperatorCommand):
             raise CommandError("Not everything is forgotten yet. Run it again in some minutes.")
         return None
 
+    def _ask(self, sentence: str) -> None:
+        """Ask for a yes. Raises CommandError without one."""
+        if self.as_json or not sys.stdin.isatty():
+            raise CommandError("No terminal to ask on. Give --yes, or --dry-run to see what would be erased.")
+        question = "This cannot be undone. Type yes to continue: "
+        if sentence == erasure_runs.NOTHING_KNOWN:
+            question = "Type yes to search every text for it, and erase it there: "
+        if input(f"{sentence} {question}").strip() != "yes":
+            raise CommandError("Nothing was changed.")
+
 
 def _text(done: dict[str, Any]) -> str:
-    mails, links = (
-        counted_in_words(done["mails_removed"], "mail"),
-        counted_in_words(done["links_removed"], "link"),
-    )
+    if done["complete"] and not any(done[name] for name in ("forgotten", *COUNTED)):
+        return f"{erasure_runs.NOTHING_KNOWN} Nothing was changed."
+    *others, last = (counted_in_words(done[name], noun) for name, noun in COUNTED.items())
     lines = [
         f"{counted_in_words(done['forgotten'], 'assignment')} forgotten, {done['cancelled']} of them "
-        f"cancelled; {mails}, {links} and {counted_in_words(done['accounts_anonymised'], 'account')}."
+        f"cancelled; {', '.join(others)} and {last}."
     ]
     lines += [f"Not yet {one['assignment']}: {one['detail']} {one['next_step']}" for one in done["not_yet"]]
     lines += [f"Budget {uuid} failed: {error}" for uuid, error in done["failed_budgets"].items()]
