@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
+from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ import django
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import ManagementUtility
-from django.core.management.base import BaseCommand, CommandError, OutputWrapper
+from django.core.management.base import BaseCommand, CommandError, OutputWrapper, SystemCheckError
 from django.db import Error, connection, connections
 
 from bursary.config import commands
 from bursary.config.secret_key import kept_secret
+from bursary.ops.console import SETTINGS
 from bursary.ops.database import NotReady, in_words, refuse_unknown_migrations
 
 PRIVATE = 0o077  # the umask: only the owner may read the data folder, which has personal data
@@ -185,7 +187,14 @@ def _sets_up_data_folder(arguments: Sequence[str]) -> bool:
 
 
 def _set_up(*, with_key: bool) -> None:
-    """Make the data folder and its key once the database has answered: a refused command leaves neither."""
+    """Make the data folder and its key once the settings are valid and the database has answered.
+
+    A refused command leaves neither.
+    """
+    try:
+        BaseCommand(stderr=StringIO()).check(tags=[SETTINGS])  # the command asks again, and warns
+    except SystemCheckError as wrong:
+        sys.exit(str(wrong))
     if connection.vendor == "sqlite":
         _make_data_folder(with_key=False)  # the database is made there
     _require_known_migrations()

@@ -265,6 +265,11 @@ def test_a_folder_that_cannot_be_made_is_named_in_a_sentence(tmp_path: Path) -> 
         ("demo", 1, "bursary: The database does not answer: "),
         ("migrate", 1, "bursary: The database does not answer: "),
         ("demo --weeks 99", 2, "bursary demo: argument --weeks: there are 52 weeks at most"),
+        (
+            "migrate nosuchapp",
+            2,
+            "bursary migrate: argument app_label: there is no app nosuchapp; it is one of access,",
+        ),
         ("help", 0, ""),
     ],
 )
@@ -275,6 +280,15 @@ def test_a_command_that_does_not_begin_leaves_no_folder_and_no_key(
     ended = bursary(*command.split(), folder=tmp_path, settings=settings)
     assert (ended.returncode, ended.stderr.count("\n")) == (status, bool(sentence))
     assert ended.stderr.startswith(sentence)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["demo --no-serve", "migrate"])
+def test_a_setting_that_is_refused_leaves_no_folder_and_is_named_once(command: str, tmp_path: Path) -> None:
+    refused = bursary(*command.split(), folder=tmp_path, settings={"BURSARY_SECRET_KEY": "too short"})
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("SystemCheckError: System check identified some issues:")
+    assert refused.stderr.count("(bursary.E040) BURSARY_SECRET_KEY is shorter than 32 characters") == 1
     assert list(tmp_path.iterdir()) == []
 
 
