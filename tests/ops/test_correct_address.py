@@ -43,6 +43,23 @@ def test_of_a_file_every_pair_is_tried_and_refusals_end_with_an_error(tmp_path: 
     ]
 
 
+def test_a_heading_of_a_file_is_no_pair_but_a_pair_without_an_at_is(tmp_path: Path) -> None:
+    given_assignment(address=TYPO)
+    file = tmp_path / "pairs.csv"
+    file.write_text(f"Old address,New address\r\n{TYPO},{ALICE}\r\n", encoding="utf-8")
+    assert run("--csv", str(file), "--dry-run") == f"{TYPO} -> {ALICE}: 1 would be corrected."
+
+    file.write_text(f"alcie.learners.example,bob\n{TYPO},{ALICE}\n", encoding="utf-8")
+    with pytest.raises(CommandError, match="Refused 1 of 2 pairs"):
+        run("--csv", str(file), "--dry-run")
+
+    for text in ("Old address,New address\n", "\n"):
+        file.write_text(text, encoding="utf-8")
+        with pytest.raises(CommandError, match="Give OLD and NEW, or --csv") as refused:
+            run("--csv", str(file))
+        assert refused.value.returncode == 2
+
+
 @pytest.mark.parametrize(("arguments", "code"), [((), 2), ((TYPO,), 2), (("--csv", "/nowhere.csv"), 1)])
 def test_what_is_no_pair_is_refused(arguments: tuple[str, ...], code: int) -> None:
     with pytest.raises(CommandError) as refused:

@@ -22,7 +22,9 @@ class Command(OperatorCommand):
             "addresses", nargs="*", metavar="OLD NEW", help="The address that is wrong, and the right one."
         )
         parser.add_argument(
-            "--csv", metavar="FILE", help="A file of pairs instead, in two columns: old and new address."
+            "--csv",
+            metavar="FILE",
+            help="A file of pairs instead, in two columns: old and new address. It may have a heading.",
         )
 
     def run(self, *, addresses: list[str], csv: str | None, dry_run: bool, **_options: Any) -> None:
@@ -40,16 +42,22 @@ class Command(OperatorCommand):
             raise CommandError(f"Refused {refused} of {pairs_in_words}: these are as before.")
 
 
+def _is_heading(row: list[str]) -> bool:
+    """Return whether no cell can be an address, not even one that lost its @."""
+    return not any("@" in cell or "." in cell for cell in row)
+
+
 def _pairs(addresses: list[str], file: str | None) -> list[tuple[str, str]]:
     rows = [addresses] if addresses else []
     if file:
         try:
             with Path(file).open(encoding="utf-8-sig", newline="") as lines:
-                rows += [row for row in csv.reader(lines) if any(cell.strip() for cell in row)]
+                filled = [row for row in csv.reader(lines) if any(cell.strip() for cell in row)]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise CommandError(
                 f"{file} cannot be read: {getattr(error, 'strerror', None) or error}"
             ) from error
+        rows += filled[1:] if filled and _is_heading(filled[0]) else filled
     if not rows or len(rows) > MAX_PAIRS:
         raise CommandError(f"Give OLD and NEW, or --csv with up to {MAX_PAIRS} pairs.", returncode=2)
     if wrong := next((row for row in rows if len(row) != 2), None):
