@@ -183,6 +183,8 @@ def test_an_address_that_was_corrected_is_found_for_thirty_days_until_it_is_eras
     address_corrections.correct_pair(CAROL, "carla@learners.example", now=NOW)
     address_corrections.correct_pair("carla@learners.example", "carole@learners.example", now=NOW)
     address_corrections.correct_pair(longer.learner_email, f"{BOB}.example", now=NOW)
+    declined = given_assignment(address="dora@learners.example")
+    declining.decline(declined, reason=f"From {BOB} to {ALICE}.", now=NOW)
     month = timedelta(days=30)
 
     assert shown(f" {BOB.upper()}")["assignment"]["uuid"] == str(once.uuid)
