@@ -26,6 +26,7 @@ from tests.world import (
     given_budget,
     given_content,
     given_customer,
+    given_run,
     given_user,
     timeline,
 )
@@ -206,6 +207,24 @@ def test_a_preview_names_the_deadline_and_its_reason() -> None:
     seen = see(now=NOW, due_date=NOW)
     assert [one.reason for one in seen.refusals] == ["deadline_passed"]
     assert (seen.deadline, seen.deadline_reason) == (NOW, ExpiryReason.DUE_DATE)
+
+
+def test_a_run_with_enrolment_that_opens_after_the_due_date_decides_no_deadline_of_a_preview() -> None:
+    budget, course = given_budget(), given_content(enroll_by=NOW + timedelta(days=5))
+    opens = NOW + timedelta(days=20)
+    given_run(course, f"{course.content_key}+R2", enroll_start=opens, enroll_by=NOW + timedelta(days=60))
+    see = partial(
+        allocation.preview,
+        budget,
+        content_key=course.content_key,
+        price_cents=PRICE,
+        entries=[ALICE],
+        now=NOW,
+    )
+    later = see(due_date=opens + timedelta(days=1))
+    assert (later.deadline, later.deadline_reason) == (opens + timedelta(days=1), ExpiryReason.DUE_DATE)
+    before = see(due_date=opens - timedelta(days=1))
+    assert (before.deadline, before.deadline_reason) == (NOW + timedelta(days=5), ExpiryReason.ENROLL_BY)
 
 
 def test_a_preview_counts_what_is_allocated_again() -> None:

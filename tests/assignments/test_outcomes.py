@@ -181,3 +181,14 @@ def test_of_a_long_text_its_end_is_kept_as_every_database_stores_it() -> None:
         assert text.endswith("end")
         assert "\0" not in text
         assert TRACEBACK_LENGTH - 1 <= len(text) <= TRACEBACK_LENGTH
+
+
+def test_the_occurrences_of_an_error_are_the_logged_attempts_that_ended_with_its_code() -> None:
+    action = attempt(1)
+    for failure in (BUSY, SILENT, BUSY):
+        action.attempt_log.append(logged(action, postponed(failure)))
+
+    counts = {
+        code: outcomes.occurrences(action, code) for code in (BUSY.error_code, SILENT.error_code, "new")
+    }
+    assert counts == {BUSY.error_code: 2, SILENT.error_code: 1, "new": 0}
