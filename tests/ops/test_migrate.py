@@ -1,9 +1,14 @@
-"""`bursary migrate`: what the database refuses is a sentence."""
+"""`bursary migrate`: what the database refuses is a sentence, and no migration is left half done."""
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.core.management.commands import migrate
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, models
+from django.db.migrations import CreateModel, Migration
+from django.db.migrations.recorder import MigrationRecorder
+from django.db.migrations.state import ProjectState
+
+from bursary.ops.management.commands.migrate import WholeMigrations
 
 pytestmark = pytest.mark.django_db
 
@@ -48,3 +53,32 @@ def test_where_a_migration_is_left_half_done_it_does_not(monkeypatch: pytest.Mon
     with pytest.raises(CommandError, match="deadlock"):
         call_command("migrate")
     assert runs == ["run"]
+
+
+class Ports(Migration):
+    """Makes a table with a foreign key to itself and an index, which are added after the table."""
+
+    operations = (
+        CreateModel(
+            "Port",
+            [
+                ("id", models.BigAutoField(primary_key=True)),
+                ("next_port", models.ForeignKey("ops.Port", null=True, on_delete=models.CASCADE)),
+            ],
+        ),
+    )
+
+
+@pytest.mark.skipif("connection.vendor == 'mysql'", reason="MariaDB commits each change of tables by itself")
+@pytest.mark.django_db(transaction=True)
+def test_a_migration_that_is_not_recorded_leaves_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_arguments: object) -> None:
+        assert "ops_port" in connection.introspection.table_names()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(MigrationRecorder, "record_applied", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        WholeMigrations(connection).apply_migration(ProjectState(), Ports("0001_ports", "ops"))
+
+    assert "ops_port" not in connection.introspection.table_names()
+    assert vars(migrate)["MigrationExecutor"] is WholeMigrations  # by which the command migrates

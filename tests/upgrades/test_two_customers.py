@@ -14,13 +14,13 @@ from uuid import UUID
 import pytest
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection
-from django.db.migrations.executor import MigrationExecutor
 
 from bursary.assignments import derived_audit, expiry
 from bursary.assignments.models import AdministratorNotice, LearnerContentAssignment
 from bursary.budgets.models import Budget
 from bursary.catalog.jsonl_source import FolderCatalog
 from bursary.delivery.notices import send_due
+from bursary.ops.management.commands.migrate import WholeMigrations
 from bursary.replica import audit, reads, refresh
 from bursary.replica.models import RefreshTrigger
 from tests.migrated import vacuum_into
@@ -72,7 +72,7 @@ def source(tmp_path: Path) -> FolderCatalog:
 
 
 def upgrade() -> None:
-    migrate(MigrationExecutor(connection).loader.graph.leaf_nodes())
+    migrate(WholeMigrations(connection).loader.graph.leaf_nodes())
 
 
 def refresh_all(source: FolderCatalog, *, now: datetime) -> None:

@@ -11,11 +11,11 @@ from django.apps import apps
 from django.core.management import call_command
 from django.db import connection
 from django.db.migrations import Migration
-from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.state import ProjectState
 
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets.models import Budget
+from bursary.ops.management.commands.migrate import WholeMigrations
 from bursary.replica.models import CatalogMembership
 from tests.migrated import cheap_models
 from tests.upgrades.recording import Recording, dump, fill, load, missing, models
@@ -25,8 +25,8 @@ RECORDINGS = sorted((Path(__file__).parents[1] / "data").glob("release-*.json"))
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.takes_long]
 
 
-def migrate(targets: list[tuple[str, str]]) -> MigrationExecutor:
-    executor = MigrationExecutor(connection)
+def migrate(targets: list[tuple[str, str]]) -> WholeMigrations:
+    executor = WholeMigrations(connection)
     plan = executor.migration_plan(targets)
     forwards = not any(backwards for _migration, backwards in plan)
     with pytest.MonkeyPatch.context() as patch, cheap_models(forwards=forwards):
