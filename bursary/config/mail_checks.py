@@ -12,30 +12,45 @@ from django.core.mail import get_connection
 from django.core.mail.message import sanitize_address
 
 from bursary.events import webhook
+from bursary.lib import mailbox
 from bursary.ops.console import SETTINGS
 
 BACKEND = "bursary.delivery.provider_backend.configured"
 _PROVIDER = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*")
-_ADDRESS = re.compile(r"[^\s@]+@[^\s@]+")
 _MISSING = re.compile(r"'([A-Z0-9_]+)'")
 
 
 @checks.register(SETTINGS)
 def check_sender(**_of_django: object) -> Iterator[checks.Error]:
-    """Yield an error if the sender of mails is not one address, with or without a name."""
+    """Yield an error if mails cannot be sent from the sender that is set, or would name another address."""
     sender = settings.DEFAULT_FROM_EMAIL
-    try:
-        sanitize_address(sender, "utf-8")  # as when a mail is sent
-        is_address = sender.isprintable() and _ADDRESS.fullmatch(parseaddr(sender)[1])
-    except (ValueError, TypeError):  # TypeError: of `Bursary <>`
-        is_address = None
-    if not is_address:
+    if flaw := _flaw(sender):
         yield checks.Error(
-            f"BURSARY_FROM_EMAIL is {sender!r}: mails cannot be sent from it.",
+            f"BURSARY_FROM_EMAIL is {sender!r}: mails cannot be sent from it. {flaw}",
             hint="Set an address, or a name and an address: Bursary <bursary@larkspur.example>. A name with "
             "a comma is in quotation marks.",
             id="bursary.E057",
         )
+
+
+def _flaw(sender: str) -> str:
+    """Return what is wrong with a sender, one address with or without a name; empty if nothing is.
+
+    The address is checked as a learner's is. Its domain may be a name without a full stop, such as localhost.
+    """
+    try:
+        sent = parseaddr(sanitize_address(sender, "utf-8"))[1]  # as when a mail is sent
+    except (ValueError, TypeError):  # TypeError: of `Bursary <>`
+        sent = ""
+    if not sent or not sender.isprintable():
+        return "It is not one address, with or without a name."
+    address = parseaddr(sender)[1]
+    inside = "" if "." in address.rpartition("@")[2] else f".{mailbox.RESERVED[0]}"
+    try:
+        canonical = mailbox.canonical(f"{address}{inside}")
+    except mailbox.BadAddress as why:
+        return str(why)
+    return "" if f"{sent}{inside}".lower() == canonical else f"They would be sent from {sent}."
 
 
 @checks.register(SETTINGS)

@@ -307,6 +307,14 @@ def test_a_first_command_signs_with_the_given_key_or_with_one_that_it_keeps(
     assert made.stdout.strip() == (given or kept.read_text())
 
 
+def test_spaces_around_the_sender_of_mails_are_left_out(tmp_path: Path) -> None:
+    shown = "main(); from django.conf import settings; print(repr(settings.DEFAULT_FROM_EMAIL))"
+    program = ("-c", f"from bursary.config.cli import main; {shown}")
+    sender = {"BURSARY_FROM_EMAIL": "\t Bursary <bursary@larkspur.test> \n"}
+    ended = bursary("check", "--tag=settings", folder=tmp_path, settings=sender, program=program)
+    assert ended.stdout.splitlines()[-1] == "'Bursary <bursary@larkspur.test>'"
+
+
 @pytest.mark.parametrize("terminal", [True, False], ids=["a person", "a program"])
 @pytest.mark.parametrize("elsewhere", [True, False])
 def test_a_person_is_shown_which_folder_is_used_where_it_is_not_the_usual_one_and_a_program_is_not(

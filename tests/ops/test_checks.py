@@ -91,8 +91,32 @@ def test_a_setting_that_would_do_harm_is_refused(
 )
 def test_a_sender_that_is_not_one_address_is_refused(settings: Settings, sender: str) -> None:
     settings.DEFAULT_FROM_EMAIL = sender
-    assert [(one.id, one.msg) for one in run_checks(tags=[SETTINGS])] == [
-        ("bursary.E057", f"BURSARY_FROM_EMAIL is {sender!r}: mails cannot be sent from it.")
+    [refused] = run_checks(tags=[SETTINGS])
+    assert refused.id == "bursary.E057"
+    assert refused.msg.startswith(f"BURSARY_FROM_EMAIL is {sender!r}: mails cannot be sent from it. It ")
+
+
+@pytest.mark.parametrize(
+    ("sender", "flaw"),
+    [
+        (
+            "Bursary <b\N{LATIN SMALL LETTER U WITH DIAERESIS}@larkspur.example>",
+            "Mail cannot be sent to “\N{LATIN SMALL LETTER U WITH DIAERESIS}” (U+00FC LATIN SMALL LETTER U "
+            "WITH DIAERESIS) before the @.",
+        ),
+        (f"{'b' * 300}@larkspur.example", "An address has at most 254 characters."),
+        (f"{'b' * 65}@localhost", "The part before the @ has at most 64 characters."),
+        (".b@larkspur.example", "It begins with a full stop."),
+        (".b@localhost", "It begins with a full stop."),
+        ("a@stra\N{LATIN SMALL LETTER SHARP S}e.test", "They would be sent from a@strasse.test."),
+    ],
+)
+def test_a_sender_has_an_address_that_a_learner_may_have_and_mails_name_it_as_it_is_set(
+    settings: Settings, sender: str, flaw: str
+) -> None:
+    settings.DEFAULT_FROM_EMAIL = sender
+    assert [one.msg for one in run_checks(tags=[SETTINGS])] == [
+        f"BURSARY_FROM_EMAIL is {sender!r}: mails cannot be sent from it. {flaw}"
     ]
 
 
@@ -102,6 +126,7 @@ def test_a_sender_that_is_not_one_address_is_refused(settings: Settings, sender:
         *(
             "bursary@localhost",
             "Bursary <bursary@localhost>",
+            "Ada.Admin@Larkspur.Example",
             "B\N{LATIN SMALL LETTER O WITH DIAERESIS} <a@b.test>",
         ),
         *(
