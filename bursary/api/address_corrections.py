@@ -24,6 +24,7 @@ REFUSED = (BadAddresses.reason, *REFUSALS)
 
 
 class AddressPairInput(serializers.Serializer[Any]):
+    default_error_messages = {"invalid": "A pair is a JSON object with old_address and new_address."}
     old_address = TextField(max_length=1000)
     new_address = TextField(max_length=1000)
 

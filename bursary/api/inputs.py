@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import IO, Any
@@ -25,6 +26,7 @@ MAX_PRICE_CENTS = 10**13
 NEARLY_WHOLE = 0.001  # cents: clients multiply dollars by 100 in binary floats, 19.99 → 1998.9999999999998
 
 _NAMED = {"assignment_uuids": ["b1c7f0de-6f3e-4f0e-8a53-2f2f7f1a9d10"]}
+_NOT_FINITE = re.compile("NaN|-?Infinity")  # Python reads and writes them as numbers
 _SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: valid in JSON, but no UTF-8 repeats it
 
 
@@ -35,6 +37,8 @@ def validated(
 
     Dates without a time zone are in `zone`.
     """
+    if not isinstance(data, Mapping):
+        raise serializers.ValidationError("The body is not a JSON object.")
     parsed = shape(data=data, context={"zone": zone})
     parsed.is_valid(raise_exception=True)
     return {**parsed.validated_data}
@@ -49,27 +53,37 @@ class BoundedJSONParser(JSONParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Return the decoded body. Raises ParseError if it is not JSON or is nested too deeply."""
+        """Return the decoded body. Raises ParseError if it is not JSON.
+
+        Raises ValidationError if it is, and is nested too deeply or has a number that is too long.
+        """
         try:
             return super().parse(stream, media_type, parser_context)
         except RecursionError as error:
-            raise ParseError("The body is nested too deeply.") from error
+            raise serializers.ValidationError("The body is nested too deeply.") from error
         except ParseError as error:
-            raise ParseError(_why_unreadable(error)) from error
+            raise _unreadable(error) from error
 
 
-def _why_unreadable(error: ParseError) -> str:
-    """Return a sentence on a body that the framework cannot parse, with the position where that is known."""
+def _unreadable(error: ParseError) -> ParseError | serializers.ValidationError:
+    """Return the refusal of a body that the framework cannot parse, with the position where that is known."""
     match error.__context__:
+        case json.JSONDecodeError() as why if why.doc.startswith("\ufeff"):
+            return ParseError("The body is not JSON: it begins with a byte order mark (U+FEFF).")
         case json.JSONDecodeError() as why:
             expected = re.sub("( starting)? at$|[: ]+$", "", why.msg)
-            return f"The body is not JSON. Line {why.lineno}, column {why.colno}: {expected}."
+            return ParseError(f"The body is not JSON. Line {why.lineno}, column {why.colno}: {expected}.")
         case UnicodeDecodeError() as why:
-            return f"The body is not JSON. Byte {why.start + 1}: it is not {why.encoding.upper()}."
-        case ValueError() as why:
-            return f"The body is not JSON that can be read: {why}."
+            return ParseError(
+                f"The body is not JSON. Byte {why.start + 1}: it is not {why.encoding.upper()}."
+            )
+        case ValueError() as why if constant := _NOT_FINITE.search(str(why)):
+            return ParseError(f"The body is not JSON: {constant[0]} is not a number in JSON.")
+        case ValueError():
+            most = sys.get_int_max_str_digits()
+            return serializers.ValidationError(f"The body has a number of more than {most:,} digits.")
         case _:
-            return str(error.detail)
+            return error
 
 
 @extend_schema_field({"type": "number", "minimum": 0, "maximum": MAX_PRICE_CENTS})

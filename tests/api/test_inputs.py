@@ -196,21 +196,37 @@ def test_a_body_that_is_not_json_is_refused_with_the_position_at_which_that_show
     assert set(answer.json()) == {"reason", "detail", "next_step"}
 
 
-def test_a_number_that_json_does_not_have_is_named(
-    door: Door, budget: Budget, content: ContentMetadata
+WITHOUT_POSITION = [
+    (b"\xef\xbb\xbf{}", "The body is not JSON: it begins with a byte order mark (U+FEFF)."),
+    (b'{"content_price_cents": NaN}', "The body is not JSON: NaN is not a number in JSON."),
+    (b'{"content_price_cents": Infinity}', "The body is not JSON: Infinity is not a number in JSON."),
+    (b'{"content_price_cents": -Infinity}', "The body is not JSON: -Infinity is not a number in JSON."),
+]
+TOO_MUCH = [
+    (b'{"content_price_cents": ' + b"9" * 5000 + b"}", "The body has a number of more than 4,300 digits."),
+    (b"[" * 100_000, "The body is nested too deeply."),
+]
+
+
+@pytest.mark.parametrize(("body", "detail"), WITHOUT_POSITION + TOO_MUCH, ids=lambda one: str(one[-30:]))
+def test_what_json_does_not_have_or_has_too_much_of_is_named(
+    door: Door, budget: Budget, content: ContentMetadata, body: bytes, detail: str
 ) -> None:
-    answer = door.send("POST", allocating(budget), raw(content, "content_price_cents", "NaN"))
+    answer = door.send("POST", allocating(budget), body)
+
     assert refused(answer)
-    assert answer.json()["detail"].startswith("The body is not JSON that can be read: ")
-    assert "NaN" in answer.json()["detail"]
+    todo = "Correct what the detail says and send the request again."
+    next_step = todo if (body, detail) in TOO_MUCH else "Send the whole body as JSON, in UTF-8."
+    assert answer.json() == {"reason": "invalid_request", "detail": detail, "next_step": next_step}
 
 
-@pytest.mark.parametrize("body", [b"[]", b"null", b"3"])
+@pytest.mark.parametrize("body", [b"[]", b"null", b"3", b'"assignment_uuids"'])
 def test_what_to_do_names_no_fields_where_the_refusal_names_none(
     door: Door, budget: Budget, body: bytes
 ) -> None:
     answer = door.send("POST", f"{listing(budget)}cancel/", body)
     assert refused(answer)
+    assert answer.json()["detail"] == "The body is not a JSON object."
     assert answer.json()["next_step"] == "Correct what the detail says and send the request again."
 
     named = door.send("POST", f"{listing(budget)}cancel/", b"{}")
