@@ -25,6 +25,23 @@ _NAME = re.compile(r"[a-z0-9_]{1,32}")
 SIGNED = ("mailgun", "resend")
 
 
+def _require_known(provider: str) -> None:
+    """Raise NotFound for a name that is no provider's, WebhookRefused unless its reports are taken.
+
+    Without the library any name may be a provider's.
+    """
+    can_read = provider_reports.is_installed()
+    if not _NAME.fullmatch(provider) or (can_read and not provider_reports.is_supported(provider)):
+        raise NotFound("There is no mail provider of this name.")
+    mail_webhook.require_listening(provider)
+    if not can_read:
+        raise WebhookRefused(
+            "webhooks_not_enabled",
+            "This installation cannot read mail providers' reports.",
+            "Have bursary[anymail] installed, then send it again.",
+        )
+
+
 class MailEventsOutput(serializers.Serializer[Any]):
     """Stored reports; `no_change` is true if none of them was new and relevant."""
 
@@ -47,9 +64,7 @@ class MailEvents(APIView):
     @extend_schema(request=None, responses={200: MailEventsOutput}, auth=[])
     def post(self, request: Request, provider: str) -> Response:
         now, plain = timezone.now(), request._request
-        if not (_NAME.fullmatch(provider) and provider_reports.is_supported(provider)):
-            raise NotFound
-        mail_webhook.require_listening(provider)
+        _require_known(provider)
         body = raw_body(request, limit=mail_webhook.LARGEST_BODY)
         content = BoundedJSONParser().parse(BytesIO(body)) if provider in SIGNED else {}
         delivery = mail_webhook.verify(

@@ -44,9 +44,14 @@ class ReportUnreadable(Exception):
     """The report does not have the form that the provider documents."""
 
 
+def is_installed() -> bool:
+    """Return whether the library is installed, without which no report can be read."""
+    return find_spec("anymail") is not None
+
+
 def is_supported(provider: str) -> bool:
-    """Return whether the provider's reports can be read."""
-    return find_spec("anymail") is not None and _view_class(provider) is not None
+    """Return whether the library, which is installed, can read the provider's reports."""
+    return _view_class(provider) is not None
 
 
 def authenticated(provider: str, request: HttpRequest) -> bool:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -153,6 +154,21 @@ def test_without_its_secret_a_provider_is_not_listened_to(settings: Settings) ->
     for name in ("mailgun-delivered", "resend-delivered"):
         answer = send(name, uuid4(), key="whsec_" + "c2" * 16)
         assert (answer.status_code, answer.json()["reason"]) == (404, "webhooks_not_enabled")
+
+
+@pytest.mark.parametrize(("provider", "setting"), [("mailgun", mail_webhook.MAILGUN_KEY), ("postmark", "")])
+def test_without_the_library_a_provider_is_answered_as_without_its_secret_and_what_is_missing_is_named(
+    provider: str, setting: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "anymail", None)
+    settings.ANYMAIL = {}
+    missing = setting or mail_webhook.PASSWORD
+    for step in (f"Have BURSARY_ANYMAIL_{missing} set", "Have bursary[anymail] installed"):
+        answer = _raw(provider, b"{}")
+        assert (answer.status_code, answer.json()["reason"]) == (404, "webhooks_not_enabled")
+        assert answer.json()["next_step"] == f"{step}, then send it again."
+        settings.ANYMAIL = {missing: "a secret of some length"}
+    assert _raw("no-name", b"{}").json()["reason"] == "not_found"
 
 
 def test_another_provider_reports_with_the_password_in_its_address() -> None:
