@@ -11,6 +11,8 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from bursary.api.refusals import SlashMissing
+
 
 @extend_schema(exclude=True)
 class UnknownURL(APIView):
@@ -23,4 +25,4 @@ class UnknownURL(APIView):
         with_slash = resolve(f"{request.path_info}/").func
         if request.path_info.endswith("/") or getattr(with_slash, "view_class", None) is UnknownURL:
             raise Http404("The API has no such URL; /api/v1/docs/ lists all.")
-        raise Http404("The API has this URL with a slash at its end; /api/v1/docs/ lists all.")
+        raise SlashMissing

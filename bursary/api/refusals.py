@@ -82,6 +82,15 @@ class LengthRequired(exceptions.APIException):
     default_detail = "The body is sent in chunks, without a Content-Length."
 
 
+class SlashMissing(Http404):
+    """The API has this URL with a slash at its end."""
+
+    next_step = "Send the request to the address with its slash."
+
+    def __init__(self) -> None:
+        super().__init__("The API has this URL with a slash at its end; /api/v1/docs/ lists all.")
+
+
 class CatalogNeeded(Exception):
     """The caller's catalogs are served this content with different runs, and the request names no catalog."""
 
@@ -297,6 +306,8 @@ def _from_framework(error: Exception, context: Mapping[str, Any]) -> Response | 
     refused = refused_token(error, context.get("request"))
     if refused:
         reason, next_step, response.data = refused.reason, refused.next_step, {"detail": refused.sentence}
+    if isinstance(error, SlashMissing):
+        next_step = error.next_step
     if isinstance(error, KeysNotReadable):
         reason, next_step = SigningKeysUnavailable.reason, "Send it again after Retry-After."
     if isinstance(error, exceptions.PermissionDenied) and str(error.detail).startswith("CSRF Failed"):

@@ -73,6 +73,7 @@ def test_an_address_without_its_slash_is_404_in_json_and_the_sentence_says_so(me
     assert answer.json()["detail"] == (
         "The API has this URL with a slash at its end; /api/v1/docs/ lists all."
     )
+    assert answer.json()["next_step"] == "Send the request to the address with its slash."
 
 
 @pytest.mark.parametrize("path", ["/api", "/api/", "/api/v2", "/api/v2/", "/api/v2/nope", "/api/v3/nope/"])
@@ -80,6 +81,7 @@ def test_an_address_outside_both_versions_is_404_in_json(path: str) -> None:
     answer = Door().client.get(path)
     assert refusal_of(answer) == (404, "not_found")
     assert answer.json()["detail"] == "The API has no such URL; /api/v1/docs/ lists all."
+    assert answer.json()["next_step"].startswith("Check the URL and the identifiers in it")
 
 
 def test_a_budget_that_there_is_not_is_404_at_each_of_its_addresses(
