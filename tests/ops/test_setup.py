@@ -115,6 +115,22 @@ def test_terms_that_differ_from_those_of_the_budget_are_named_and_stay(
 
 
 @time_machine.travel(NOW, tick=False)
+def test_an_end_that_is_the_same_to_the_minute_is_no_difference_to_people(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run(ends="2027-06-30")
+
+    call_command("setup", **ASKED, ends="2027-06-30T23:59")
+    assert capsys.readouterr() == ("Everything is there already; nothing was changed.\n", "")
+
+    call_command("setup", **ASKED, ends="2027-06-30T23:58")
+    assert capsys.readouterr().err == (
+        "Warning: the budget's end is Wednesday, 30 June 2027, 23:59 (Madrid time), not Wednesday, 30 June "
+        "2027, 23:58 (Madrid time), and was not changed. Change it in the Django admin, under Budgets.\n"
+    )
+
+
+@time_machine.travel(NOW, tick=False)
 def test_a_program_is_given_both_values_of_what_differs() -> None:
     assert run(ends="2027-06-30")["differs"] == {}
     assert run(time_zone=None)["differs"] == {}  # neither is what is not given

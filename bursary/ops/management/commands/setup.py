@@ -133,9 +133,11 @@ class Command(OperatorCommand):
             named = error.message_dict if hasattr(error, "error_dict") else {}
             sentences = [f"{OPTIONS.get(one, one)}: {' '.join(why)}" for one, why in named.items()]
             raise CommandError(" ".join(sentences or error.messages)) from error
-        for sentence in _differences_in_words(done):
+        differences = _differences_in_words(done)
+        for sentence in differences:
             self.stderr.write(f"Warning: {sentence}")
-        self.answer({"dry_run": dry_run, **done.summary()}, _text(done, dry_run=dry_run))
+        text = _text(done, differs=bool(differences), dry_run=dry_run)
+        self.answer({"dry_run": dry_run, **done.summary()}, text)
 
     def _ask(self, name: str, read: Callable[[str], object]) -> str:
         """Ask until the answer is valid."""
@@ -167,21 +169,26 @@ def _require_readable(name: str, read: Callable[[str], object], text: str) -> No
 
 
 def _differences_in_words(done: SetUp) -> list[str]:
-    """Return a sentence for each field that stays other than given, with the place to change it."""
+    """Return a sentence for each field that stays other than given, with the place to change it.
+
+    There is none where both are the same in words, as two ends in the same minute are.
+    """
     words: Mapping[str, Callable[[Any], str]] = {
         "limit_cents": dollars,
-        "ends_at": lambda moment: moment and moments.in_words(moment, zone=done.customer.zone),
+        "ends_at": lambda moment: moments.in_words(moment, zone=done.customer.zone) if moment else "none",
     }
+    both = {name: tuple(map(words.get(name, str), values)) for name, values in done.differs.items()}
     return [
-        f"{KEPT[name][0]} is {words.get(name, str)(existing) or 'none'}, not {words.get(name, str)(given)}, "
-        f"and was not changed. Change it in the Django admin, under {KEPT[name][1]}."
-        for name, (existing, given) in done.differs.items()
+        f"{KEPT[name][0]} is {existing}, not {given}, and was not changed. "
+        f"Change it in the Django admin, under {KEPT[name][1]}."
+        for name, (existing, given) in both.items()
+        if existing != given
     ]
 
 
-def _text(done: SetUp, *, dry_run: bool) -> str:
+def _text(done: SetUp, *, differs: bool, dry_run: bool) -> str:
     if not done.made:
-        return "Nothing was changed." if done.differs else "Everything is there already; nothing was changed."
+        return "Nothing was changed." if differs else "Everything is there already; nothing was changed."
     budget = done.budget
     lines = [
         f"{'Would make' if dry_run else 'Made'}: {', '.join(done.made)}.",
