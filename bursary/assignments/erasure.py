@@ -64,10 +64,14 @@ class ErasurePreview:
 
 @dataclass
 class ErasureResult:
-    """The result of a request: what was done, what has to wait and why, and the failed budgets (uuids)."""
+    """The result of a request: what was done, what has to wait and why, and the failed budgets (uuids).
+
+    `elsewhere` is the number of erased actions of others, as in the preview.
+    """
 
     cancelled: int = 0
     forgotten: int = 0
+    elsewhere: int = 0
     mails: int = 0
     links: int = 0
     accounts: int = 0
@@ -78,6 +82,7 @@ class ErasureResult:
         """Add the result of another budget."""
         self.cancelled += other.cancelled
         self.forgotten += other.forgotten
+        self.elsewhere += other.elsewhere
         self.mails += other.mails
         self.not_yet += other.not_yet
         return self
@@ -214,7 +219,13 @@ def _forget_in(
         _anonymise(forgotten, now=now, lms_user_id=None)
     not_yet = [{"assignment": one.uuid, **_BEING_REDEEMED} for one in found if one.redeeming_since]
     not_yet += [{"assignment": uuid, **_BEING_SENT} for uuid in busy.values()]
-    return ErasureResult(cancelled=len(cancelled), forgotten=len(forgotten), mails=mails, not_yet=not_yet)
+    return ErasureResult(
+        cancelled=len(cancelled),
+        forgotten=len(forgotten),
+        elsewhere=sum(row.assignment_id in others for row in quiet),
+        mails=mails,
+        not_yet=not_yet,
+    )
 
 
 @repeated_after_deadlocks

@@ -61,7 +61,7 @@ def forget(address: str, *, now: datetime, actor: User | None = None) -> dict[st
         texts = mentions.erase(learner)
         mails = file_backend.remove_mentioning(mentions.pattern(learner))
         mentioned, done.mails = mentioned + texts, done.mails + mails
-        if not (this.forgotten or texts or mails):
+        if not (this.forgotten or this.elsewhere or texts or mails):
             break
     else:
         done.not_yet.append(dict(STILL_WRITTEN))
@@ -69,6 +69,7 @@ def forget(address: str, *, now: datetime, actor: User | None = None) -> dict[st
         "complete": done.complete,
         "cancelled": done.cancelled,
         "forgotten": done.forgotten,
+        "elsewhere": done.elsewhere,
         "mails_removed": done.mails,
         "links_removed": done.links,
         "accounts_anonymised": done.accounts,

@@ -170,6 +170,18 @@ def test_what_is_being_sent_is_forgotten_the_next_time(mail: MailServer) -> None
     assert "alice" not in words_of(assignment)
 
 
+def test_an_action_of_others_that_is_being_sent_is_counted_once_it_is_erased() -> None:
+    given_assignment(address=BOB)
+    actions.claim(now=NOW, lease=timedelta(minutes=4), limit=1)
+    LearnerContentAssignmentAction.objects.filter(status=Status.RUNNING).update(recipient=ALICE)
+
+    waiting = forget()
+    done = erasure.forget(ALICE, now=NOW + timedelta(minutes=5), remove=no_files)
+
+    assert ([one["reason"] for one in waiting.not_yet], waiting.elsewhere) == (["being_sent"], 0)
+    assert (done.complete, done.elsewhere) == (True, 1)
+
+
 @pytest.mark.on_every_engine
 def test_on_request_the_address_goes_from_every_customer(mail: MailServer) -> None:
     theirs = [given_assignment(given_budget(customer=given_customer())) for _ in range(3)]

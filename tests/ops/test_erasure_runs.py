@@ -12,20 +12,22 @@ from unittest.mock import Mock
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 from pytest_django import Settings
 
-from bursary.access.models import Role, learner_key
-from bursary.assignments import erasure, expiry, redemption
+from bursary.access.models import LearnerLink, Role, learner_key
+from bursary.assignments import address_corrections, erasure, expiry, redemption
 from bursary.assignments.choices import State
+from bursary.assignments.learner_identity import Identity
 from bursary.assignments.models import AdministratorNotice, LearnerContentAssignment
 from bursary.delivery import file_backend, notices
-from bursary.ops import erasure_runs
+from bursary.ops import erasure_runs, mentions
 from tests.ops.processes import bursary, environment, python
 from tests.world import (
     ALICE,
     BOB,
+    NOW,
     allocate,
     deliver,
     given_assignment,
@@ -265,7 +267,7 @@ def test_nothing_is_forgotten_without_a_yes(folder: Path, monkeypatch: pytest.Mo
         run("forget_learner", ALICE)
     assert LearnerContentAssignment.objects.get().state == State.ALLOCATED
     monkeypatch.setattr("builtins.input", lambda _question: "yes")
-    assert run("forget_learner", ALICE).startswith("1 assignment forgotten, 1 of them cancelled")
+    assert run("forget_learner", ALICE).startswith("1 assignment forgotten, 1 cancelled first;")
 
 
 @pytest.mark.django_db
@@ -274,7 +276,8 @@ def test_of_an_address_without_data_it_says_that_nothing_is_known(
 ) -> None:
     given_assignment()
     assert run("forget_learner", ALICE, "--yes") == (
-        "1 assignment forgotten, 1 of them cancelled; 0 mails, 1 link, 0 accounts and 0 other mentions."
+        "1 assignment forgotten, 1 cancelled first; 0 actions of others, 0 mails, 1 link, 0 accounts and 0 "
+        "other mentions."
     )
     nothing = "Nothing is known of this address. Nothing was changed."
     assert run("forget_learner", ALICE, "--yes") == nothing
@@ -290,8 +293,59 @@ def test_of_an_address_without_data_it_says_that_nothing_is_known(
 def test_a_mention_in_a_text_alone_is_counted(folder: Path) -> None:
     given_budget(description=f"Ask {ALICE}.")
     assert run("forget_learner", ALICE, "--yes") == (
-        "0 assignments forgotten, 0 of them cancelled; 0 mails, 0 links, 0 accounts and 1 other mention."
+        "0 assignments forgotten, 0 cancelled first; 0 actions of others, 0 mails, 0 links, 0 accounts and 1 "
+        "other mention."
     )
+
+
+@pytest.mark.django_db
+@pytest.mark.on_every_engine
+def test_the_actions_of_others_that_a_dry_run_counts_are_counted_when_they_are_erased(folder: Path) -> None:
+    for links in (1, 0):
+        assignment = given_assignment()
+        deliver()
+        address_corrections.correct_assignment(assignment, address=BOB, now=NOW)
+        if not links:
+            LearnerLink.objects.all().delete()
+
+        dry = run("forget_learner", ALICE, "--dry-run")
+        dry_count = json.loads(run("forget_learner", ALICE, "--dry-run", "--json"))["elsewhere"]
+        with transaction.atomic():
+            done = json.loads(run("forget_learner", ALICE, "--yes", "--json"))
+            transaction.set_rollback(True)
+
+        assert "3 actions of others" in dry  # linked, notified, and the correction
+        assert (dry_count, done["elsewhere"], done["links_removed"]) == (3, 3, links)
+        assert run("forget_learner", ALICE, "--yes").startswith(
+            f"0 assignments forgotten, 0 cancelled first; 3 actions of others, 0 mails, {links} link"
+        )
+        assert run("forget_learner", ALICE, "--yes") == (
+            "Nothing is known of this address. Nothing was changed."
+        )
+        assert tables_with_traces_of(ALICE) == set()
+
+
+@pytest.mark.django_db
+def test_it_searches_again_where_it_erased_nothing_but_actions_of_others(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = given_assignment(), given_assignment(address=BOB)
+    address_corrections.correct_assignment(first, address=BOB, now=NOW)
+    erase = mentions.erase
+    rounds: list[int] = []
+
+    def another_writes_meanwhile(learner: Identity) -> int:
+        erased = erase(learner)
+        if not rounds:
+            address_corrections.correct_assignment(second, address=ALICE, now=NOW)
+            address_corrections.correct_assignment(second, address=BOB, now=NOW)
+        rounds.append(erased)
+        return erased
+
+    monkeypatch.setattr(mentions, "erase", another_writes_meanwhile)
+    done = erasure_runs.forget(ALICE, now=NOW)
+    assert (done["complete"], done["forgotten"], rounds[0]) == (True, 0, 0)
+    assert tables_with_traces_of(ALICE) == set()
 
 
 @pytest.mark.django_db

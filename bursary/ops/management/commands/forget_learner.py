@@ -17,7 +17,7 @@ COUNTED: Mapping[str, str] = {
     "accounts_anonymised": "account",
     "mentions_removed": "other mention",
 }
-"""What is counted beside assignments, with its noun."""
+"""What is counted beside assignments and others' actions, with its noun."""
 
 
 class Command(OperatorCommand):
@@ -60,12 +60,13 @@ class Command(OperatorCommand):
 
 
 def _text(done: dict[str, Any]) -> str:
-    if done["complete"] and not any(done[name] for name in ("forgotten", *COUNTED)):
+    if done["complete"] and not any(done[name] for name in ("forgotten", "elsewhere", *COUNTED)):
         return f"{erasure_runs.NOTHING_KNOWN} Nothing was changed."
     *others, last = (counted_in_words(done[name], noun) for name, noun in COUNTED.items())
+    others.insert(0, f"{counted_in_words(done['elsewhere'], 'action')} of others")
     lines = [
-        f"{counted_in_words(done['forgotten'], 'assignment')} forgotten, {done['cancelled']} of them "
-        f"cancelled; {', '.join(others)} and {last}."
+        f"{counted_in_words(done['forgotten'], 'assignment')} forgotten, {done['cancelled']} cancelled "
+        f"first; {', '.join(others)} and {last}."
     ]
     lines += [f"Not yet {one['assignment']}: {one['detail']} {one['next_step']}" for one in done["not_yet"]]
     lines += [f"Budget {uuid} failed: {error}" for uuid, error in done["failed_budgets"].items()]
