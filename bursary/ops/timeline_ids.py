@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import CommandError
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from bursary.access import known_learners
 from bursary.access.models import learner_key, of_mailboxes
@@ -43,8 +43,8 @@ def find(text: str, *, now: datetime) -> QuerySet[LearnerContentAssignment]:
     mail file's name, which contain the action's uuid; by a provider's name for work that was done within
     `PROVIDER_REF_VALID_FOR`; by an event about its money or mail. Several are found by the uuid of an
     allocation batch, a notice to administrators (those of its budget and content) or a budget, or by any
-    address of a learner, at last by one that was corrected within `CORRECTION_FOUND_FOR`; those of a budget
-    or learner are sorted by their latest action, the latest first.
+    address of a learner, with what was corrected from it within `CORRECTION_FOUND_FOR`; those of a budget or
+    learner are sorted by their latest action, the latest first.
     """
     return next((found for found in _meanings(text.strip(), now=now) if found.exists()), _all().none())
 
@@ -103,9 +103,10 @@ def _meanings(text: str, *, now: datetime) -> Iterator[QuerySet[LearnerContentAs
             yield from _of_event(event.payload, now=now)
     if "@" in text:
         person = of_mailboxes(known_learners.all_keys(learner_key(text)))
-        yield _all().filter(person).order_by("-recent_action_at", "-pk")
         corrected = address_corrections.corrected_from(text, since=now - CORRECTION_FOUND_FOR)
-        yield corrected.order_by("-recent_action_at", "-pk")
+        # As numbers, because an alternative that is a query would have every assignment read.
+        known = person | Q(pk__in=list(corrected.order_by().values_list("pk", flat=True)))
+        yield _all().filter(known).order_by("-recent_action_at", "-pk")
 
 
 def _of_event(payload: Mapping[str, Any], *, now: datetime) -> Iterator[QuerySet[LearnerContentAssignment]]:

@@ -65,10 +65,14 @@ def test_a_providers_name_is_known_for_thirty_days() -> None:
 
 
 @pytest.mark.sqlite_only
-@pytest.mark.parametrize("text", [str(UUID(int=0)), "a provider's name", "17", "no@one.example"])
+@pytest.mark.parametrize("text", [str(UUID(int=0)), "a provider's name", "17", "no@one.example", CAROL])
 def test_no_id_is_looked_for_in_all_that_there_is(text: str) -> None:
+    own, corrected = given_assignment(address=BOB), given_assignment(address=CAROL)
+    address_corrections.correct_pair(CAROL, ALICE, now=NOW)
+    address_corrections.correct_pair(BOB, CAROL, now=NOW)
     with CaptureQueriesContext(connection) as queries:
-        assert not timeline_ids.find(text, now=NOW)
+        found = set(timeline_ids.find(text, now=NOW))
+    assert found == ({own, corrected} if text == CAROL else set())
     for query in queries.captured_queries:
         with connection.cursor() as cursor:
             cursor.execute(f"EXPLAIN QUERY PLAN {query['sql']}")
@@ -197,11 +201,27 @@ def test_an_address_that_was_corrected_is_found_for_thirty_days_until_it_is_eras
     assert list(timeline_ids.find(BOB, now=NOW)) == []
 
 
-def test_what_an_address_has_comes_before_what_was_corrected_away_from_it() -> None:
-    given_assignment(address=BOB)
+@pytest.mark.on_every_engine
+def test_what_was_corrected_from_an_address_is_listed_with_what_it_still_has() -> None:
+    accepted, latest, earlier = (given_assignment(address=BOB) for _ in range(3))
+    redemption.begin(accepted, now=NOW)
+    deliver()
+    given_assignment(address=CAROL)
     address_corrections.correct_pair(BOB, ALICE, now=NOW)
-    own = given_assignment(address=BOB)
-    assert list(timeline_ids.find(BOB, now=NOW)) == [own]
+    for hours, one in enumerate((latest, accepted, earlier)):
+        at = NOW - timedelta(hours=hours)
+        LearnerContentAssignment.objects.filter(pk=one.pk).update(recent_action_at=at)
+
+    listed = shown(BOB)
+
+    assert [(row["uuid"], row["learner_email"], row["state"]) for row in listed["assignments"]] == [
+        (str(latest.uuid), ALICE, "allocated"),
+        (str(accepted.uuid), BOB, "accepted"),
+        (str(earlier.uuid), ALICE, "allocated"),
+    ]
+    assert [row["uuid"] for row in shown(ALICE)["assignments"]] == [str(latest.uuid), str(earlier.uuid)]
+    month = timedelta(days=30, seconds=1)
+    assert list(timeline_ids.find(BOB, now=NOW + month)) == [accepted]
 
 
 def test_an_address_with_one_assignment_has_its_timeline() -> None:
