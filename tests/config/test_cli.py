@@ -268,8 +268,25 @@ def test_a_folder_that_cannot_be_made_is_named_in_a_sentence(tmp_path: Path) -> 
         (
             "migrate nosuchapp",
             2,
-            "bursary migrate: argument app_label: there is no app nosuchapp; it is one of access,",
+            "bursary migrate: argument app_label: there is no app nosuchapp with migrations; it is one ",
         ),
+        (
+            "migrate messages",
+            2,
+            "bursary migrate: argument app_label: there is no app messages with migrations; it is one ",
+        ),
+        (
+            "migrate access 9999",
+            2,
+            "bursary migrate: argument migration_name: access has no migration 9999; the last is 00",
+        ),
+        (
+            "migrate access 00",
+            2,
+            "bursary migrate: argument migration_name: 00 is the beginning of each of 0001_users_",
+        ),
+        ("migrate access 0001", 1, "bursary: The database does not answer: "),
+        ("migrate access zero", 1, "bursary: The database does not answer: "),
         ("help", 0, ""),
     ],
 )

@@ -82,3 +82,15 @@ def test_a_migration_that_is_not_recorded_leaves_no_table(monkeypatch: pytest.Mo
 
     assert "ops_port" not in connection.introspection.table_names()
     assert vars(migrate)["MigrationExecutor"] is WholeMigrations  # by which the command migrates
+
+
+def test_the_app_and_the_migration_that_are_named_are_migrated(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[object] = []
+
+    def handle(*_arguments: object, **options: object) -> None:
+        given.append((options["app_label"], options["migration_name"]))
+
+    monkeypatch.setattr(migrate.Command, "handle", handle)
+    for named in ([], ["access"], ["access", "0001"], ["access", "zero"]):
+        call_command("migrate", *named)
+    assert given == [(None, None), ("access", None), ("access", "0001"), ("access", "zero")]

@@ -1,25 +1,53 @@
 """`bursary migrate`: Django's, unless another version of Bursary made the tables."""
 
-from argparse import ArgumentTypeError
-from collections.abc import Iterator
+from argparse import Action, ArgumentError, ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.apps import apps
 from django.core.management.base import CommandError, CommandParser
 from django.core.management.commands import migrate
 from django.db import OperationalError, connection, transaction
 from django.db.migrations import Migration
 from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.loader import MigrationLoader
 
 from bursary.lib.retries import repeated_after_deadlocks
 from bursary.ops.database import NotReady, in_words, refuse_unknown_migrations
 
 
 def _app_label(text: str) -> str:
-    if text not in apps.app_configs:
-        raise ArgumentTypeError(f"there is no app {text}; it is one of {', '.join(sorted(apps.app_configs))}")
+    known = _on_disk().migrated_apps
+    if text not in known:
+        raise ArgumentTypeError(f"there is no app {text} with migrations; it is one of {_listed(known)}")
     return text
+
+
+class _MigrationName(Action):
+    """Takes what the name of one migration of the app begins with, or `zero`."""
+
+    def __call__(self, _parser: ArgumentParser, given: Namespace, value: Any, _option: Any = None) -> None:
+        if value not in (None, "zero"):
+            names = {name for app, name in _on_disk().disk_migrations if app == given.app_label}
+            meant = {name for name in names if name.startswith(value)}
+            if not meant:
+                raise ArgumentError(
+                    self, f"{given.app_label} has no migration {value}; the last is {max(names)}"
+                )
+            if len(meant) > 1:
+                raise ArgumentError(self, f"{value} is the beginning of each of {_listed(meant)}")
+        setattr(given, self.dest, value)
+
+
+def _on_disk() -> MigrationLoader:
+    """Return the migrations of this release; no database is asked."""
+    loader = MigrationLoader(None, load=False)
+    loader.load_disk()
+    return loader
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(sorted(names))
 
 
 class WholeMigrations(MigrationExecutor):
@@ -57,9 +85,13 @@ class Command(migrate.Command):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        for one in parser._actions:
-            if one.dest == "app_label":  # read before the data folder is made
-                one.type = _app_label
+        # Both are checked as they are read, before the data folder is made.
+        named = {one.dest: one for one in parser._actions}
+        named["app_label"].type = _app_label
+        parser._positionals._remove_action(named["migration_name"])
+        parser.add_argument(
+            "migration_name", nargs="?", action=_MigrationName, help=named["migration_name"].help
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
