@@ -1,6 +1,7 @@
 """`bursary correct_address OLD NEW`: correct addresses in open assignments."""
 
 import csv
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from django.utils import timezone
 from bursary.assignments import address_corrections
 from bursary.assignments.address_corrections import MAX_PAIRS
 from bursary.ops.console import OperatorCommand, counted_in_words
+
+FORM = "Each line of the file is an old address, a comma and the new address."
 
 
 class Command(OperatorCommand):
@@ -24,7 +27,8 @@ class Command(OperatorCommand):
         parser.add_argument(
             "--csv",
             metavar="FILE",
-            help="A file of pairs instead, in two columns: old and new address. It may have a heading.",
+            help="A file of pairs instead, in UTF-8, in two columns with a comma between them: old and new "
+            "address. It may have a heading.",
         )
 
     def run(self, *, addresses: list[str], csv: str | None, dry_run: bool, **_options: Any) -> None:
@@ -34,7 +38,8 @@ class Command(OperatorCommand):
         would = "would be corrected" if dry_run else "corrected"
         lines = []
         for one in done:
-            result = f"{one.sentence} {one.next_step}" if one.reason else f"{len(one.corrected)} {would}."
+            corrected = f"{counted_in_words(len(one.corrected), 'assignment')} {would}."
+            result = f"{one.sentence} {one.next_step}" if one.reason else corrected
             lines.append(f"{one.old} -> {one.new}: {result}")
         self.answer({"dry_run": dry_run, "pairs": [vars(one) for one in done]}, "\n".join(lines))
         if refused:
@@ -50,16 +55,34 @@ def _is_heading(row: list[str]) -> bool:
 def _pairs(addresses: list[str], file: str | None) -> list[tuple[str, str]]:
     rows = [addresses] if addresses else []
     if file:
-        try:
-            with Path(file).open(encoding="utf-8-sig", newline="") as lines:
-                filled = [row for row in csv.reader(lines) if any(cell.strip() for cell in row)]
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise CommandError(
-                f"{file} cannot be read: {getattr(error, 'strerror', None) or error}"
-            ) from error
-        rows += filled[1:] if filled and _is_heading(filled[0]) else filled
-    if not rows or len(rows) > MAX_PAIRS:
-        raise CommandError(f"Give OLD and NEW, or --csv with up to {MAX_PAIRS} pairs.", returncode=2)
+        rows += _rows(file)
+        if not rows:
+            raise CommandError(f"{file} has no pair. {FORM}", returncode=2)
+    if not rows:
+        raise CommandError(f"Give OLD and NEW, or --csv FILE with up to {MAX_PAIRS:,} pairs.", returncode=2)
+    if len(rows) > MAX_PAIRS:
+        raise CommandError(
+            f"These are {len(rows):,} pairs. Give up to {MAX_PAIRS:,}, and the others in other files.",
+            returncode=2,
+        )
     if wrong := next((row for row in rows if len(row) != 2), None):
-        raise CommandError(f"A pair is two addresses: {', '.join(wrong)}", returncode=2)
+        given = ", ".join(wrong)
+        raise CommandError(f"{given}: this is no pair. {FORM if file else 'Give OLD and NEW.'}", returncode=2)
     return [(old, new) for old, new in rows]
+
+
+def _rows(file: str) -> list[list[str]]:
+    """Return the rows of a file that are not empty, without its heading."""
+    try:
+        text = Path(file).read_bytes().decode("utf-8-sig")
+        if "\0" in text:  # of UTF-16 without a byte order mark
+            raise ValueError
+        lines = csv.reader(StringIO(text, newline=""))
+        filled = [row for row in lines if any(cell.strip() for cell in row)]
+    except OSError as error:
+        raise CommandError(f"{file} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise CommandError(f"{file} is not text in UTF-8. Save it as CSV in UTF-8.") from error
+    except csv.Error as error:
+        raise CommandError(f"{file}, line {lines.line_num}: this cannot be read. {FORM}") from error
+    return filled[1:] if filled and _is_heading(filled[0]) else filled
