@@ -100,7 +100,7 @@ def number(text: str) -> int:
     """Return an option's value as a whole number of at least 0. Raises ArgumentTypeError."""
     found = from_digits(text, max_digits=9)
     if found is None:
-        raise ArgumentTypeError(f"{text!r} is not a whole number")
+        raise ArgumentTypeError(f"{text!r} is not a number from 0 up")
     return found
 
 

@@ -264,7 +264,8 @@ def test_a_folder_that_cannot_be_made_is_named_in_a_sentence(tmp_path: Path) -> 
     [
         ("demo", 1, "bursary: The database does not answer: "),
         ("migrate", 1, "bursary: The database does not answer: "),
-        ("demo --weeks 99", 2, "bursary demo: argument --weeks: there are 52 weeks at most"),
+        ("demo --weeks 53", 2, "bursary demo: argument --weeks: '53' is not a number from 0 to 52. "),
+        ("demo --weeks=-1", 2, "bursary demo: argument --weeks: '-1' is not a number from 0 to 52. "),
         (
             "migrate nosuchapp",
             2,

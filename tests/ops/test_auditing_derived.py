@@ -91,6 +91,11 @@ def test_a_sample_is_a_number_from_one_up(size: str) -> None:
     assert "is not a number from 1 up" in run("audit_derived", f"--sample={size}")[1]
 
 
+@pytest.mark.parametrize("pk", ["-1", "first", "1.5"])
+def test_a_rebuild_goes_on_after_a_number_from_0_up(pk: str) -> None:
+    assert f"{pk!r} is not a number from 0 up" in run("rebuild_derived", f"--after={pk}")[1]
+
+
 def test_what_is_broken_off_says_where_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     world.allocate(world.given_budget(), world.given_content(), *world.addresses(3))
     lie(content_title="a lie")

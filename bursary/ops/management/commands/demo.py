@@ -6,16 +6,18 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
+from bursary.lib.numbers import from_digits
 from bursary.ops import demo, serving
-from bursary.ops.console import OperatorCommand, number, progress
+from bursary.ops.console import OperatorCommand, progress
 from bursary.ops.demo import Demo
 from bursary.ops.demo_year import WEEKS
 from bursary.replica.refresh import ContentUnavailable
 
 
 def _weeks(text: str) -> int:
-    if (weeks := number(text)) > WEEKS:
-        raise ArgumentTypeError(f"there are {WEEKS} weeks at most")
+    weeks = from_digits(text, max_digits=9)
+    if weeks is None or weeks > WEEKS:
+        raise ArgumentTypeError(f"{text!r} is not a number from 0 to {WEEKS}")
     return weeks
 
 
