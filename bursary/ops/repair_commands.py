@@ -28,6 +28,7 @@ UUIDS_PER_PAGE = 1000
 MAX_IDS = 100  # ids on a command line
 MAX_NAMED = 1000  # failures, or refusals, in the output; the counts cover all
 _NONE = Q(pk__in=())
+_NO_REDEMPTION = ~Q(action_type=ActionType.REDEEMED)
 
 
 def add_confirm(parser: CommandParser) -> None:
@@ -54,7 +55,7 @@ def _refusals_in_words(refused: Mapping[str, int]) -> str:
         return ""
     assignments = counted_in_words(sum(refused.values()), "assignment")
     counts = counts_in_words(refused, none="")
-    return f" It would be refused for {assignments}: {counts}.{_remedy(refused)}"
+    return f" {assignments} would be refused: {counts}.{_remedy(refused)}"
 
 
 def require_budget(uuid: UUID) -> Budget:
@@ -80,8 +81,12 @@ def refused_in_words(refused: Mapping[UUID, str]) -> tuple[dict[str, object], st
 
 
 def _remedy(refused: Mapping[str, int]) -> str:
-    late = RepairRefusal.TOO_LATE in refused
-    return " What is too late to repeat can only be skipped: `bursary skip_failed`." if late else ""
+    if RepairRefusal.TOO_LATE not in refused:
+        return ""
+    # That command counts these, too.
+    in_time = failures.to_repair().filter(_NO_REDEMPTION, ~failures.too_late(timezone.now()))
+    when = " once the others are repaired" if in_time.exists() else ""
+    return f" What is too late to repeat can only be skipped{when}: `bursary skip_failed`."
 
 
 class RepairCommand(OperatorCommand):
@@ -111,8 +116,7 @@ class RepairCommand(OperatorCommand):
         confirm: int | None,
         **options: Any,
     ) -> None:
-        which = ~Q(action_type=ActionType.REDEEMED)
-        which &= Q(action_type=action_type) if action_type else Q()
+        which = _NO_REDEMPTION & (Q(action_type=action_type) if action_type else Q())
         of_any_code = failures.to_repair().filter(which, _named(ids)).order_by()
         if budget:
             of_any_code = of_any_code.filter(assignment__budget=require_budget(budget))

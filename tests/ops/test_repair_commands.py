@@ -100,11 +100,12 @@ def test_what_is_too_late_to_repeat_is_said_before_and_after_with_the_command_th
     rejected = LearnerContentAssignmentAction.objects.filter(error_code="address_rejected")
     rejected.update(action_type=ActionType.REMINDED, error_code="mail_server_unreachable")
     monkeypatch.setattr(timezone, "now", lambda: NOW + timedelta(days=90))  # past the deadline
-    advice = "What is too late to repeat can only be skipped: `bursary skip_failed`."
-    refused_for_one = "It would be refused for 1 assignment: 1 too_late_to_repeat."
+    advice = (
+        "What is too late to repeat can only be skipped once the others are repaired: `bursary skip_failed`."
+    )
+    one_refused = "1 assignment would be refused: 1 too_late_to_repeat."
     assert run("retry_failed") == (
-        "Found 2 assignments: 2 mail_server_unreachable. "
-        f"{refused_for_one} {advice} To do it, add --confirm 2."
+        f"Found 2 assignments: 2 mail_server_unreachable. {one_refused} {advice} To do it, add --confirm 2."
     )
     counted = as_json("retry_failed")
     assert (counted["count"], counted["refused"]) == (2, {"too_late_to_repeat": 1})
@@ -117,13 +118,16 @@ def test_what_is_too_late_to_repeat_is_said_before_and_after_with_the_command_th
     with pytest.raises(CommandError) as refused:
         run("retry_failed", "--confirm", "3")
     assert str(refused.value) == (
-        f"Found 2 assignments, instead of 3. {refused_for_one} {advice} Nothing was changed."
+        f"Found 2 assignments, instead of 3. {one_refused} {advice} Nothing was changed."
     )
-    assert run("retry_failed", "--action-type", "reminded") == f"{refused_for_one} {advice}"
-    with pytest.raises(CommandError, match=f"nothing to do. {refused_for_one}"):
+    assert run("retry_failed", "--action-type", "reminded") == f"{one_refused} {advice}"
+    with pytest.raises(CommandError, match=f"nothing to do. {one_refused}"):
         run("retry_failed", "--action-type", "reminded", "--confirm", "1")
     said = run("retry_failed", "--confirm", "2")
-    assert said == f"2 retried. Refused: 1 too_late_to_repeat; --json names them. {advice}"
+    assert said == (
+        "2 retried. Refused: 1 too_late_to_repeat; --json names them. "
+        "What is too late to repeat can only be skipped: `bursary skip_failed`."
+    )
     assert run("skip_failed", "--reason", "Too late.") == (
         "Found 1 assignment: 1 mail_server_unreachable. To do it, add --confirm 1."
     )
@@ -277,17 +281,26 @@ def test_what_is_too_late_by_other_causes_is_counted_apart(
     failed = LearnerContentAssignmentAction.objects.filter(status=Status.FAILED)
     failed.exclude(assignment__learner_email=ALICE).update(action_type=ActionType.REMINDED)
     monkeypatch.setattr(timezone, "now", lambda: NOW + timedelta(days=90))  # past the deadline
-    late = (
-        "It would be refused for 2 assignments: 2 too_late_to_repeat. "
-        "What is too late to repeat can only be skipped: `bursary skip_failed`."
-    )
     assert run("retry_failed", "--cause", "worker_died") == (
-        f"Nothing failed by this cause. By others: 1 mail_server_unreachable. {late}"
+        "Nothing failed by this cause. By others: 1 mail_server_unreachable. 2 assignments would be refused: "
+        "2 too_late_to_repeat. What is too late to repeat can only be skipped once the others are repaired: "
+        "`bursary skip_failed`."
     )
     failed.update(action_type=ActionType.REMINDED)
     assert run("retry_failed", "--cause", "worker_died") == (
-        f"Nothing failed by this cause. By others: none in time. {late.replace('2', '3')}"
+        "Nothing failed by this cause. By others: none in time. 3 assignments would be refused: "
+        "3 too_late_to_repeat. What is too late to repeat can only be skipped: `bursary skip_failed`."
     )
+
+
+def test_a_failed_redemption_is_none_of_the_others_that_are_repaired_before_the_late_are_skipped(
+    budget: Budget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = LearnerContentAssignmentAction.objects.filter(status=Status.FAILED)
+    failed.exclude(assignment__learner_email=ALICE).update(action_type=ActionType.REMINDED)
+    failed.filter(assignment__learner_email=ALICE).update(action_type=ActionType.REDEEMED)
+    monkeypatch.setattr(timezone, "now", lambda: NOW + timedelta(days=90))  # past the deadline
+    assert run("retry_failed").endswith("can only be skipped: `bursary skip_failed`.")
 
 
 def test_the_number_to_confirm_is_that_of_the_deadlines_that_would_change(budget: Budget) -> None:
@@ -304,7 +317,9 @@ def test_the_number_to_confirm_is_that_of_the_deadlines_that_would_change(budget
 
     assert "Of 3 open assignments, 2 would be extended" in said
     assert "To do it, add --confirm 2." in said
-    with pytest.raises(CommandError, match=r"instead of 3.* for 1 assignment: 1 deadline_not_later. No"):
+    with pytest.raises(
+        CommandError, match=r"instead of 3. 1 assignment would be refused: 1 deadline_not_later. No"
+    ):
         run("extend_deadlines", str(budget.uuid), "2026-07-31", "--confirm", "3")
     answer = run("extend_deadlines", str(budget.uuid), "2026-07-31", "--confirm", "2")
     assert answer.startswith("2 extended. Refused: 1 deadline_not_later")
