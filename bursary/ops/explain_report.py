@@ -1,5 +1,6 @@
 """The report of `explain_content`: where each value came from, and when the content is refreshed next."""
 
+import shlex
 from datetime import datetime
 from typing import Any
 
@@ -36,6 +37,7 @@ _ANSWERS = {"absent": "did not have it", "silent": "did not answer", "asking": "
 
 def load(content_key: str, *, now: datetime) -> Explanation:
     """Return the report as `--json` prints it, including the open assignments that depend on the content."""
+    content_key = content_key.strip()
     report = explain.explain(content_key, now=now)
     if report is None:
         return explain.unknown(content_key, now=now)
@@ -86,7 +88,7 @@ def unknown_in_words(report: Explanation) -> str:
         f"that is remembered until {one['until']:%H:%M:%S}."
         for one in report["remembered"]
     )
-    advice = f"`bursary refresh_content --key {key}` asks for it now, in every budget's catalog."
+    advice = f"`bursary refresh_content --key {shlex.quote(key)}` asks for it now, in every budget's catalog."
     return " ".join((f"There is no content {key} in the replica.", *remembered, advice))
 
 

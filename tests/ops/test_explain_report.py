@@ -262,6 +262,14 @@ def test_an_unknown_key_is_reported_with_remembered_answers_and_what_to_do() -> 
     assert reported() == {"content_key": KEY, "known": False, "remembered": []}
 
 
+def test_spaces_around_a_key_are_left_out_and_a_key_with_spaces_is_quoted_to_be_copied() -> None:
+    assert f"`bursary refresh_content --key {KEY}` asks for it now" in run(key=f" {KEY} ")[1]
+    assert reported(f" {KEY} ") == {"content_key": KEY, "known": False, "remembered": []}
+    assert "`bursary refresh_content --key 'no key'` asks for it now" in run(key="no key")[1]
+    given()
+    assert reported(f" {KEY} ")["content_key"] == KEY
+
+
 def test_the_count_of_open_assignments_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explain_report, "MAX_COUNTED", 2)
     world.allocate(world.given_budget(), given(), *world.addresses(5))
