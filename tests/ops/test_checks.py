@@ -108,6 +108,7 @@ def test_a_sender_that_is_not_one_address_is_refused(settings: Settings, sender:
         (f"{'b' * 65}@localhost", "The part before the @ has at most 64 characters."),
         (".b@larkspur.example", "It begins with a full stop."),
         (".b@localhost", "It begins with a full stop."),
+        ("b@192.0.2.1", "Its domain ends with a digit: it is not complete, or a number."),
         ("a@stra\N{LATIN SMALL LETTER SHARP S}e.test", "They would be sent from a@strasse.test."),
     ],
 )
