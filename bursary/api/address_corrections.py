@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from bursary.access.permissions import Permission
 from bursary.api.assignments import BudgetView
 from bursary.api.authentication import caller
-from bursary.api.inputs import FlagField, TextField, example, validated
+from bursary.api.inputs import FlagField, ListField, TextField, example, validated
 from bursary.api.refusals import Unprocessable
 from bursary.assignments import address_corrections
 from bursary.assignments.address_corrections import MAX_PAIRS, REFUSALS, Correction
@@ -40,7 +40,7 @@ class AddressPairInput(serializers.Serializer[Any]):
 class CorrectAddressesInput(serializers.Serializer[Any]):
     """Pairs of addresses; with `dry_run`, nothing is changed."""
 
-    corrections = serializers.ListField(child=AddressPairInput(), min_length=1, max_length=MAX_PAIRS)
+    corrections = ListField(child=AddressPairInput(), min_length=1, max_length=MAX_PAIRS)
     dry_run = FlagField(default=False)
 
 

@@ -11,7 +11,15 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from bursary.api.inputs import BoundedJSONParser, PatternField, TextField, UuidField, example, validated
+from bursary.api.inputs import (
+    BoundedJSONParser,
+    ListField,
+    PatternField,
+    TextField,
+    UuidField,
+    example,
+    validated,
+)
 from bursary.api.raw_bodies import raw_body
 from bursary.api.refusals import Unprocessable
 from bursary.api.views import APIView
@@ -25,7 +33,7 @@ KEY = r"^[^\s\x00-\x1f\x7f\ud800-\udfff]{1,255}$"
 class ContentChangedData(serializers.Serializer[Any]):
     """The content that has changed: keys of courses and runs, or uuids of programs and pathways."""
 
-    content_keys = serializers.ListField(
+    content_keys = ListField(
         child=PatternField(KEY, trim_whitespace=False), allow_empty=False, max_length=MAX_KEYS
     )
 
@@ -50,7 +58,8 @@ class ContentEventInput(serializers.Serializer[Any]):
         help_text=f"The event's type: {EventKind.CONTENT_CHANGED} or {EventKind.TRANSACTION_REVERSED}"
     )
     data = serializers.DictField(  # type: ignore[assignment]  # the standard's word; DRF has a property of this name
-        help_text='As the type requires: {"content_keys": […]}, at most 100, or {"transaction_uuid": "…"}'
+        error_messages={"not_a_dict": "This is not a JSON object."},
+        help_text='As the type requires: {"content_keys": […]}, at most 100, or {"transaction_uuid": "…"}',
     )
 
 

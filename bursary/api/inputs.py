@@ -175,7 +175,13 @@ class EntryField(serializers.Field[str, Any, str, Any]):
         return value
 
 
-class EntriesField(serializers.ListField):
+class ListField(serializers.ListField):
+    """A list. What is none is refused without DRF's sentence, which names types of Python."""
+
+    default_error_messages = {"not_a_list": "This is not a list."}
+
+
+class EntriesField(ListField):
     """The list of addresses. It may have thousands, so that each is read by `EntryField` only."""
 
     child = EntryField(allow_null=True)
@@ -271,7 +277,7 @@ class AllocateInput(serializers.Serializer[Any]):
 class AssignmentUuidsInput(serializers.Serializer[Any]):
     """The body of requests that name several assignments."""
 
-    assignment_uuids = serializers.ListField(child=UuidField(), allow_empty=False, max_length=MAX_ADDRESSES)
+    assignment_uuids = ListField(child=UuidField(), allow_empty=False, max_length=MAX_ADDRESSES)
 
 
 @example(_NAMED | {"days_before_course_start_date": 7})

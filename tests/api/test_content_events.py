@@ -104,6 +104,19 @@ def test_it_is_signed_as_the_standard_says_by_hand() -> None:
     assert answer.status_code == 202
 
 
+@pytest.mark.parametrize(
+    ("data", "detail"),
+    [
+        (["K"], "data: This is not a JSON object."),
+        ({"content_keys": "K"}, "content_keys: This is not a list."),
+    ],
+)
+def test_data_of_another_kind_are_refused_with_the_kind_that_is_needed(data: object, detail: str) -> None:
+    answer = send(json.dumps({"type": "content.changed", "data": data}).encode())
+    refused(answer, 400, "invalid_request")
+    assert answer.json()["detail"] == detail
+
+
 def test_a_repetition_changes_nothing() -> None:
     given_content("RiversideX+T7")
     send()

@@ -111,8 +111,8 @@ def test_half_a_character_is_no_part_of_an_address(
 UNREADABLE = [
     ("learner_emails", "null", "This field may not be null."),
     ("learner_emails", "[]", "This list may not be empty."),
-    ("learner_emails", '"a@learners.example"', 'Expected a list of items but got type "str".'),
-    ("learner_emails", "{}", 'Expected a list of items but got type "dict".'),
+    ("learner_emails", '"a@learners.example"', "This is not a list."),
+    ("learner_emails", "{}", "This is not a list."),
     ("content_key", "null", "This field may not be null."),
     ("content_key", '""', "This field may not be blank."),
     ("content_key", '"  "', "This field may not be blank."),
@@ -228,6 +228,9 @@ def test_what_to_do_names_no_fields_where_the_refusal_names_none(
     assert refused(answer)
     assert answer.json()["detail"] == "The body is not a JSON object."
     assert answer.json()["next_step"] == "Correct what the detail says and send the request again."
+
+    no_list = door.post(f"{listing(budget)}cancel/", {"assignment_uuids": {}})
+    assert no_list.json()["detail"] == "assignment_uuids: This is not a list."
 
     named = door.send("POST", f"{listing(budget)}cancel/", b"{}")
     assert list(named.json()) == ["assignment_uuids", "reason", "detail", "next_step"]
