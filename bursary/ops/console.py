@@ -22,6 +22,7 @@ from bursary.lib.numbers import from_digits
 from bursary.ops.database import NotReady, in_words, require_tables
 
 PLAIN_WIDTH = 160  # columns, if the output is not a terminal
+LEAST_WIDTH = 20  # columns: in fewer, tables would have no room for any text
 
 _PERCENT = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})?")
 
@@ -69,13 +70,14 @@ class OperatorCommand(BaseCommand):
     def rendered(self, renderable: RenderableType) -> str:
         """Return a table as text: in colour and as wide as the terminal, or plain and `PLAIN_WIDTH` wide.
 
-        `COLUMNS` in the environment decides the width of both. Lines that are not to be wrapped are not cut.
+        `COLUMNS` in the environment decides the width of both, from `LEAST_WIDTH` up. Lines that are not to
+        be wrapped are not cut.
         """
         terminal = self.stdout.isatty()
         buffer, width = StringIO(), None if terminal or "COLUMNS" in os.environ else PLAIN_WIDTH
-        Console(file=buffer, force_terminal=terminal, width=width, highlight=False).print(
-            renderable, crop=False
-        )
+        console = Console(file=buffer, force_terminal=terminal, width=width, highlight=False)
+        console.width = max(console.width, LEAST_WIDTH)
+        console.print(renderable, crop=False)
         return buffer.getvalue().rstrip("\n")
 
     def execute(self, *args: Any, **options: Any) -> str | None:
