@@ -104,7 +104,7 @@ def _meanings(text: str, *, now: datetime) -> Iterator[QuerySet[LearnerContentAs
     if "@" in text:
         person = of_mailboxes(known_learners.all_keys(learner_key(text)))
         corrected = address_corrections.corrected_from(text, since=now - CORRECTION_FOUND_FOR)
-        # As numbers, because an alternative that is a query would have every assignment read.
+        # As numbers: for an alternative that is a query, PostgreSQL reads every assignment.
         known = person | Q(pk__in=list(corrected.order_by().values_list("pk", flat=True)))
         yield _all().filter(known).order_by("-recent_action_at", "-pk")
 

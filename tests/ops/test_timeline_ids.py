@@ -80,6 +80,17 @@ def test_no_id_is_looked_for_in_all_that_there_is(text: str) -> None:
         assert not [line for line in plan if line.startswith("SCAN")], (query["sql"], plan)
 
 
+@pytest.mark.only_on("postgresql", because="SQLite takes a query for an alternative")
+def test_what_was_corrected_from_an_address_is_found_by_indexes_together_with_what_has_it() -> None:
+    given_assignment(address=BOB)
+    address_corrections.correct_pair(BOB, ALICE, now=NOW)
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    plan = timeline_ids.find(BOB, now=NOW).order_by().explain()
+    for index in ("of_mailbox", "of_address", "learnercontentassignment_pkey"):
+        assert re.search(rf"Bitmap Index Scan on \w+{index}", plan), plan
+
+
 def shown(text: object) -> Any:
     answer = StringIO()
     call_command("timeline", "--json", str(text), stdout=answer)
