@@ -85,10 +85,14 @@ def test_what_was_corrected_from_an_address_is_found_by_indexes_together_with_wh
     given_assignment(address=BOB)
     address_corrections.correct_pair(BOB, ALICE, now=NOW)
     with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL enable_seqscan = off")
+        # Of a table with few rows, reading the whole of it, or of an index, would be the quickest.
+        for whole in ("seqscan", "indexscan", "indexonlyscan"):
+            cursor.execute(f"SET LOCAL enable_{whole} = off")
     plan = timeline_ids.find(BOB, now=NOW).order_by().explain()
-    for index in ("of_mailbox", "of_address", "learnercontentassignment_pkey"):
-        assert re.search(rf"Bitmap Index Scan on \w+{index}", plan), plan
+    # Several indexes begin with the same column: which of them is used depends on the statistics.
+    assert "BitmapOr" in plan, plan
+    assert plan.count("Index Cond") == len(("mailbox_key", "learner_key", "id")), plan
+    assert "Seq Scan" not in plan, plan
 
 
 def shown(text: object) -> Any:
