@@ -34,8 +34,9 @@ def upstream(monkeypatch: pytest.MonkeyPatch) -> Upstream:
 
 
 @pytest.fixture
-def others(monkeypatch: pytest.MonkeyPatch) -> Arrivals:
+def others(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Arrivals:
     """The readers that find that another asks for what they read."""
+    settings.CONTENT_READ_DEADLINE = MINUTE  # of real time: on a busy machine, two seconds pass
     found, acquire = Arrivals(), cold_reads.acquire
 
     def acquired(content_key: str, *, catalog_uuid: UUID, now: datetime) -> ColdRead | ColdReadStatus:
