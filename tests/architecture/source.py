@@ -45,12 +45,16 @@ def definitions(module: Path) -> Iterator[Definition]:
             yield node
 
 
-def prose(source: str) -> Iterator[tuple[int, str]]:
-    """Yield (line, text) of each docstring, the docstrings of constants too, and of each comment."""
+def docstrings(source: str) -> Iterator[tuple[int, str]]:
+    """Yield (line, text) of each docstring, the docstrings of constants too."""
     for node in nodes(source):
         match node:
             case ast.Expr(value=ast.Constant(value=str(text))):
                 yield node.lineno, text
+
+
+def comments(source: str) -> Iterator[tuple[int, str]]:
+    """Yield (line, text) of each comment."""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             yield token.start[0], token.string
