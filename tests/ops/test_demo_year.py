@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,11 @@ from bursary.assignments.choices import ActionType, State, Status
 from bursary.assignments.models import LearnerContentAssignment, LearnerContentAssignmentAction
 from bursary.budgets import terms
 from bursary.budgets.models import Budget
+from bursary.catalog.demo.shift import courses
 from bursary.delivery import mail_server, runner
 from bursary.ops import demo, demo_mail, demo_year
 from bursary.ops.demo_year import DemoYear
+from bursary.replica import refresh
 from bursary.replica.models import CatalogMembership
 from tests.world import given_budget, given_content, given_user
 
@@ -38,6 +41,11 @@ def one_day() -> Iterator[None]:
         yield
 
 
+def fewer_courses(*, now: datetime, slug: str) -> Iterator[dict[str, object]]:
+    """Yield the sample's first courses: there are enough that can be assigned."""
+    return islice(courses(now=now, slug=slug), 30)
+
+
 def ignored(_done: int) -> None:
     """Take a count and do nothing with it."""
 
@@ -47,14 +55,15 @@ def of_each(field: str, **columns: object) -> dict[str, int]:
     return dict(rows.values_list(field).annotate(Count("pk")))
 
 
-def test_eight_weeks_have_every_state_failures_and_reminders_in_two_organisations_and_are_made_once(
-    tmp_path: Path, settings: Settings
+def test_seven_weeks_have_every_state_failures_and_reminders_in_two_organisations_and_are_made_once(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(refresh, "courses", fewer_courses)
     settings.VAR_DIR, settings.CATALOG_URL = tmp_path, f"file://{tmp_path / 'catalog'}/"
     sender = settings.EMAIL_BACKEND
     now = timezone.now()
 
-    demo.load(now=now, on_progress=ignored, weeks=8)
+    demo.load(now=now, on_progress=ignored, weeks=7)
 
     rows = LearnerContentAssignment.objects.all()
     assert {one.state for one in rows} == set(State)
@@ -62,7 +71,7 @@ def test_eight_weeks_have_every_state_failures_and_reminders_in_two_organisation
         "Larkspur Logistics",
         "Brightwater Health",
     }
-    assert min(one.created for one in rows) > now - timedelta(weeks=8)
+    assert min(one.created for one in rows) > now - timedelta(weeks=7)
     done, failed = of_each("action_type", status=Status.DONE), of_each("error_code", status=Status.FAILED)
     assert {*ActionType} - NOT_IN_IT == set(done)
     assert failed["address_rejected"] > 1
@@ -83,7 +92,7 @@ def test_eight_weeks_have_every_state_failures_and_reminders_in_two_organisation
     last_budget, later = Budget.objects.get(name=demo.ENDING), now + timedelta(days=200)
     assert last_budget.ends_at == now + demo.ENDS_IN
     terms.change(last_budget, now=now, terms={"ends_at": later})
-    demo.load(now=timezone.now(), on_progress=ignored, weeks=8)
+    demo.load(now=timezone.now(), on_progress=ignored, weeks=7)
     assert (rows.count(), LearnerContentAssignmentAction.objects.count()) == counts
     assert Budget.objects.get(name=demo.ENDING).ends_at == later
 
