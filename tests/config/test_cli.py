@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 from unittest.mock import Mock
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from pytest_django import Settings
 
 from bursary.config import cli
 from bursary.config.commands import GROUPS
@@ -22,9 +24,12 @@ from tests.ops.processes import environment, new_python, python
 pytestmark = pytest.mark.takes_long
 
 EACH = """
-import sys
+import os, sys
 from bursary.config.cli import main
+given = dict(os.environ)
 for command in sys.argv[1:]:
+    os.environ.clear()
+    os.environ.update(given)
     sys.argv = ["bursary", *command.split()]
     try:
         status = main() or 0
@@ -32,8 +37,15 @@ for command in sys.argv[1:]:
         status = ended.code or 0
     sys.stderr.write(f"{status}\\n")
 """
-"""Runs several commands one after the other, and prints the status of each, or the sentence with which it
-ends with status 1: most time goes into the start."""
+"""Runs several commands one after the other, each with the environment that was given, and prints the status
+of each, or the sentence with which it ends with status 1: most time goes into the start."""
+SIGNED = """
+from bursary.config.cli import main
+main()
+from django.conf import settings
+print(settings.SECRET_KEY)
+"""
+"""Runs a command, and prints what it signs with."""
 
 Here = Callable[..., tuple[int, str]]
 """The status of a command, and what it writes for people."""
@@ -89,21 +101,34 @@ def here(
     os.umask(umask)
 
 
+class Installed(NamedTuple):
+    """A folder in which `bursary migrate` has made `var`, and the key that it signed with."""
+
+    folder: Path
+    key: str
+
+
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which `bursary migrate` has made `var`."""
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """Set up an installation by a first command, in a new interpreter."""
     folder = tmp_path_factory.mktemp("installed")
-    command = ("-m", "bursary.config.cli", "migrate", "contenttypes")
+    command = ("-c", SIGNED, "migrate", "contenttypes", "--verbosity=0")
     made = new_python(*command, env=nothing_set(folder), folder=folder)
     assert made.returncode == 0, made.stderr
     assert made.stderr == f"bursary: setting up the data folder {folder / 'var'}\n"
-    return folder
+    return Installed(folder, made.stdout.strip())
 
 
-def test_an_interrupted_command_ends_in_a_sentence(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def on(here: Here, monkeypatch: pytest.MonkeyPatch) -> Here:
+    """Return a function that runs a command as `here` does, and on, with the settings of the tests."""
     monkeypatch.setattr(cli, "_require_settings", lambda: None)
+    return here
+
+
+def test_an_interrupted_command_ends_in_a_sentence(on: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bursary.config.cli.ManagementUtility.execute", Mock(side_effect=KeyboardInterrupt))
-    assert here("check") == (130, "\nbursary: interrupted. Only what was finished before is done.\n")
+    assert on("check") == (130, "\nbursary: interrupted. Only what was finished before is done.\n")
 
 
 @pytest.mark.parametrize("command", ["--version", "version"])
@@ -144,11 +169,11 @@ def test_a_database_url_that_is_none_is_named_without_its_password(
 
 
 def test_a_base_url_that_is_none_is_refused_once_by_every_command_and_without_importing_the_pages(
-    installed: Path,
+    installed: Installed,
 ) -> None:
     program = ("-c", f"{EACH}\n    sys.stdout.write(f\"{{'bursary.dashboard.views' in sys.modules}} \")")
     refused = bursary(
-        "deliver", "check", folder=installed, settings={"BURSARY_BASE_URL": "foo"}, program=program
+        "deliver", "check", folder=installed.folder, settings={"BURSARY_BASE_URL": "foo"}, program=program
     )
     assert refused.stderr.count("?: (") == refused.stderr.count("BURSARY_BASE_URL is 'foo'") == 2
     assert refused.stdout == "False True "
@@ -185,8 +210,9 @@ def test_a_value_of_djangos_commands_may_be_empty(here: Here, tmp_path: Path) ->
     assert here("createsuperuser", "--noinput", "--email", "") == (READ, "")
 
 
-def test_its_files_are_readable_by_their_owner_alone(installed: Path) -> None:
-    made = [installed / "var", installed / "var" / "bursary.sqlite3", installed / "var" / "secret.key"]
+def test_its_files_are_readable_by_their_owner_alone(installed: Installed) -> None:
+    var = installed.folder / "var"
+    made = [var, var / "bursary.sqlite3", var / "secret.key"]
     assert [path.stat().st_mode & 0o077 for path in made] == [0, 0, 0]
 
 
@@ -250,87 +276,83 @@ def test_with_a_key_and_a_database_server_no_folder_is_needed(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_made_is_named_in_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    refused = bursary(
-        "migrate", folder=tmp_path, settings={"BURSARY_VAR_DIR": str(tmp_path / "file" / "var")}
-    )
-    assert refused.returncode == 1
-    assert refused.stderr.splitlines()[-1].startswith("bursary: the data folder cannot be used: ")
-
-
-@pytest.mark.parametrize(
-    ("command", "status", "sentence"),
-    [
-        ("demo", 1, "bursary: The database does not answer: "),
-        ("migrate", 1, "bursary: The database does not answer: "),
-        ("demo --weeks 53", 2, "bursary demo: argument --weeks: '53' is not a number from 0 to 52. "),
-        ("demo --weeks=-1", 2, "bursary demo: argument --weeks: '-1' is not a number from 0 to 52. "),
-        (
-            "migrate nosuchapp",
-            2,
-            "bursary migrate: argument app_label: there is no app nosuchapp with migrations; it is one ",
-        ),
-        (
-            "migrate messages",
-            2,
-            "bursary migrate: argument app_label: there is no app messages with migrations; it is one ",
-        ),
-        (
-            "migrate access 9999",
-            2,
-            "bursary migrate: argument migration_name: access has no migration 9999; the last is 00",
-        ),
-        (
-            "migrate access 00",
-            2,
-            "bursary migrate: argument migration_name: 00 is the beginning of each of 0001_users_",
-        ),
-        ("migrate access 0001", 1, "bursary: The database does not answer: "),
-        ("migrate access zero", 1, "bursary: The database does not answer: "),
-        ("help", 0, ""),
-    ],
-)
-def test_a_command_that_does_not_begin_leaves_no_folder_and_no_key(
-    command: str, status: int, sentence: str, tmp_path: Path
+def test_a_folder_that_cannot_be_made_is_named_in_a_sentence(
+    on: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("BURSARY_VAR_DIR", str(tmp_path / "file" / "var"))
+    status, written = on("migrate")
+    assert status == 1
+    assert written.splitlines()[-1].startswith("bursary: the data folder cannot be used: ")
+
+
+def test_commands_that_do_not_begin_leave_no_folder_and_no_key(tmp_path: Path) -> None:
+    unanswered = ("", "bursary: The database does not answer: ")
+    weeks, app, name = "argument --weeks", "argument app_label", "argument migration_name"
+    refused = {
+        "demo": unanswered,
+        "migrate": unanswered,
+        "demo --weeks 53": ("2", f"bursary demo: {weeks}: '53' is not a number from 0 to 52. "),
+        "demo --weeks=-1": ("2", f"bursary demo: {weeks}: '-1' is not a number from 0 to 52. "),
+        "migrate nosuchapp": (
+            "2",
+            f"bursary migrate: {app}: there is no app nosuchapp with migrations; it is one ",
+        ),
+        "migrate messages": (
+            "2",
+            f"bursary migrate: {app}: there is no app messages with migrations; it is one ",
+        ),
+        "migrate access 9999": (
+            "2",
+            f"bursary migrate: {name}: access has no migration 9999; the last is 00",
+        ),
+        "migrate access 00": ("2", f"bursary migrate: {name}: 00 is the beginning of each of 0001_users_"),
+        "migrate access 0001": unanswered,
+        "migrate access zero": unanswered,
+    }
     settings = {"BURSARY_DATABASE_URL": "postgres://bursary@127.0.0.1:1/bursary", "BURSARY_SECRET_KEY": ""}
-    ended = bursary(*command.split(), folder=tmp_path, settings=settings)
-    assert (ended.returncode, ended.stderr.count("\n")) == (status, bool(sentence))
-    assert ended.stderr.startswith(sentence)
+
+    ended = bursary(*refused, "help", folder=tmp_path, settings=settings, program=("-c", EACH))
+
+    *lines, helped = ended.stderr.splitlines()
+    for status, sentence in refused.values():
+        assert lines.pop(0).startswith(sentence)
+        assert not status or lines.pop(0) == status
+    assert (lines, helped) == ([], "0")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("command", ["demo --no-serve", "migrate"])
-def test_a_setting_that_is_refused_leaves_no_folder_and_is_named_once(command: str, tmp_path: Path) -> None:
-    refused = bursary(*command.split(), folder=tmp_path, settings={"BURSARY_SECRET_KEY": "too short"})
-    assert refused.returncode == 1
-    assert refused.stderr.startswith("SystemCheckError: System check identified some issues:")
-    assert refused.stderr.count("(bursary.E040) BURSARY_SECRET_KEY is shorter than 32 characters") == 1
+def test_a_setting_that_is_refused_leaves_no_folder_and_is_named_once(
+    command: str, on: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    monkeypatch.setenv("BURSARY_SECRET_KEY", "too short")
+    settings.SECRET_KEY = "too short"
+    status, written = on(*command.split())
+    assert status == 1
+    assert written.startswith("SystemCheckError: System check identified some issues:")
+    assert written.count("(bursary.E040) BURSARY_SECRET_KEY is shorter than 32 characters") == 1
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "given", ["", "given-a-key-of-tests-that-signs-nothing-else"], ids=["no key", "a key"]
-)
-def test_a_first_command_signs_with_the_given_key_or_with_one_that_it_keeps(
-    given: str, tmp_path: Path
+def test_a_first_command_signs_with_a_key_that_it_keeps(installed: Installed) -> None:
+    assert installed.key == (installed.folder / "var" / "secret.key").read_text() != ""
+
+
+def test_a_first_command_signs_with_the_given_key_and_leaves_out_spaces_around_the_sender_of_mails(
+    tmp_path: Path,
 ) -> None:
-    shown = "main(); from django.conf import settings; print(settings.SECRET_KEY)"
-    program = ("-c", f"from bursary.config.cli import main; {shown}")
-    command, settings = ("migrate", "contenttypes", "--verbosity=0"), {"BURSARY_SECRET_KEY": given}
-    made = bursary(*command, folder=tmp_path, settings=settings, program=program)
-    kept = tmp_path / "var" / "secret.key"
-    assert kept.exists() == (not given)
-    assert made.stdout.strip() == (given or kept.read_text())
-
-
-def test_spaces_around_the_sender_of_mails_are_left_out(tmp_path: Path) -> None:
-    shown = "main(); from django.conf import settings; print(repr(settings.DEFAULT_FROM_EMAIL))"
-    program = ("-c", f"from bursary.config.cli import main; {shown}")
-    sender = {"BURSARY_FROM_EMAIL": "\t Bursary <bursary@larkspur.test> \n"}
-    ended = bursary("check", "--tag=settings", folder=tmp_path, settings=sender, program=program)
-    assert ended.stdout.splitlines()[-1] == "'Bursary <bursary@larkspur.test>'"
+    given = "given-a-key-of-tests-that-signs-nothing-else"
+    settings = {
+        "BURSARY_SECRET_KEY": given,
+        "BURSARY_FROM_EMAIL": "\t Bursary <bursary@larkspur.test> \n",
+    }
+    program = ("-c", f"{SIGNED}print(repr(settings.DEFAULT_FROM_EMAIL))")
+    made = bursary(
+        "migrate", "contenttypes", "--verbosity=0", folder=tmp_path, settings=settings, program=program
+    )
+    assert not (tmp_path / "var" / "secret.key").exists()
+    assert made.stdout.splitlines() == [given, "'Bursary <bursary@larkspur.test>'"]
 
 
 @pytest.mark.parametrize("terminal", [True, False], ids=["a person", "a program"])
