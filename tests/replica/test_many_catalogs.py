@@ -1,7 +1,7 @@
 """Many catalogs that share courses, one in a hundred with a restricted run: requests, rows and memory."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -19,8 +19,6 @@ pytestmark = pytest.mark.django_db
 
 HOUR = timedelta(hours=1)
 CATALOGS = [UUID(int=number) for number in range(1, 5)]
-SIZE, STEP = 100, 50
-"""Courses of a catalog, of which the next has half."""
 A_REQUEST = 50
 """Records that are asked for at a time."""
 DESCRIPTION = "Every record of a course has some kilobytes of it. " * 50
@@ -41,15 +39,18 @@ def restricted(record: Record) -> Record:
     }
 
 
-@pytest.fixture
-def upstream() -> WithoutSockets:
-    """Every other catalog may have the restricted runs: of two that share a course, one is served another."""
-    public = [one | {"full_description": DESCRIPTION} for one in courses(STEP * (len(CATALOGS) + 1))]
+def catalogs_of(size: int) -> WithoutSockets:
+    """Return catalogs of that many courses, of which the next one has half.
+
+    Every other catalog may have the restricted runs: of two that share a course, one is served another.
+    """
+    step = size // 2
+    public = [one | {"full_description": DESCRIPTION} for one in courses(step * (len(CATALOGS) + 1))]
     keys = keys_of(public)
-    with_more = dict(zip(keys[STEP::100], map(restricted, public[STEP::100]), strict=True))
+    with_more = dict(zip(keys[step::100], map(restricted, public[step::100]), strict=True))
     database = CatalogDatabase([with_more.get(one["key"], one) for one in public], map(str, CATALOGS))
     for number, catalog in enumerate(CATALOGS):
-        for key in {*keys} - {*keys[number * STEP : number * STEP + SIZE]}:
+        for key in {*keys} - {*keys[number * step : number * step + size]}:
             database.remove(key, catalog=str(catalog))
         if number % 2:
             for record in with_more.values():
@@ -67,37 +68,40 @@ def refresh_all(upstream: WithoutSockets, *, hours: int, catalogs: Sequence[UUID
     return upstream.questions - before
 
 
-def test_a_full_refresh_asks_for_the_keys_of_each_catalog_and_for_fifty_records_at_a_time(
-    upstream: WithoutSockets,
-) -> None:
-    expected = len(CATALOGS) * (1 + SIZE // A_REQUEST)
+def test_the_keys_of_each_catalog_are_asked_for_and_fifty_records_at_a_time() -> None:
+    upstream = catalogs_of(size := 2 * A_REQUEST)
+    expected = len(CATALOGS) * (1 + size // A_REQUEST)
 
     assert refresh_all(upstream, hours=0) == expected  # all of it new
+    _what_is_due_takes_as_many_requests_as_without_restricted_runs(upstream, now=NOW + HOUR)
     upstream.database.sync()
-    assert refresh_all(upstream, hours=1) == expected  # stamped anew, and the same
+    assert refresh_all(upstream, hours=2) == expected  # stamped anew, and the same
 
     rows = ContentMetadata.objects.order_by()
     keys = rows.values("content_key").distinct().count()
     assert keys < rows.count() <= MAX_ROWS * keys
 
 
-def test_what_is_due_is_asked_for_by_as_many_requests_as_without_restricted_runs(
-    upstream: WithoutSockets,
+def _what_is_due_takes_as_many_requests_as_without_restricted_runs(
+    upstream: WithoutSockets, *, now: datetime
 ) -> None:
-    refresh_all(upstream, hours=0)
     due = ContentMetadata.objects.exclude(due_at=None)
-    due.update(due_at=NOW + HOUR)
+    due.update(due_at=now)
     before = upstream.questions
 
-    report = refresh.refresh_due(clock=lambda: NOW + HOUR, source=HttpCatalog(upstream), limit=10_000)
+    report = refresh.refresh_due(clock=lambda: now, source=HttpCatalog(upstream), limit=10_000)
 
     assert (report.records, report.changed) == (due.count(), 0)
     # Rows are claimed fifty at a time, in the order in which they are due: a batch may be of two catalogs.
     assert upstream.questions - before <= -(-due.count() // A_REQUEST) + len(CATALOGS)
-    assert not due.filter(due_at__lte=NOW + HOUR).exists()
+    assert not due.filter(due_at__lte=now).exists()
 
 
-def test_a_refresh_of_many_catalogs_takes_hardly_more_memory_than_of_one(upstream: WithoutSockets) -> None:
+def test_a_refresh_of_many_catalogs_takes_hardly_more_memory_than_of_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(refresh, "BATCH", page := 10)  # a fifth, as are the catalogs
+    upstream = catalogs_of(2 * page)
     refresh_all(upstream, hours=0)  # what is made once: compiled queries, caches
     upstream.database.sync()
     one = peak_while(lambda: refresh_all(upstream, hours=1, catalogs=CATALOGS[:1]))
