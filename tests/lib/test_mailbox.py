@@ -169,6 +169,11 @@ LABELS = st.sampled_from(
 DOMAINS = st.lists(LABELS, min_size=1, max_size=3).map(lambda labels: ".".join([*labels, "example"]))
 
 
+def _written(letter: str, way: int) -> str:
+    """Return a letter as it is, as a capital, or in full width."""
+    return (letter, letter.upper(), chr(ord(letter) + 0xFEE0))[way] if letter.isascii() else letter
+
+
 @st.composite
 def spellings(draw: st.DrawFn) -> tuple[str, str]:
     """Return an address in its canonical form, and another spelling of it."""
@@ -176,12 +181,9 @@ def spellings(draw: st.DrawFn) -> tuple[str, str]:
     canonical = f"{local}@{idna.encode(domain, uts46=True).decode()}"
     if draw(st.booleans()):
         domain = idna.encode(domain, uts46=True).decode()
-    text = "".join(
-        draw(st.sampled_from([letter, letter.upper(), chr(ord(letter) + 0xFEE0)]))
-        if letter.isascii()
-        else letter
-        for letter in f"{local}@{domain}"
-    )
+    text = f"{local}@{domain}"
+    ways = draw(st.integers(0, 3 ** len(text) - 1))  # a digit to the base of three for each letter
+    text = "".join(_written(letter, ways // 3**place % 3) for place, letter in enumerate(text))
     if hidden := draw(st.text(INVISIBLE_ANYWHERE, max_size=3)):
         at = draw(st.integers(0, len(text)))
         text = text[:at] + hidden + text[at:]
