@@ -62,7 +62,7 @@ def test_each_catalog_has_its_own_links_whichever_was_fetched_last() -> None:
 
 
 def test_two_catalogs_that_alternate_write_no_payload_and_record_no_change() -> None:
-    courses = recorded("courses")[:50]
+    courses = recorded("courses")[:10]
     bring_in(*courses)
     bring_in(*map(globex, courses), catalog_uuid=OTHER_CATALOG, now=NOW + HOUR)
     before = list(ContentMetadata.objects.order_by("pk").values_list("payload", "fetched_at", "fetched_from"))

@@ -28,13 +28,14 @@ pytestmark = pytest.mark.django_db
 
 @pytest.mark.on_every_engine
 def test_unchanged_content_is_only_checked_although_upstream_moved_its_time_stamp() -> None:
-    bring_in(*recorded("courses"), *recorded("other-types"))
-    moved = [record | {"content_last_modified": LATER} for record in recorded("courses")]
+    courses = recorded("courses")[:20]
+    bring_in(*courses, *recorded("other-types"))
+    moved = [record | {"content_last_modified": LATER} for record in courses]
 
     with announcements() as announced:
         report = bring_in(*moved, now=NOW + HOUR)
 
-    assert (report.unchanged, report.changed, report.created) == (667, 0, 0)
+    assert (report.unchanged, report.changed, report.created) == (67, 0, 0)
     assert not ContentChange.objects.exists()
     assert announced == []
     assert (row().fetched_at, row().changed_at) == (NOW, NOW)

@@ -10,7 +10,7 @@ from django.conf import LazySettings
 
 from bursary.catalog.parser import Content
 from bursary.catalog.records import UnreadableElement
-from bursary.replica import merge, refresh
+from bursary.replica import ingest, merge, refresh
 from bursary.replica.models import CatalogMembership, ContentChange, ContentMetadata, RefreshTrigger
 from tests.replica.listing import (
     CATALOG,
@@ -25,6 +25,7 @@ from tests.replica.listing import (
     recorded,
 )
 from tests.replica.replicated import HOUR, announcements, bring_in, history, row, runs_of
+from tests.replica.upstream import courses
 
 pytestmark = pytest.mark.django_db
 
@@ -91,9 +92,9 @@ def test_thin_records_are_stored_without_prices_and_completed_later() -> None:
     assert thin.created == 43
     assert not ContentMetadata.objects.exclude(price_cents=None).exists()
 
-    full = bring_in(*recorded("courses"), now=NOW + HOUR)
+    full = bring_in(*recorded("courses")[:25], now=NOW + HOUR)  # the twenty, and five more
 
-    assert (full.created, full.changed) == (667 - 43, 43)
+    assert (full.created, full.changed) == (84 - 43, 43)
     assert history()[COURSE, "completeness"] == ("thin", "full")
     assert history()[COURSE, "price_cents"] == (None, 14900)
 
@@ -139,10 +140,10 @@ def test_a_record_that_the_database_refuses_is_named_and_its_neighbours_stored(
         return column_values(content) | ({"price_cents": -1} if content.content_key == COURSE else {})
 
     monkeypatch.setattr(merge, "column_values", with_one_bad_price)
-    report = bring_in(*recorded("courses")[:50], now=NOW + HOUR)
+    report = bring_in(*recorded("courses")[:10], now=NOW + HOUR)
 
     assert [(one.key, one.reason) for one in report.unparsable] == [(COURSE, "not_storable")]
-    assert ContentMetadata.objects.filter(content_type="course").count() == 50
+    assert ContentMetadata.objects.filter(content_type="course").count() == 10
     assert row().price_cents == 14900
     assert row().failures == 1
     assert row().last_error.startswith("not_storable: ")
@@ -204,7 +205,7 @@ def test_a_changed_date_is_recorded_once_with_old_and_new_and_announced() -> Non
 
 def test_new_content_is_announced_and_has_no_history() -> None:
     with announcements() as announced:
-        bring_in(*recorded("courses")[:60])
+        bring_in(*courses(ingest.BATCH + 1))
 
     assert sorted(pk for one in announced for pk in one["pks"]) == sorted(
         ContentMetadata.objects.values_list("pk", flat=True)
@@ -280,7 +281,7 @@ def test_a_dry_run_counts_and_writes_nothing() -> None:
 
 
 def test_what_came_before_upstream_fell_silent_stays() -> None:
-    source = Listing(recorded("courses"), silent_after=2)
+    source = Listing(courses(3 * ingest.BATCH), silent_after=2)
 
     with pytest.raises(refresh.ContentUnavailable) as silence:
         refresh.refresh_catalog(CATALOG, source=source, now=NOW, trigger=RefreshTrigger.CRON)
