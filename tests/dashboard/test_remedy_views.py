@@ -325,8 +325,9 @@ def test_a_day_that_cannot_be_used_is_an_error_of_the_field(
 # -- By permitted users alone -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [*REMEDIES, *OF_ACTIONS])
-def test_others_find_no_such_page_and_change_nothing(failed: LearnerContentAssignment, name: str) -> None:
+def test_others_find_no_such_page_and_change_nothing(
+    failed: LearnerContentAssignment, subtests: pytest.Subtests
+) -> None:
     named = {"action": str(invitation(failed).uuid), "address": RIGHT, "until": "2026-07-10", "reason": "x"}
     before = world.timeline(failed)
     customer = failed.budget.customer
@@ -336,27 +337,31 @@ def test_others_find_no_such_page_and_change_nothing(failed: LearnerContentAssig
         world.given_user(),
     ]
 
-    for user in users:
-        client = Client()
+    clients = [Client() for _user in users]
+    for client, user in zip(clients, users, strict=True):
         client.force_login(user)
-        assert client.get(at(name, failed), named).status_code == 404
-        assert client.post(at(name, failed), named).status_code == 404
     elsewhere = Client(enforce_csrf_checks=True)
     elsewhere.force_login(world.given_user(Role.ADMINISTRATOR, customer=customer))
-    assert elsewhere.post(at(name, failed), named).status_code == 403
-    assert Client().post(at(name, failed), named).headers["Location"].startswith("/sign-in/")
+    for name in (*REMEDIES, *OF_ACTIONS):
+        with subtests.test(name):
+            for client in clients:
+                assert client.get(at(name, failed), named).status_code == 404
+                assert client.post(at(name, failed), named).status_code == 404
+            assert elsewhere.post(at(name, failed), named).status_code == 403
+            assert Client().post(at(name, failed), named).headers["Location"].startswith("/sign-in/")
 
-    assert world.timeline(failed) == before
+            assert world.timeline(failed) == before
 
 
-@pytest.mark.parametrize("name", OF_ACTIONS)
 def test_an_action_of_another_assignment_is_not_found(
-    failed: LearnerContentAssignment, ada: Client, name: str
+    failed: LearnerContentAssignment, ada: Client, subtests: pytest.Subtests
 ) -> None:
     other = world.given_assignment(address="bob@nowhere.invalid")
     world.deliver()
 
-    for named in (str(invitation(other).uuid), "none", ""):
-        assert ada.get(at(name, failed), {"action": named}).status_code == 404
-        assert ada.post(at(name, failed), {"action": named, "reason": "x"}).status_code == 404
+    for name in OF_ACTIONS:
+        for named in (str(invitation(other).uuid), "none", ""):
+            with subtests.test(name, named=named):
+                assert ada.get(at(name, failed), {"action": named}).status_code == 404
+                assert ada.post(at(name, failed), {"action": named, "reason": "x"}).status_code == 404
     assert invitation(other).status == Status.FAILED
