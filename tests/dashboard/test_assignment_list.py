@@ -1,7 +1,6 @@
 """The list of assignments: what it shows, finds, counts and sorts, page by page."""
 
 import html
-import itertools
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -36,6 +35,12 @@ def customer(client: Client, monkeypatch: pytest.MonkeyPatch) -> Customer:
     customer = world.given_customer()
     client.force_login(world.given_user(Role.ADMINISTRATOR, customer=customer))
     return customer
+
+
+@pytest.fixture
+def _short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a page have six rows."""
+    monkeypatch.setattr(assignment_list, "PAGE", 6)
 
 
 @pytest.fixture
@@ -123,6 +128,7 @@ def test_statuses_are_counted_whichever_is_chosen(client: Client, budget: Budget
 
 
 @pytest.mark.on_every_engine
+@pytest.mark.usefixtures("_short_pages")
 def test_pages_by_cursor_have_every_row_once_in_both_directions(client: Client, budget: Budget) -> None:
     count = 2 * assignment_list.PAGE + 3
     world.allocate(budget, world.given_content(), *world.addresses(count))
@@ -144,6 +150,7 @@ def test_pages_by_cursor_have_every_row_once_in_both_directions(client: Client, 
     assert learners(page(client, LIST + earlier.group(1))) == seen[1]
 
 
+@pytest.mark.usefixtures("_short_pages")
 def test_a_later_page_counts_each_status_whichever_is_chosen(client: Client, budget: Budget) -> None:
     count = assignment_list.PAGE + 2
     world.allocate(budget, world.given_content(), *world.addresses(count))
@@ -161,12 +168,11 @@ def test_a_cursor_that_is_none_is_the_first_page(
     client: Client, budget: Budget, subtests: pytest.Subtests
 ) -> None:
     world.given_assignment(budget, address="lena@people.example")
-    cursors = ("x", "W10", "WzAsMSwyXQ", "bnVsbA", "WzAsIngiLCJ5Il0", "\0")
-    for cursor, sort in itertools.product(cursors, ("expires_at", "-price_cents", "content_title")):
-        with subtests.test(cursor=cursor, sort=sort):
-            text = page(client, cursor=cursor, sort=sort)
-            assert learners(text) in (["lena"], [])
-            assert sort != "expires_at" or "does not exist: this is the first one." in text
+    for cursor in ("x", "W10", "WzAsMSwyXQ", "bnVsbA", "WzAsIngiLCJ5Il0", "\0"):
+        with subtests.test(cursor=cursor):
+            text = page(client, cursor=cursor, sort="expires_at")
+            assert learners(text) == ["lena"]
+            assert "does not exist: this is the first one." in text
 
 
 def test_a_sorting_that_is_none_is_that_of_the_latest(client: Client, budget: Budget) -> None:
