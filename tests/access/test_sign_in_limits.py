@@ -16,14 +16,9 @@ from django.utils import timezone
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
+from bursary.access import sign_in_limits
 from bursary.access.models import Role, SignInFailures, User
-from bursary.access.sign_in_limits import (
-    MAX_OF_ADDRESS,
-    MAX_OF_NAME,
-    MAX_OF_NAME_AT_ADDRESS,
-    WINDOW,
-    LimitedBackend,
-)
+from bursary.access.sign_in_limits import MAX_OF_NAME_AT_ADDRESS, WINDOW, LimitedBackend
 from bursary.ops import erasure_runs, scheduler
 from tests import world
 from tests.together import together
@@ -33,6 +28,22 @@ pytestmark = pytest.mark.django_db
 RIGHT, WRONG = "a pass phrase of ada's", "not it"
 SIGN_IN, ADMIN = "/sign-in/", "/admin/login/"
 HERE, THERE = "192.0.2.1", "198.51.100.7"
+
+
+@pytest.fixture
+def max_of_name(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Lower the limit of a name; return it."""
+    assert sign_in_limits.MAX_OF_NAME == 100
+    monkeypatch.setattr(sign_in_limits, "MAX_OF_NAME", 20)
+    return 20
+
+
+@pytest.fixture
+def max_of_address(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Lower the limit of an address; return it."""
+    assert sign_in_limits.MAX_OF_ADDRESS == 100
+    monkeypatch.setattr(sign_in_limits, "MAX_OF_ADDRESS", 20)
+    return 20
 
 
 @pytest.fixture
@@ -91,25 +102,29 @@ def test_after_ten_wrong_passwords_none_is_checked_for_this_name_at_this_address
     assert signs_in("ada", at=THERE, door=door)
 
 
-def test_very_many_wrong_passwords_from_one_address_lock_it_and_no_other(ada: User) -> None:
-    fail(2 * MAX_OF_ADDRESS, names=ever("name-{}-{}"), addresses=always(HERE))
+def test_very_many_wrong_passwords_from_one_address_lock_it_and_no_other(
+    ada: User, max_of_address: int
+) -> None:
+    fail(2 * max_of_address, names=ever("name-{}-{}"), addresses=always(HERE))
 
     assert attempt("ben").status_code == 429
     assert signs_in("ada", at=THERE)
     # Each name that was tried, it at the address, and the address: what is locked is not counted.
-    assert SignInFailures.objects.count() == 2 * MAX_OF_ADDRESS + 1
+    assert SignInFailures.objects.count() == 2 * max_of_address + 1
 
 
-def test_very_many_wrong_passwords_for_one_name_lock_it_everywhere_and_no_other(ada: User) -> None:
+def test_very_many_wrong_passwords_for_one_name_lock_it_everywhere_and_no_other(
+    ada: User, max_of_name: int
+) -> None:
     other = world.given_user(username="ben", email="ben@larkspur.example")
     other.set_password(RIGHT)
     other.save()
-    fail(2 * MAX_OF_NAME, names=always("ada"), addresses=ever("203.0.{}.{}"))
+    fail(2 * max_of_name, names=always("ada"), addresses=ever("203.0.{}.{}"))
 
     assert attempt("ada", RIGHT, at=THERE).status_code == 429
     assert signs_in("ben", at="203.0.0.1")
     # Each address that was tried, the name at it, and the name.
-    assert SignInFailures.objects.count() == 2 * MAX_OF_NAME + 1
+    assert SignInFailures.objects.count() == 2 * max_of_name + 1
 
 
 def test_addresses_of_one_network_of_a_client_are_one(ada: User) -> None:
@@ -166,8 +181,8 @@ def test_the_present_password_is_a_door_too(ada: User) -> None:
     assert statuses == [200] * MAX_OF_NAME_AT_ADDRESS + [429]
 
 
-def test_a_new_password_by_mail_ends_the_lock(ada: User) -> None:
-    fail(MAX_OF_ADDRESS + 1, names=ever("name-{}-{}"), addresses=always(HERE))
+def test_a_new_password_by_mail_ends_the_lock(ada: User, max_of_address: int) -> None:
+    fail(max_of_address + 1, names=ever("name-{}-{}"), addresses=always(HERE))
     assert attempt("ada", RIGHT).status_code == 429
 
     uid, token = urlsafe_base64_encode(force_bytes(ada.pk)), default_token_generator.make_token(ada)
@@ -177,8 +192,8 @@ def test_a_new_password_by_mail_ends_the_lock(ada: User) -> None:
     assert attempt("ada", f"{RIGHT} anew").status_code == 302
 
 
-def test_keys_are_not_limited(ada: User) -> None:
-    fail(MAX_OF_ADDRESS + 1, names=ever("name-{}-{}"), addresses=always("127.0.0.1"))
+def test_keys_are_not_limited(ada: User, max_of_address: int) -> None:
+    fail(max_of_address + 1, names=ever("name-{}-{}"), addresses=always("127.0.0.1"))
     headers = {"authorization": f"Bearer {world.given_api_key(ada)}"}
     assert Client().get("/api/v1/subsidy-access-policies/", headers=headers).status_code == 200
 
