@@ -177,7 +177,7 @@ def test_one_full_mailbox_sends_no_other_administrator_the_mail_twice(mail: Mail
     mail.mailbox_full.add("full@people.example")
     given_assignment(budget, content)
     moves_enrolment(content, to=NOW - DAY, now=NOW)
-    for hour in range(20):
+    for hour in range(0, 20, 4):
         notify(NOW + hour * HOUR)
     mail.mailbox_full.clear()
     notify(NOW + 20 * HOUR)
@@ -201,7 +201,7 @@ def test_notices_reach_those_seen_by_token_or_the_addresses_that_the_customer_na
         given_assignment(budget, content)
         moves_enrolment(content, to=NOW - DAY, now=NOW)
 
-    for hour in range(24):
+    for hour in range(0, 24, 6):
         notify(NOW + hour * HOUR)
     mail.mailbox_full.clear()
     notify(NOW + 24 * HOUR)
@@ -236,7 +236,7 @@ def test_a_catalog_that_cannot_decide_is_one_notice_a_day(mail: MailServer) -> N
     budget, content = given_budget(), given_content()
     given_user(Role.ADMINISTRATOR, customer=budget.customer)
     given_assignment(budget, content)
-    for hour in range(0, 20, 2):
+    for hour in range(0, 20, 6):
         moves_enrolment(content, to=NOW - DAY, now=NOW + hour * HOUR)
         notify(NOW + hour * HOUR)
         moves_enrolment(content, to=None, now=NOW + (hour + 1) * HOUR)
