@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from django.conf import settings
 from django.db import connection
-from django.test import TransactionTestCase
+from django.test import TransactionTestCase, client
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker, Settings
@@ -98,6 +98,8 @@ def pytest_configure() -> None:
     # A test that commits leaves its connection to the next one: PostgreSQL starts a process for each, which
     # reads the tables' descriptions anew. Tests that set something of a session close it themselves.
     TransactionTestCase._should_reload_connections = lambda _case: False  # type: ignore[attr-defined]  # private, too
+    # To say which templates a page is made of, a client copies the context of each. No test asks.
+    client.store_rendered_templates = lambda *_args, **_kwargs: None  # type: ignore[attr-defined]
     # Static files are found on request; otherwise every test client lists them all.
     settings.WHITENOISE_AUTOREFRESH = True
     # Password hashes are slow by design.

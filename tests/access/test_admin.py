@@ -44,7 +44,7 @@ def _rows() -> None:
 def test_a_mailbox_is_found_in_any_spelling(client: Client, table: str, written: str) -> None:
     client.force_login(given_user(is_staff=True, is_superuser=True))
     page = client.get(reverse(f"admin:{table}_changelist"), {"q": written})
-    assert [HOME in vars(row).values() for row in page.context["cl"].result_list] == [True]
+    assert [HOME in vars(row).values() for row in page.context_data["cl"].result_list] == [True]  # type: ignore[index]
 
 
 @pytest.mark.usefixtures("_rows")

@@ -1,5 +1,6 @@
 """One's own account: API keys and the password, also a forgotten one."""
 
+import re
 import threading
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -57,9 +58,9 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def make_key(client: Client, *, name: str, scope: str = "operate", days: int = 0) -> str:
     """Make a key by the page, and return it as the page shows it; empty where it shows none."""
     answer = client.post("/account/", {"name": name, "scope": scope, "days": days})
-    key: str = answer.context["new_key"]
-    assert (key in answer.content.decode()) or answer.status_code == 422
-    return key
+    shown = re.findall(r'<code class="secret">([^<]+)</code>', answer.content.decode())
+    assert len(shown) == (answer.status_code == 200)
+    return "".join(shown)
 
 
 def answer_to(key: str) -> int:
@@ -121,8 +122,7 @@ def test_twenty_keys_are_the_most(signed_in: Client, ada: User) -> None:
 def test_a_revoked_key_signs_nothing_in_and_is_not_listed(signed_in: Client, ada: User) -> None:
     key = make_key(signed_in, name="report")
     assert signed_in.post(f"/account/keys/{ApiKey.objects.get().pk}/revoke/").status_code == 302
-    page = signed_in.get("/account/")
-    assert list(page.context["keys"]) == []
+    assert "You have no key." in signed_in.get("/account/").content.decode()
     assert answer_to(key) == 401
 
 
@@ -138,7 +138,7 @@ def test_revoking_a_key_asks_back_first(signed_in: Client) -> None:
 
 def test_no_one_sees_or_revokes_the_key_of_another(signed_in: Client) -> None:
     row, _key = ApiKey.issue(given_user(), name="of another")
-    assert list(signed_in.get("/account/").context["keys"]) == []
+    assert "You have no key." in signed_in.get("/account/").content.decode()
     assert signed_in.post(f"/account/keys/{row.pk}/revoke/").status_code == 404
     assert signed_in.get(f"/account/keys/{row.pk}/revoke/").status_code == 404
     row.refresh_from_db()
@@ -213,7 +213,7 @@ def test_a_forgotten_password_is_set_anew_by_the_link_once(
     assert client.post(form.headers["Location"], new).headers["Location"] == "/sign-in/"
 
     assert authenticate(username="ada", password=NEW) == ada
-    assert not Client().get(link).context["validlink"]
+    assert "This link does not work any more" in Client().get(link).content.decode()
 
 
 @committed
