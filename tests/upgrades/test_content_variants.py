@@ -1,4 +1,7 @@
-"""Content of one row a key, its runs held by their courses, becomes content by variant, and back again."""
+"""Content of one row a key, its runs held by their courses, becomes content by variant, and back again.
+
+It is that of release 0.1, which is upgraded here with all else that was recorded of it.
+"""
 
 import json
 from copy import deepcopy
@@ -6,20 +9,20 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db.migrations.state import StateApps
 from django.utils import timezone
 
 from bursary.catalog import parser
 from bursary.lib import leases
 from bursary.replica.models import CatalogListing, CatalogMembership, ContentChange, ContentMetadata
 from tests.upgrades.recording import load
-from tests.upgrades.test_upgrade import RECORDINGS, migrate
+from tests.upgrades.test_upgrade import RELEASE_0_1, check_everything, migrate
 from tests.world import CATALOG
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.takes_long]
 
 OTHER_CATALOG = UUID("00000000-0000-4000-8000-00000000ca7b")
 CONTENT, MEMBERSHIP = "replica.ContentMetadata", "replica.CatalogMembership"
+CHANGE = "replica.ContentChange"
 BEFORE = [("replica", "0001_content_replica")]
 UNNAMED = [("replica", "0004_courses_by_key_alone")]
 """Before changes of membership got their catalog."""
@@ -27,8 +30,11 @@ UNNAMED = [("replica", "0004_courses_by_key_alone")]
 
 @pytest.fixture
 def recording(no_tables: None) -> dict[str, Any]:
-    """Return a recording in which another catalog holds all courses, and the first has a restricted run."""
-    recorded: dict[str, Any] = json.loads(RECORDINGS[0].read_text(encoding="utf-8"))
+    """Return a recording in which another catalog holds all courses, and the first has a restricted run.
+
+    In it are changes as they were when none of a membership named its catalog.
+    """
+    recorded: dict[str, Any] = json.loads(RELEASE_0_1.read_text(encoding="utf-8"))
     rows = {row["id"]: row for row in recorded["rows"][CONTENT]}
     course = next(row for row in rows.values() if row["content_type"] == "course")
     restricted = next(row for row in rows.values() if row["parent_id"] == course["id"])
@@ -39,11 +45,20 @@ def recording(no_tables: None) -> dict[str, Any]:
     for number, row in enumerate(held):
         row |= {"id": 1000 + number, "catalog_uuid": str(OTHER_CATALOG), "links": {}}
     recorded["rows"][MEMBERSHIP] += held
+    changes = [
+        ("membership", str(CATALOG), None),
+        ("membership", None, str(OTHER_CATALOG)),
+        ("title", "", "T"),
+    ]
+    recorded["rows"][CHANGE] += [
+        recorded["rows"][CHANGE][0] | {"id": 1000 + number, "field": field, "old": old, "new": new}
+        for number, (field, old, new) in enumerate(changes)
+    ]
     recorded["restricted"] = restricted
     return recorded
 
 
-def test_runs_name_their_courses_and_are_held_and_changes_name_their_catalogs_and_back_again(
+def test_release_0_1_migrates_with_everything_and_runs_and_changes_get_what_they_name_and_back_again(
     recording: dict[str, Any],
 ) -> None:
     """Each step takes seconds, so one way there and back is for all of it."""
@@ -51,11 +66,11 @@ def test_runs_name_their_courses_and_are_held_and_changes_name_their_catalogs_an
     executor = migrate(then)
     load(recording, apps=executor.loader.project_state(then).apps)
     rows = {row["id"]: row for row in recording["rows"][CONTENT]}
-    write_changes_of_membership(migrate(UNNAMED).loader.project_state(UNNAMED).apps)
     changes = ContentChange.objects.order_by("-pk").values_list("catalog_uuid", flat=True)[:3]
 
     migrate(executor.loader.graph.leaf_nodes())
 
+    check_everything(recording)
     assert [*changes.all()] == [None, OTHER_CATALOG, CATALOG]
     check_content(rows)
     restricted = ContentMetadata.objects.get(pk=recording["restricted"]["id"])
@@ -81,22 +96,6 @@ def test_runs_name_their_courses_and_are_held_and_changes_name_their_catalogs_an
     courses = dict(held.exclude(content__content_type="courserun").values_list("pk", "links"))
     assert courses == {pk: recorded[pk] for pk in courses}
     assert not held.filter(content__content_type="courserun").exists()
-
-
-def write_changes_of_membership(apps: StateApps) -> None:
-    """Write changes as they were when none of a membership named its catalog."""
-    changes = [
-        ("membership", str(CATALOG), None),
-        ("membership", None, str(OTHER_CATALOG)),
-        ("title", "", "T"),
-    ]
-    content = apps.get_model("replica", "ContentMetadata").objects.earliest("pk")
-    apps.get_model("replica", "ContentChange").objects.bulk_create(
-        apps.get_model("replica", "ContentChange")(
-            content=content, field=field, old=old, new=new, source="cron", created=timezone.now()
-        )
-        for field, old, new in changes
-    )
 
 
 def check_content(rows: dict[int, dict[str, Any]]) -> None:
