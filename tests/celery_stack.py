@@ -21,13 +21,26 @@ from bursary.delivery import broker
 from tests.elapsed import until
 from tests.event_bus.server import RedisServer, redis_server
 from tests.forked import Forked
-from tests.ops.processes import environment, start
+from tests.ops.processes import environment
 from tests.smtp import MailServer, mail_server
 
 GROUP = pytest.mark.xdist_group("celery")
 """Tests with this mark run in one process of the test run, and share one stack."""
 WITH_WORKERS = (GROUP, pytest.mark.needs_row_locks, pytest.mark.takes_long)
 """Of tests that start workers: several processes that write, which SQLite is not for."""
+
+SOONER = """
+import os, sys
+os.environ["DJANGO_SETTINGS_MODULE"] = "bursary.config.settings"
+import django
+django.setup()
+from bursary.config import celery_app, cli
+celery_app.ROUND_SECONDS = 1.0
+for entry in celery_app.app.conf.beat_schedule.values():
+    entry["schedule"] = 0.5
+sys.exit(cli.main())
+"""
+"""The command, in which a worker's round and beat's wait for its first message take five seconds else."""
 
 
 class CeleryStack:
@@ -82,7 +95,9 @@ class CeleryStack:
     def _process(self, *arguments: str) -> Forked:
         name = arguments[0]
         if name not in self._running or self._running[name].poll() is not None:
-            self._running[name] = start(*arguments, env=self.env(name))
+            env, folder = self.env(name), self.folder / name
+            out, err = folder / "stdout", folder / "stderr"
+            self._running[name] = Forked("-c", SOONER, *arguments, env=env, folder=folder, out=out, err=err)
         return self._running[name]
 
     def errors(self, name: str) -> str:

@@ -102,15 +102,15 @@ def test_what_was_requested_while_the_broker_was_away_is_done_after_its_restart(
 def test_a_worker_that_is_terminated_finishes_the_mails_in_hand_and_no_others(celery: CeleryStack) -> None:
     worker = celery.worker()
     celery.mail.thinks_for = 0.5
-    allocate(given_budget(), given_content(), *addresses(60), now=timezone.now())
+    allocate(given_budget(), given_content(), *addresses(30), now=timezone.now())
     until(lambda: celery.mail.received)
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(timeout=PATIENCE) == 0
 
     mails = ACTIONS.filter(action_type=ActionType.NOTIFIED)
     done = mails.filter(status=Status.DONE, attempts=1)
-    assert 0 < done.count() == len(celery.mail.received) < 60
-    assert mails.filter(status=Status.PENDING, attempts=0).count() == 60 - done.count()
+    assert 0 < done.count() == len(celery.mail.received) < 30
+    assert mails.filter(status=Status.PENDING, attempts=0).count() == 30 - done.count()
 
 
 @pytest.mark.parametrize("command", ["worker", "beat"])
