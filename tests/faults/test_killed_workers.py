@@ -41,7 +41,13 @@ from tests.faults import forking
 from tests.faults.crew import AT_ONCE_PER_WORKER, Crew, Executor, Worker, crew
 from tests.smtp import MailServer
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.takes_long]
+# In the group of those that share Celery's processes: these wait most of the time, too, and where one process
+# of the test run does all the waiting, the others have the processor to themselves.
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.xdist_group("celery"),
+    pytest.mark.takes_long,
+]
 
 LONG = "BURSARY_TEST_KILLS" in os.environ
 KILLS = int(os.environ.get("BURSARY_TEST_KILLS", "2"))
