@@ -20,6 +20,7 @@ from bursary.assignments import searches
 from bursary.assignments.models import LearnerContentAssignment
 from bursary.assignments.statuses import STATUSES
 from bursary.budgets.models import Budget
+from bursary.dashboard import assignment_list
 from bursary.dashboard.assignment_filters import SORTS
 from tests import many, world
 from tests.once import made_once
@@ -41,8 +42,12 @@ def filled(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterato
 
 
 @pytest.fixture
-def budget(filled: Budget, client: Client) -> Iterator[Budget]:
-    """A budget with many assignments; its administrator is signed in, and no table is read as a whole."""
+def budget(filled: Budget, client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[Budget]:
+    """A budget with many assignments; its administrator is signed in, and no table is read as a whole.
+
+    A page of the list has few of them: most of the time would go into writing its rows.
+    """
+    monkeypatch.setattr(assignment_list, "PAGE", 5)
     budget = Budget.objects.get(pk=filled.pk)
     client.force_login(world.given_user(Role.ADMINISTRATOR, customer=budget.customer))
     with connection.cursor() as cursor:
