@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
-from tests.browser.visitor import HURRY, PATIENCE, VENDOR, Visitor
+from tests.browser.visitor import HURRY, LOOKING, PATIENCE, Visitor
 
 expect.set_options(timeout=PATIENCE)  # not the five seconds, in which a busy machine draws no page
 
@@ -24,11 +24,16 @@ PROGRAMS = ("chromium-headless-shell", "chromium")
 """The first that there is. They are of one engine; the shell takes two thirds of the processor time."""
 CHEAP = (
     "--disable-gpu",
+    "--in-process-gpu",
     "--disable-extensions",
     "--disable-features=SpareRendererForSitePerProcess",
     "--renderer-process-limit=1",
+    "--js-flags=--no-opt --no-maglev --no-flush-bytecode",
 )
-"""What a browser does ahead of time, or with a graphics card that there is not: a quarter of its work."""
+"""What a browser does ahead of time, or with a graphics card that there is not: a quarter of its work.
+
+And no page lives long enough for its scripts to be worth a better translation; that of axe serves all pages.
+"""
 HELD = ExitStack()
 """The browser, from the first of these tests to the last."""
 STARTED: list[Browser] = []
@@ -65,6 +70,7 @@ def chromium() -> Browser:
         # Colours change at once: axe would measure a contrast while a transition is under way.
         TABS[True] = browser.new_context(reduced_motion="reduce").new_page()
         TABS[True].add_init_script(HURRY)
+        TABS[True].add_init_script(LOOKING)
         TABS[False] = browser.new_context(java_script_enabled=False).new_page()
     return STARTED[0]
 
@@ -91,7 +97,6 @@ def visitor(chromium: Browser, live_server: LiveServer, settings: Settings) -> I
     """Return a visitor."""
     settings.BASE_URL = live_server.url
     settings.CSRF_TRUSTED_ORIGINS = [live_server.url]
-    settings.STATICFILES_DIRS = [VENDOR]  # axe's
     with _tab(scripts=True, origin=live_server.url) as guest:
         yield guest
 

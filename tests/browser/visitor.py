@@ -17,43 +17,10 @@ from bursary.access.models import User
 PATIENCE = 30_000  # milliseconds, for a machine that is busy with other tests
 PRESSES = 3
 IN_FULL = "BURSARY_TEST_SOAK" in os.environ
-VENDOR = Path(__file__).with_name("vendor")
-AXE = Path("axe-core", "axe.min.js")
+HERE = Path(__file__).parent
 HEIGHT = 900
 WIDTHS = (360, 768, 1440)
 """A phone, a tablet, a laptop; in CSS pixels, as the height."""
-VIOLATIONS = """async rules => (await axe.run({
-    resultTypes: ['violations'], preload: false, ...(rules ? {runOnly: rules} : {})
-})).violations.map(one => `${one.id}: ${one.nodes.map(node => node.target.join(' ')).join(', ')}`)"""
-"""What is right is not described, which takes axe as long as finding what is wrong."""
-BROKEN = """least => {
-    const texts = document.createTreeWalker(document.querySelector('main'), NodeFilter.SHOW_TEXT);
-    const range = document.createRange(), found = [];
-    while (texts.nextNode()) {
-        const text = texts.currentNode;
-        if (!text.parentElement.closest('tbody th')) continue;
-        for (const word of text.data.matchAll(/[a-z0-9.+]+/gi)) {
-            range.setStart(text, word.index);
-            range.setEnd(text, word.index + word[0].length);
-            const parts = [...range.getClientRects()].filter(part => part.width > 0);
-            const width = parts.reduce((sum, part) => sum + part.width, 0);
-            const lines = new Set(parts.map(part => Math.round(part.top)));
-            if (lines.size > 1 && width < least) found.push(word[0]);
-        }
-    }
-    return found;
-}"""
-"""The words at the head of a table's rows that are broken, though they are narrower than so many pixels."""
-CUT = """() => [...document.querySelectorAll('.btn, .where *')]
-    .filter(one => one.scrollWidth > one.clientWidth).map(one => one.innerText)"""
-"""The buttons, and the names at the top of the page, that are narrower than what is written on them."""
-RAGGED = """() => [...document.querySelectorAll('.page-header .btn-list')].flatMap(list => {
-    const end = list.getBoundingClientRect().right, rows = new Map();
-    for (const button of list.querySelectorAll('.btn')) rows.set(button.offsetTop, button);
-    return [...rows.values()].filter(last => last.getBoundingClientRect().right < end - 1)
-        .map(last => last.innerText);
-})"""
-"""The last buttons of rows at the top of the page that do not end where the others do."""
 OF_COLOURS = ["color-contrast", "link-in-text-block"]
 """The rules of axe that another colour scheme can break."""
 HURRY = """for (const name of ["setTimeout", "setInterval"]) {
@@ -61,6 +28,17 @@ HURRY = """for (const name of ["setTimeout", "setInterval"]) {
     window[name] = (work, time = 0, ...more) => wait(work, time / 4, ...more);
 }"""
 """A script before those of a page: what it does later, or again and again, comes four times as soon."""
+LOOKING = "\n".join(
+    [
+        (HERE / "looking.js").read_text(encoding="utf-8"),
+        *(
+            "looking.bringAxe = () => {",
+            (HERE / "vendor/axe-core/axe.min.js").read_text(encoding="utf-8"),
+            "};",
+        ),
+    ]
+)
+"""What `looks_over` asks of a page. The browser keeps it, and pages that allow no scripts have it as well."""
 Scheme = tuple[Literal["light", "dark"], Sequence[str] | None]
 SCHEMES: Sequence[Scheme] = [
     ("light", None),
@@ -167,25 +145,14 @@ class Visitor:
 
     def _misfits(self, width: int) -> list[str]:
         self.page.set_viewport_size({"width": width, "height": HEIGHT})
-        wide: int = self.page.evaluate("document.documentElement.scrollWidth")
-        broken: list[str] = self.page.evaluate(BROKEN, width // 2)
-        cut: list[str] = self.page.evaluate(CUT)
-        ragged: list[str] = self.page.evaluate(RAGGED) if width == WIDTHS[0] else []
-        return [
-            *([f"the page is {wide} wide, and not {width}"] if wide > width else []),
-            *(f"{width}: “{word}” is broken" for word in broken),
-            *(f"{width}: “{label}” is cut off" for label in cut),
-            *(f"{width}: “{label}” does not fill its row" for label in ragged),
-        ]
+        found: list[str] = self.page.evaluate(
+            "([width, phone]) => looking.misfits(width, phone)", [width, width == WIDTHS[0]]
+        )
+        return found
 
     def _violations(self, rules: Sequence[str] | None) -> list[str]:
-        if not self.page.evaluate("typeof axe === 'object'"):
-            if self.page.locator("script[src]").count():
-                self.page.add_script_tag(url=f"{self.origin}/static/{AXE}")
-            else:  # the page allows no scripts; as text, half a megabyte is sent to the browser each time
-                self.page.evaluate((VENDOR / AXE).read_text(encoding="utf-8"))
-        violations: list[str] = self.page.evaluate(VIOLATIONS, rules)
-        return violations
+        found: list[str] = self.page.evaluate("rules => looking.violations(rules)", rules)
+        return found
 
     def _hear(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):  # what the content security policy refuses is an error, too
