@@ -30,8 +30,8 @@ EXAMPLES = int(os.environ.get("BURSARY_TEST_FUZZ", "0"))
 """Of each operation; 0: as many as every run of the tests has time for."""
 ONLY = os.environ.get("BURSARY_TEST_FUZZ_ONLY", "")
 """A pattern of the addresses that are asked; empty: all."""
-FEW = 5
-"""`make fuzz` sends twenty times as many."""
+FEW = 3
+"""`make fuzz` sends thirty times as many."""
 SEED = 1
 SECONDS = 3600  # at most
 
