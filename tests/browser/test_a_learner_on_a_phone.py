@@ -107,17 +107,3 @@ def test_without_scripts_the_list_and_the_course_are_read_and_answered(
     page.get_by_role("button", name="Accept").click()
     expect(page.get_by_text("You have accepted this course.")).to_be_visible()
     assert state_of(tides) == State.ACCEPTED
-
-
-def test_the_list_and_pages_that_go_wrong_are_for_all(visitor: Visitor, budget: Budget) -> None:
-    given(budget, "Tides")
-    visitor.sign_in(world.given_user(Role.LEARNER, customer=budget.customer, email=ALICE))
-    visitor.open("/courses/")
-    visitor.looks_over()
-    for path, status in (("/nothing/", 404), ("/a/nonsense/", 404)):
-        answer = visitor.page.goto(f"{visitor.origin}{path}")
-        assert answer is not None
-        assert answer.status == status
-        visitor.looks_over()
-        # The browser notes every answer that is an error.
-        visitor.trouble = [one for one in visitor.trouble if "404" not in one]

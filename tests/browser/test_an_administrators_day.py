@@ -42,9 +42,10 @@ def budget(visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> Budget:
 
 def tab_to(page: Page, target: Locator) -> None:
     """Press Tab until the element has the focus."""
+    element = target.element_handle()
     for _ in range(MAX_TABS):
         page.keyboard.press("Tab")
-        if target.evaluate("one => one === document.activeElement"):
+        if element.evaluate("one => one === document.activeElement"):
             return
     raise AssertionError(f"the keyboard does not reach {target}")
 
@@ -56,7 +57,6 @@ def test_the_learners_that_have_not_reacted_are_found_and_reminded(
     done = LearnerContentAssignment.objects.order_by("pk")[0]
     cancellation.cancel(budget, uuids=[done.uuid], now=world.NOW)
     page = visitor.open("/assignments/")
-    visitor.looks_over()
 
     tab_to(page, page.get_by_role("navigation", name="Status").get_by_role("link", name="Waiting"))
     page.keyboard.press("Enter")
@@ -147,7 +147,6 @@ def test_many_deadlines_become_later_each_by_two_weeks_and_a_cut_is_asked_about(
     page = visitor.open("/assignments/?status=waiting")
     page.get_by_label("that the filter finds").check()
     visitor.press(page.get_by_role("button", name="Extend"), until="**/assignments/selected/*/")
-    visitor.looks_over()
     page.get_by_role("button", name="+2 weeks").click()
     expect(page.get_by_role("alert")).to_contain_text("5 of them are extended by less than that")
     visitor.looks_over()

@@ -62,7 +62,6 @@ def everyone_is_notified(page: Page) -> None:
 def test_25_learners_with_two_mistakes(visitor: Visitor, budget: Budget, ada: User) -> None:
     visitor.sign_in(ada)
     page = visitor.open(f"/budgets/{budget.uuid}/assign/")
-    visitor.looks_over()
     page.get_by_label("Part of the title").press_sequentially("tidal")
     expect(page.get_by_role("group", name="Bookkeeping")).to_have_count(0)
     page.get_by_label("The course: the learner chooses a run").check()

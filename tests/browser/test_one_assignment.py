@@ -1,6 +1,7 @@
 """An administrator's journeys from one assignment's page: an address is repaired, a deadline extended."""
 
 from datetime import timedelta
+from itertools import product
 
 import pytest
 from django.core.mail import EmailMessage
@@ -47,7 +48,6 @@ def test_a_bounced_address_is_repaired_and_the_mail_goes_out(
     page = visitor.open(f"/assignments/{row.uuid}/")
     timeline = page.get_by_role("region", name="Timeline")
     expect(timeline).to_contain_text(f"The invitation to {WRONG} failed: the address does not exist.")
-    visitor.looks_over()
 
     timeline.get_by_role("link", name="Correct the address").click()
     field = page.get_by_label("New e-mail address")
@@ -95,7 +95,6 @@ def test_a_deadline_is_extended_nothing_is_cancelled_and_a_failure_is_skipped(vi
     row = tried(world.ALICE, visitor)
     page = visitor.open(f"/assignments/{row.uuid}/")
     visitor.press(page.get_by_role("link", name="Extend the deadline"), until="**/extend/")
-    visitor.looks_over()
     day = timezone.now() + timedelta(days=200)
     page.get_by_label("New deadline").fill(f"{day:%Y-%m-%d}")
     page.keyboard.press("Enter")
@@ -106,37 +105,34 @@ def test_a_deadline_is_extended_nothing_is_cancelled_and_a_failure_is_skipped(vi
 
     page.get_by_role("link", name="Cancel").click()
     expect(page.get_by_text("$199.00 is free again in Skills, at once.")).to_be_visible()
-    visitor.looks_over()
     visitor.press(page.get_by_role("link", name="No, back"), until=f"**/assignments/{row.uuid}/")
     row.actions.filter(action_type=ActionType.NOTIFIED).update(
         status="failed", error_reason="internal_api_error", error_code="message_refused"
     )
     page.reload()
     visitor.press(page.get_by_role("link", name="Skip", exact=True), until="**/skip/**")
-    visitor.looks_over()
     page.get_by_label("Reason").fill("Asked by phone")
     page.get_by_role("button", name="Skip").click()
     expect(page.get_by_role("status")).to_contain_text("It is skipped")
 
 
-@pytest.mark.parametrize("direction", ["ltr", "rtl"])
-def test_each_step_of_its_life_stands_at_its_own_dot(visitor: Visitor, direction: str) -> None:
+def test_each_step_of_its_life_stands_at_its_own_dot(visitor: Visitor, subtests: pytest.Subtests) -> None:
     row = tried(RIGHT, visitor)
     for hours in range(12):
         at = row.allocated_at + timedelta(hours=hours + 1)
         reminders.remind(row.budget, uuids=[row.uuid], now=at)
         world.deliver(now=at)
     page = visitor.open(f"/assignments/{row.uuid}/")
-    page.evaluate("direction => { document.documentElement.dir = direction }", direction)
-
-    for width, rows in ((360, MAX_STEPS + 2), (768, 2), (1440, 1)):
+    for direction, (width, rows) in product(("ltr", "rtl"), ((360, MAX_STEPS + 2), (768, 2), (1440, 1))):
+        page.evaluate("direction => { document.documentElement.dir = direction }", direction)
         page.set_viewport_size({"width": width, "height": 900})
-        steps = page.evaluate(MEASURED)
-        assert len(steps) == MAX_STEPS + 2  # and today, and the deadline
-        assert len({step["top"] for step in steps}) == rows, width
-        beside, below = (32, 0) if width == 360 else (0, 28)
-        assert {(step["beside"], step["below"]) for step in steps} == {(beside, below)}, width
-        assert not any(step["cut"] for step in steps), width
+        with subtests.test(f"{direction} {width}"):
+            steps = page.evaluate(MEASURED)
+            assert len(steps) == MAX_STEPS + 2  # and today, and the deadline
+            assert len({step["top"] for step in steps}) == rows
+            beside, below = (32, 0) if width == 360 else (0, 28)
+            assert {(step["beside"], step["below"]) for step in steps} == {(beside, below)}
+            assert not any(step["cut"] for step in steps)
 
 
 def test_the_page_is_read_without_scripts(reader: Visitor) -> None:
