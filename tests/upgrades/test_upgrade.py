@@ -20,8 +20,9 @@ from bursary.replica.models import CatalogMembership
 from tests.migrated import cheap_models
 from tests.upgrades.recording import Recording, dump, fill, load, missing, models
 
-RELEASE_0_1, *RECORDINGS = sorted((Path(__file__).parents[1] / "data").glob("release-*.json"))
+RELEASE_0_1, *LATER = sorted((Path(__file__).parents[1] / "data").glob("release-*.json"))
 """The first is upgraded in `test_content_variants.py`, with more rows and back again."""
+NONE_YET = pytest.mark.skip("no later release is recorded; test_content_variants.py upgrades release 0.1")
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.takes_long]
 
@@ -50,7 +51,9 @@ def _mutate_unrendered(migration: Migration, before: ProjectState, preserve: boo
 
 
 @pytest.mark.usefixtures("no_tables")
-@pytest.mark.parametrize("file", RECORDINGS, ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file", LATER or [pytest.param(RELEASE_0_1, marks=NONE_YET)], ids=lambda file: file.stem
+)
 def test_a_later_recorded_database_migrates_with_everything_in_it(file: Path) -> None:
     recording: Recording = json.loads(file.read_text(encoding="utf-8"))
     then = list(recording["migrations"].items())
