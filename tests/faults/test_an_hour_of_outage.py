@@ -26,10 +26,11 @@ from tests.replica.listing import COURSE, LATER, Record, enrolling_by, recorded
 
 pytestmark = [pytest.mark.django_db, pytest.mark.takes_long]
 
+COURSES = 4
 SOON = "2027-01-15T00:00:00+00:00"
-MAX_REQUESTS = 140
-"""In the hour: measured 80 to 104, as pauses are random. A question a minute for each of the seven courses
-would be 420, and three attempts each."""
+MAX_REQUESTS = 80
+"""In the hour: measured 21 to 54, as pauses are random. A question a minute for each of the four courses
+would be 240, and three attempts each."""
 RECOVERY = schedule.LONGEST_RETRY
 SHORT = {
     "CONTENT_READ_DEADLINE": timedelta(seconds=0.2),
@@ -40,7 +41,7 @@ SHORT = {
 
 @pytest.fixture
 def service(replicate: Callable[[list[Record]], Service]) -> Service:
-    return replicate(recorded("courses")[:7])
+    return replicate(recorded("courses")[:COURSES])
 
 
 FAULTS = {"503": faults.status(503), "hanging": faults.hang, "50 MB": faults.huge}
@@ -55,7 +56,7 @@ def test_an_hour_of_outage_passes_unnoticed(service: Service, fault: faults.Faul
     list(service.passes(MINUTE))
     contents = list(ContentMetadata.objects.filter(parent_key=""))
     course = ContentMetadata.objects.get(content_key=COURSE)
-    assert len(contents) == 7
+    assert len(contents) == COURSES
     assert service.allocate(course).status_code == 202
     service.now += timedelta(hours=25)  # all of it is stale, and a listing is due
 
@@ -88,7 +89,7 @@ def _let_an_hour_pass(service: Service, contents: list[ContentMetadata]) -> None
     for number in range(30):
         with taking_at_most(deadline + AT_ONCE):
             next(hour)
-        if number % 10 == 0:
+        if number % 15 == 0:
             with taking_at_most(AT_ONCE):
                 service.read_everything(contents)
             _ask_for_unknown_content(service, f"NobodyX+N{number}")
