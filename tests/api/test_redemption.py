@@ -201,10 +201,10 @@ def test_what_left_the_budgets_catalog_cannot_be_redeemed(alice: Person, budget:
     assert (answer.status_code, answer.json()[0]["reason"]) == (422, "content_not_in_catalog")
 
 
-def test_asking_what_can_be_redeemed_takes_as_many_queries_for_forty_as_for_one(
+def test_asking_what_can_be_redeemed_takes_as_many_queries_for_ten_as_for_one(
     alice: Person, budget: Budget
 ) -> None:
-    contents = [given_content() for _ in range(40)]
+    contents = [given_content() for _ in range(10)]
     for one in contents:
         allocate(budget, one, ALICE, now=timezone.now())
     counts = []
@@ -298,9 +298,9 @@ def test_another_learners_assignments_cannot_be_acknowledged(alice: Person, budg
     assert not bobs.actions.filter(action_type=ActionType.CANCELLED_ACKNOWLEDGED).exists()
 
 
-def test_credits_take_the_same_queries_for_one_ten_and_a_hundred(alice: Person, budget: Budget) -> None:
+def test_credits_take_the_same_queries_for_one_two_and_ten(alice: Person, budget: Budget) -> None:
     counts, made = [], 0
-    for count in (1, 10, 100):
+    for count in (1, 2, 10):
         for _number in range(count - made):
             allocate(budget, given_content(), ALICE, now=timezone.now())
         made = count
