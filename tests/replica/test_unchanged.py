@@ -1,14 +1,13 @@
 """A record that is served again is not parsed again, and what is stored is what a merge would store."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection
 
 from bursary.catalog import parser
 from bursary.catalog.records import Content
@@ -21,6 +20,7 @@ from bursary.replica.models import (
     FormerContentKey,
     RefreshTrigger,
 )
+from tests.once import undone
 from tests.replica.listing import (
     BEFORE,
     CATALOG,
@@ -203,14 +203,6 @@ def stored() -> list[list[dict[str, Any]]]:
             sorted((row | {"content_id": keys.get(row.get("content_id", 0))} for row in kept), key=repr)
         )
     return found
-
-
-@contextmanager
-def undone() -> Iterator[None]:
-    """Keep nothing of what is written inside."""
-    with transaction.atomic():
-        yield
-        transaction.set_rollback(True)
 
 
 def begun_alike() -> Iterator[tuple[str, Sequence[Step]]]:
