@@ -54,7 +54,7 @@ class Visitor:
     def __init__(self, page: Page, *, origin: str) -> None:
         self.page, self.origin = page, origin
         self.trouble: list[str] = []
-        self._looks = self._requests = 0
+        self._looks = self._pages_asked = 0
         page.set_viewport_size({"width": WIDTHS[-1], "height": HEIGHT})
         page.emulate_media(color_scheme="light")
         page.on("console", self._hear)
@@ -95,19 +95,25 @@ class Visitor:
         self.page.unroute_all()
         self.page.goto("about:blank")
 
+    def click(self, button: Locator) -> None:
+        """Click once the page is there in full: on one that still loads, a click can be lost."""
+        button.wait_for()
+        self.page.wait_for_load_state()
+        button.click()
+
     def press(self, button: Locator, *, until: str) -> None:
         """Press a button or a link that leads to an address, given as a pattern, until its page is loaded.
 
-        A click can be lost on a page that has only just come, and sends no request: then it is repeated. What
-        is sent is waited for, and where it leads elsewhere, the error has that page's text.
+        A click that is lost asks for no page: then it is repeated. A page that is asked for is waited for.
+        Where it is another one, the error has its text.
         """
         for _again in range(PRESSES):
-            before = self._requests
-            button.click()
+            before = self._pages_asked
+            self.click(button)
             try:
                 return self.page.wait_for_url(until, timeout=PATIENCE / PRESSES)
             except TookTooLong:
-                if self._requests > before:
+                if self._pages_asked > before:
                     break
         try:
             self.page.wait_for_url(until)
@@ -162,7 +168,7 @@ class Visitor:
         self.trouble.append(f"exception: {error}")
 
     def _watch(self, request: Request) -> None:
-        self._requests += 1
+        self._pages_asked += request.is_navigation_request()
         scheme, host = urlsplit(request.url)[:2]
         if scheme != "data" and f"{scheme}://{host}" != self.origin:
             self.trouble.append(f"request: {request.url}")
