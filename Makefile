@@ -30,7 +30,7 @@ run: .venv/.run  ## Start Bursary with demonstration data on http://127.0.0.1:80
 
 DATABASES ?= sqlite postgres
 
-# More workers than cores: a test that waits for a time-out leaves its core to another.
+# One process for each of two cores, and one for the tests that wait (tests/workers.py).
 test: .venv/.dev  ## Run every test on SQLite, then those that depend on the engine on PostgreSQL (ARGS=… for pytest)
 	@failed=; for database in $(DATABASES); do \
 		echo "== Tests on $$database"; \

@@ -9,6 +9,21 @@ from pathlib import Path
 import pytest
 from _pytest.nodeid import NodeId
 from xdist.scheduler.loadgroup import LoadGroupScheduling
+from xdist.workermanage import WorkerController
+
+WAITING = frozenset(
+    {
+        *("browser", "celery", "demonstration"),  # groups: other processes work
+        *("api/test_read_modes.py", "catalog/test_http_source.py", "replica/test_upstream_cache.py"),
+        *("delivery/test_emails.py", "delivery/test_provider_backend.py", "delivery/test_smtp_backend.py"),
+        *("faults/test_a_restarted_database.py", "faults/test_database_in_trouble.py"),
+        *("flows/test_events_over_the_bus.py", "lib/test_retries_on_engines.py"),
+        *("ops/test_backup.py", "ops/test_fuzzing.py", "ops/test_http_worker.py"),
+        *("ops/test_serving.py", "ops/test_serving_once.py"),
+        *("upstream/test_client.py", "upstream/test_token.py"),
+    }
+)
+"""Groups and files of tests that wait for most of their time: for a time-out, or for another process."""
 
 
 class FileScheduling(LoadGroupScheduling):
@@ -16,11 +31,24 @@ class FileScheduling(LoadGroupScheduling):
 
     xdist's own `loadgroup` gives it one test at a time: each worker then makes each file's shared rows, and
     the process that hands out 5,000 tests adds up for each what is left of them all.
+
+    Of three workers or more the last takes what waits, and ends after it. So two cores have two processes
+    that compute, and neither is idle. A third that computes would take their turns, not add to them.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         scope: str = super()._split_scope(nodeid)
-        return scope.split("::", maxsplit=1)[0]
+        return scope.split("::", maxsplit=1)[0].removeprefix("tests/")
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        if self.numnodes >= 3:
+            is_last = node.gateway.id == f"gw{self.numnodes - 1}"
+            fitting = [scope for scope in self.workqueue if (scope in WAITING) == is_last]
+            if is_last and not fitting:
+                node.shutdown()
+                return
+            self.workqueue.move_to_end(next(iter(fitting or self.workqueue)), last=False)
+        super()._assign_work_unit(node)
 
 
 def name_groups(items: Iterable[pytest.Item]) -> None:
