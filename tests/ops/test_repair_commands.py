@@ -1,13 +1,17 @@
 """`bursary retry_failed`, `skip_failed` and `extend_deadlines`: counted first, done once it is confirmed."""
 
 import json
+from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
+from django.db.migrations.loader import MigrationLoader
 from django.utils import timezone
+from pytest_django import DjangoDbBlocker
 
 from bursary.assignments import actions, extension, failures
 from bursary.assignments.choices import ActionType, ErrorReason, Status
@@ -16,6 +20,7 @@ from bursary.assignments.outcomes import Failed, Failure
 from bursary.budgets import terms
 from bursary.budgets.models import Budget
 from bursary.ops import repair_commands
+from tests.once import made_once
 from tests.world import ALICE, BOB, CAROL, NOW, action_of, allocate, given_budget, given_content
 
 pytestmark = pytest.mark.django_db
@@ -24,22 +29,28 @@ LATER = NOW + timedelta(hours=1)
 CAUSES = {ALICE: "mail_server_unreachable", BOB: "mail_server_unreachable", CAROL: "address_rejected"}
 
 
-@pytest.fixture(autouse=True)
-def _an_hour_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timezone, "now", lambda: LATER)
+@pytest.fixture(scope="module", autouse=True)
+def _failed(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """A budget with three assignments; an hour ago each mail failed, two of them because of the server.
+
+    The migrations, which each command compares with the database, are read once.
+    """
+    with made_once(django_db_blocker) as until_then:
+        until_then.setattr(timezone, "now", lambda: LATER)
+        migrations = MigrationLoader(connection)
+        until_then.setattr("bursary.ops.database.MigrationLoader", lambda _connection: migrations)
+        allocate(given_budget(), given_content(), *CAUSES)
+        for one in LearnerContentAssignment.objects.all():
+            mailed = action_of(one, ActionType.NOTIFIED)
+            (claimed,) = actions.claim(now=NOW, lease=timedelta(hours=1), limit=1, pks=[mailed.pk])
+            failure = Failure(ErrorReason.EMAIL_ERROR, CAUSES[one.learner_email], "It failed.", "")
+            actions.finish(claimed, Failed(failure), now=NOW)
+        yield
 
 
 @pytest.fixture
 def budget() -> Budget:
-    """Return a budget with three assignments; each mail failed, two of them because of the server."""
-    budget = given_budget()
-    allocate(budget, given_content(), *CAUSES)
-    for one in LearnerContentAssignment.objects.all():
-        mailed = action_of(one, ActionType.NOTIFIED)
-        (claimed,) = actions.claim(now=NOW, lease=timedelta(hours=1), limit=1, pks=[mailed.pk])
-        failure = Failure(ErrorReason.EMAIL_ERROR, CAUSES[one.learner_email], "It failed.", "")
-        actions.finish(claimed, Failed(failure), now=NOW)
-    return budget
+    return Budget.objects.get()
 
 
 def run(*arguments: str) -> str:
@@ -240,6 +251,7 @@ def test_a_dry_run_says_how_many_deadlines_cannot_be_extended_and_why(budget: Bu
 
 
 def test_where_there_is_nothing_to_do_no_number_is_asked_for() -> None:
+    LearnerContentAssignmentAction.objects.all().delete()
     other = str(given_budget().uuid)
     assert run("retry_failed") == "Nothing failed that can be repaired: there is nothing to do."
     for command in (("retry_failed",), ("extend_deadlines", other, "2026-09-30")):
