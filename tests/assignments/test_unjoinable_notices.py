@@ -1,10 +1,12 @@
 """Content that learners cannot join any more, after it was assigned: administrators are notified, once."""
 
+from collections.abc import Iterator
 from datetime import datetime
 from uuid import uuid4
 
 import pytest
 from django.db import transaction
+from pytest_django import DjangoDbBlocker
 
 from bursary.access.models import Role
 from bursary.assignments import administrator_notices, expiry, redemption
@@ -32,6 +34,7 @@ from tests.assignments.joinable import (
     unpublished,
     without_runs,
 )
+from tests.once import made_once
 from tests.replica.listing import OTHER_CATALOG, Record
 from tests.smtp import MailServer
 from tests.world import CATALOG, addresses, given_budget, given_user
@@ -40,12 +43,19 @@ from tests.world import allocate as allocate_from
 pytestmark = pytest.mark.django_db
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _served(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """A budget with an administrator, and its catalog, which each test begins with as it was read at NOW."""
+    with made_once(django_db_blocker):
+        serve(now=NOW)
+        budget = given_budget()
+        given_user(Role.ADMINISTRATOR, customer=budget.customer, email="ada@people.example")
+        yield
+
+
 @pytest.fixture
 def budget() -> Budget:
-    serve(now=NOW)
-    budget = given_budget()
-    given_user(Role.ADMINISTRATOR, customer=budget.customer, email="ada@people.example")
-    return budget
+    return Budget.objects.get()
 
 
 def allocate(budget: Budget, key: str = COURSE, *, learners: int = 2) -> None:
